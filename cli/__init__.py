@@ -1,0 +1,1 @@
+"""The `vqcodec` command. Installed as `vqcodec.cli`."""

@@ -1,0 +1,1 @@
+"""The trainer: recipes in, model folders out. Installed as `vqcodec.train`."""

@@ -1,0 +1,30 @@
+"""Checkpoints: one file per run, replaced atomically, read without unpickling code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vqcodec.errors import InputError
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Replace `path` by `state` (tensors and plain values); the old file stays until the new one is complete."""
+    draft = path.with_suffix(".tmp")
+    torch.save(state, draft)
+    with open(draft, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state written by `write_checkpoint`, on the CPU. Raises InputError."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no checkpoint there") from None
+    except Exception as error:  # torch raises many kinds for damaged files
+        raise InputError(f"{path}: not a readable checkpoint: {error}") from error

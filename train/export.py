@@ -1,0 +1,133 @@
+"""From a finished (or running) run to a model folder: averaged weights as fp16, entropy tables, ladder and card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vqcodec.config import LadderStep, ModelConfig
+from vqcodec.entropy.scan import scan as coding_order
+from vqcodec.entropy.tables import costs, table_from_counts
+from vqcodec.errors import InputError
+from vqcodec.registry import write_model
+from vqcodec.tokenizer import Tokenizer
+
+from .checkpoint import read_checkpoint
+from .data import Pictures, scan
+from .recipe import Recipe, from_tree
+from .tokenizer import CHECKPOINT
+
+TABLES = 16
+"""Prepared tables of each plane."""
+TILE_PX = 512
+
+
+def export_run(
+    run: Path, out: Path, name: str | None = None, report=print, data: tuple[str, ...] = (), card: str = ""
+) -> ModelConfig:
+    """Write the run's averaged weights as a model that encodes at once.
+
+    The entropy tables are counted over the training pictures of the recipe, or over `data` if given.
+    Raises InputError if the run cannot be read.
+    """
+    state = read_checkpoint(run / CHECKPOINT)
+    try:
+        recipe = from_tree(json.loads(state["recipe"]))
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{run}: the checkpoint holds no recipe: {error}") from error
+    tokenizer = Tokenizer(recipe.tokenizer)
+    tokenizer.load_state_dict({**state["model"], **state["ema"]})
+    # What the codec will use are the rounded weights, so that is what the tables are counted with.
+    tokenizer = tokenizer.half().float().eval()
+    tensors = {
+        key: np.ascontiguousarray(value.numpy().astype(np.float16))
+        for key, value in tokenizer.state_dict().items()
+        if key not in ("quantizer.bank.counts", "quantizer.bank.sums")
+    }
+    pictures = scan(data or recipe.data.train, recipe.tokenizer.stride)
+    report(f"counting indices over {len(pictures.members)} pictures")
+    for s, tables in enumerate(prepared_tables(tokenizer, pictures)):
+        tensors[f"entropy.tables.{s}"] = tables.astype(np.int32)
+    groups = recipe.tokenizer.quantizer.groups
+    config = ModelConfig(
+        name=name or recipe.name,
+        tokenizer=recipe.tokenizer,
+        token_id="",
+        entropy_id="",
+        weights_sha256="",
+        layers=tuple((s,) for s in range(groups)),
+        ladder=tuple(LadderStep(quality=1 + 100 * k // groups, keep=k + 1) for k in range(groups)),
+        license="see README.md",
+        description=recipe.description,
+        extra={"steps": int(state["step"])},
+    )
+    config = write_model(out, config, tensors)
+    (out / "README.md").write_text(card or _card(recipe, config, int(state["step"])), encoding="utf-8")
+    report(f"{out}: {config.name}, step {state['step']}, {(out / 'model.safetensors').stat().st_size:,} bytes")
+    return config
+
+
+def prepared_tables(tokenizer: Tokenizer, pictures: Pictures, n_tables: int = TABLES) -> list[np.ndarray]:
+    """Integer tables [T, K] of each plane: clusters of the index statistics of access tiles."""
+    tiles: list[list[np.ndarray]] = [[] for _ in tokenizer.sizes]
+    for member in pictures.members:
+        for planes in _tile_planes(tokenizer, member.decode()):
+            for s, plane in enumerate(planes):
+                tiles[s].append(plane.reshape(-1)[coding_order(plane.shape)])
+    return [cluster_tables(symbols, size, n_tables) for symbols, size in zip(tiles, tokenizer.sizes, strict=True)]
+
+
+@torch.no_grad()
+def _tile_planes(tokenizer: Tokenizer, pixels: np.ndarray) -> list[list[np.ndarray]]:
+    stride = tokenizer.stride
+    h, w = (side // stride * stride for side in pixels.shape[:2])
+    found = []
+    for top in range(0, h, TILE_PX):
+        for left in range(0, w, TILE_PX):
+            part = np.ascontiguousarray(pixels[top : min(top + TILE_PX, h), left : min(left + TILE_PX, w)])
+            x = torch.from_numpy(part).permute(2, 0, 1)[None].float() / 127.5 - 1
+            found.append([plane[0].numpy().astype(np.int32) for plane in tokenizer.encode(x)])
+    return found
+
+
+def cluster_tables(tiles: list[np.ndarray], size: int, n_tables: int, rounds: int = 6) -> np.ndarray:
+    """Tables [T, K] for symbol sequences, by Lloyd's algorithm on code length (entropy-constrained clustering).
+
+    A tile goes to the table that codes it in the fewest bits, learning included; a table is the mean of its tiles.
+    """
+    counts = np.stack([np.bincount(tile, minlength=size) for tile in tiles]).astype(np.float64)
+    share = (counts + 0.05) / (counts + 0.05).sum(1, keepdims=True)
+    # Start: tiles evenly spaced in order of their own entropy, from flat skies to foliage.
+    order = np.argsort(-(share * np.log2(share)).sum(1))
+    start = order[np.linspace(0, len(order) - 1, n_tables).round().astype(int)]
+    whole = counts.sum(0)
+    tables = np.stack([table_from_counts(counts[i] + whole / whole.sum() * 200) for i in start])
+    for _ in range(rounds):
+        bits = np.stack([costs(tables, tile).reshape(n_tables, -1).min(1) for tile in tiles])
+        choice = bits.argmin(1)
+        for t in range(n_tables):
+            mine = counts[choice == t].sum(0)
+            tables[t] = table_from_counts(mine + whole / whole.sum() * 50)
+    return tables
+
+
+def _card(recipe: Recipe, config: ModelConfig, step: int) -> str:
+    return "\n".join(
+        [
+            f"# {config.name}",
+            "",
+            recipe.description,
+            "",
+            f"Trained for {step} steps of {recipe.data.batch} crops of {recipe.data.crop} px with the recipe "
+            f"`{recipe.name}`.",
+            "",
+            "```json",
+            json.dumps(dataclasses.asdict(recipe), indent=1),
+            "```",
+            "",
+        ]
+    )

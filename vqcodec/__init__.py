@@ -1,0 +1,95 @@
+"""Images as discrete tokens of learned tokenizers, in small, robust, progressive files.
+
+Public names only, and lazy: importing `vqcodec` loads neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import (
+        Preview,
+        decode,
+        decode_tokens,
+        detokenize,
+        encode,
+        encode_tokens,
+        inspect,
+        previews,
+        tokenize,
+        truncate,
+        verify,
+    )
+    from .errors import (
+        BatchError,
+        FormatError,
+        InputError,
+        LimitError,
+        ModelError,
+        OutputError,
+        SkippedError,
+        TargetError,
+        UsageError,
+        VqcError,
+    )
+    from .image import Picture
+    from .info import Info
+    from .registry import load_model
+    from .tokens import Tokens
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "api": (
+        "Preview decode decode_tokens detokenize encode encode_tokens inspect previews tokenize truncate verify"
+    ).split(),
+    "errors": (
+        "BatchError FormatError InputError LimitError ModelError OutputError SkippedError TargetError UsageError VqcError"
+    ).split(),
+    "image": ["Picture"],
+    "info": ["Info"],
+    "registry": ["load_model"],
+    "tokens": ["Tokens"],
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: PLE0604
+    "BatchError",
+    "FormatError",
+    "Info",
+    "InputError",
+    "LimitError",
+    "ModelError",
+    "OutputError",
+    "Picture",
+    "Preview",
+    "SkippedError",
+    "TargetError",
+    "Tokens",
+    "UsageError",
+    "VqcError",
+    "__version__",
+    "decode",
+    "decode_tokens",
+    "detokenize",
+    "encode",
+    "encode_tokens",
+    "inspect",
+    "load_model",
+    "previews",
+    "tokenize",
+    "truncate",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'vqcodec' has no attribute '{name}'")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,248 @@
+"""Picture in, bytes out, and back: the whole codec on one screen.
+
+image -> Picture -> index planes -> Tokens -> segments -> bytes; torch is loaded by the steps that need a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from . import container, registry
+from .config import ModelConfig
+from .cutting import cut_to_bytes, cut_to_layers
+from .errors import TargetError, UsageError
+from .image import MAX_PIXELS, Picture, as_picture, strip as strip_picture, to_pillow
+from .info import Info, read_info
+from .registry import DEFAULT
+from .tiling import Rect
+from .tokens import Tokens, check_keep, from_picture, read_tokens, write_tokens
+
+ImageLike = Picture | Image.Image | np.ndarray | str | Path
+
+
+def encode(
+    image: ImageLike,
+    model: str = DEFAULT,
+    *,
+    quality: int | None = None,
+    keep: int | None = None,
+    max_bytes: int | None = None,
+    bpp: float | None = None,
+    min_quality: tuple[str, float] | None = None,
+    strip: bool = False,
+    device: str = "cpu",
+) -> bytes:
+    """Compress `image` to one .vqc file.
+
+    At most one of these says how large it may be; without any, all layers of the model are kept:
+    `quality` 1..100 (the model's own ladder), `keep` (its first 1..N layers), `max_bytes` (whole file), `bpp`
+    (whole file, bits per pixel) or `min_quality` (("psnr", dB) or ("ms-ssim", 0..1): the fewest layers that reach it).
+    `strip` leaves ICC (after conversion to sRGB), Exif and XMP out.
+
+    Raises UsageError, InputError, ModelError, LimitError, and TargetError if the size or quality is out of reach.
+    """
+    given = [v for v in (quality, keep, max_bytes, bpp, min_quality) if v is not None]
+    if len(given) > 1:
+        raise UsageError("only one of quality, keep, max_bytes, bpp and min_quality can be given")
+    picture = as_picture(image)
+    if strip:
+        picture = strip_picture(picture)
+    tokens = tokenize(picture, model, device=device)
+    if min_quality is not None:
+        return _encode_reaching(tokens, picture, *min_quality, device)
+    if quality is not None:
+        keep = keep_for_quality(registry.find(model).config, quality)
+    if bpp is not None:
+        max_bytes = budget_for_bpp(bpp, picture.width, picture.height)
+    return encode_tokens(tokens, keep=keep, max_bytes=max_bytes)
+
+
+def decode(
+    data: bytes,
+    *,
+    keep: int | None = None,
+    region: tuple[int, int, int, int] | None = None,
+    allow_partial: bool = False,
+    decoder: str | None = None,
+    device: str = "cpu",
+    max_pixels: int | None = MAX_PIXELS,
+) -> Image.Image:
+    """Decode a .vqc file to a Pillow image of mode RGB, RGBA, L or LA, with its ICC, Exif and XMP in `info`.
+
+    `keep` shows the first layers only, `region` = (x, y, width, height) only that part, in pixels; `allow_partial`
+    takes a file that was cut off or damaged as far as it goes; `decoder` names one of the model's decoders.
+    Raises InputError, FormatError, ModelError, LimitError, UsageError.
+    """
+    return to_pillow(decode_picture(data, keep, region, allow_partial, decoder, device, max_pixels))
+
+
+def decode_picture(
+    data: bytes,
+    keep: int | None = None,
+    region: tuple[int, int, int, int] | None = None,
+    allow_partial: bool = False,
+    decoder: str | None = None,
+    device: str = "cpu",
+    max_pixels: int | None = MAX_PIXELS,
+) -> Picture:
+    """`decode` without the last step: the pixels and what belongs to them."""
+    file = container.read(data, allow_partial, max_pixels)
+    header = file.header
+    rect = _check_region(region, header.width, header.height)
+    model = registry.load(registry.find_by_id(header.token_id, header.entropy_id), device)
+    if decoder not in (None, "default"):
+        raise UsageError(f"decoder '{decoder}': model '{model.config.name}' has only 'default'")
+    stride = model.stride
+    halo = model.tokenizer.decoder.halo
+    near = Rect(rect.y0 - halo, rect.y1 + halo, rect.x0 - halo, rect.x1 + halo)
+    area = Rect(near.y0 // stride, -(-near.y1 // stride), near.x0 // stride, -(-near.x1 // stride))
+    return _render(read_tokens(file, model, keep, area), model, rect)
+
+
+def inspect(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Info:
+    """What a .vqc file holds, from its head alone; needs neither torch nor the model."""
+    return read_info(data, max_pixels)
+
+
+def verify(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Info:
+    """Check every checksum and decode every index. Raises FormatError at the first fault, ModelError without its model."""
+    file = container.read(data, max_pixels=max_pixels)
+    entry = registry.find_by_id(file.header.token_id, file.header.entropy_id)
+    read_tokens(file, registry.load(entry))
+    return read_info(data, max_pixels)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One step from coarse to fine."""
+
+    keep: int
+    n_bytes: int
+    """Length of the prefix of the file that shows it."""
+    image: Image.Image
+
+
+def previews(
+    data: bytes, steps: int | None = None, *, device: str = "cpu", max_pixels: int | None = MAX_PIXELS
+) -> Iterator[Preview]:
+    """The picture from the first layer to the last, in at most `steps` steps; a cut file as far as it goes."""
+    file = container.read(data, allow_partial=True, max_pixels=max_pixels)
+    model = registry.load(registry.find_by_id(file.header.token_id, file.header.entropy_id), device)
+    tokens, info = read_tokens(file, model), read_info(data, max_pixels)
+    rect = Rect(0, tokens.height, 0, tokens.width)
+    for keep in preview_steps(tokens.n_layers, steps):
+        picture = _render(tokens.kept(keep), model, rect)
+        yield Preview(keep, min(info.layers[keep - 1].end, len(data)), to_pillow(picture))
+
+
+def preview_steps(n_layers: int, steps: int | None) -> list[int]:
+    """`steps` values of keep out of 1..n_layers, the first and the last among them. Raises UsageError below 1."""
+    if steps is not None and steps < 1:
+        raise UsageError(f"steps {steps}: at least 1")
+    if steps is None or steps >= n_layers:
+        return list(range(1, n_layers + 1))
+    if steps == 1:
+        return [n_layers]
+    return sorted({round(1 + i * (n_layers - 1) / (steps - 1)) for i in range(steps)})
+
+
+def truncate(
+    data: bytes, *, keep: int | None = None, max_bytes: int | None = None, bpp: float | None = None
+) -> bytes:
+    """Make a .vqc file smaller without decoding it; its model need not be at hand. Exactly one limit is given.
+
+    Raises UsageError, FormatError, and TargetError if not even the first layer fits.
+    """
+    if sum(v is not None for v in (keep, max_bytes, bpp)) != 1:
+        raise UsageError("give exactly one of keep, max_bytes and bpp")
+    file = container.read(data, max_pixels=None)
+    if keep is not None:
+        return data if keep == file.header.n_layers else cut_to_layers(file, keep)
+    if bpp is not None:
+        max_bytes = budget_for_bpp(bpp, file.header.width, file.header.height)
+    assert max_bytes is not None
+    return data if len(data) <= max_bytes else cut_to_bytes(file, max_bytes)
+
+
+def tokenize(image: ImageLike, model: str = DEFAULT, *, device: str = "cpu") -> Tokens:
+    """The index planes of `image`, and what else a file would keep. Raises InputError, ModelError."""
+    from .compute import pixels_to_planes
+
+    picture = as_picture(image)
+    loaded = registry.load_model(model, device)
+    tokens = from_picture(picture, pixels_to_planes(loaded, picture.pixels), loaded.config)
+    return replace(tokens, model=model)
+
+
+def detokenize(tokens: Tokens, *, keep: int | None = None, device: str = "cpu") -> Image.Image:
+    """The picture of `tokens`, of its first `keep` layers if given."""
+    model = registry.load_model(tokens.model, device)
+    tokens = tokens if keep is None else tokens.kept(keep)
+    return to_pillow(_render(tokens, model, Rect(0, tokens.height, 0, tokens.width)))
+
+
+def encode_tokens(tokens: Tokens, *, keep: int | None = None, max_bytes: int | None = None) -> bytes:
+    """A .vqc file of `tokens`: its first `keep` layers, or what fits into `max_bytes`; without either, all."""
+    model = registry.load_model(tokens.model)
+    if keep is not None:
+        tokens = tokens.kept(keep)
+    data = write_tokens(tokens, model)
+    return data if max_bytes is None else truncate(data, max_bytes=max_bytes)
+
+
+def decode_tokens(data: bytes, *, keep: int | None = None, max_pixels: int | None = MAX_PIXELS) -> Tokens:
+    """The index planes in a .vqc file; needs no network."""
+    file = container.read(data, max_pixels=max_pixels)
+    entry = registry.find_by_id(file.header.token_id, file.header.entropy_id)
+    return read_tokens(file, registry.load(entry), keep)
+
+
+def keep_for_quality(config: ModelConfig, quality: int) -> int:
+    """Layers that `quality` 1..100 keeps, by the ladder stored in the model."""
+    if not 1 <= quality <= 100:
+        raise UsageError(f"quality {quality}: 1..100")
+    return max((step.keep for step in config.ladder if step.quality <= quality), default=1)
+
+
+def budget_for_bpp(bpp: float, width: int, height: int) -> int:
+    """Whole bytes that `bpp` bits per pixel allow."""
+    if not bpp > 0:
+        raise UsageError(f"bpp {bpp}: more than 0")
+    return int(bpp * width * height / 8)
+
+
+def _encode_reaching(tokens: Tokens, picture: Picture, metric: str, target: float, device: str) -> bytes:
+    from . import metrics
+
+    measures = {"psnr": metrics.psnr, "ms-ssim": metrics.ms_ssim}
+    if metric not in measures:
+        raise UsageError(f"min_quality: metric '{metric}' is not one of {', '.join(measures)}")
+    model = registry.load_model(tokens.model, device)
+    rect, reached = Rect(0, tokens.height, 0, tokens.width), float("-inf")
+    for keep in range(1, tokens.n_layers + 1):
+        reached = measures[metric](picture.pixels, _render(tokens.kept(keep), model, rect).pixels)
+        if reached >= target:
+            return encode_tokens(tokens, keep=keep)
+    raise TargetError(f"{metric} {target:g}: all {tokens.n_layers} layers reach {reached:.4g}; try another model")
+
+
+def _render(tokens: Tokens, model: registry.Model, region: Rect) -> Picture:
+    from .compute import planes_to_pixels
+
+    pixels = planes_to_pixels(model, list(tokens.planes), region)
+    alpha = None if tokens.alpha is None else tokens.alpha[region.slices]
+    return Picture(pixels, alpha, tokens.grey, tokens.icc, tokens.exif, tokens.xmp)
+
+
+def _check_region(region: tuple[int, int, int, int] | None, width: int, height: int) -> Rect:
+    if region is None:
+        return Rect(0, height, 0, width)
+    x, y, w, h = region
+    if x < 0 or y < 0 or w < 1 or h < 1 or x + w > width or y + h > height:
+        raise UsageError(f"region {x},{y},{w},{h}: not within the picture of {width}x{height} pixels")
+    return Rect(y, y + h, x, x + w)

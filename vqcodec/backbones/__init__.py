@@ -1,0 +1,1 @@
+"""Networks between pixels and latent; one architecture a file."""

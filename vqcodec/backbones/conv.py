@@ -1,0 +1,93 @@
+"""Plain 3x3 convolutions with a bounded receptive field: the backbone of our own models.
+
+Differs from the papers' backbones: no normalisation, attention or other global step, so that an output depends on at
+most `halo` pixels to each side, and a large picture can be worked on window by window without a seam.
+
+              stride 8                      stride 16
+    pixels -> unshuffle 8, stem, blocks -> down, blocks -> z          (encoder)
+    pixels <- shuffle 8, tail,  blocks <- up,   blocks <- z_q, kept   (decoder)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import ConvConfig
+
+FINEST_STRIDE = 8
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(silu(conv(silu(x)))), channels and size unchanged; reaches 2 steps to each side."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        # Without normalisation a deep stack has to start close to the identity.
+        with torch.no_grad():
+            self.conv2.weight.mul_(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.conv1(F.silu(x))))
+
+
+def _blocks(channels: int, depth: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(depth)))
+
+
+class ConvEncoder(nn.Module):
+    """Pixels x [B, 3, H, W] in -1..1, H and W multiples of the stride -> latent z [B, D, h, w]."""
+
+    def __init__(self, config: ConvConfig, out_channels: int) -> None:
+        super().__init__()
+        widths = config.widths
+        self.stem = nn.Conv2d(3 * FINEST_STRIDE**2, widths[0], 3, padding=1)
+        self.stages = nn.ModuleList(_blocks(w, d) for w, d in zip(widths, config.encoder_depths, strict=True))
+        self.downs = nn.ModuleList(
+            nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in zip(widths, widths[1:], strict=False)
+        )
+        self.head = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
+        self.halo = _reach(config.encoder_depths)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(F.pixel_unshuffle(x, FINEST_STRIDE))
+        for i, stage in enumerate(self.stages):
+            x = stage(x if i == 0 else self.downs[i - 1](x))
+        return self.head(F.silu(x))
+
+
+class ConvDecoder(nn.Module):
+    """Latent with its keep map [B, D + G, h, w] -> pixels x [B, 3, H, W], about -1..1, not clamped."""
+
+    def __init__(self, config: ConvConfig, in_channels: int) -> None:
+        super().__init__()
+        widths = config.widths
+        self.head = nn.Conv2d(in_channels, widths[-1], 3, padding=1)
+        self.stages = nn.ModuleList(_blocks(w, d) for w, d in zip(widths, config.decoder_depths, strict=True))
+        self.ups = nn.ModuleList(
+            nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in zip(widths, widths[1:], strict=False)
+        )
+        self.tail = nn.Conv2d(widths[0], 3 * FINEST_STRIDE**2, 3, padding=1)
+        self.halo = _reach(config.decoder_depths)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.head(z)
+        for i in reversed(range(len(self.stages))):
+            x = self.stages[i](x)
+            if i > 0:
+                x = F.pixel_shuffle(self.ups[i - 1](x), 2)
+        return F.pixel_shuffle(self.tail(F.silu(x)), FINEST_STRIDE)
+
+
+def _reach(depths: tuple[int, ...]) -> int:
+    """Pixels that an output depends on beyond its own stride block, to each side, rounded up to whole steps.
+
+    Stage i counts 2 steps a block plus 1 for the convolution that enters or leaves it, and the change of
+    resolution at most 1 more.
+    """
+    steps = sum((2 * depth + 2) * 2**i for i, depth in enumerate(depths)) * FINEST_STRIDE
+    stride = FINEST_STRIDE * 2 ** (len(depths) - 1)
+    return -(-steps // stride) * stride

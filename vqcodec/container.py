@@ -1,0 +1,379 @@
+"""The `.vqc` container: head, segments, alpha and chunks to bytes and back; knows nothing of what a segment means.
+
+`alpha.py` makes the alpha bytes, `entropy/` the words of a segment. `FORMAT.md` specifies the layout.
+Every length in a file is a claim: it is held against the bytes that are there before anything is made from it.
+"""
+
+from __future__ import annotations
+
+import binascii
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+from .errors import FormatError, InputError, LimitError
+
+MAGIC = b"\x8fVQC"
+VERSION = 1
+
+CUT, GREY, ALPHA, CHUNKS = 1, 2, 4, 8  # bits of the flags byte
+RESERVED = 0xFF & ~(CUT | GREY | ALPHA | CHUNKS)
+
+MAX_SIDE = 2**20
+MAX_LAYERS = 16
+MIN_TILE, MAX_TILE = 16, 32768
+MAX_SEGMENTS = 2**20
+MAX_VARINT = 2**32 - 1
+MAX_WORDS = 2**28 - 1  # of one segment: its entry in the table of contents then takes at most 4 bytes
+MAX_SEGMENT_BYTES = 2**32 - 1  # of all segments together
+MAX_CHUNK_BYTES = 16 * 2**20
+MAX_CHUNKS_BYTES = 64 * 2**20
+MAX_CHUNKS = 256
+KNOWN_CHUNKS = frozenset({"iCCP", "eXIf", "xMPd"})
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the picture is and which model made it. Out of range: ValueError."""
+
+    width: int
+    """1..2**20 px."""
+    height: int
+    """1..2**20 px."""
+    token_id: bytes
+    """6 bytes: identity of the token space."""
+    entropy_id: bytes
+    """4 bytes: identity of the entropy model."""
+    tile: int
+    """Side of an access tile, a power of two, 16..32768 px."""
+    n_layers: int
+    """Layers present, 1..16."""
+    grey: bool = False
+    cut: bool = False
+    """The last kept segment of a tile may end at any word."""
+
+    def __post_init__(self) -> None:
+        power = self.tile > 0 and not self.tile & (self.tile - 1)
+        for name, value, good, rule in (
+            ("width", self.width, 1 <= self.width <= MAX_SIDE, f"1..{MAX_SIDE}"),
+            ("height", self.height, 1 <= self.height <= MAX_SIDE, f"1..{MAX_SIDE}"),
+            ("token_id", self.token_id, len(self.token_id) == 6, "6 bytes"),
+            ("entropy_id", self.entropy_id, len(self.entropy_id) == 4, "4 bytes"),
+            ("tile", self.tile, power and MIN_TILE <= self.tile <= MAX_TILE, f"2^k in {MIN_TILE}..{MAX_TILE}"),
+            ("n_layers", self.n_layers, 1 <= self.n_layers <= MAX_LAYERS, f"1..{MAX_LAYERS}"),
+        ):
+            if not good:
+                raise ValueError(f"{name} must be {rule}, got {value!r}")
+        if self.n_tiles * self.n_layers > MAX_SEGMENTS:
+            raise ValueError(f"tile must be larger: {self.n_tiles * self.n_layers} segments are over {MAX_SEGMENTS}")
+
+    @property
+    def tiles_x(self) -> int:
+        return -(-self.width // self.tile)
+
+    @property
+    def tiles_y(self) -> int:
+        return -(-self.height // self.tile)
+
+    @property
+    def n_tiles(self) -> int:
+        return self.tiles_x * self.tiles_y
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Metadata. `kind` is four ASCII letters, the first in lower case if a reader may ignore the chunk."""
+
+    kind: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Head:
+    """Everything before the first segment."""
+
+    header: Header
+    words: tuple[tuple[int, ...], ...]
+    """[layer][tile], length of each segment in 32-bit words."""
+    alpha_bytes: int | None
+    chunks_bytes: int | None
+    size: int
+    """Bytes of the head with its CRC-32."""
+
+    @cached_property
+    def _offsets(self) -> tuple[int, ...]:
+        """[layer * n_tiles + tile] byte offsets of the segments, then the end of the last one."""
+        sizes = [_stored(n) for layer in self.words for n in layer]
+        sizes[self.header.n_tiles - 1] += 0 if self.alpha_bytes is None else self.alpha_bytes + 4
+        return tuple(accumulate(sizes, initial=self.size))
+
+    def segment_offset(self, layer: int, tile: int) -> int:
+        """Byte offset in the file of segment [layer][tile]; both count from 0, out of range is an IndexError."""
+        if not (0 <= layer < self.header.n_layers and 0 <= tile < self.header.n_tiles):
+            raise IndexError(f"no segment of layer {layer}, tile {tile}")
+        return self._offsets[layer * self.header.n_tiles + tile]
+
+    @property
+    def alpha_offset(self) -> int:
+        """Byte offset of the alpha data: right behind the first layer, so that a cut file keeps its shape."""
+        return self.segment_offset(0, self.header.n_tiles - 1) + _stored(self.words[0][-1])
+
+    @property
+    def chunks_offset(self) -> int:
+        return self._offsets[-1]
+
+    @property
+    def file_bytes(self) -> int:
+        """Exact length of the whole file."""
+        return self.chunks_offset + (self.chunks_bytes or 0)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file taken apart; with `allow_partial`, what is left of it."""
+
+    head: Head
+    segments: tuple[tuple[bytes | None, ...], ...]
+    """[layer][tile], without CRC; None is cut off or damaged."""
+    alpha: bytes | None
+    """Compressed, see `alpha.py`; None if absent, cut off or damaged."""
+    chunks: tuple[Chunk, ...]
+    complete: bool
+    """Nothing is cut off or damaged."""
+
+    @property
+    def header(self) -> Header:
+        return self.head.header
+
+
+def overhead_bytes(head: Head) -> int:
+    """What the container costs beyond segments, alpha and chunks: the head and the CRC-16 of each segment."""
+    return head.size + 2 * sum(n > 0 for layer in head.words for n in layer)
+
+
+def write(
+    header: Header, segments: Sequence[Sequence[bytes]], alpha: bytes | None = None, chunks: Sequence[Chunk] = ()
+) -> bytes:
+    """Put a file together.
+
+    `segments` is [layer][tile], each a multiple of 4 bytes, possibly empty. Anything else is a ValueError;
+    more metadata than the format can hold is a LimitError.
+    """
+    if len(segments) != header.n_layers or any(len(layer) != header.n_tiles for layer in segments):
+        raise ValueError(
+            f"segments must be {header.n_layers} layers of {header.n_tiles} tiles, got {[len(s) for s in segments]}"
+        )
+    for layer, row in enumerate(segments):
+        for tile, segment in enumerate(row):
+            if len(segment) % 4 or len(segment) > 4 * MAX_WORDS:
+                raise ValueError(f"segments[{layer}][{tile}] must be 0..{MAX_WORDS} words of 4 bytes: {len(segment)} B")
+    if sum(len(s) for row in segments for s in row) > MAX_SEGMENT_BYTES:
+        raise ValueError(f"segments must be at most {MAX_SEGMENT_BYTES} bytes together")
+    if alpha is not None and not 1 <= len(alpha) <= MAX_VARINT:
+        raise ValueError(f"alpha must be 1..{MAX_VARINT} bytes or None, got {len(alpha)} bytes")
+    tail = _write_chunks(chunks)
+    words = tuple(tuple(len(s) // 4 for s in row) for row in segments)
+    parts = [_write_head(header, words, None if alpha is None else len(alpha), len(tail) or None)]
+    for layer, row in enumerate(segments):
+        for segment in row:
+            parts += [segment, binascii.crc_hqx(segment, 0xFFFF).to_bytes(2, "little")] if segment else []
+        if layer == 0 and alpha is not None:
+            parts += [alpha, zlib.crc32(alpha).to_bytes(4, "little")]
+    return b"".join([*parts, tail])
+
+
+def read(data: bytes, allow_partial: bool = False, max_pixels: int | None = 2**28) -> File:
+    """Take a file apart.
+
+    With `allow_partial` the head and one first-layer segment suffice: segments that are cut off or damaged are
+    None, such alpha and chunks are dropped, bytes behind the end are ignored, and `complete` is False.
+
+    Raises: InputError, FormatError, LimitError as `read_head`; FormatError for any cut or damage, if not allowed.
+    """
+    head = read_head(data, max_pixels)
+    faults: list[FormatError] = []
+    if len(data) != head.file_bytes:
+        found = f"{len(data)} (cut file)" if len(data) < head.file_bytes else f"{len(data)} (trailing bytes)"
+        faults.append(_fault("end of file", min(len(data), head.file_bytes), f"{head.file_bytes} bytes", found))
+        if not allow_partial:
+            raise faults[0]
+
+    def checked(what: str, start: int, size: int, crc_size: int) -> bytes | None:
+        """`size` bytes from `start` if they are there and agree with the CRC that follows them."""
+        end = start + size
+        if end + crc_size > len(data):
+            return None  # counted by the length above
+        part, crc = data[start:end], int.from_bytes(data[end : end + crc_size], "little")
+        right = zlib.crc32(part) if crc_size == 4 else binascii.crc_hqx(part, 0xFFFF)
+        if crc == right:
+            return part
+        faults.append(_fault(f"CRC of {what}", end, f"{right:#x}", f"{crc:#x}"))
+        return None
+
+    segments = tuple(
+        tuple(
+            checked(f"segment of layer {i + 1}, tile {k}", head.segment_offset(i, k), 4 * n, 2) if n else b""
+            for k, n in enumerate(row)
+        )
+        for i, row in enumerate(head.words)
+    )
+    alpha = None if head.alpha_bytes is None else checked("alpha", head.alpha_offset, head.alpha_bytes, 4)
+    chunks = _read_chunks(data, head, faults)
+    if faults and not allow_partial:
+        raise faults[0]
+    if all(segment is None for segment in segments[0]):
+        raise _fault("first layer", head.size, "a complete segment of some tile", "none")
+    return File(head, segments, alpha, chunks, not faults)
+
+
+def _write_head(
+    header: Header, words: Sequence[Sequence[int]], alpha_bytes: int | None, chunks_bytes: int | None
+) -> bytes:
+    """The head with its CRC-32; `None` means that there is no such part."""
+    flags = CUT * header.cut | GREY * header.grey
+    flags |= ALPHA * (alpha_bytes is not None) | CHUNKS * (chunks_bytes is not None)
+    geometry = (header.tile.bit_length() - 5) << 4 | (header.n_layers - 1)
+    parts = [MAGIC, bytes([VERSION, flags]), header.token_id, header.entropy_id]
+    parts += [_varint(header.width - 1), _varint(header.height - 1), bytes([geometry])]
+    parts += [_varint(n) for n in (alpha_bytes, chunks_bytes) if n is not None]
+    parts += [_varint(n) for row in words for n in row]
+    head = b"".join(parts)
+    return head + zlib.crc32(head).to_bytes(4, "little")
+
+
+def read_head(data: bytes, max_pixels: int | None = 2**28) -> Head:
+    """Read the head; `data` may be any prefix of a file that holds it.
+
+    Raises:
+        InputError: the magic does not match.
+        FormatError: the head is cut, damaged, or made by a newer version.
+        LimitError: the picture has more than `max_pixels` pixels; None is no limit.
+    """
+    if not data or not data.startswith(MAGIC[: len(data)]):
+        raise InputError(f"not a .vqc file: it begins with {data[:4].hex(' ') or 'nothing'}, not {MAGIC.hex(' ')}")
+    r = _Reader(data, 0, len(data))
+    r.take(4, "magic")
+    version, flags = r.take(1, "version")[0], r.take(1, "flags")[0]
+    if version != VERSION:
+        raise _fault("version", 4, str(VERSION), f"{version}: made by a newer version, or damaged")
+    if flags & RESERVED:
+        raise _fault("flags", 5, "reserved bits zero", f"{flags:#04x}: made by a newer version, or damaged")
+    token_id, entropy_id = r.take(6, "token identity"), r.take(4, "entropy identity")
+    width, height = r.varint("width") + 1, r.varint("height") + 1
+    geometry = r.take(1, "tile and layers")[0]
+    tile, n_layers = 16 << (geometry >> 4), (geometry & 15) + 1
+    try:
+        header = Header(width, height, token_id, entropy_id, tile, n_layers, bool(flags & GREY), bool(flags & CUT))
+    except ValueError as error:
+        raise FormatError(f"header at byte 16: {error}") from error
+    alpha_bytes = r.varint("alpha length", 1) if flags & ALPHA else None
+    chunks_bytes = r.varint("chunks length", 9, MAX_CHUNKS_BYTES) if flags & CHUNKS else None
+    entries = header.n_layers * header.n_tiles
+    if entries > r.end - r.pos:  # an entry is at least one byte
+        raise _fault("table of contents", r.pos, f"{entries} entries", f"{r.end - r.pos} bytes (cut or damaged)")
+    words = tuple(
+        tuple(r.varint("table of contents", 0, MAX_WORDS) for _ in range(header.n_tiles))
+        for _ in range(header.n_layers)
+    )
+    right, crc = zlib.crc32(data[: r.pos]), int.from_bytes(r.take(4, "CRC-32 of the head"), "little")
+    if crc != right:
+        raise _fault("CRC-32 of the head", r.pos - 4, f"{right:#010x}", f"{crc:#010x}")
+    if (total := 4 * sum(map(sum, words))) > MAX_SEGMENT_BYTES:
+        raise _fault("table of contents", r.pos, f"at most {MAX_SEGMENT_BYTES} bytes of segments", str(total))
+    if max_pixels is not None and width * height > max_pixels:  # behind the CRC: damage is not a matter of limits
+        raise LimitError(f"{width}x{height} is over the limit of {max_pixels} pixels; raise it with --max-pixels")
+    return Head(header, words, alpha_bytes, chunks_bytes, r.pos)
+
+
+def _write_chunks(chunks: Sequence[Chunk]) -> bytes:
+    parts = []
+    kinds = [chunk.kind for chunk in chunks]
+    for chunk in chunks:
+        if problem := _chunk_problem(chunk.kind, kinds):
+            raise ValueError(f"chunks: {problem}")
+        if len(chunk.data) > MAX_CHUNK_BYTES:
+            raise LimitError(f"chunk {chunk.kind} is {len(chunk.data)} bytes, over {MAX_CHUNK_BYTES}; leave it out")
+        body = chunk.kind.encode() + chunk.data
+        parts += [_varint(len(chunk.data)), body, zlib.crc32(body).to_bytes(4, "little")]
+    if len(chunks) > MAX_CHUNKS or sum(map(len, parts)) > MAX_CHUNKS_BYTES:
+        raise LimitError(f"chunks are over {MAX_CHUNKS} or {MAX_CHUNKS_BYTES} bytes together; leave some out")
+    return b"".join(parts)
+
+
+def _read_chunks(data: bytes, head: Head, faults: list[FormatError]) -> tuple[Chunk, ...]:
+    """The chunks that are whole; the others are added to `faults`. A critical chunk that is not known raises."""
+    r = _Reader(data, head.chunks_offset, head.file_bytes)
+    chunks: list[Chunk] = []
+    try:
+        for _ in range(MAX_CHUNKS):
+            if r.pos == head.file_bytes:
+                break
+            body = r.take(r.varint("chunk length", 0, MAX_CHUNK_BYTES) + 4, "chunk")
+            right, crc = zlib.crc32(body), int.from_bytes(r.take(4, "CRC-32 of chunk"), "little")
+            if crc == right:
+                chunks.append(Chunk(body[:4].decode("latin-1"), body[4:]))
+            else:
+                faults.append(_fault("CRC-32 of chunk", r.pos - 4, f"{right:#010x}", f"{crc:#010x}"))
+        else:
+            if r.pos != head.file_bytes:
+                raise _fault("chunks", r.pos, f"at most {MAX_CHUNKS}", "more")
+    except FormatError as error:  # behind a length that cannot be there is nothing to be found
+        faults.append(error)
+    kinds = [chunk.kind for chunk in chunks]
+    for chunk in chunks:
+        if problem := _chunk_problem(chunk.kind, kinds):
+            raise FormatError(f"chunks at byte {head.chunks_offset}: {problem}")
+    return tuple(chunks)
+
+
+def _chunk_problem(kind: str, kinds: Sequence[str]) -> str | None:
+    if len(kind) != 4 or not kind.isascii() or not kind.isalpha():
+        return f"a type must be 4 ASCII letters, got {kind!r}"
+    if kind in KNOWN_CHUNKS:
+        return f"{kind} must occur once" if kinds.count(kind) > 1 else None
+    return f"critical type {kind} is not known: made by a newer version" if kind[0].isupper() else None
+
+
+def _stored(words: int) -> int:
+    """Bytes that a segment takes in the file: an empty one has no CRC."""
+    return 4 * words + 2 if words else 0
+
+
+def _fault(field: str, offset: int, expected: str, found: str) -> FormatError:
+    return FormatError(f"{field} at byte {offset}: expected {expected}, found {found}")
+
+
+def _varint(value: int) -> bytes:
+    """LEB128: 7 bits a byte, low ones first, the high bit set on all but the last."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+class _Reader:
+    """Takes `data` apart from `pos` to `end`; what is not there is a FormatError."""
+
+    def __init__(self, data: bytes, pos: int, end: int) -> None:
+        self.data, self.pos, self.end = data, pos, min(end, len(data))
+
+    def take(self, size: int, field: str) -> bytes:
+        if self.pos + size > self.end:
+            raise _fault(field, self.pos, f"{size} bytes", f"{max(0, self.end - self.pos)} (cut or damaged)")
+        self.pos += size
+        return self.data[self.pos - size : self.pos]
+
+    def varint(self, field: str, low: int = 0, high: int = MAX_VARINT) -> int:
+        start, value, byte = self.pos, 0, 0x80
+        while byte & 0x80:
+            shift = 7 * (self.pos - start)
+            byte = self.take(1, field)[0]
+            value |= (byte & 0x7F) << shift
+            if byte > 0x0F if shift == 28 else shift and not byte:
+                raise _fault(field, start, "a canonical 32-bit varint", self.data[start : self.pos].hex(" "))
+        if not low <= value <= high:
+            raise _fault(field, start, f"{low}..{high}", str(value))
+        return value

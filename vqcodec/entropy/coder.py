@@ -1,0 +1,149 @@
+"""rANS over the symbols of one access tile: one stream, cut at layer boundaries, decodable from every prefix.
+
+An entropy model drives both directions through the same calls, in decoding order: the encoder reads the symbols it is
+handed, the decoder writes them in place. rANS is a stack, so the encoder keeps what it is told and pushes it in
+reverse at the end; the words are stored in reverse too, because a decoder takes them from the end.
+
+Tables are integers in float32 with a sum of at most 2**24: every partial sum is exact, so that streams depend on
+nothing but IEEE division and multiplication (see FORMAT.md, "Entropy coding").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import constriction
+import numpy as np
+
+from ..errors import FormatError
+
+MAX_TOTAL = 2**24
+"""Largest sum of a table."""
+_FAMILY = constriction.stream.model.Categorical(perfect=False)
+
+
+class Coder(Protocol):
+    """What an entropy model sees; `symbols` are int32, contiguous."""
+
+    def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        """Code `symbols` [n], all by one integer `table` [K]."""
+
+    def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        """Code `symbols` [n], each by its own row of integer `rows` [n, K]."""
+
+    def choose(self, options: int, decide: Callable[[], int]) -> int:
+        """Code one of `options` equally likely choices; `decide` is asked by the encoder only."""
+
+    def end_layer(self) -> None:
+        """The next symbols belong to the next layer."""
+
+
+class TileEncoder:
+    """Collects the symbols of a tile; `segments` turns them into bytes."""
+
+    def __init__(self) -> None:
+        self.layers: list[list[tuple[np.ndarray, np.ndarray]]] = [[]]
+
+    def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        if len(table) > 1 and len(symbols):
+            self.layers[-1].append((_row(table), symbols.astype(np.int32)))
+
+    def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        if rows.shape[-1] > 1 and len(symbols):
+            self.layers[-1].append((_row(rows), symbols.astype(np.int32)))
+
+    def choose(self, options: int, decide: Callable[[], int]) -> int:
+        choice = decide() if options > 1 else 0
+        self.code(np.ones(options, np.float32), np.array([choice], np.int32))
+        return choice
+
+    def end_layer(self) -> None:
+        self.layers.append([])
+
+    def segments(self) -> list[bytes]:
+        """One segment a layer, whole 32-bit little-endian words; the first k decode the first k layers."""
+        layers = self.layers[:-1] if not self.layers[-1] else self.layers
+        coder = constriction.stream.stack.AnsCoder()
+        starts = []
+        for layer in reversed(layers):
+            # Words below this mark are only needed by later layers.
+            starts.append(int(coder.pos()[0]))
+            for table, symbols in reversed(layer):
+                if table.ndim == 1:
+                    coder.encode_reverse(symbols, constriction.stream.model.Categorical(table, perfect=False))
+                else:
+                    coder.encode_reverse(symbols, _FAMILY, table)
+        words = np.ascontiguousarray(coder.get_compressed())
+        starts.reverse()
+        ends = [len(words), *starts[:-1]]
+        return [words[a:b][::-1].astype("<u4").tobytes() for a, b in zip(starts, ends, strict=True)]
+
+
+class TileDecoder:
+    """Takes the symbols of a tile from its first segments; what a cut stream does not hold stays untouched."""
+
+    def __init__(self, segments: Sequence[bytes], cut: bool) -> None:
+        self.cut = cut
+        words = np.frombuffer(b"".join(segments), dtype="<u4")[::-1].astype(np.uint32)
+        try:
+            self.coder = constriction.stream.stack.AnsCoder(words)
+        except ValueError as error:
+            raise FormatError(f"entropy-coded data: not a valid stream ({error})") from error
+        self.exhausted = False
+
+    def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        if len(table) < 2:
+            symbols[:] = 0
+        elif len(symbols) and not self.exhausted:
+            model = constriction.stream.model.Categorical(_row(table), perfect=False)
+            self._take(symbols, lambda coder, a, b: coder.decode(model, b - a))
+
+    def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        if rows.shape[-1] < 2:
+            symbols[:] = 0
+        elif len(symbols) and not self.exhausted:
+            rows = _row(rows)
+            self._take(symbols, lambda coder, a, b: coder.decode(_FAMILY, rows[a:b]))
+
+    def choose(self, options: int, decide: Callable[[], int]) -> int:
+        choice = np.zeros(1, np.int32)
+        self.code(np.ones(options, np.float32), choice)
+        return int(choice[0])
+
+    def end_layer(self) -> None:
+        """Nothing to do: the stream runs through."""
+
+    def is_complete(self) -> bool:
+        """Whether everything that was pushed has been taken: damage or a cut leaves something else behind."""
+        return bool(self.coder.is_empty())
+
+    def finish(self) -> None:
+        """Raise FormatError unless the stream ends exactly here."""
+        if not self.is_complete():
+            raise FormatError("entropy-coded data: the stream does not end where it should; the file is damaged")
+
+    def _take(self, symbols: np.ndarray, decode: Callable[[object, int, int], np.ndarray]) -> None:
+        if not self.cut:
+            symbols[:] = decode(self.coder, 0, len(symbols))
+            return
+        # A cut stream holds a symbol as long as the state can be filled up again after the one before it.
+        before = self.coder.clone()
+        values = decode(self.coder, 0, len(symbols))
+        if self.coder.num_words() >= 2:
+            symbols[:] = values
+            return
+        self.coder, self.exhausted = before, True
+        for i in range(len(symbols)):
+            if self.coder.num_words() < 2:
+                break
+            symbols[i : i + 1] = decode(self.coder, i, i + 1)
+
+
+def _row(table: np.ndarray) -> np.ndarray:
+    """The table as the coder wants it; the sum is the caller's promise, checked here because streams rest on it."""
+    table = np.ascontiguousarray(table, dtype=np.float32)
+    total = table.sum(-1, dtype=np.float64).max()
+    if not 0 < total <= MAX_TOTAL:
+        raise ValueError(f"table: the sum of its frequencies is {total}, beyond 1..{MAX_TOTAL}")
+    return table

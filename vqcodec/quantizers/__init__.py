@@ -1,0 +1,1 @@
+"""From latent to index planes and back; one quantizer a file."""

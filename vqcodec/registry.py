@@ -1,0 +1,235 @@
+"""Model names and identities -> folders: config.json, model.safetensors and the card README.md.
+
+Models are looked up in the package and in a cache folder ($VQCODEC_MODELS, else ~/.cache/vqcodec/models); a path to a
+model folder works as a name too. Listing and looking up read config.json alone: no torch, no weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .config import ModelConfig, TokenizerConfig, from_dict
+from .entropy.tables import AdaptiveTables
+from .errors import ModelError
+
+if TYPE_CHECKING:
+    from .tokenizer import Tokenizer
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+BUNDLED = Path(__file__).parent / "models"
+DEFAULT = "photo"
+
+RETIRED: dict[str, str] = {}
+"""Token identity -> the last release that reads files made with it."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model that can be had: its folder and configuration."""
+
+    folder: Path
+    config: ModelConfig
+    bundled: bool
+
+
+def cache_folder() -> Path:
+    """Where models that are not bundled live."""
+    if own := os.environ.get("VQCODEC_MODELS"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqcodec" / "models"
+
+
+def entries() -> list[Entry]:
+    """All models at hand, bundled ones first, by name."""
+    found = []
+    for base, bundled in ((BUNDLED, True), (cache_folder(), False)):
+        for path in sorted(base.glob(f"*/{CONFIG}")):
+            found.append(Entry(path.parent, read_config(path.parent), bundled))
+    return found
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The configuration in `folder`. Raises ModelError."""
+    path = folder / CONFIG
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}; not a model folder") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON: {error}") from error
+    return from_dict(ModelConfig, data, str(path))
+
+
+def find(name: str) -> Entry:
+    """The model called `name`, or in the folder `name`. Raises ModelError naming those at hand."""
+    for entry in entries():
+        if entry.config.name == name:
+            return entry
+    folder = Path(name)
+    if (folder / CONFIG).is_file():
+        return Entry(folder, read_config(folder), False)
+    names = ", ".join(entry.config.name for entry in entries()) or "none"
+    raise ModelError(f"model '{name}': not found; at hand: {names} (see `vqcodec models list`), or give a model folder")
+
+
+def find_by_id(token_id: bytes, entropy_id: bytes) -> Entry:
+    """The model a file was made with. Raises ModelError if it is not at hand."""
+    for entry in entries():
+        if entry.config.token_id == token_id.hex() and entry.config.entropy_id == entropy_id.hex():
+            return entry
+    wanted = f"{token_id.hex()}/{entropy_id.hex()}"
+    if token_id.hex() in RETIRED:
+        raise ModelError(f"model {wanted}: retired; vqcodec {RETIRED[token_id.hex()]} reads this file")
+    raise ModelError(f"model {wanted}: not at hand; put its folder into {cache_folder()} and try again")
+
+
+class Model:
+    """A loaded model. The entropy model needs no torch; the tokenizer is built when it is first asked for."""
+
+    def __init__(self, entry: Entry, device: str = "cpu") -> None:
+        self.entry, self.config, self.device = entry, entry.config, device
+        self.tensors = _read_tensors(entry.folder / WEIGHTS, self.config.weights_sha256)
+        self.entropy = _entropy_model(entry, self.tensors)
+        self._tokenizer: Tokenizer | None = None
+        _check_identity(entry, self.tensors, self.entropy)
+
+    @property
+    def layers(self) -> tuple[tuple[int, ...], ...]:
+        """Planes of each layer, coarse to fine."""
+        return self.config.layers
+
+    @property
+    def stride(self) -> int:
+        """Pixels per latent step."""
+        return self.config.tokenizer.stride
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The networks, in evaluation mode, float32."""
+        if self._tokenizer is None:
+            self._tokenizer = _build_tokenizer(self.config.tokenizer, self.tensors, self.entry.folder, self.device)
+        return self._tokenizer
+
+
+@lru_cache(maxsize=4)
+def _load(folder: str, device: str, _changed: int) -> Model:
+    return Model(Entry(Path(folder), read_config(Path(folder)), False), device)
+
+
+def load(entry: Entry, device: str = "cpu") -> Model:
+    """The model of `entry`, kept in memory for the next call. Raises ModelError if it is damaged."""
+    try:
+        changed = (entry.folder / WEIGHTS).stat().st_mtime_ns
+    except OSError as error:
+        raise ModelError(f"{entry.folder / WEIGHTS}: {error.strerror}; the model is incomplete") from error
+    return _load(str(entry.folder), device, changed)
+
+
+def load_model(name: str = DEFAULT, device: str = "cpu") -> Model:
+    """The model called `name`, or in the folder `name`. Raises ModelError."""
+    return load(find(name), device)
+
+
+def token_identity(config: TokenizerConfig, codebooks: np.ndarray) -> bytes:
+    """6 bytes of SHA-256 over what an index means: the canonical configuration and the codebooks [G, K, d]."""
+    canonical = json.dumps(config.token_space(), sort_keys=True, separators=(",", ":"))
+    values = np.ascontiguousarray(codebooks, dtype="<f4")
+    return hashlib.sha256(canonical.encode() + str(values.shape).encode() + values.tobytes()).digest()[:6]
+
+
+def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load as parse
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}; the model is incomplete") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ModelError(f"{path}: SHA-256 is {found[:12]}…, config.json says {sha256[:12]}…; get the model again")
+    try:
+        return dict(parse(data))
+    except Exception as error:  # the library raises its own and built-in kinds
+        raise ModelError(f"{path}: not a safetensors file: {error}") from error
+
+
+def _entropy_model(entry: Entry, tensors: dict[str, np.ndarray]) -> AdaptiveTables:
+    quantizer = entry.config.tokenizer.quantizer
+    sizes = (quantizer.codebook_size,) * quantizer.groups
+    planes = sorted(plane for layer in entry.config.layers for plane in layer)
+    if planes != list(range(len(sizes))) or not 1 <= len(entry.config.layers) <= 16:
+        raise ModelError(f"{entry.folder / CONFIG}: layers must hold each of the {len(sizes)} planes once, in 1..16 layers")
+    prepared = [tensors.pop(f"entropy.tables.{s}", None) for s in range(len(sizes))]
+    try:
+        return AdaptiveTables(sizes, None if prepared[0] is None else prepared)  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{entry.folder / WEIGHTS}: entropy tables: {error}") from error
+
+
+def _check_identity(entry: Entry, tensors: dict[str, np.ndarray], entropy: AdaptiveTables) -> None:
+    codebooks = tensors.get("quantizer.bank.codebooks")
+    if codebooks is None:
+        raise ModelError(f"{entry.folder / WEIGHTS}: holds no codebooks")
+    for name, value in tensors.items():
+        if not np.isfinite(value).all():
+            raise ModelError(f"{entry.folder / WEIGHTS}: tensor '{name}' holds values that are not finite")
+    found = (token_identity(entry.config.tokenizer, codebooks).hex(), entropy.identity().hex())
+    said = (entry.config.token_id, entry.config.entropy_id)
+    if found != said:
+        raise ModelError(f"{entry.folder}: identity is {'/'.join(found)}, config.json says {'/'.join(said)}")
+
+
+def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], folder: Path, device: str) -> Tokenizer:
+    import torch
+
+    from .tokenizer import Tokenizer
+
+    with torch.device("meta"):
+        tokenizer = Tokenizer(config)
+    state = {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}
+    expected: dict[str, Any] = {k: v for k, v in tokenizer.state_dict().items() if not _training_only(k)}
+    for name, value in expected.items():
+        if name not in state:
+            raise ModelError(f"{folder / WEIGHTS}: tensor '{name}' is missing")
+        if state[name].shape != value.shape:
+            raise ModelError(f"{folder / WEIGHTS}: tensor '{name}' is {list(state[name].shape)}, not {list(value.shape)}")
+    if extra := sorted(set(state) - set(expected)):
+        raise ModelError(f"{folder / WEIGHTS}: unknown tensor '{extra[0]}'")
+    for name, value in tokenizer.state_dict().items():
+        if _training_only(name):
+            state[name] = torch.zeros(value.shape)
+    tokenizer.load_state_dict(state, assign=True)
+    return tokenizer.eval().requires_grad_(False).to(device)
+
+
+def _training_only(name: str) -> bool:
+    return name in ("quantizer.bank.counts", "quantizer.bank.sums")
+
+
+def write_model(folder: Path, config: ModelConfig, tensors: dict[str, np.ndarray]) -> ModelConfig:
+    """Write a model folder (config.json last); identities and digests of `config` are filled in. Returns that config."""
+    from safetensors.numpy import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    data = save(tensors)
+    sizes = (config.tokenizer.quantizer.codebook_size,) * config.tokenizer.quantizer.groups
+    prepared = [tensors[f"entropy.tables.{s}"] for s in range(len(sizes))]
+    config = dataclasses.replace(
+        config,
+        token_id=token_identity(config.tokenizer, tensors["quantizer.bank.codebooks"]).hex(),
+        entropy_id=AdaptiveTables(sizes, prepared).identity().hex(),
+        weights_sha256=hashlib.sha256(data).hexdigest(),
+    )
+    (folder / WEIGHTS).write_bytes(data)
+    (folder / CONFIG).write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8")
+    return config

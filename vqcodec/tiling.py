@@ -1,0 +1,84 @@
+"""Two tilings of a picture, never confused: access tiles (format) and compute windows (implementation).
+
+Access tiles partition the token grid; each is one coder stream. Compute windows are what the network sees at once:
+an inner rectangle plus a halo that is computed and thrown away, so that every step of the inner part sees the same
+surroundings as in the whole picture.
+
+    |<---------------- outer ---------------->|     at a picture's border the halo ends there,
+    | halo |          inner            | halo |     exactly where the whole picture would end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Rect:
+    """Rows y0..y1 and columns x0..x1 (end exclusive), in steps of whatever grid is talked of."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    def grow(self, margin: int, within: tuple[int, int]) -> Rect:
+        """Wider by `margin` on each side, cut at a grid of `within` (h, w) steps."""
+        h, w = within
+        return Rect(
+            max(self.y0 - margin, 0), min(self.y1 + margin, h), max(self.x0 - margin, 0), min(self.x1 + margin, w)
+        )
+
+    def inside(self, outer: Rect) -> Rect:
+        """This rectangle in the coordinates of `outer`."""
+        return Rect(self.y0 - outer.y0, self.y1 - outer.y0, self.x0 - outer.x0, self.x1 - outer.x0)
+
+    def times(self, factor: int) -> Rect:
+        """From token steps to pixels."""
+        return Rect(self.y0 * factor, self.y1 * factor, self.x0 * factor, self.x1 * factor)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the network computes at once: `outer` goes in, `inner` is kept."""
+
+    inner: Rect
+    outer: Rect
+
+
+def split(area: Rect, side: int) -> Iterator[Rect]:
+    """Cut `area` into rectangles of at most `side` x `side` steps on the grid of multiples of `side`, row by row."""
+    for y in range(area.y0 // side * side, area.y1, side):
+        for x in range(area.x0 // side * side, area.x1, side):
+            yield Rect(max(y, area.y0), min(y + side, area.y1), max(x, area.x0), min(x + side, area.x1))
+
+
+def windows(area: Rect, grid: tuple[int, int], side: int, halo: int) -> Iterator[Window]:
+    """Compute windows over `area` of a token grid (h, w): inner parts of at most `side` steps, `halo` steps round them."""
+    for inner in split(area, side):
+        yield Window(inner, inner.grow(halo, grid))
+
+
+def grid_size(width: int, height: int, stride: int) -> tuple[int, int]:
+    """(h, w) of the token grid of a picture, whose last row and column may be partly outside of it."""
+    return -(-height // stride), -(-width // stride)
+
+
+def read_padded(pixels: np.ndarray, rect: Rect) -> np.ndarray:
+    """Pixels of `rect` from [H, W, 3], its last row and column repeated where `rect` lies beyond them."""
+    part = pixels[rect.y0 : min(rect.y1, pixels.shape[0]), rect.x0 : min(rect.x1, pixels.shape[1])]
+    missing = (rect.y1 - rect.y0 - part.shape[0], rect.x1 - rect.x0 - part.shape[1])
+    if missing == (0, 0):
+        return part
+    return np.pad(part, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")

@@ -1,0 +1,165 @@
+"""Tokens: a picture as index planes, with everything a .vqc file keeps beside them; and their way into bytes and back.
+
+Differs from entropy: whole pictures, cut into access tiles here. Differs from container: knows the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from . import container
+from .alpha import decode_alpha, encode_alpha
+from .config import MISSING, ModelConfig
+from .entropy import EntropyModel, decode_tile, encode_tile
+from .errors import FormatError, UsageError
+from .image import Picture
+from .tiling import Rect, grid_size, split
+
+TILE_PX = 512
+"""Default side of an access tile, pixels."""
+
+CHUNK_KINDS = {"icc": "iCCP", "exif": "eXIf", "xmp": "xMPd"}
+
+
+class EntropyCoded(Protocol):
+    """What is needed of a model here: no networks."""
+
+    config: ModelConfig
+    entropy: EntropyModel
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A picture of `width` x `height` pixels as index planes."""
+
+    planes: tuple[np.ndarray, ...]
+    """int32 [h, w] each, coarse to fine; MISSING where unknown."""
+    width: int
+    height: int
+    model: str
+    """Name or folder of the model."""
+    layers: tuple[tuple[int, ...], ...]
+    """Planes of each layer that is there."""
+    grey: bool = False
+    alpha: np.ndarray | None = None
+    """uint8 [H, W]."""
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def n_layers(self) -> int:
+        """How many values `keep` can have."""
+        return len(self.layers)
+
+    def kept(self, keep: int) -> Tokens:
+        """Only the first `keep` layers. Raises UsageError outside 1..n_layers."""
+        check_keep(keep, self.n_layers)
+        wanted = {s for layer in self.layers[:keep] for s in layer}
+        planes = tuple(p if s in wanted else np.full_like(p, MISSING) for s, p in enumerate(self.planes))
+        return replace(self, planes=planes, layers=self.layers[:keep])
+
+
+def check_keep(keep: int, n_layers: int) -> None:
+    """Raise UsageError unless 1 <= keep <= n_layers."""
+    if not 1 <= keep <= n_layers:
+        raise UsageError(f"keep {keep}: there are {n_layers} layers; give 1..{n_layers}")
+
+
+def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int = TILE_PX) -> bytes:
+    """A complete .vqc file of all layers of `tokens`."""
+    config = model.config
+    header = container.Header(
+        width=tokens.width,
+        height=tokens.height,
+        token_id=bytes.fromhex(config.token_id),
+        entropy_id=bytes.fromhex(config.entropy_id),
+        tile=tile_px,
+        n_layers=tokens.n_layers,
+        grey=tokens.grey,
+    )
+    by_tile = [
+        encode_tile(model.entropy, [plane[tile.slices] for plane in tokens.planes], tokens.layers)
+        for tile in access_tiles(header, config.tokenizer.stride)
+    ]
+    segments = [[tile[layer] for tile in by_tile] for layer in range(tokens.n_layers)]
+    chunks = [
+        container.Chunk(kind, data) for name, kind in CHUNK_KINDS.items() if (data := getattr(tokens, name)) is not None
+    ]
+    alpha = None if tokens.alpha is None else encode_alpha(tokens.alpha)
+    return container.write(header, segments, alpha, chunks)
+
+
+def read_tokens(
+    file: container.File, model: EntropyCoded, keep: int | None = None, area: Rect | None = None
+) -> Tokens:
+    """Undo `write_tokens`. Only tiles that touch `area` (token steps) are decoded, and only the first `keep` layers.
+
+    Raises FormatError for damaged streams and UsageError for a `keep` the file does not hold.
+    """
+    header, config = file.header, model.config
+    if header.n_layers > len(config.layers):
+        raise FormatError(f"layers: the file claims {header.n_layers}, its model has {len(config.layers)}")
+    if header.tile % config.tokenizer.stride:
+        raise FormatError(f"tile side: {header.tile} px is not a multiple of the model's stride")
+    keep = header.n_layers if keep is None else keep
+    check_keep(keep, header.n_layers)
+    layers = config.layers[:keep]
+    grid = grid_size(header.width, header.height, config.tokenizer.stride)
+    planes = [np.full(grid, MISSING, np.int32) for _ in model.entropy.sizes]
+    for t, tile in enumerate(access_tiles(header, config.tokenizer.stride)):
+        if area is not None and not _touch(tile, area):
+            continue
+        present = _present([file.segments[layer][t] for layer in range(keep)])
+        cut = header.cut or len(present) < header.n_layers
+        parts = decode_tile(model.entropy, present, [tile.shape] * len(planes), layers, cut)
+        for plane, part in zip(planes, parts, strict=True):
+            plane[tile.slices] = part
+    alpha = None if file.alpha is None else decode_alpha(file.alpha, header.width, header.height)
+    kinds = {kind: name for name, kind in CHUNK_KINDS.items()}
+    extra = {kinds[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in kinds}
+    return Tokens(
+        tuple(planes), header.width, header.height, config.name, layers, grey=header.grey, alpha=alpha, **extra
+    )
+
+
+def access_tiles(header: container.Header, stride: int) -> list[Rect]:
+    """The access tiles of a picture in token steps, row by row."""
+    h, w = grid_size(header.width, header.height, stride)
+    return list(split(Rect(0, h, 0, w), header.tile // stride))
+
+
+def from_picture(picture: Picture, planes: Sequence[np.ndarray], config: ModelConfig) -> Tokens:
+    """Index planes of `picture` together with what else it holds."""
+    return Tokens(
+        tuple(planes),
+        picture.width,
+        picture.height,
+        config.name,
+        config.layers,
+        picture.grey,
+        picture.alpha,
+        picture.icc,
+        picture.exif,
+        picture.xmp,
+        picture.warnings,
+    )
+
+
+def _touch(a: Rect, b: Rect) -> bool:
+    return a.y0 < b.y1 and b.y0 < a.y1 and a.x0 < b.x1 and b.x0 < a.x1
+
+
+def _present(segments: list[bytes | None]) -> list[bytes]:
+    """The segments before the first missing one: later layers of a stream cannot be reached without the earlier."""
+    present = []
+    for segment in segments:
+        if segment is None:
+            break
+        present.append(segment)
+    return present
