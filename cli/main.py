@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -15,12 +15,16 @@ from .batch import batch
 from .codec import decode, encode, info, truncate, verify
 from .evaluate import evaluate
 from .models import models
+from .output import clean
 from .preview import preview
 from .train import train
 
 app = typer.Typer(
     name="vqcodec",
     help="Compress pictures into discrete tokens of learned tokenizers, in small progressive files (.vqc).",
+    epilog="Exit codes: 0 ok, 1 internal error, 2 usage, 3 input unreadable, 4 corrupt or truncated .vqc, 5 model missing, "
+    "6 limit exceeded, 7 output exists or unwritable, 8 target unreachable, 9 skipped, 10 batch with failures, "
+    "130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,25 +57,50 @@ app.add_typer(train)
 app.add_typer(models)
 
 
-def run() -> None:
+def run() -> NoReturn:
     """Entry point of the console script: every error ends in one line on stderr and its exit code."""
+    options.state.debug = False
     try:
-        app()
+        code = app(standalone_mode=False)  # the exit code where one was asked for, else nothing
     except VqcError as error:
         _end(str(error), error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         _end("interrupted", 130)
     except BrokenPipeError:
         sys.stderr.close()  # nobody reads any more; a second complaint at shutdown helps nobody
         sys.exit(1)
-    except MemoryError:
-        _end("out of memory; try a smaller picture, or --region", 6)
     except Exception as error:
+        if _is_usage(error):
+            _end_usage(error)
+        if _is_out_of_memory(error):
+            _end("out of memory; try a smaller picture, or --region", 6)
         _end(f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
+    if code == 130:
+        _end("interrupted", 130)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _end(message: str, code: int) -> None:
-    if options.state.debug:
-        raise  # noqa: PLE0704 - called while the exception is handled
-    print(f"vqcodec: {' '.join(message.split())}", file=sys.stderr)
+def _is_usage(error: Exception) -> bool:
+    """An error of the option parser; its classes live in click or, newer, in typer."""
+    return hasattr(error, "format_message") and hasattr(error, "exit_code")
+
+
+def _end_usage(error: Any) -> NoReturn:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(error.exit_code)
+    context = getattr(error, "ctx", None)
+    _end(f"{error.format_message()} (see `{context.command_path if context else 'vqcodec'} --help`)", error.exit_code)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "t allocate memory" in str(error)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    if options.state.debug and sys.exc_info()[1] is not None:
+        import traceback
+
+        traceback.print_exc()
+    print(f"vqcodec: {clean(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)

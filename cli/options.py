@@ -1,13 +1,18 @@
-"""Options that several commands share, each declared once."""
+"""Options that several commands share, each declared once, and the values that people write for them."""
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from vqcodec.errors import UsageError
 
 
 @dataclass
@@ -33,19 +38,117 @@ def _set_threads(value: int) -> int:
     return value
 
 
+def _check_device(value: str) -> str:
+    """Refuse a device that is not there before any work; the default needs no torch for that."""
+    if value != "cpu":
+        import torch
+
+        try:
+            torch.zeros(1, device=value)
+        except Exception as error:  # one kind for each backend that is not built in
+            reason = str(error).splitlines()[0][:120]
+            raise UsageError(f"--device {value}: not usable here ({reason}); try --device cpu") from error
+    return value
+
+
+def _model_names(incomplete: str) -> list[str]:
+    from vqcodec.registry import entries
+
+    return [entry.config.name for entry in entries() if entry.config.name.startswith(incomplete)]
+
+
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing outputs.")]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
-Device = Annotated[str, typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1, mps ...")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout, one object a line.")]
+Device = Annotated[
+    str, typer.Option("--device", callback=_check_device, help="Where networks run: cpu, cuda, cuda:1, mps ...")
+]
 Threads = Annotated[
     int,
     typer.Option("--threads", min=0, callback=_set_threads, show_default="all cores", help="CPU threads of the networks."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+QuietShort = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stderr.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show a traceback on errors.")]
 MaxPixels = Annotated[
     int, typer.Option("--max-pixels", min=1, help="Refuse pictures of more pixels than this, before any memory is taken.")
 ]
-ModelName = Annotated[str, typer.Option("-m", "--model", help="Model name (see `vqcodec models list`) or model folder.")]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "-m", "--model", autocompletion=_model_names, help="Model name (see `vqcodec models list`) or model folder."
+    ),
+]
 
 DEFAULT_MAX_PIXELS = 2**28
+
+UNITS = {"": 1, "k": 10**3, "ki": 2**10, "m": 10**6, "mi": 2**20, "g": 10**9, "gi": 2**30}
+METRICS = {"psnr": (0.0, 100.0), "ms-ssim": (0.0, 1.0)}
+"""Range of what `--min-quality` can ask for: dB, and 0..1."""
+FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp", "ppm": "ppm"}
+"""Name or suffix -> format that can be written."""
+
+
+def parse_size(text: str, option: str = "--target-size") -> int:
+    """Bytes of 40000, 40k, 40kB (1000 each), 40KiB (1024 each), 1.5MB. Raises UsageError."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmg]?i?)b?", text.strip().lower())
+    if found is None or found[2] not in UNITS:
+        raise UsageError(f"{option} {text}: write bytes, for example 40000, 40kB, 40KiB or 1.5MB")
+    size = int(float(found[1]) * UNITS[found[2]])
+    if size < 1:
+        raise UsageError(f"{option} {text}: at least 1 byte")
+    return size
+
+
+def parse_min_quality(text: str) -> tuple[str, float]:
+    """("psnr", dB) or ("ms-ssim", 0..1) of psnr=32 or ms-ssim=0.97. Raises UsageError."""
+    name, sign, number = text.partition("=")
+    name = name.strip().lower()
+    try:
+        value = float(number)
+    except ValueError:
+        sign = ""
+    if not sign or name not in METRICS:
+        raise UsageError(f"--min-quality {text}: write psnr=DB or ms-ssim=0..1, for example psnr=32")
+    low, high = METRICS[name]
+    if not low < value <= high:
+        raise UsageError(f"--min-quality {text}: {name} is over {low:g} and at most {high:g}")
+    return name, value
+
+
+def parse_region(text: str) -> tuple[int, int, int, int]:
+    """(x, y, width, height) in pixels of "X,Y,W,H". Raises UsageError."""
+    parts = text.split(",")
+    if len(parts) != 4 or not all(re.fullmatch(r"\s*\d+\s*", part, re.ASCII) for part in parts):
+        raise UsageError(f"--region {text}: write X,Y,W,H in pixels, for example 0,0,256,256")
+    x, y, width, height = map(int, parts)
+    if width < 1 or height < 1:
+        raise UsageError(f"--region {text}: width and height are at least 1 pixel")
+    return x, y, width, height
+
+
+def parse_format(format: str | None, target: str | None) -> str:
+    """Format to write: as named, else by the suffix of `target` (None or `-`: unknown), else png. Raises UsageError."""
+    known = "png, jpg, webp or ppm"
+    if format is not None:
+        if format.lower() not in FORMATS:
+            raise UsageError(f"--format {format}: use {known}")
+        return FORMATS[format.lower()]
+    if target == "-":
+        raise UsageError(f"output to stdout has no suffix: add --format {known}")
+    suffix = "" if target is None else Path(target).suffix
+    if suffix.lower()[1:] not in FORMATS and suffix:
+        raise UsageError(f"{target}: cannot be written as '{suffix[1:]}'; use the suffix {known}, or --format")
+    return FORMATS[suffix.lower()[1:] or "png"]
+
+
+def check_rate(options: dict[str, object], needed: bool = False) -> None:
+    """Refuse more than one of the options {name: value or None}, none of them if one is `needed`, and a bad --bpp."""
+    names = [name for name, value in options.items() if value is not None]
+    if len(names) > 1:
+        raise UsageError(f"{' and '.join(names)} exclude each other: give one of {', '.join(options)}")
+    if needed and not names:
+        raise UsageError(f"give one of {', '.join(options)}")
+    bpp = options.get("--bpp")
+    if isinstance(bpp, float) and not (0 < bpp < math.inf):
+        raise UsageError(f"--bpp {bpp:g}: bits per pixel are more than 0")

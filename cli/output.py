@@ -1,26 +1,35 @@
-"""Reading inputs and writing outputs: `-` is stdin or stdout, files appear whole or not at all."""
+"""Reading inputs and writing outputs: `-` is stdin or stdout, files appear whole or not at all.
+
+Also what is printed: lines for people on stderr, JSON on stdout.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from vqcodec.errors import InputError, OutputError
+from vqcodec.errors import InputError, OutputError, UsageError, VqcError
 
 STDIO = Path("-")
 
 
-def read_input(source: Path) -> bytes:
-    """All bytes of a file, or of stdin for `-`. Raises InputError."""
+def read_input(source: Path, most: int = -1) -> bytes:
+    """All bytes of a file, or of stdin for `-`; at most the first `most` if that is not negative. Raises InputError."""
     if source == STDIO:
-        data = sys.stdin.buffer.read()
+        data = sys.stdin.buffer.read(most)
         if not data:
             raise InputError("<stdin>: empty")
         return data
     try:
-        return source.read_bytes()
+        with open(source, "rb") as file:
+            return file.read(most)
     except IsADirectoryError:
         raise InputError(f"{source}: is a directory; use `vqcodec batch` for directories") from None
     except FileNotFoundError:
@@ -29,18 +38,68 @@ def read_input(source: Path) -> bytes:
         raise InputError(f"{source}: cannot be read: {error.strerror or error}") from error
 
 
+def check_source(source: Path) -> None:
+    """Raise InputError now, before any work, if `source` could not be read later."""
+    if source != STDIO and not source.is_fifo() and not source.is_char_device():
+        read_input(source, 1)
+
+
+def plan(sources: list[Path], output: str | None, suffix: str, force: bool) -> list[tuple[Path, Path]]:
+    """(source, target) of each input, everything checked before any work.
+
+    Without `output` the target is the source with the other suffix, beside it; stdin goes to stdout. `output` may be
+    a directory, and has to be one for several sources. Raises InputError, OutputError, UsageError.
+    """
+    if len(sources) > 1 and STDIO in sources:
+        raise UsageError("'-' (stdin) stands alone: name files, or pipe one picture")
+    folder = None
+    if output is not None and output != "-" and (Path(output).is_dir() or output.endswith(os.sep)):
+        folder = Path(output)
+        if not folder.is_dir():
+            raise OutputError(f"{output}: no such directory")
+    if len(sources) > 1 and output is not None and folder is None:
+        raise UsageError(f"-o {output}: several inputs need an existing directory there")
+    planned: dict[Path, Path] = {}
+    for source in sources:
+        check_source(source)
+        if folder is not None:
+            target = folder / ("stdin" + suffix if source == STDIO else source.with_suffix(suffix).name)
+        elif output is not None:
+            target = Path(output)
+        else:
+            target = STDIO if source == STDIO else source.with_suffix(suffix)
+            if target == source and target != STDIO:
+                raise InputError(f"{source}: is a {suffix} file already; if it is not, name the output with -o")
+        for other, taken in planned.items():
+            if os.path.realpath(taken) == os.path.realpath(target):
+                raise UsageError(f"{other} and {source} would both be written to {target}; convert one by one with -o")
+        planned[source] = target
+    for target in planned.values():
+        check_target(target, force, tuple(sources))
+    return list(planned.items())
+
+
 def check_target(target: Path, force: bool, sources: tuple[Path, ...] = ()) -> None:
     """Raise OutputError now, before any work, if `target` could not be written later or is one of its `sources`."""
     if target == STDIO:
         if sys.stdout.isatty() and not force:
             raise OutputError("stdout is a terminal; redirect it, or add -f to write binary data to it")
         return
+    try:
+        _check_file(target, force, sources)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def _check_file(target: Path, force: bool, sources: tuple[Path, ...]) -> None:
     if target.is_dir():
         raise OutputError(f"{target}: is a directory; name a file")
     for source in sources:
         if source != STDIO and target.exists() and source.exists() and target.samefile(source):
             raise OutputError(f"{target}: is the input itself; choose another output")
-    if target.exists() and not force:
+    if _is_device(target):
+        return
+    if os.path.lexists(target) and not force:
         raise OutputError(f"{target}: exists already; add -f to overwrite it")
     folder = target.parent
     if not folder.is_dir():
@@ -52,21 +111,28 @@ def check_target(target: Path, force: bool, sources: tuple[Path, ...] = ()) -> N
 def write_new(target: Path, data: bytes, force: bool = False) -> None:
     """Write `data` to `target` atomically, or to stdout for `-`. Raises OutputError; a failure leaves nothing behind."""
     check_target(target, force)
-    if target == STDIO:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
     draft = None
     try:
-        handle, draft = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent)
+        if target == STDIO:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+            return
+        if _is_device(target):  # /dev/null or a pipe is written to, never replaced
+            target.write_bytes(data)
+            return
+        final = Path(os.path.realpath(target))  # a link stays one: what it points to is replaced
+        handle, draft = tempfile.mkstemp(prefix=f".{final.name[:40]}.", suffix=".part", dir=final.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(draft, 0o666 & ~_umask())
-        _publish(draft, target, force)
+        _publish(draft, final, force)
+    except BrokenPipeError:
+        raise  # whoever read has enough: nothing to complain about
     except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+        name = "stdout" if target == STDIO else target
+        raise OutputError(f"{name}: cannot be written: {error.strerror or error}") from error
     finally:
         if draft is not None and os.path.exists(draft):
             os.unlink(draft)
@@ -85,12 +151,44 @@ def _publish(draft: str, target: Path, force: bool) -> None:
         os.rename(draft, target)  # a file system without hard links
 
 
+def _is_device(target: Path) -> bool:
+    return target.exists() and not target.is_file() and not target.is_dir()
+
+
 def _umask() -> int:
     value = os.umask(0)
     os.umask(value)
     return value
 
 
+@contextmanager
+def naming(source: Path) -> Iterator[None]:
+    """Errors raised inside begin with the name of `source`, unless they do already; class and exit code stay."""
+    name = "<stdin>" if source == STDIO else str(source)
+    try:
+        yield
+    except VqcError as error:
+        if str(error).startswith(f"{name}:"):
+            raise
+        raise type(error)(f"{name}: {error}") from error
+
+
+def clean(text: str) -> str:
+    """`text` without anything that a terminal would obey: control characters are spelled out."""
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c)[0] == "C" else c for c in text)
+
+
 def say(message: str) -> None:
     """One line for people, on stderr."""
-    print(message, file=sys.stderr)
+    print(clean(message), file=sys.stderr)
+
+
+def warn(source: Path, warnings: tuple[str, ...]) -> None:
+    """One line on stderr for each of the `warnings` about `source`."""
+    for text in warnings:
+        say(f"warning: {'<stdin>' if source == STDIO else source}: {text}")
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """One JSON object on a line of stdout."""
+    print(json.dumps(record), flush=True)

@@ -26,7 +26,9 @@ def dune_height(x, z):
         bend = 0.75 * fbm(seed, x / length * 0.55, z / length * 0.55, octaves=3)
         phase = (z * 0.80 + x * 0.60) / length + bend + 0.31 * seed
         t = phase - np.floor(phase)
-        crest = np.where(t < 0.70, (t / 0.70) ** 1.5, np.maximum(1 - (t - 0.70) / 0.30, 0) ** 1.15)
+        windward, slip = (t / 0.70) ** 1.5, ((1 - t) / 0.30) ** 1.15
+        round_off = np.maximum(0.09 - np.abs(windward - slip), 0) ** 2 / 0.36
+        crest = np.minimum(windward, slip) - round_off
         swell = np.clip(0.72 + 0.55 * noise(seed + 10, x / length * 0.5, z / length * 0.5), 0.1, 1.4)
         total = total + tall * crest * swell
     far = smoothstep(60, 500, z)
@@ -61,7 +63,7 @@ def dunes(width=960, height=1280):
     r, c = np.nonzero(np.isfinite(z))
     zz = z[r, c]
     xx = across[c] * zz
-    eps = np.maximum(zz * 1.2 / focal, 0.05)
+    eps = np.maximum(zz * 0.002, 0.05)
     here = dune_height(xx, zz)
     sx, sz = (dune_height(xx + eps, zz) - here) / eps, (dune_height(xx, zz + eps) - here) / eps
     steep = np.hypot(sx, sz)

@@ -157,7 +157,7 @@ def lake(width=2560, height=1440):
     draw = ImageDraw.Draw(layer)
     spots = np.flatnonzero((woods > 0.5) & above[r, c])
     chance = 1 / zz[spots] ** 0.3
-    spots = rng.choice(spots, min(len(spots), 26000), replace=False, p=chance / chance.sum())
+    spots = rng.choice(spots, min(len(spots), 40000), replace=False, p=chance / chance.sum())
     green = shade[spots] * np.array((0.86, 1.0, 0.60), F32) * (1 + 0.45 * patch[spots, None])
     tint = tonemap(mix(green, air[spots] * 0.85, haze[spots] * 0.7), 1.05) * 255
     for i, colour in sorted(zip(spots, np.clip(tint, 0, 255), strict=True), key=lambda p: -zz[p[0]]):
@@ -196,9 +196,9 @@ def lake(width=2560, height=1440):
     img[wy[0] :] = mix(lin[wy[0] :], water, wet) ** (1 / 2.2)
 
     mist = np.clip(0.45 + 0.7 * fbm(51, xs / width * 5, yy / height * 30), 0, 1)
-    mist *= np.exp(-(((yy - edge[None] + 3) / (0.012 * height)) ** 2))
+    mist *= np.exp(-(((yy - edge[None] + 3) / (0.017 * height)) ** 2))
     pale = mix((0.86, 0.74, 0.66), (0.62, 0.68, 0.74), smoothstep(0, 0.8, xs / width))
-    img[wy[0] :] = mix(img[wy[0] :], pale, 0.4 * mist)
+    img[wy[0] :] = mix(img[wy[0] :], pale, 0.26 * mist)
 
     layer = Image.new("RGBA", (w, h), (24, 28, 18, 0))
     draw = ImageDraw.Draw(layer)

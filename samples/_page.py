@@ -107,7 +107,7 @@ def layout(w=2160, h=3000):
     )
     col = (w - 2 * m - 80) / 2
     for i, text in enumerate(COLUMNS):
-        spread(draw, (m + i * (col + 80), 1672), text, 44, col, leading=1.38)
+        spread(draw, (m + i * (col + 80), 1698), text, 44, col, leading=1.44)
     y = 2430
     for i, (petals, colour) in enumerate(((9, (26, 84, 110)), (14, (140, 44, 60)), (7, (52, 96, 52)))):
         rosette(draw, m + 165 + i * 330, y + 165, 160, petals, colour)
@@ -166,4 +166,4 @@ def page(width=900, height=1200):
     light = (0.42 + 0.88 * np.exp(-(lamp**2) * 1.25)).astype(F32)
     glow = normalise((1.06, 0.98, 0.90)) * 1.732
     img = reduce(mix(desk, sheet, cover) * light[..., None] * glow)
-    return finish(tonemap(img, 0.80), 4, vignette=0.26, grain=0.9)
+    return finish(tonemap(img, 0.98), 4, vignette=0.26, grain=0.9)

@@ -5,7 +5,8 @@ from _render import F32, cells, fbm, finish, mix, noise, normalise, reduce, smoo
 
 CENTRES = np.array([
     (-1.72, 1.05, 0.75), (0.42, 1.25, 1.45), (-0.28, 0.62, -0.55), (1.55, 0.74, -0.12), (2.72, 0.95, 1.35),
-    (0.72, 0.30, -1.30), (-1.42, 0.36, -1.12), (-2.75, 0.50, -0.35), (2.45, 0.27, -1.05), (0.02, 0.19, -1.62)], F32)  # fmt: skip
+    (0.72, 0.30, -1.30), (-1.42, 0.36, -1.12), (-2.75, 0.50, -0.35), (2.45, 0.27, -1.05),
+    (0.02, 0.19, -1.62)], F32)  # fmt: skip
 RADII = CENTRES[:, 1].copy()
 KINDS = ("marble", "porcelain", "glass", "chrome", "orange", "gold", "wood", "orange", "marble", "chrome")
 LAMP, LAMP_SIZE, WALL = np.array((-5.2, 6.2, -3.2), F32), 0.13, 4.2

@@ -86,8 +86,9 @@ def leaf(draws, rng, x, y, size, turn, lift, sun):
     for side, k in zip((right, left), halves, strict=True):
         hue = tuple(int(v) for v in np.clip(base * k, 0, 255))
         picture.polygon([*side, place(0, 0.30)], (*hue, 255))
-        picture.polygon([place(0, 0.1)] + [place(px * 0.55 * (1 if side is right else -1), py * 0.6) for px, py in half[2:-2]],
-                        (*(min(int(v * 1.10 + 4), 255) for v in hue), 255))  # fmt: skip
+        flip = 0.55 if side is right else -0.55
+        blade = [place(0, 0.1), *(place(px * flip, py * 0.6) for px, py in half[2:-2])]
+        picture.polygon(blade, (*(min(int(v * 1.10 + 4), 255) for v in hue), 255))
     vein = (*(min(int(v * bright * 1.25 + 34), 255) for v in base), 255)
     for tip in ((0, -0.66), (0.36, 0.36), (0.5, 0), (-0.36, 0.36), (-0.5, 0)):
         picture.line([place(0, 0.28), place(tip[0] * 0.85, tip[1] * 0.85)], vein, max(1, int(size / 26)))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vqcodec import container
 from vqcodec.container import MAGIC, Chunk, File, Head, Header, overhead_bytes, read, read_head, write
 from vqcodec.errors import FormatError, InputError, LimitError, VqcError
+from vqcodec.wire import varint_bytes
 
 # The worked example of FORMAT.md: 300x200 px, two tiles of 256 px, two layers, constant alpha 255, one chunk.
 GOLDEN = bytes.fromhex(
@@ -274,7 +275,7 @@ def test_damage_names_field_and_offset() -> None:
 
 
 def with_chunks(tail: bytes) -> bytes:
-    data = head_of(f"01 08 {IDS} 00 00 00 {container._varint(len(tail)).hex()} 00")
+    data = head_of(f"01 08 {IDS} 00 00 00 {varint_bytes(len(tail)).hex()} 00")
     return data + tail
 
 

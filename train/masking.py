@@ -8,9 +8,7 @@ from torch import Tensor
 from .recipe import MaskingRecipe
 
 
-def draw_kept(
-    recipe: MaskingRecipe, batch: int, groups: int, h: int, w: int, generator: torch.Generator
-) -> Tensor:
+def draw_kept(recipe: MaskingRecipe, batch: int, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
     """Keep map [B, G, h, w] of 0 and 1; at every position the kept groups are a prefix."""
     keep = torch.empty(batch, h, w, dtype=torch.int64)
     for b in range(batch):

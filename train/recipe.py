@@ -130,7 +130,9 @@ def check(recipe: Recipe) -> None:
         if len(getattr(recipe.tokenizer.backbone, name)) != stages:
             raise UsageError(f"recipe.tokenizer.backbone.{name}: one number per width needed, {stages} in all")
     if recipe.data.crop % recipe.tokenizer.stride:
-        raise UsageError(f"recipe.data.crop: {recipe.data.crop} is not a multiple of the stride {recipe.tokenizer.stride}")
+        raise UsageError(
+            f"recipe.data.crop: {recipe.data.crop} is not a multiple of the stride {recipe.tokenizer.stride}"
+        )
     if recipe.run.precision not in ("bf16", "fp32"):
         raise UsageError(f"recipe.run.precision: bf16 or fp32, not '{recipe.run.precision}'")
     if not 0 <= recipe.optimizer.decay <= recipe.optimizer.steps:
@@ -177,4 +179,3 @@ def _set(tree: dict[str, Any], change: str) -> None:
         if not isinstance(tree, dict):
             raise UsageError(f"--set {change}: '{name}' is a value, not a table")
     tree[last] = value
-

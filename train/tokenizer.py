@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,6 +29,9 @@ from .validate import Validation, validation_table
 
 CHECKPOINT = "checkpoint.pt"
 KMEANS_BATCHES = 24
+
+Report = Callable[[str], None]
+"""Takes one line for people."""
 
 
 class TokenizerRun:
@@ -124,9 +128,9 @@ class TokenizerRun:
             if self.step == optimizer.kmeans_at - 1:
                 quantizer.bank.kmeans(torch.cat(self.latents, 1), generator)
                 self.latents = []
-        elif optimizer.kmeans_at <= self.step < optimizer.steps - optimizer.decay:
-            if self.step % optimizer.revive_every == 0:
-                quantizer.bank.revive(quantizer._rows(z), generator)
+        learning = optimizer.kmeans_at <= self.step < optimizer.steps - optimizer.decay
+        if learning and self.step % optimizer.revive_every == 0:
+            quantizer.bank.revive(quantizer._rows(z), generator)
 
     def _autocast(self) -> contextlib.AbstractContextManager:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.run.precision == "bf16")
@@ -157,7 +161,9 @@ def learning_rate(optimizer: OptimizerRecipe, step: int) -> float:
     return optimizer.lr * (0.001 + 0.999 * 0.5 * (1 - math.cos(math.pi * left / optimizer.decay)))
 
 
-def train_tokenizer(recipe: Recipe, folder: Path, resume: bool = False, device: str = "cpu", report=print) -> TokenizerRun:
+def train_tokenizer(
+    recipe: Recipe, folder: Path, resume: bool = False, device: str = "cpu", report: Report = print
+) -> TokenizerRun:
     """Run `recipe` in `folder`: checkpoint.pt, recipe.json and log.jsonl. Returns the finished run.
 
     Raises OutputError if the folder holds a run already and `resume` is not set, InputError for missing data.
@@ -204,7 +210,10 @@ def _loop(run: TokenizerRun, crops: Crops, validation: Validation, log, report) 
             if run.step % settings.log_every == 0:
                 elapsed = time.monotonic() - since
                 row = {name: round(value / settings.log_every, 5) for name, value in sums.items()}
-                rate = {"steps_per_s": round(settings.log_every / elapsed, 3), "loader_share": round(waited / elapsed, 3)}
+                rate = {
+                    "steps_per_s": round(settings.log_every / elapsed, 3),
+                    "loader_share": round(waited / elapsed, 3),
+                }
                 _log(log, {"step": run.step, "lr": learning_rate(run.recipe.optimizer, run.step), **row, **rate})
                 sums, since, waited = {}, time.monotonic(), 0.0
             if run.step % settings.val_every == 0 or run.step == steps:

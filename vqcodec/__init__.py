@@ -46,7 +46,8 @@ _HOMES = {
         "Preview decode decode_tokens detokenize encode encode_tokens inspect previews tokenize truncate verify"
     ).split(),
     "errors": (
-        "BatchError FormatError InputError LimitError ModelError OutputError SkippedError TargetError UsageError VqcError"
+        "BatchError FormatError InputError LimitError ModelError OutputError SkippedError TargetError UsageError"
+        " VqcError"
     ).split(),
     "image": ["Picture"],
     "info": ["Info"],
@@ -55,7 +56,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "BatchError",
     "FormatError",
     "Info",

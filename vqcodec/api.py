@@ -16,11 +16,12 @@ from . import container, registry
 from .config import ModelConfig
 from .cutting import cut_to_bytes, cut_to_layers
 from .errors import TargetError, UsageError
-from .image import MAX_PIXELS, Picture, as_picture, strip as strip_picture, to_pillow
+from .image import MAX_PIXELS, Picture, as_picture, to_pillow
+from .image import strip as strip_picture
 from .info import Info, read_info
 from .registry import DEFAULT
 from .tiling import Rect
-from .tokens import Tokens, check_keep, from_picture, read_tokens, write_tokens
+from .tokens import Tokens, from_picture, read_tokens, write_tokens
 
 ImageLike = Picture | Image.Image | np.ndarray | str | Path
 
@@ -110,7 +111,10 @@ def inspect(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Info:
 
 
 def verify(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Info:
-    """Check every checksum and decode every index. Raises FormatError at the first fault, ModelError without its model."""
+    """Check every checksum and decode every index.
+
+    Raises FormatError at the first fault, and ModelError if the model is not at hand.
+    """
     file = container.read(data, max_pixels=max_pixels)
     entry = registry.find_by_id(file.header.token_id, file.header.entropy_id)
     read_tokens(file, registry.load(entry))
@@ -151,9 +155,7 @@ def preview_steps(n_layers: int, steps: int | None) -> list[int]:
     return sorted({round(1 + i * (n_layers - 1) / (steps - 1)) for i in range(steps)})
 
 
-def truncate(
-    data: bytes, *, keep: int | None = None, max_bytes: int | None = None, bpp: float | None = None
-) -> bytes:
+def truncate(data: bytes, *, keep: int | None = None, max_bytes: int | None = None, bpp: float | None = None) -> bytes:
     """Make a .vqc file smaller without decoding it; its model need not be at hand. Exactly one limit is given.
 
     Raises UsageError, FormatError, and TargetError if not even the first layer fits.

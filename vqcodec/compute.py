@@ -32,9 +32,7 @@ def pixels_to_planes(model: Model, pixels: np.ndarray, window_px: int = WINDOW_P
     return planes
 
 
-def planes_to_pixels(
-    model: Model, planes: list[np.ndarray], region: Rect, window_px: int = WINDOW_PX
-) -> np.ndarray:
+def planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect, window_px: int = WINDOW_PX) -> np.ndarray:
     """Planes int32 [h, w], MISSING where unknown -> uint8 pixels of `region` (pixels, within the picture)."""
     tokenizer, stride = model.tokenizer, model.stride
     grid = planes[0].shape

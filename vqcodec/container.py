@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
+from .chunks import MAX_CHUNKS_BYTES, Chunk, read_chunks, write_chunks
 from .errors import FormatError, InputError, LimitError
+from .wire import MAX_VARINT, Reader, fault, varint_bytes
 
 MAGIC = b"\x8fVQC"
 VERSION = 1
@@ -25,13 +27,8 @@ MAX_SIDE = 2**20
 MAX_LAYERS = 16
 MIN_TILE, MAX_TILE = 16, 32768
 MAX_SEGMENTS = 2**20
-MAX_VARINT = 2**32 - 1
 MAX_WORDS = 2**28 - 1  # of one segment: its entry in the table of contents then takes at most 4 bytes
 MAX_SEGMENT_BYTES = 2**32 - 1  # of all segments together
-MAX_CHUNK_BYTES = 16 * 2**20
-MAX_CHUNKS_BYTES = 64 * 2**20
-MAX_CHUNKS = 256
-KNOWN_CHUNKS = frozenset({"iCCP", "eXIf", "xMPd"})
 
 
 @dataclass(frozen=True)
@@ -80,14 +77,6 @@ class Header:
     @property
     def n_tiles(self) -> int:
         return self.tiles_x * self.tiles_y
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Metadata. `kind` is four ASCII letters, the first in lower case if a reader may ignore the chunk."""
-
-    kind: str
-    data: bytes
 
 
 @dataclass(frozen=True)
@@ -173,7 +162,7 @@ def write(
         raise ValueError(f"segments must be at most {MAX_SEGMENT_BYTES} bytes together")
     if alpha is not None and not 1 <= len(alpha) <= MAX_VARINT:
         raise ValueError(f"alpha must be 1..{MAX_VARINT} bytes or None, got {len(alpha)} bytes")
-    tail = _write_chunks(chunks)
+    tail = write_chunks(chunks)
     words = tuple(tuple(len(s) // 4 for s in row) for row in segments)
     parts = [_write_head(header, words, None if alpha is None else len(alpha), len(tail) or None)]
     for layer, row in enumerate(segments):
@@ -196,7 +185,7 @@ def read(data: bytes, allow_partial: bool = False, max_pixels: int | None = 2**2
     faults: list[FormatError] = []
     if len(data) != head.file_bytes:
         found = f"{len(data)} (cut file)" if len(data) < head.file_bytes else f"{len(data)} (trailing bytes)"
-        faults.append(_fault("end of file", min(len(data), head.file_bytes), f"{head.file_bytes} bytes", found))
+        faults.append(fault("end of file", min(len(data), head.file_bytes), f"{head.file_bytes} bytes", found))
         if not allow_partial:
             raise faults[0]
 
@@ -209,7 +198,7 @@ def read(data: bytes, allow_partial: bool = False, max_pixels: int | None = 2**2
         right = zlib.crc32(part) if crc_size == 4 else binascii.crc_hqx(part, 0xFFFF)
         if crc == right:
             return part
-        faults.append(_fault(f"CRC of {what}", end, f"{right:#x}", f"{crc:#x}"))
+        faults.append(fault(f"CRC of {what}", end, f"{right:#x}", f"{crc:#x}"))
         return None
 
     segments = tuple(
@@ -220,11 +209,11 @@ def read(data: bytes, allow_partial: bool = False, max_pixels: int | None = 2**2
         for i, row in enumerate(head.words)
     )
     alpha = None if head.alpha_bytes is None else checked("alpha", head.alpha_offset, head.alpha_bytes, 4)
-    chunks = _read_chunks(data, head, faults)
+    chunks = read_chunks(data, head.chunks_offset, head.file_bytes, faults)
     if faults and not allow_partial:
         raise faults[0]
     if all(segment is None for segment in segments[0]):
-        raise _fault("first layer", head.size, "a complete segment of some tile", "none")
+        raise fault("first layer", head.size, "a complete segment of some tile", "none")
     return File(head, segments, alpha, chunks, not faults)
 
 
@@ -236,9 +225,9 @@ def _write_head(
     flags |= ALPHA * (alpha_bytes is not None) | CHUNKS * (chunks_bytes is not None)
     geometry = (header.tile.bit_length() - 5) << 4 | (header.n_layers - 1)
     parts = [MAGIC, bytes([VERSION, flags]), header.token_id, header.entropy_id]
-    parts += [_varint(header.width - 1), _varint(header.height - 1), bytes([geometry])]
-    parts += [_varint(n) for n in (alpha_bytes, chunks_bytes) if n is not None]
-    parts += [_varint(n) for row in words for n in row]
+    parts += [varint_bytes(header.width - 1), varint_bytes(header.height - 1), bytes([geometry])]
+    parts += [varint_bytes(n) for n in (alpha_bytes, chunks_bytes) if n is not None]
+    parts += [varint_bytes(n) for row in words for n in row]
     head = b"".join(parts)
     return head + zlib.crc32(head).to_bytes(4, "little")
 
@@ -253,13 +242,13 @@ def read_head(data: bytes, max_pixels: int | None = 2**28) -> Head:
     """
     if not data or not data.startswith(MAGIC[: len(data)]):
         raise InputError(f"not a .vqc file: it begins with {data[:4].hex(' ') or 'nothing'}, not {MAGIC.hex(' ')}")
-    r = _Reader(data, 0, len(data))
+    r = Reader(data, 0, len(data))
     r.take(4, "magic")
     version, flags = r.take(1, "version")[0], r.take(1, "flags")[0]
     if version != VERSION:
-        raise _fault("version", 4, str(VERSION), f"{version}: made by a newer version, or damaged")
+        raise fault("version", 4, str(VERSION), f"{version}: made by a newer version, or damaged")
     if flags & RESERVED:
-        raise _fault("flags", 5, "reserved bits zero", f"{flags:#04x}: made by a newer version, or damaged")
+        raise fault("flags", 5, "reserved bits zero", f"{flags:#04x}: made by a newer version, or damaged")
     token_id, entropy_id = r.take(6, "token identity"), r.take(4, "entropy identity")
     width, height = r.varint("width") + 1, r.varint("height") + 1
     geometry = r.take(1, "tile and layers")[0]
@@ -272,108 +261,21 @@ def read_head(data: bytes, max_pixels: int | None = 2**28) -> Head:
     chunks_bytes = r.varint("chunks length", 9, MAX_CHUNKS_BYTES) if flags & CHUNKS else None
     entries = header.n_layers * header.n_tiles
     if entries > r.end - r.pos:  # an entry is at least one byte
-        raise _fault("table of contents", r.pos, f"{entries} entries", f"{r.end - r.pos} bytes (cut or damaged)")
+        raise fault("table of contents", r.pos, f"{entries} entries", f"{r.end - r.pos} bytes (cut or damaged)")
     words = tuple(
         tuple(r.varint("table of contents", 0, MAX_WORDS) for _ in range(header.n_tiles))
         for _ in range(header.n_layers)
     )
     right, crc = zlib.crc32(data[: r.pos]), int.from_bytes(r.take(4, "CRC-32 of the head"), "little")
     if crc != right:
-        raise _fault("CRC-32 of the head", r.pos - 4, f"{right:#010x}", f"{crc:#010x}")
+        raise fault("CRC-32 of the head", r.pos - 4, f"{right:#010x}", f"{crc:#010x}")
     if (total := 4 * sum(map(sum, words))) > MAX_SEGMENT_BYTES:
-        raise _fault("table of contents", r.pos, f"at most {MAX_SEGMENT_BYTES} bytes of segments", str(total))
+        raise fault("table of contents", r.pos, f"at most {MAX_SEGMENT_BYTES} bytes of segments", str(total))
     if max_pixels is not None and width * height > max_pixels:  # behind the CRC: damage is not a matter of limits
         raise LimitError(f"{width}x{height} is over the limit of {max_pixels} pixels; raise it with --max-pixels")
     return Head(header, words, alpha_bytes, chunks_bytes, r.pos)
 
 
-def _write_chunks(chunks: Sequence[Chunk]) -> bytes:
-    parts = []
-    kinds = [chunk.kind for chunk in chunks]
-    for chunk in chunks:
-        if problem := _chunk_problem(chunk.kind, kinds):
-            raise ValueError(f"chunks: {problem}")
-        if len(chunk.data) > MAX_CHUNK_BYTES:
-            raise LimitError(f"chunk {chunk.kind} is {len(chunk.data)} bytes, over {MAX_CHUNK_BYTES}; leave it out")
-        body = chunk.kind.encode() + chunk.data
-        parts += [_varint(len(chunk.data)), body, zlib.crc32(body).to_bytes(4, "little")]
-    if len(chunks) > MAX_CHUNKS or sum(map(len, parts)) > MAX_CHUNKS_BYTES:
-        raise LimitError(f"chunks are over {MAX_CHUNKS} or {MAX_CHUNKS_BYTES} bytes together; leave some out")
-    return b"".join(parts)
-
-
-def _read_chunks(data: bytes, head: Head, faults: list[FormatError]) -> tuple[Chunk, ...]:
-    """The chunks that are whole; the others are added to `faults`. A critical chunk that is not known raises."""
-    r = _Reader(data, head.chunks_offset, head.file_bytes)
-    chunks: list[Chunk] = []
-    try:
-        for _ in range(MAX_CHUNKS):
-            if r.pos == head.file_bytes:
-                break
-            body = r.take(r.varint("chunk length", 0, MAX_CHUNK_BYTES) + 4, "chunk")
-            right, crc = zlib.crc32(body), int.from_bytes(r.take(4, "CRC-32 of chunk"), "little")
-            if crc == right:
-                chunks.append(Chunk(body[:4].decode("latin-1"), body[4:]))
-            else:
-                faults.append(_fault("CRC-32 of chunk", r.pos - 4, f"{right:#010x}", f"{crc:#010x}"))
-        else:
-            if r.pos != head.file_bytes:
-                raise _fault("chunks", r.pos, f"at most {MAX_CHUNKS}", "more")
-    except FormatError as error:  # behind a length that cannot be there is nothing to be found
-        faults.append(error)
-    kinds = [chunk.kind for chunk in chunks]
-    for chunk in chunks:
-        if problem := _chunk_problem(chunk.kind, kinds):
-            raise FormatError(f"chunks at byte {head.chunks_offset}: {problem}")
-    return tuple(chunks)
-
-
-def _chunk_problem(kind: str, kinds: Sequence[str]) -> str | None:
-    if len(kind) != 4 or not kind.isascii() or not kind.isalpha():
-        return f"a type must be 4 ASCII letters, got {kind!r}"
-    if kind in KNOWN_CHUNKS:
-        return f"{kind} must occur once" if kinds.count(kind) > 1 else None
-    return f"critical type {kind} is not known: made by a newer version" if kind[0].isupper() else None
-
-
 def _stored(words: int) -> int:
     """Bytes that a segment takes in the file: an empty one has no CRC."""
     return 4 * words + 2 if words else 0
-
-
-def _fault(field: str, offset: int, expected: str, found: str) -> FormatError:
-    return FormatError(f"{field} at byte {offset}: expected {expected}, found {found}")
-
-
-def _varint(value: int) -> bytes:
-    """LEB128: 7 bits a byte, low ones first, the high bit set on all but the last."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-class _Reader:
-    """Takes `data` apart from `pos` to `end`; what is not there is a FormatError."""
-
-    def __init__(self, data: bytes, pos: int, end: int) -> None:
-        self.data, self.pos, self.end = data, pos, min(end, len(data))
-
-    def take(self, size: int, field: str) -> bytes:
-        if self.pos + size > self.end:
-            raise _fault(field, self.pos, f"{size} bytes", f"{max(0, self.end - self.pos)} (cut or damaged)")
-        self.pos += size
-        return self.data[self.pos - size : self.pos]
-
-    def varint(self, field: str, low: int = 0, high: int = MAX_VARINT) -> int:
-        start, value, byte = self.pos, 0, 0x80
-        while byte & 0x80:
-            shift = 7 * (self.pos - start)
-            byte = self.take(1, field)[0]
-            value |= (byte & 0x7F) << shift
-            if byte > 0x0F if shift == 28 else shift and not byte:
-                raise _fault(field, start, "a canonical 32-bit varint", self.data[start : self.pos].hex(" "))
-        if not low <= value <= high:
-            raise _fault(field, start, f"{low}..{high}", str(value))
-        return value

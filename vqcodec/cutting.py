@@ -17,9 +17,7 @@ def cut_to_layers(file: container.File, keep: int) -> bytes:
     check_keep(keep, file.header.n_layers)
     segments = [[segment or b"" for segment in layer] for layer in file.segments[:keep]]
     cut = file.header.cut or keep < file.header.n_layers
-    return container.write(
-        dataclasses.replace(file.header, n_layers=keep, cut=cut), segments, file.alpha, file.chunks
-    )
+    return container.write(dataclasses.replace(file.header, n_layers=keep, cut=cut), segments, file.alpha, file.chunks)
 
 
 def cut_to_bytes(file: container.File, max_bytes: int) -> bytes:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .config import ModelConfig, TokenizerConfig, from_dict
+from .entropy import EntropyModel
 from .entropy.tables import AdaptiveTables
 from .errors import ModelError
 
@@ -99,7 +100,7 @@ class Model:
     def __init__(self, entry: Entry, device: str = "cpu") -> None:
         self.entry, self.config, self.device = entry, entry.config, device
         self.tensors = _read_tensors(entry.folder / WEIGHTS, self.config.weights_sha256)
-        self.entropy = _entropy_model(entry, self.tensors)
+        self.entropy: EntropyModel = _entropy_model(entry, self.tensors)
         self._tokenizer: Tokenizer | None = None
         _check_identity(entry, self.tensors, self.entropy)
 
@@ -168,7 +169,7 @@ def _entropy_model(entry: Entry, tensors: dict[str, np.ndarray]) -> AdaptiveTabl
     sizes = (quantizer.codebook_size,) * quantizer.groups
     planes = sorted(plane for layer in entry.config.layers for plane in layer)
     if planes != list(range(len(sizes))) or not 1 <= len(entry.config.layers) <= 16:
-        raise ModelError(f"{entry.folder / CONFIG}: layers must hold each of the {len(sizes)} planes once, in 1..16 layers")
+        raise ModelError(f"{entry.folder / CONFIG}: layers must hold all {len(sizes)} planes once, in 1..16 layers")
     prepared = [tensors.pop(f"entropy.tables.{s}", None) for s in range(len(sizes))]
     try:
         return AdaptiveTables(sizes, None if prepared[0] is None else prepared)  # type: ignore[arg-type]
@@ -176,7 +177,7 @@ def _entropy_model(entry: Entry, tensors: dict[str, np.ndarray]) -> AdaptiveTabl
         raise ModelError(f"{entry.folder / WEIGHTS}: entropy tables: {error}") from error
 
 
-def _check_identity(entry: Entry, tensors: dict[str, np.ndarray], entropy: AdaptiveTables) -> None:
+def _check_identity(entry: Entry, tensors: dict[str, np.ndarray], entropy: EntropyModel) -> None:
     codebooks = tensors.get("quantizer.bank.codebooks")
     if codebooks is None:
         raise ModelError(f"{entry.folder / WEIGHTS}: holds no codebooks")
@@ -202,7 +203,8 @@ def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], fo
         if name not in state:
             raise ModelError(f"{folder / WEIGHTS}: tensor '{name}' is missing")
         if state[name].shape != value.shape:
-            raise ModelError(f"{folder / WEIGHTS}: tensor '{name}' is {list(state[name].shape)}, not {list(value.shape)}")
+            shapes = f"{list(state[name].shape)}, not {list(value.shape)}"
+            raise ModelError(f"{folder / WEIGHTS}: tensor '{name}' is {shapes}")
     if extra := sorted(set(state) - set(expected)):
         raise ModelError(f"{folder / WEIGHTS}: unknown tensor '{extra[0]}'")
     for name, value in tokenizer.state_dict().items():
@@ -217,7 +219,7 @@ def _training_only(name: str) -> bool:
 
 
 def write_model(folder: Path, config: ModelConfig, tensors: dict[str, np.ndarray]) -> ModelConfig:
-    """Write a model folder (config.json last); identities and digests of `config` are filled in. Returns that config."""
+    """Write a model folder, config.json last; returns `config` with its identities and digests filled in."""
     from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ def split(area: Rect, side: int) -> Iterator[Rect]:
 
 
 def windows(area: Rect, grid: tuple[int, int], side: int, halo: int) -> Iterator[Window]:
-    """Compute windows over `area` of a token grid (h, w): inner parts of at most `side` steps, `halo` steps round them."""
+    """Compute windows over `area` of a grid (h, w): inner parts of at most `side` steps, `halo` steps round them."""
     for inner in split(area, side):
         yield Window(inner, inner.grow(halo, grid))
 

@@ -48,7 +48,8 @@ class Tokenizer(nn.Module):
     @property
     def codebooks(self) -> Tensor:
         """[G, K, d]."""
-        return self.quantizer.bank.codebooks
+        codebooks: Tensor = self.quantizer.bank.codebooks
+        return codebooks
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """Pixels x [B, 3, H, W] in -1..1 -> planes [B, h, w] int64, coarse to fine."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from . import container
 from .alpha import decode_alpha, encode_alpha
+from .chunks import Chunk
 from .config import MISSING, ModelConfig
 from .entropy import EntropyModel, decode_tile, encode_tile
 from .errors import FormatError, UsageError
@@ -28,8 +29,13 @@ CHUNK_KINDS = {"icc": "iCCP", "exif": "eXIf", "xmp": "xMPd"}
 class EntropyCoded(Protocol):
     """What is needed of a model here: no networks."""
 
-    config: ModelConfig
-    entropy: EntropyModel
+    @property
+    def config(self) -> ModelConfig:
+        """Its configuration."""
+
+    @property
+    def entropy(self) -> EntropyModel:
+        """Its entropy model."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +94,12 @@ def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int = TILE_PX) ->
         for tile in access_tiles(header, config.tokenizer.stride)
     ]
     segments = [[tile[layer] for tile in by_tile] for layer in range(tokens.n_layers)]
-    chunks = [
-        container.Chunk(kind, data) for name, kind in CHUNK_KINDS.items() if (data := getattr(tokens, name)) is not None
-    ]
+    chunks = [Chunk(kind, data) for name, kind in CHUNK_KINDS.items() if (data := getattr(tokens, name)) is not None]
     alpha = None if tokens.alpha is None else encode_alpha(tokens.alpha)
     return container.write(header, segments, alpha, chunks)
 
 
-def read_tokens(
-    file: container.File, model: EntropyCoded, keep: int | None = None, area: Rect | None = None
-) -> Tokens:
+def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = None, area: Rect | None = None) -> Tokens:
     """Undo `write_tokens`. Only tiles that touch `area` (token steps) are decoded, and only the first `keep` layers.
 
     Raises FormatError for damaged streams and UsageError for a `keep` the file does not hold.
@@ -122,7 +124,7 @@ def read_tokens(
             plane[tile.slices] = part
     alpha = None if file.alpha is None else decode_alpha(file.alpha, header.width, header.height)
     kinds = {kind: name for name, kind in CHUNK_KINDS.items()}
-    extra = {kinds[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in kinds}
+    extra: dict[str, Any] = {kinds[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in kinds}
     return Tokens(
         tuple(planes), header.width, header.height, config.name, layers, grey=header.grey, alpha=alpha, **extra
     )

@@ -13,6 +13,7 @@ import numpy as np
 from ..config import MISSING
 from .coder import Coder, TileDecoder, TileEncoder
 
+
 class EntropyModel(Protocol):
     """Anything that can name integer frequencies for the next symbols from those before them."""
 

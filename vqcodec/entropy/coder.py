@@ -11,7 +11,7 @@ nothing but IEEE division and multiplication (see FORMAT.md, "Entropy coding").
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import constriction
 import numpy as np
@@ -123,7 +123,7 @@ class TileDecoder:
         if not self.is_complete():
             raise FormatError("entropy-coded data: the stream does not end where it should; the file is damaged")
 
-    def _take(self, symbols: np.ndarray, decode: Callable[[object, int, int], np.ndarray]) -> None:
+    def _take(self, symbols: np.ndarray, decode: Callable[[Any, int, int], np.ndarray]) -> None:
         if not self.cut:
             symbols[:] = decode(self.coder, 0, len(symbols))
             return

@@ -23,7 +23,9 @@ class CodebookBank(nn.Module):
     counts: Tensor
     sums: Tensor
 
-    def __init__(self, groups: int, codebook_size: int, dim: int, decay: float = 0.98, revive_below: float = 0.03) -> None:
+    def __init__(
+        self, groups: int, codebook_size: int, dim: int, decay: float = 0.95, revive_below: float = 0.03
+    ) -> None:
         super().__init__()
         self.decay = decay
         self.revive_below = revive_below

@@ -1,0 +1,6 @@
+"""`python -m vqcodec.cli`."""
+
+from .main import run
+
+if __name__ == "__main__":
+    run()
