@@ -6,9 +6,10 @@ options have been checked.
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -19,25 +20,11 @@ from . import options, output
 if TYPE_CHECKING:
     from vqcodec.info import Info
 
-KEYS = "JSON keys: input, output, width, height (pixels), bytes (output file), bpp, layers, model, seconds, warnings"
-Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", show_default=False)]
-Output = Annotated[str | None, typer.Option("-o", "--output", metavar="OUT", show_default="beside the input")]
-VqcFile = Annotated[Path, typer.Argument(metavar="IN", show_default=False, help="A .vqc file; - is stdin.")]
-Keep = Annotated[int | None, typer.Option("--keep", metavar="K", min=1, max=16, show_default="all")]
-TargetSize = Annotated[
-    str | None,
-    typer.Option(
-        "--target-size", metavar="BYTES", help="At most so many bytes, whole file: 40000, 40k (1000), 40KiB (1024), 1.5MB."
-    ),
-]
-Bpp = Annotated[
-    float | None, typer.Option("--bpp", metavar="X", help="At most so many bits per pixel, whole file; more than 0.")
-]
-
 
 def encode(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="IN...", show_default=False, help="Pictures of any usual format; - is stdin.")
+        list[Path],
+        typer.Argument(metavar="IN...", show_default=False, help="Pictures of any usual format; - is stdin."),
     ],
     out: Annotated[
         str | None,
@@ -46,28 +33,13 @@ def encode(
         ),
     ] = None,
     model: options.ModelName = "photo",
-    quality: Annotated[
-        int | None, typer.Option("-q", "--quality", min=1, max=100, help="1 smallest .. 100 best, by the model's ladder.")
-    ] = None,
-    bpp: Bpp = None,
-    target_size: TargetSize = None,
-    min_quality: Annotated[
-        str | None,
-        typer.Option(
-            "--min-quality", metavar="METRIC=X", help="Fewest layers that reach psnr=X (dB) or ms-ssim=X (0..1)."
-        ),
-    ] = None,
-    keep: Annotated[
-        int | None,
-        typer.Option("--keep", metavar="K", min=1, max=16, show_default="all", help="Keep the first K layers, 1..16."),
-    ] = None,
-    effort: Annotated[
-        int,
-        typer.Option(
-            "--effort", min=1, max=9, help="Reserved for more search; all efforts give the same file in this version."
-        ),
-    ] = 5,
-    strip: Annotated[bool, typer.Option("--strip", help="Leave out ICC (after conversion to sRGB), Exif and XMP.")] = False,
+    quality: options.Quality = None,
+    bpp: options.Bpp = None,
+    target_size: options.TargetSize = None,
+    min_quality: options.MinQuality = None,
+    keep: options.Keep = None,
+    effort: options.Effort = 5,
+    strip: options.Strip = False,
     force: options.Force = False,
     json: options.Json = False,
     device: options.Device = "cpu",
@@ -86,36 +58,37 @@ def encode(
     options.check_rate(
         {"-q": quality, "--bpp": bpp, "--target-size": target_size, "--min-quality": min_quality, "--keep": keep}
     )
-    max_bytes = None if target_size is None else options.parse_size(target_size)
-    reach = None if min_quality is None else options.parse_min_quality(min_quality)
+    rate: dict[str, Any] = {
+        "quality": quality,
+        "keep": keep,
+        "max_bytes": None if target_size is None else options.parse_size(target_size),
+        "bpp": bpp,
+        "min_quality": None if min_quality is None else options.parse_min_quality(min_quality),
+    }
     if out is not None and Path(out).suffix.lower()[1:] in options.FORMATS:
         raise UsageError(f"-o {out}: encode writes .vqc files; name it .vqc, or use `vqcodec decode`")
     pairs = _plan(sources, out, ".vqc", force, json)
-    from vqcodec import registry
-    from vqcodec.image import read_picture
+    from vqcodec import api, registry
+    from vqcodec.image import read_picture, strip as strip_picture
     from vqcodec.tokens import check_keep
 
     n_layers = len(registry.find(model).config.layers)
     if keep is not None:
         check_keep(keep, n_layers)
-    import vqcodec
-
     for source, target in pairs:
         start = time.perf_counter()
         with output.naming(source):
             picture = read_picture(_stream(source), max_pixels)
-            _warn(source, picture.warnings, quiet)
-            data = vqcodec.encode(
-                picture, model, quality=quality, keep=keep, max_bytes=max_bytes, bpp=bpp, min_quality=reach, strip=strip,
-                device=device,
-            )  # fmt: skip
+            picture = strip_picture(picture) if strip else picture
+            if not quiet:
+                output.warn(source, picture.warnings)
+            data = api.encode(picture, model, device=device, **rate)
         output.write_new(target, data, force)
-        record = _record(source, target, data, time.perf_counter() - start) | {"warnings": list(picture.warnings)}
-        _report(record, json, quiet, verbose)
+        _report(source, target, data, start, json, 0 if quiet else 1 + verbose, warnings=list(picture.warnings))
 
 
 def decode(
-    sources: Annotated[list[Path], typer.Argument(metavar="IN...", show_default=False, help="Files .vqc; - is stdin.")],
+    sources: options.Sources,
     out: Annotated[
         str | None,
         typer.Option(
@@ -128,10 +101,7 @@ def decode(
             "--format", metavar="png|jpg|webp|ppm", show_default="by OUT, else png", help="Format of the picture."
         ),
     ] = None,
-    keep: Annotated[
-        int | None,
-        typer.Option("--keep", metavar="K", min=1, max=16, show_default="all", help="Show the first K layers only, 1..16."),
-    ] = None,
+    keep: options.Keep = None,
     region: Annotated[
         str | None,
         typer.Option("--region", metavar="X,Y,W,H", show_default="all", help="Decode only that part, in pixels."),
@@ -140,7 +110,8 @@ def decode(
         bool, typer.Option("--allow-partial", help="Take a cut or damaged file as far as it goes.")
     ] = False,
     decoder: Annotated[
-        str | None, typer.Option("--decoder", metavar="NAME", show_default="default", help="One of the model's decoders.")
+        str | None,
+        typer.Option("--decoder", metavar="NAME", show_default="default", help="One of the model's decoders."),
     ] = None,
     force: options.Force = False,
     json: options.Json = False,
@@ -175,22 +146,31 @@ def decode(
         if not complete:
             lost = (f"cut or damaged file: {len(data):,} of {info.file_bytes:,} bytes, shown as far as it goes", *lost)
         lost = (*picture.warnings, *lost)
-        _warn(source, lost, quiet)
+        if not quiet:
+            output.warn(source, lost)
         output.write_new(target, encoded, force)
         layers = min(keep or 16, len(info.layers))
         record = {
-            "input": str(source), "output": str(target), "format": kind, "width": picture.width, "height": picture.height,
-            "bytes": len(encoded), "layers": layers, "model": info.model, "complete": complete,
-            "seconds": round(time.perf_counter() - start, 3), "warnings": list(lost),
-        }  # fmt: skip
+            "input": str(source),
+            "output": str(target),
+            "format": kind,
+            "width": picture.width,
+            "height": picture.height,
+            "bytes": len(encoded),
+            "layers": layers,
+            "model": info.model,
+            "complete": complete,
+            "seconds": round(time.perf_counter() - start, 3),
+            "warnings": list(lost),
+        }
         if json:
             output.print_json(record)
         elif verbose and not quiet:
-            output.say(f"{target}: {picture.width}x{picture.height}, {layers} layers, {record['seconds']:.2f} s")
+            output.say(f"{target}: {picture.width}x{picture.height}, {layers_text(layers)}, {record['seconds']:.2f} s")
 
 
 def info(
-    source: VqcFile,
+    source: options.Source,
     json: options.Json = False,
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
@@ -202,9 +182,9 @@ def info(
     layers (each: bytes of coded indices, end, bpp), overhead_bytes, head_bytes, bytes_per_segment, alpha_bytes,
     metadata_bytes, cut, grey.
     """
-    from .facts import facts, table
+    from .facts import facts, head_of, table
 
-    data, there = _head_of(source)
+    data, there = head_of(source)
     with output.naming(source):
         record = {"input": str(source)} | facts(data, there, max_pixels)
     if json:
@@ -215,13 +195,13 @@ def info(
 
 
 def verify(
-    sources: Annotated[list[Path], typer.Argument(metavar="IN...", show_default=False, help="Files .vqc; - is stdin.")],
+    sources: options.Sources,
     json: options.Json = False,
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
 ) -> None:
-    """Check every checksum and decode every index of .vqc files; the first fault ends the command with exit code 4 or 5.
+    """Check every checksum and decode every index of .vqc files; ends at the first fault, with exit code 3 to 6.
 
     JSON keys: input, width, height (pixels), bytes, bpp, layers, model, ok, seconds.
     """
@@ -236,20 +216,17 @@ def verify(
             seconds = round(time.perf_counter() - start, 3)
             output.print_json({"input": str(source)} | _size(found) | {"ok": True, "seconds": seconds})
         elif not quiet:
-            output.say(f"{source}: good: {len(data):,} bytes, {_layers(len(found.layers))}")
+            output.say(f"{source}: good: {len(data):,} bytes, {layers_text(len(found.layers))}")
 
 
 def truncate(
-    source: VqcFile,
+    source: options.Source,
     out: Annotated[
         str, typer.Option("-o", "--output", metavar="OUT", show_default=False, help="A .vqc file, a directory, or -.")
     ],
-    keep: Annotated[
-        int | None,
-        typer.Option("--keep", metavar="K", min=1, max=16, show_default=False, help="Keep the first K layers, 1..16."),
-    ] = None,
-    target_size: TargetSize = None,
-    bpp: Bpp = None,
+    keep: options.Keep = None,
+    target_size: options.TargetSize = None,
+    bpp: options.Bpp = None,
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.QuietShort = False,
@@ -269,4 +246,48 @@ def truncate(
     with output.naming(source):
         data = api.truncate(whole, keep=keep, max_bytes=max_bytes, bpp=bpp)
     output.write_new(pairs[0][1], data, force)
-    _report(_record(source, pairs[0][1], data, time.perf_counter() - start), json, quiet)
+    _report(source, pairs[0][1], data, start, json, 0 if quiet else 1)
+
+
+def _plan(sources: list[Path], out: str | None, suffix: str, force: bool, json: bool) -> list[tuple[Path, Path]]:
+    pairs = output.plan(sources, out, suffix, force)
+    if json and any(target == output.STDIO for _, target in pairs):
+        raise UsageError("--json and the data cannot both go to stdout: name a file with -o")
+    return pairs
+
+
+def _stream(source: Path) -> Path | BinaryIO:
+    return sys.stdin.buffer if source == output.STDIO else source
+
+
+def _size(info: Info) -> dict[str, Any]:
+    """What the JSON of every command that makes or checks a .vqc file says of it."""
+    return {
+        "width": info.width,
+        "height": info.height,
+        "bytes": info.file_bytes,
+        "bpp": round(info.bpp, 6),
+        "layers": len(info.layers),
+        "model": info.model,
+    }
+
+
+def _report(source: Path, target: Path, data: bytes, start: float, json: bool, lines: int, **more: Any) -> None:
+    """What became of a new file: JSON, or `lines` 0..2 of text."""
+    from vqcodec.info import read_info
+
+    found, seconds = read_info(data, None), time.perf_counter() - start
+    if json:
+        record = {"input": str(source), "output": str(target)} | _size(found)
+        output.print_json(record | {"seconds": round(seconds, 3)} | more)
+        return
+    name = "<stdout>" if target == output.STDIO else target
+    if lines > 0:
+        output.say(f"{name}: {len(data):,} bytes, {found.bpp:.3f} bpp, {layers_text(len(found.layers))}")
+    if lines > 1:
+        output.say(f"{name}: {found.width}x{found.height} pixels, model {found.model}, {seconds:.2f} s")
+
+
+def layers_text(n_layers: int) -> str:
+    """1 layer, 2 layers."""
+    return f"{n_layers} layer{'s' if n_layers != 1 else ''}"

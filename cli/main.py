@@ -22,9 +22,9 @@ from .train import train
 app = typer.Typer(
     name="vqcodec",
     help="Compress pictures into discrete tokens of learned tokenizers, in small progressive files (.vqc).",
-    epilog="Exit codes: 0 ok, 1 internal error, 2 usage, 3 input unreadable, 4 corrupt or truncated .vqc, 5 model missing, "
-    "6 limit exceeded, 7 output exists or unwritable, 8 target unreachable, 9 skipped, 10 batch with failures, "
-    "130 interrupted.",
+    epilog="Exit codes: 0 ok, 1 internal error, 2 usage, 3 input unreadable, 4 corrupt or truncated .vqc, "
+    "5 model missing, 6 limit exceeded, 7 output exists or unwritable, 8 target unreachable, 9 skipped, "
+    "10 batch with failures, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -94,7 +94,8 @@ def _end_usage(error: Any) -> NoReturn:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "t allocate memory" in str(error)
+    """Python's own kind, that of torch on an accelerator, and that of torch on the CPU."""
+    return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "t allocate memory" in str(error)
 
 
 def _end(message: str, code: int) -> NoReturn:

@@ -64,14 +64,17 @@ Device = Annotated[
 ]
 Threads = Annotated[
     int,
-    typer.Option("--threads", min=0, callback=_set_threads, show_default="all cores", help="CPU threads of the networks."),
+    typer.Option(
+        "--threads", min=0, callback=_set_threads, show_default="all cores", help="CPU threads of the networks."
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 QuietShort = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stderr.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show a traceback on errors.")]
 MaxPixels = Annotated[
-    int, typer.Option("--max-pixels", min=1, help="Refuse pictures of more pixels than this, before any memory is taken.")
+    int,
+    typer.Option("--max-pixels", min=1, help="Refuse pictures of more pixels than this, before any memory is taken."),
 ]
 ModelName = Annotated[
     str,
@@ -79,6 +82,41 @@ ModelName = Annotated[
         "-m", "--model", autocompletion=_model_names, help="Model name (see `vqcodec models list`) or model folder."
     ),
 ]
+
+Sources = Annotated[
+    list[Path], typer.Argument(metavar="IN...", show_default=False, help="Files of type .vqc; - is stdin.")
+]
+Source = Annotated[Path, typer.Argument(metavar="IN", show_default=False, help="A .vqc file; - is stdin.")]
+Keep = Annotated[
+    int | None,
+    typer.Option("--keep", metavar="K", min=1, max=16, show_default="all", help="The first K layers only, 1..16."),
+]
+TargetSize = Annotated[
+    str | None,
+    typer.Option(
+        "--target-size",
+        metavar="BYTES",
+        help="At most so many bytes, whole file: 40000, 40k (1000), 40KiB (1024), 1.5MB.",
+    ),
+]
+Bpp = Annotated[
+    float | None, typer.Option("--bpp", metavar="X", help="At most so many bits per pixel, whole file; more than 0.")
+]
+Quality = Annotated[
+    int | None,
+    typer.Option("-q", "--quality", min=1, max=100, help="1 smallest .. 100 best, by the model's ladder."),
+]
+MinQuality = Annotated[
+    str | None,
+    typer.Option("--min-quality", metavar="METRIC=X", help="Fewest layers that reach psnr=X (dB) or ms-ssim=X (0..1)."),
+]
+Effort = Annotated[
+    int,
+    typer.Option(
+        "--effort", min=1, max=9, help="Reserved for more search; all efforts give the same file in this version."
+    ),
+]
+Strip = Annotated[bool, typer.Option("--strip", help="Leave out ICC (after conversion to sRGB), Exif and XMP.")]
 
 DEFAULT_MAX_PIXELS = 2**28
 

@@ -109,7 +109,7 @@ def _check_file(target: Path, force: bool, sources: tuple[Path, ...]) -> None:
 
 
 def write_new(target: Path, data: bytes, force: bool = False) -> None:
-    """Write `data` to `target` atomically, or to stdout for `-`. Raises OutputError; a failure leaves nothing behind."""
+    """Write `data` to `target`, whole or not at all, or to stdout for `-`. Raises OutputError; leaves no draft behind."""
     check_target(target, force)
     draft = None
     try:

@@ -78,17 +78,22 @@ def preview(
 ) -> None:
     """Show a .vqc file from coarse to fine: what its first bytes give already.
 
-    Without -o the steps appear in the terminal (as a table if stdout is not one). The suffix of -o decides otherwise:
-    .html is a page with a slider that needs no network (pictures scaled down to 1600 pixels, WebP quality 90), .webp an
-    animation (1280 pixels), .png a contact sheet (480 pixels a cell).
+    Without -o in the terminal, or as a table if stdout is not one; else by the suffix of OUT:
+
+    .html  a page with a slider, all in one file; pictures at most 1600 pixels a side, WebP quality 90
+
+    .webp  an animation, at most 1280 pixels a side
+
+    .png   a contact sheet, cells of at most 480 pixels a side
     """
     kind = "" if out is None else _kind(out)
+    name = "<stdin>" if source == STDIO else source.name
     if out is not None:
         check_target(out, force, (source,))
     data = read_input(source)
     info = read_info(data, max_pixels)
     if len(data) < info.file_bytes and not quiet:
-        say(f"{source}: cut off at {len(data):,} of {info.file_bytes:,} bytes; shown as far as it goes")
+        say(f"{name}: cut off at {len(data):,} of {info.file_bytes:,} bytes; shown as far as it goes")
     if out is None and not can_show():
         print_table(plain_steps(info, len(data), steps))
         return
@@ -97,7 +102,7 @@ def preview(
         show(shown)
         return
     if kind == ".html":
-        made = page("<stdin>" if source == STDIO else source.name, info, len(data), shown).encode("utf-8")
+        made = page(name, info, len(data), shown).encode("utf-8")
     else:
         made = animation(shown) if kind == ".webp" else contact_sheet(shown)
     write_new(out, made, force)

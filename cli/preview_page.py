@@ -51,9 +51,9 @@ def _picture(step: Step, last: bool) -> str:
         "bpp": f"{step.bpp:.3f}",
     }
     data = " ".join(f'data-{key}="{escape(value)}"' for key, value in facts.items())
-    size = f'width="{step.image.width}" height="{step.image.height}"'
+    look = f'class="{kind}" width="{step.image.width}" height="{step.image.height}" decoding="sync"'
     state = "" if last else " hidden"
-    return f'<img class="{kind}" {size} {data} decoding="sync" alt="{escape(step.caption)}" src="{_uri(step.image)}"{state}>'
+    return f'<img {look} {data} alt="{escape(step.caption)}" src="{_uri(step.image)}"{state}>'
 
 
 def _uri(image: Image.Image) -> str:

@@ -1,0 +1,126 @@
+"""`vqcodec models`: which models are at hand, what they are, and whether they are whole.
+
+`list` and `show` read config.json alone; only `verify` loads weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+import typer
+
+from . import options, output
+
+models = typer.Typer(name="models", help="Models at hand: list, show, verify.", no_args_is_help=True)
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", autocompletion=options._model_names, show_default=False, help="Model name or model folder."
+    ),
+]
+
+
+@models.command("list")
+def list_models(json: options.Json = False, debug: options.Debug = False) -> None:
+    """List the models at hand: bundled ones, and those in the cache folder ($VQCODEC_MODELS).
+
+    Stride is in pixels, size the bytes of the weights. JSON keys: name, stride, layers, planes, bytes, bundled, folder,
+    token_id, entropy_id, license, description.
+    """
+    from vqcodec.registry import cache_folder, entries
+
+    records = [_summary(entry) for entry in entries()]
+    if json:
+        for record in records:
+            output.print_json(record)
+        return
+    if not records:
+        output.say(f"no models at hand; put model folders into {cache_folder()}")
+        return
+    width = max(len(output.clean(r["name"])) for r in records) + 2
+    print(f"{'name':<{width}}{'layers':>6}{'stride':>8}{'bytes':>13}  {'':8}  description")
+    for r in records:
+        size, kind = "missing" if r["bytes"] is None else f"{r['bytes']:,}", "bundled" if r["bundled"] else "cache"
+        line = f"{r['name']:<{width}}{r['layers']:>6}{r['stride']:>8}{size:>13}  {kind:8}  {r['description']}"
+        print(output.clean(line).rstrip())
+
+
+@models.command()
+def show(name: Name, json: options.Json = False, debug: options.Debug = False) -> None:
+    """Show the configuration of a model; its weights are not read.
+
+    JSON keys: those of `models list`, and config (the model's config.json).
+    """
+    from vqcodec.registry import find
+
+    entry = find(name)
+    record, config = _summary(entry), dataclasses.asdict(entry.config)
+    if json:
+        output.print_json(record | {"config": config})
+        return
+    quantizer = entry.config.tokenizer.quantizer
+    backbone = entry.config.tokenizer.backbone
+    rows = {
+        "folder": record["folder"] + (" (bundled)" if entry.bundled else ""),
+        "description": record["description"] or "none",
+        "licence": record["license"] or "none given",
+        "identity": f"{record['token_id']}/{record['entropy_id']} (tokens/entropy)",
+        "weights": "missing" if record["bytes"] is None else f"{record['bytes']:,} bytes",
+        "stride": f"{record['stride']} pixels",
+        "quantizer": f"{quantizer.kind}: {quantizer.groups} groups of {quantizer.codebook_size} codewords, "
+        f"dimension {quantizer.dim}",
+        "backbone": f"{backbone.kind}: widths {', '.join(map(str, backbone.widths))}",
+        "layers": f"{record['layers']}: planes " + " | ".join(" ".join(map(str, x)) for x in entry.config.layers),
+        "quality": ", ".join(f"-q {step.quality}: {step.keep}" for step in entry.config.ladder) + " layers",
+    } | {str(key): str(value) for key, value in entry.config.extra.items()}
+    print(output.clean(entry.config.name))
+    width = max(map(len, rows)) + 2
+    for key, value in rows.items():
+        print(output.clean(f"  {key:<{width}}{value}"))
+
+
+@models.command()
+def verify(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", autocompletion=options._model_names, show_default="all", help="Model name or model folder."
+        ),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.QuietShort = False,
+    debug: options.Debug = False,
+) -> None:
+    """Load the weights of a model, or of all, and check digest, identity and tensors; exit code 5 at the first fault.
+
+    JSON keys: those of `models list`, and ok.
+    """
+    from vqcodec import registry
+
+    for entry in registry.entries() if name is None else [registry.find(name)]:
+        _ = registry.load(entry).tokenizer
+        if json:
+            output.print_json(_summary(entry) | {"ok": True})
+        elif not quiet:
+            output.say(f"{entry.config.name}: good: {entry.config.token_id}/{entry.config.entropy_id}, {entry.folder}")
+
+
+def _summary(entry: Any) -> dict[str, Any]:
+    from vqcodec.registry import WEIGHTS
+
+    config, weights = entry.config, entry.folder / WEIGHTS
+    return {
+        "name": config.name,
+        "stride": config.tokenizer.stride,
+        "layers": len(config.layers),
+        "planes": config.tokenizer.quantizer.groups,
+        "bytes": weights.stat().st_size if weights.is_file() else None,
+        "bundled": entry.bundled,
+        "folder": str(entry.folder),
+        "token_id": config.token_id,
+        "entropy_id": config.entropy_id,
+        "license": config.license,
+        "description": config.description,
+    }

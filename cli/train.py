@@ -1,0 +1,107 @@
+"""`vqcodec train`: run a recipe, and make a model of a run. The work is done in `vqcodec.train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqcodec.errors import InputError, OutputError
+
+from . import options, output
+
+train = typer.Typer(name="train", help="Train tokenizers, and export them as models.", no_args_is_help=True)
+
+
+@train.command()
+def tokenizer(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", show_default=False, help="A .toml file, or the name of a bundled recipe.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="RUN", show_default="runs/NAME", help="Folder for checkpoint, log and recipe."
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change the recipe, for example optimizer.steps=1000; may be repeated."
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    device: options.Device = "cpu",
+    threads: options.Threads = 0,
+    quiet: options.QuietShort = False,
+    debug: options.Debug = False,
+) -> None:
+    """Train a tokenizer by a recipe; lengths are in steps, crops in pixels. Ctrl-C stops it, --resume goes on."""
+    from vqcodec.train.recipe import load_recipe
+
+    settings = load_recipe(recipe, changes)
+    folder = Path("runs") / settings.name if out is None else out
+    with _writing(folder):
+        from vqcodec.train.tokenizer import train_tokenizer
+
+        train_tokenizer(settings, folder, resume, device, report=_reporter(quiet))
+    if not quiet:
+        output.say(f"{folder}: finished; `vqcodec train export {folder} -o DIR` makes a model of it")
+
+
+@train.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="Folder of a training run.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="Model folder to make.")
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", show_default="the recipe's", help="Name of the model.")
+    ] = None,
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.QuietShort = False,
+    debug: options.Debug = False,
+) -> None:
+    """Make a model folder (safetensors, config and card) of a training run.
+
+    JSON keys: name, folder, token_id, entropy_id, layers.
+    """
+    if not run.is_dir():
+        raise InputError(f"{run}: no such run folder")
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file; name a folder")
+    if (out / "config.json").exists() and not force:
+        raise OutputError(f"{out}: holds a model already; add -f to overwrite it")
+    with _writing(out):
+        from vqcodec.train.export import export_run
+
+        config = export_run(run, out, name, _reporter(quiet))
+    if json:
+        output.print_json(
+            {
+                "name": config.name,
+                "folder": str(out),
+                "token_id": config.token_id,
+                "entropy_id": config.entropy_id,
+                "layers": len(config.layers),
+            }
+        )
+    elif not quiet:
+        output.say(f"{out}: model '{config.name}', {config.token_id}/{config.entropy_id}")
+
+
+def _reporter(quiet: bool) -> Callable[[str], None]:
+    return (lambda _: None) if quiet else output.say
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What the disk refuses in here is an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{error.filename or folder}: {error.strerror or error}") from error

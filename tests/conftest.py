@@ -1,0 +1,107 @@
+"""Fixtures for everyone: a tiny model of random weights, a photograph, and a .vqc file made of both."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = "tiny"
+
+
+def write_tiny_model(folder: Path, name: str = TINY, seed: int = 0) -> None:
+    """A model folder under 100 kB: stride 16, four groups of 16 codewords, one layer each. It decodes to noise."""
+    import torch
+
+    from vqcodec.config import ConvConfig, LadderStep, ModelConfig, ProductVQConfig, TokenizerConfig
+    from vqcodec.entropy.tables import uniform_table
+    from vqcodec.registry import write_model
+    from vqcodec.tokenizer import Tokenizer
+
+    groups, size = 4, 16
+    config = ModelConfig(
+        name=name,
+        tokenizer=TokenizerConfig(
+            stride=16,
+            backbone=ConvConfig(widths=(8, 8), encoder_depths=(1, 1), decoder_depths=(1, 1)),
+            quantizer=ProductVQConfig(groups=groups, codebook_size=size, dim=4),
+        ),
+        token_id="",
+        entropy_id="",
+        weights_sha256="",
+        layers=tuple((group,) for group in range(groups)),
+        ladder=tuple(LadderStep(quality, keep) for keep, quality in enumerate((1, 25, 50, 75), 1)),
+        license="none",
+        description="Random weights, for tests.",
+    )
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(seed)
+        tokenizer = Tokenizer(config.tokenizer).eval()
+        # Codewords as far apart as latents are, so that every picture uses many of them.
+        z = tokenizer.encoder(torch.rand(1, 3, 256, 256) * 2 - 1)
+        tokenizer.codebooks.mul_(z.std()).add_(z.mean((0, 2, 3)).reshape(groups, 1, -1))
+        state = {name: value.half().numpy() for name, value in tokenizer.state_dict().items()}
+    for name in ("quantizer.bank.counts", "quantizer.bank.sums"):
+        del state[name]
+    tables = {f"entropy.tables.{s}": uniform_table(size)[None].astype(np.int32) for s in range(groups)}
+    write_model(folder, config, state | tables)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Name of a model that `-m`, and commands in other processes, find by $VQCODEC_MODELS."""
+    base = tmp_path_factory.mktemp("models")
+    write_tiny_model(base / TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VQCODEC_MODELS", str(base))
+        yield TINY
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image.Image:
+    """A photograph, RGB, 200 x 150 pixels."""
+    data = pytest.importorskip("skimage.data", reason="the photographs come with scikit-image")
+    return Image.fromarray(data.chelsea()).resize((200, 150), Image.Resampling.LANCZOS)
+
+
+@pytest.fixture(scope="session")
+def tiny_vqc(tiny_model: str, photo: Image.Image) -> bytes:
+    """The photograph as a complete .vqc file of four layers."""
+    import vqcodec
+
+    return vqcodec.encode(photo, tiny_model)
+
+
+Outcome = tuple[int, str, str]
+
+
+@pytest.fixture
+def invoke(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """`invoke("info", path)`: the command in this process, as (exit code, stdout, stderr)."""
+    from vqcodec.cli.main import run
+
+    def call(*args: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["vqcodec", *map(str, args)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run()
+        out, err = capfd.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def shell() -> Callable[..., "subprocess.CompletedProcess[bytes]"]:
+    """`shell("info", path, input=b"")`: the command in a process of its own."""
+
+    def call(*args: object, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "vqcodec.cli", *map(str, args)]
+        return subprocess.run(command, input=input, capture_output=True, timeout=120, check=False)
+
+    return call
