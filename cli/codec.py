@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def encode(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="IN...", show_default=False, help="Pictures of any usual format; - is stdin."),
+        typer.Argument(metavar="IN", show_default=False, help="Pictures of any usual format; - is stdin."),
     ],
     out: Annotated[
         str | None,
@@ -69,7 +69,8 @@ def encode(
         raise UsageError(f"-o {out}: encode writes .vqc files; name it .vqc, or use `vqcodec decode`")
     pairs = _plan(sources, out, ".vqc", force, json)
     from vqcodec import api, registry
-    from vqcodec.image import read_picture, strip as strip_picture
+    from vqcodec.image import read_picture
+    from vqcodec.image import strip as strip_picture
     from vqcodec.tokens import check_keep
 
     n_layers = len(registry.find(model).config.layers)
@@ -142,14 +143,14 @@ def decode(
             picture = api.decode_picture(data, keep, area, allow_partial, decoder, device, max_pixels)
             encoded, lost = write_picture(picture, kind)
             info = api.inspect(data, max_pixels)
-            complete = not allow_partial or container.read(data, True, max_pixels).complete
-        if not complete:
+            file = container.read(data, allow_partial, max_pixels)
+        layers = sum(any(segment is not None for segment in layer) for layer in file.segments[:keep])
+        if not file.complete:
             lost = (f"cut or damaged file: {len(data):,} of {info.file_bytes:,} bytes, shown as far as it goes", *lost)
         lost = (*picture.warnings, *lost)
         if not quiet:
             output.warn(source, lost)
         output.write_new(target, encoded, force)
-        layers = min(keep or 16, len(info.layers))
         record = {
             "input": str(source),
             "output": str(target),
@@ -159,14 +160,15 @@ def decode(
             "bytes": len(encoded),
             "layers": layers,
             "model": info.model,
-            "complete": complete,
+            "complete": file.complete,
             "seconds": round(time.perf_counter() - start, 3),
             "warnings": list(lost),
         }
         if json:
             output.print_json(record)
-        elif verbose and not quiet:
-            output.say(f"{target}: {picture.width}x{picture.height}, {layers_text(layers)}, {record['seconds']:.2f} s")
+        elif not quiet:
+            seconds = f", model {info.model}, {record['seconds']:.2f} s" if verbose else ""
+            output.say(f"{_name(target)}: {picture.width}x{picture.height} pixels, {layers_text(layers)}{seconds}")
 
 
 def info(
@@ -281,11 +283,14 @@ def _report(source: Path, target: Path, data: bytes, start: float, json: bool, l
         record = {"input": str(source), "output": str(target)} | _size(found)
         output.print_json(record | {"seconds": round(seconds, 3)} | more)
         return
-    name = "<stdout>" if target == output.STDIO else target
     if lines > 0:
-        output.say(f"{name}: {len(data):,} bytes, {found.bpp:.3f} bpp, {layers_text(len(found.layers))}")
+        output.say(f"{_name(target)}: {len(data):,} bytes, {found.bpp:.3f} bpp, {layers_text(len(found.layers))}")
     if lines > 1:
-        output.say(f"{name}: {found.width}x{found.height} pixels, model {found.model}, {seconds:.2f} s")
+        output.say(f"{_name(target)}: {found.width}x{found.height} pixels, model {found.model}, {seconds:.2f} s")
+
+
+def _name(target: Path) -> str:
+    return "<stdout>" if target == output.STDIO else str(target)
 
 
 def layers_text(n_layers: int) -> str:

@@ -84,7 +84,7 @@ ModelName = Annotated[
 ]
 
 Sources = Annotated[
-    list[Path], typer.Argument(metavar="IN...", show_default=False, help="Files of type .vqc; - is stdin.")
+    list[Path], typer.Argument(metavar="IN", show_default=False, help="Files of type .vqc; - is stdin.")
 ]
 Source = Annotated[Path, typer.Argument(metavar="IN", show_default=False, help="A .vqc file; - is stdin.")]
 Keep = Annotated[

@@ -70,7 +70,7 @@ def preview(
         typer.Option("--steps", min=1, help="Show at most this many steps.", show_default="one for each layer"),
     ] = None,
     force: options.Force = False,
-    quiet: options.Quiet = False,
+    quiet: options.QuietShort = False,
     device: options.Device = "cpu",
     threads: options.Threads = 0,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,

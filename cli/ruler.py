@@ -45,20 +45,22 @@ class Codec(Protocol):
 class Vqc:
     """`Codec` over the public API; the encoder network runs once a picture."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, device: str = "cpu") -> None:
         self.model = model
+        self.device = device
 
     def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes]]:
         import vqcodec
 
-        tokens = vqcodec.tokenize(pixels, model=self.model)
+        tokens = vqcodec.tokenize(pixels, model=self.model, device=self.device)
         for keep in range(1, tokens.n_layers + 1):
             yield keep, vqcodec.encode_tokens(tokens, keep=keep)
 
     def decode(self, data: bytes) -> Pixels:
         import vqcodec
 
-        return np.asarray(vqcodec.decode(data).convert("RGB"))
+        # The limit guards against strangers' files; this one was made here.
+        return np.asarray(vqcodec.decode(data, device=self.device, max_pixels=None).convert("RGB"))
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,8 @@ def summarise(rows: Sequence[Row], rivals: Sequence[str]) -> list[Summary]:
     for key in order:
         matches: dict[str, Match | None] = {}
         for name in rivals:
-            found = theirs.get((*key, name))
-            matches[name] = found and Match(Mean.of(found), Mean.of([ours[key][row.picture] for row in found])) or None
+            found = theirs.get((*key, name), [])
+            beside = [ours[key][row.picture] for row in found]
+            matches[name] = Match(Mean.of(found), Mean.of(beside)) if found else None
         summaries.append(Summary(*key, Mean.of(list(ours[key].values())), matches))
     return summaries

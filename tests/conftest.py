@@ -97,7 +97,7 @@ def invoke(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture(scope="session")
-def shell() -> Callable[..., "subprocess.CompletedProcess[bytes]"]:
+def shell() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """`shell("info", path, input=b"")`: the command in a process of its own."""
 
     def call(*args: object, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -41,7 +41,7 @@ class Member:
 
     def decode(self) -> np.ndarray:
         """RGB uint8 [H, W, 3]; raises OSError or ValueError for a damaged picture."""
-        return np.asarray(Image.open(io.BytesIO(self.read())).convert("RGB"))
+        return np.array(Image.open(io.BytesIO(self.read())).convert("RGB"))
 
 
 @dataclass
@@ -51,6 +51,14 @@ class Pictures:
     members: list[Member]
     skipped: list[str]
     """`name: reason` for each."""
+
+    def decoded(self, members: list[Member] | None = None) -> Iterator[np.ndarray]:
+        """RGB pixels of `members` (default: all) in order; a picture whose data is damaged is skipped and named."""
+        for member in self.members if members is None else members:
+            try:
+                yield member.decode()
+            except Exception as error:  # Pillow raises many kinds for damaged data
+                self.skipped.append(f"{member.name}: {error}")
 
 
 def scan(sources: tuple[str, ...], min_side: int) -> Pictures:

@@ -74,8 +74,8 @@ def export_run(
 def prepared_tables(tokenizer: Tokenizer, pictures: Pictures, n_tables: int = TABLES) -> list[np.ndarray]:
     """Integer tables [T, K] of each plane: clusters of the index statistics of access tiles."""
     tiles: list[list[np.ndarray]] = [[] for _ in tokenizer.sizes]
-    for member in pictures.members:
-        for planes in _tile_planes(tokenizer, member.decode()):
+    for pixels in pictures.decoded():
+        for planes in _tile_planes(tokenizer, pixels):
             for s, plane in enumerate(planes):
                 tiles[s].append(plane.reshape(-1)[coding_order(plane.shape)])
     return [cluster_tables(symbols, size, n_tables) for symbols, size in zip(tiles, tokenizer.sizes, strict=True)]

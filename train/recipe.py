@@ -12,6 +12,7 @@ from typing import Any
 
 from vqcodec.config import TokenizerConfig, from_dict
 from vqcodec.errors import InputError, ModelError, UsageError
+from vqcodec.quantizers.estimators import ESTIMATORS
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -39,9 +40,9 @@ class DataRecipe:
 class MaskingRecipe:
     """How many groups a sample keeps (nested masking, MGVQ section 3)."""
 
-    full: float = 0.35
+    full: float = 0.5
     """Share of samples with all groups."""
-    block: float = 0.25
+    block: float = 0.2
     """Share of samples whose keep is drawn per block of the token grid; the rest draws one keep per sample."""
     block_sizes: tuple[int, ...] = (1, 2, 4)
     """Sides of these blocks, tokens."""
@@ -62,7 +63,12 @@ class OptimizerRecipe:
     """Largest norm of the gradient."""
     ema: float = 0.999
     """Decay of the moving average of the weights, which is what is validated and exported."""
-    kmeans_at: int = 400
+    estimator: str = "noise"
+    """How the gradient passes the quantizer: noise or straight-through, see vqcodec.quantizers.estimators."""
+    estimator_end: str = "straight-through"
+    """The same for the last `estimator_end_steps` steps, in which the decoder meets the codewords themselves."""
+    estimator_end_steps: int = 0
+    kmeans_at: int = 600
     """Steps before this one train without quantization; then the codebooks start by k-means."""
     revive_every: int = 50
     """Dead codewords are replaced every so many steps, until the decay begins."""
@@ -133,6 +139,9 @@ def check(recipe: Recipe) -> None:
         raise UsageError(
             f"recipe.data.crop: {recipe.data.crop} is not a multiple of the stride {recipe.tokenizer.stride}"
         )
+    for name in (recipe.optimizer.estimator, recipe.optimizer.estimator_end):
+        if name not in ESTIMATORS:
+            raise UsageError(f"recipe.optimizer.estimator: '{name}' is not one of {', '.join(ESTIMATORS)}")
     if recipe.run.precision not in ("bf16", "fp32"):
         raise UsageError(f"recipe.run.precision: bf16 or fp32, not '{recipe.run.precision}'")
     if not 0 <= recipe.optimizer.decay <= recipe.optimizer.steps:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from vqcodec.errors import InputError, OutputError
+from vqcodec.quantizers.estimators import ESTIMATORS
 from vqcodec.tokenizer import Tokenizer
 
 from .checkpoint import read_checkpoint, write_checkpoint
@@ -100,6 +101,10 @@ class TokenizerRun:
             channels = groups * recipe.tokenizer.quantizer.dim
             noise = 0.1 * torch.randn((len(x), channels, *size), generator=generator).to(self.device)
 
+        last = self.step >= optimizer.steps - optimizer.estimator_end_steps
+        self.model.quantizer.estimate = ESTIMATORS[optimizer.estimator_end if last else optimizer.estimator]
+        # The noise of an estimator comes from the default generator.
+        torch.manual_seed(recipe.run.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(optimizer, self.step)
         self.model.train()

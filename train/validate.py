@@ -29,12 +29,12 @@ class Validation:
     @classmethod
     def load(cls, recipe: Recipe) -> Validation:
         """Evenly spaced pictures of the validation set. Raises InputError if there is none."""
-        members = scan(recipe.data.val, recipe.tokenizer.stride).members
+        pictures = scan(recipe.data.val, recipe.tokenizer.stride)
+        members = pictures.members
         count = min(recipe.run.val_images, len(members))
         chosen = [members[round(i * (len(members) - 1) / max(count - 1, 1))] for i in range(count)]
         crops = []
-        for member in chosen:
-            pixels = member.decode()
+        for pixels in pictures.decoded(chosen):
             h, w = (
                 min(side, recipe.run.val_crop) // recipe.tokenizer.stride * recipe.tokenizer.stride
                 for side in pixels.shape[:2]

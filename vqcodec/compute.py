@@ -56,7 +56,7 @@ def _windows(area: Rect, grid: tuple[int, int], window_px: int, halo_px: int, st
 
 def _to_tensor(pixels: np.ndarray, device: str) -> Tensor:
     """uint8 [H, W, 3] -> float [1, 3, H, W] in -1..1."""
-    x = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(2, 0, 1)[None]
+    x = torch.tensor(pixels, device=device).permute(2, 0, 1)[None]
     return x.to(torch.float32).div_(127.5).sub_(1)
 
 

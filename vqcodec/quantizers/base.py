@@ -14,7 +14,7 @@ class Quantized(NamedTuple):
     """Result of a training step through a quantizer."""
 
     z_q: Tensor
-    """[B, D, h, w], straight-through: values of the codewords, gradient of z."""
+    """[B, D, h, w], the codewords or what stands for them in training, with a gradient towards z."""
     indices: list[Tensor]
     """One plane [B, h, w] of int64 per sub-codebook."""
     loss: Tensor

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..config import MISSING, ProductVQConfig
 from .base import Quantized, Quantizer
+from .estimators import Estimator, straight_through
 from .vq import CodebookBank, nearest
 
 
@@ -22,6 +23,7 @@ class ProductVQ(Quantizer):
         self.groups, self.dim = config.groups, config.dim
         self.sizes = (config.codebook_size,) * config.groups
         self.bank = CodebookBank(config.groups, config.codebook_size, config.dim)
+        self.estimate: Estimator = straight_through
         self.fill = nn.Parameter(torch.zeros(config.groups, config.dim))
 
     def forward(self, z: Tensor) -> Quantized:
@@ -34,8 +36,7 @@ class ProductVQ(Quantizer):
         # Relative to the spread of the codewords, so that the term does not depend on the scale of z.
         spread = code.square().mean((1, 2), keepdim=True).clamp_min(1e-8)
         loss = ((rows - code).square() / spread).mean()
-        z_q = rows + (code - rows).detach()
-        return Quantized(self._grid(z_q, z), self._planes(index, z), loss)
+        return Quantized(self._grid(self.estimate(rows, code), z), self._planes(index, z), loss)
 
     def quantize(self, z: Tensor) -> list[Tensor]:
         return self._planes(nearest(self._rows(z), self.bank.codebooks), z)

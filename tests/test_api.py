@@ -1,0 +1,246 @@
+"""The pipeline end to end, with a tiny model of random weights: sizes, regions, prefixes, budgets, exactness."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vqcodec
+from vqcodec import compute, container, registry
+from vqcodec.errors import FormatError, ModelError, TargetError, UsageError
+from vqcodec.tiling import Rect
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth colours with some noise: not flat, not a photograph."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+    base = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16)
+    return Image.fromarray((base + rng.integers(-9, 10, base.shape)).clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (97, 1), (16, 16), (17, 31), (149, 101), (640, 427)])
+def test_any_size_comes_back_as_the_tokenizer_sees_it(tiny_model: str, size: tuple[int, int]) -> None:
+    image = picture(*size)
+    data = vqcodec.encode(image, tiny_model)
+    found = vqcodec.decode(data)
+    assert found.size == size
+    tokens = vqcodec.tokenize(image, tiny_model)
+    again = vqcodec.decode_tokens(data)
+    for a, b in zip(tokens.planes, again.planes, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(vqcodec.detokenize(tokens)))
+    vqcodec.verify(data)
+
+
+def test_encoding_twice_gives_the_same_bytes(tiny_model: str, photo: Image.Image) -> None:
+    assert vqcodec.encode(photo, tiny_model) == vqcodec.encode(photo, tiny_model)
+
+
+def test_windows_give_the_indices_and_pixels_of_the_whole(tiny_model: str) -> None:
+    model = registry.load_model(tiny_model)
+    pixels = np.asarray(picture(613, 457))
+    whole = compute.pixels_to_planes(model, pixels)
+    parts = compute.pixels_to_planes(model, pixels, window_px=96)
+    different = sum(int((a != b).sum()) for a, b in zip(whole, parts, strict=True))
+    assert different <= sum(p.size for p in whole) // 10_000
+    region = Rect(0, 457, 0, 613)
+    one = compute.planes_to_pixels(model, whole, region).astype(int)
+    many = compute.planes_to_pixels(model, whole, region, window_px=96).astype(int)
+    assert abs(one - many).max() <= 1
+
+
+@pytest.mark.parametrize("region", [(0, 0, 1, 1), (500, 300, 101, 77), (3, 5, 600, 400), (612, 456, 1, 1)])
+def test_region_is_the_crop_of_the_whole(tiny_model: str, region: tuple[int, int, int, int]) -> None:
+    data = vqcodec.encode(picture(613, 457), tiny_model)
+    x, y, w, h = region
+    whole = np.asarray(vqcodec.decode(data), dtype=int)[y : y + h, x : x + w]
+    part = np.asarray(vqcodec.decode(data, region=region), dtype=int)
+    assert part.shape == (h, w, 3)
+    assert abs(whole - part).max() <= 1
+
+
+@pytest.mark.parametrize("region", [(0, 0, 0, 1), (-1, 0, 5, 5), (600, 0, 14, 5), (0, 457, 1, 1)])
+def test_region_outside_is_a_usage_error(tiny_model: str, region: tuple[int, int, int, int]) -> None:
+    data = vqcodec.encode(picture(613, 457), tiny_model)
+    with pytest.raises(UsageError, match="613x457"):
+        vqcodec.decode(data, region=region)
+
+
+def test_keep_at_encode_truncate_and_decode_agree(tiny_model: str, photo: Image.Image) -> None:
+    tokens = vqcodec.tokenize(photo, tiny_model)
+    full = vqcodec.encode_tokens(tokens)
+    sizes = []
+    for keep in range(1, tokens.n_layers + 1):
+        kept = vqcodec.encode_tokens(tokens, keep=keep)
+        cut = vqcodec.truncate(full, keep=keep)
+        sizes.append(len(kept))
+        expected = np.asarray(vqcodec.detokenize(tokens, keep=keep))
+        for found in (vqcodec.decode(kept), vqcodec.decode(cut), vqcodec.decode(full, keep=keep)):
+            np.testing.assert_array_equal(np.asarray(found), expected)
+        vqcodec.verify(kept)
+        vqcodec.verify(cut)
+    assert sizes == sorted(sizes)
+    with pytest.raises(UsageError, match=r"1\.\.4"):
+        vqcodec.decode(full, keep=5)
+
+
+def test_budgets_are_never_exceeded_and_well_used(tiny_model: str) -> None:
+    full = vqcodec.encode(picture(900, 700), tiny_model)
+    first = len(vqcodec.truncate(full, keep=1))
+    for budget in range(first, len(full), 97):
+        data = vqcodec.truncate(full, max_bytes=budget)
+        assert 0.97 * budget - 60 <= len(data) <= budget
+        assert vqcodec.decode(data).size == (900, 700)
+    with pytest.raises(TargetError, match=str(first)):
+        vqcodec.truncate(full, max_bytes=first - 1)
+    assert vqcodec.truncate(full, max_bytes=len(full)) == full
+
+
+def test_a_cut_layer_improves_evenly(tiny_model: str) -> None:
+    """Half of a layer is there in every part of the picture, not just at its top."""
+    full = vqcodec.encode(picture(400, 400), tiny_model)
+    one, two = (len(vqcodec.truncate(full, keep=k)) for k in (1, 2))
+    tokens = vqcodec.decode_tokens(vqcodec.truncate(full, max_bytes=(one + two) // 2))
+    there = tokens.planes[1] >= 0
+    half = there.shape[0] // 2
+    assert there[:half].any()
+    assert there[half:].any()
+    assert not there.all()
+
+
+def test_one_limit_at_a_time(tiny_model: str, photo: Image.Image) -> None:
+    with pytest.raises(UsageError, match="only one"):
+        vqcodec.encode(photo, tiny_model, keep=1, bpp=0.1)
+    with pytest.raises(UsageError, match="exactly one"):
+        vqcodec.truncate(vqcodec.encode(photo, tiny_model))
+
+
+def test_min_quality(tiny_model: str, photo: Image.Image) -> None:
+    assert len(vqcodec.encode(photo, tiny_model, min_quality=("psnr", 1.0))) > 0
+    with pytest.raises(TargetError, match="reach"):
+        vqcodec.encode(photo, tiny_model, min_quality=("psnr", 99.0))
+    with pytest.raises(UsageError, match="sharpness"):
+        vqcodec.encode(photo, tiny_model, min_quality=("sharpness", 1.0))
+
+
+def test_previews_end_with_the_full_picture(tiny_model: str, photo: Image.Image) -> None:
+    data = vqcodec.encode(photo, tiny_model)
+    steps = list(vqcodec.previews(data))
+    assert [step.keep for step in steps] == [1, 2, 3, 4]
+    assert steps[-1].n_bytes == len(data)
+    np.testing.assert_array_equal(np.asarray(steps[-1].image), np.asarray(vqcodec.decode(data)))
+    for step in steps:
+        shown = vqcodec.decode(data[: step.n_bytes], allow_partial=True)
+        np.testing.assert_array_equal(np.asarray(shown), np.asarray(step.image))
+    assert [step.keep for step in vqcodec.previews(data, steps=2)] == [1, 4]
+
+
+def test_every_prefix_decodes_or_is_refused(tiny_model: str) -> None:
+    data = vqcodec.encode(picture(70, 50), tiny_model)
+    decoded = 0
+    for end in range(1, len(data)):
+        with pytest.raises(FormatError):
+            vqcodec.decode(data[:end])
+        try:
+            found = vqcodec.decode(data[:end], allow_partial=True)
+        except FormatError:
+            assert decoded == 0, "once a prefix decodes, all longer ones do"
+        else:
+            assert found.size == (70, 50)
+            decoded += 1
+    assert decoded > 0
+
+
+def test_metadata_alpha_and_grey_survive(tiny_model: str, photo: Image.Image) -> None:
+    rgba = photo.copy()
+    mask = Image.linear_gradient("L").resize(photo.size)
+    rgba.putalpha(mask)
+    profile = io.BytesIO()
+    photo.save(profile, "PNG")
+    exif = Image.Exif()
+    exif[0x010E] = "a caption"
+    data = vqcodec.encode(rgba, tiny_model)
+    found = vqcodec.decode(data)
+    assert found.mode == "RGBA"
+    np.testing.assert_array_equal(np.asarray(found.getchannel("A")), np.asarray(mask))
+    part = vqcodec.decode(data, region=(3, 4, 20, 10))
+    np.testing.assert_array_equal(np.asarray(part.getchannel("A")), np.asarray(mask)[4:14, 3:23])
+
+    jpeg = io.BytesIO()
+    photo.save(jpeg, "JPEG", exif=exif)
+    tagged = Image.open(io.BytesIO(jpeg.getvalue()))
+    assert vqcodec.decode(vqcodec.encode(tagged, tiny_model)).getexif()[0x010E] == "a caption"
+    assert "exif" not in vqcodec.decode(vqcodec.encode(tagged, tiny_model, strip=True)).info
+    assert vqcodec.decode(vqcodec.encode(photo.convert("L"), tiny_model)).mode == "L"
+
+
+def test_indices_do_not_depend_on_threads_process_or_tile_order(tiny_model: str, photo: Image.Image) -> None:
+    import torch
+
+    data = vqcodec.encode(photo, tiny_model)
+    expected = [plane.tobytes() for plane in vqcodec.decode_tokens(data).planes]
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            assert [plane.tobytes() for plane in vqcodec.decode_tokens(data).planes] == expected
+    finally:
+        torch.set_num_threads(before)
+    code = (
+        "import sys, hashlib, vqcodec\n"
+        "tokens = vqcodec.decode_tokens(sys.stdin.buffer.read())\n"
+        "print(hashlib.sha256(b''.join(p.tobytes() for p in tokens.planes)).hexdigest())\n"
+    )
+    import hashlib
+
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, env=os.environ, check=True)
+    assert done.stdout.decode().strip() == hashlib.sha256(b"".join(expected)).hexdigest()
+
+
+def test_tiles_decode_alone_as_together(tiny_model: str) -> None:
+    from vqcodec.tokens import access_tiles, read_tokens
+
+    data = vqcodec.encode(picture(1100, 560), tiny_model)
+    file = container.read(data)
+    model = registry.load_model(tiny_model)
+    whole = read_tokens(file, model)
+    for tile in access_tiles(file.header, model.stride):
+        alone = read_tokens(file, model, area=tile)
+        for a, b in zip(alone.planes, whole.planes, strict=True):
+            np.testing.assert_array_equal(a[tile.slices], b[tile.slices])
+
+
+def test_overhead_is_bounded_and_told(tiny_model: str) -> None:
+    for size in ((1, 1), (640, 427), (1100, 560)):
+        info = vqcodec.inspect(vqcodec.encode(picture(*size), tiny_model))
+        assert info.overhead_bytes <= 32 + 6 * info.n_tiles * len(info.layers)
+        coded = sum(layer.segment_bytes for layer in info.layers)
+        assert coded + info.overhead_bytes + info.alpha_bytes + info.chunks_bytes == info.file_bytes
+        assert info.model == "tiny"
+
+
+def test_a_file_of_an_unknown_model_names_it(tiny_vqc: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setenv("VQCODEC_MODELS", str(tmp_path))
+    with pytest.raises(ModelError, match="not at hand"):
+        vqcodec.decode(tiny_vqc)
+    assert vqcodec.inspect(tiny_vqc).model is None
+    assert len(vqcodec.truncate(tiny_vqc, keep=1)) < len(tiny_vqc)
+
+
+def test_quality_is_monotone(tiny_model: str, photo: Image.Image) -> None:
+    tokens = vqcodec.tokenize(photo, tiny_model)
+    from vqcodec.api import keep_for_quality
+
+    config = registry.find(tiny_model).config
+    keeps = [keep_for_quality(config, quality) for quality in range(1, 101)]
+    assert keeps == sorted(keeps)
+    assert keeps[-1] == tokens.n_layers
+    with pytest.raises(UsageError, match=r"1\.\.100"):
+        keep_for_quality(config, 0)
