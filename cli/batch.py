@@ -71,12 +71,19 @@ def batch(
 ) -> None:
     """Convert a tree of pictures to .vqc files, or back.
 
-    DST gets the folders of SRC. Run it again to convert what is new or has changed: what is done is skipped, outputs
-    of an earlier batch are replaced, and files that no batch has made are never overwritten without -f. Hidden files,
-    linked folders and files of other kinds are left out. a.jpg becomes a.vqc; where a.png lies beside it they become
-    a.jpg.vqc and a.png.vqc.
+    DST gets the folders of SRC. Run it again for what is new or has changed:
+    what is done is skipped, outputs of an earlier batch are replaced,
+    files that no batch has made are never overwritten without -f.
 
-    A file that fails does not end the batch; the summary names it, and the exit code is 10.
+    Hidden files, linked folders and files of other kinds are left out.
+    a.jpg becomes a.vqc; beside a.png they become a.jpg.vqc and a.png.vqc.
+
+    A file that fails does not end it, but is named at the end, exit code 10.
+    Ctrl-C ends it after the files in work, exit code 130.
+
+    JSON keys: done, skipped, ignored, failed, left (files), bytes_in, bytes_out,
+    seconds, with_warnings (files), ignored_kinds, failures (each: source, error,
+    exit_code), manifest.
     """
     settings = Settings(
         src, dst, to.value, model, quality, keep, None if target_size is None else options.parse_size(target_size), bpp,

@@ -6,6 +6,7 @@ options have been checked.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -130,7 +131,7 @@ def decode(
     """
     area = None if region is None else options.parse_region(region)
     to_stdout = out == "-" or (out is None and sources == [output.STDIO])
-    directory = out is not None and Path(out).is_dir()
+    directory = out is not None and os.path.isdir(out)
     kind = options.parse_format(format, "-" if to_stdout else None if directory else out)
     pairs = _plan(sources, out, f".{kind}", force, json)
     from vqcodec import api, container

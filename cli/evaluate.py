@@ -258,7 +258,7 @@ def _print(tables: Iterator[Table]) -> None:
     # A pipe has no width of its own, and Rich would fold columns at 80.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     for table in tables:
-        console.print(table)
+        console.print(table, "")
 
 
 def to_json(rows: Sequence[Row], summaries: Sequence[Summary], rivals: dict[str, str], skipped: Sequence[str]) -> bytes:

@@ -129,7 +129,7 @@ FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp", "ppm": "pp
 
 def parse_size(text: str, option: str = "--target-size") -> int:
     """Bytes of 40000, 40k, 40kB (1000 each), 40KiB (1024 each), 1.5MB. Raises UsageError."""
-    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmg]?i?)b?", text.strip().lower())
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmg]?i?)b?", text.strip().lower(), re.ASCII)
     if found is None or found[2] not in UNITS:
         raise UsageError(f"{option} {text}: write bytes, for example 40000, 40kB, 40KiB or 1.5MB")
     size = int(float(found[1]) * UNITS[found[2]])

@@ -40,7 +40,7 @@ def read_input(source: Path, most: int = -1) -> bytes:
 
 def check_source(source: Path) -> None:
     """Raise InputError now, before any work, if `source` could not be read later."""
-    if source != STDIO and not source.is_fifo() and not source.is_char_device():
+    if source != STDIO and not _is_device(source):  # what is read from a pipe is gone
         read_input(source, 1)
 
 
@@ -53,7 +53,7 @@ def plan(sources: list[Path], output: str | None, suffix: str, force: bool) -> l
     if len(sources) > 1 and STDIO in sources:
         raise UsageError("'-' (stdin) stands alone: name files, or pipe one picture")
     folder = None
-    if output is not None and output != "-" and (Path(output).is_dir() or output.endswith(os.sep)):
+    if output is not None and output != "-" and (os.path.isdir(output) or output.endswith(os.sep)):
         folder = Path(output)
         if not folder.is_dir():
             raise OutputError(f"{output}: no such directory")
@@ -109,7 +109,7 @@ def _check_file(target: Path, force: bool, sources: tuple[Path, ...]) -> None:
 
 
 def write_new(target: Path, data: bytes, force: bool = False) -> None:
-    """Write `data` to `target`, whole or not at all, or to stdout for `-`. Raises OutputError; leaves no draft behind."""
+    """Write `data` to `target`, whole or not at all, or to stdout for `-`. Raises OutputError and leaves no draft."""
     check_target(target, force)
     draft = None
     try:
@@ -152,7 +152,7 @@ def _publish(draft: str, target: Path, force: bool) -> None:
 
 
 def _is_device(target: Path) -> bool:
-    return target.exists() and not target.is_file() and not target.is_dir()
+    return os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target)
 
 
 def _umask() -> int:

@@ -163,9 +163,7 @@ def animation(steps: list[Step]) -> bytes:
     frames = [captioned(step, width, size) for step in steps]
     times = [STEP_MS] * (len(frames) - 1) + [LAST_STEP_MS]
     out = io.BytesIO()
-    frames[0].save(
-        out, "WEBP", save_all=True, append_images=frames[1:], duration=times, loop=0, quality=90, method=4
-    )
+    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:], duration=times, loop=0, quality=90, method=4)
     return out.getvalue()
 
 
@@ -176,9 +174,7 @@ def contact_sheet(steps: list[Step]) -> bytes:
     width = max(NARROWEST_CELL, *(cell_width(step, 16) for step in steps))
     cells = [captioned(step, width, 16) for step in steps]
     columns, rows = sheet_shape(len(cells), width, cells[0].height)
-    sheet = Image.new(
-        "RGB", (columns * (width + GAP) + GAP, rows * (cells[0].height + GAP) + GAP), BACKGROUND
-    )
+    sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (cells[0].height + GAP) + GAP), BACKGROUND)
     for i, cell in enumerate(cells):
         row, column = divmod(i, columns)
         sheet.paste(cell, (GAP + column * (width + GAP), GAP + row * (cell.height + GAP)))

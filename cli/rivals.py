@@ -77,15 +77,19 @@ class Jpeg(PillowRival):
     """4:2:0, as Pillow's default is; above quality 95 its files only grow."""
 
     name = "jpeg"
-    settings = range(1, 96)
+    settings: ClassVar[Sequence[int]] = range(1, 96)
     max_side_px = 65500
     plugin, library = "JPEG", "jpg"
     options: ClassVar[dict[str, object]] = {"optimize": True, "progressive": True}
 
+    def describe(self) -> str:
+        turbo = features.version("libjpeg_turbo")  # "jpg" is but the version of the interface
+        return super().describe() + (f", libjpeg-turbo {turbo}" if turbo else "")
+
 
 class WebP(PillowRival):
     name = "webp"
-    settings = range(101)
+    settings: ClassVar[Sequence[int]] = range(101)
     max_side_px = 16383
     plugin, library = "WEBP", "webp"
     options: ClassVar[dict[str, object]] = {"method": 6}
@@ -95,7 +99,7 @@ class Avif(PillowRival):
     """Threads and tiling are fixed, because left to themselves they follow the machine and change the file."""
 
     name = "avif"
-    settings = range(101)
+    settings: ClassVar[Sequence[int]] = range(101)
     max_side_px = 65536
     plugin, library = "AVIF", "avif"
     options: ClassVar[dict[str, object]] = {"speed": 4, "autotiling": False, "max_threads": 2}

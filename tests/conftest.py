@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -102,6 +103,7 @@ def shell() -> Callable[..., subprocess.CompletedProcess[bytes]]:
 
     def call(*args: object, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         command = [sys.executable, "-m", "vqcodec.cli", *map(str, args)]
-        return subprocess.run(command, input=input, capture_output=True, timeout=120, check=False)
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}  # such small pictures only wait for more
+        return subprocess.run(command, input=input, capture_output=True, timeout=120, env=environment, check=False)
 
     return call

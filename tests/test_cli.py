@@ -99,7 +99,7 @@ def test_min_quality(work: Path, invoke: Invoke) -> None:
     assert invoke("encode", "cat.png", "-m", "tiny", "--min-quality", "psnr=1")[0] == 0
     assert len(vqcodec.inspect((work / "cat.vqc").read_bytes()).layers) == 1
     (work / "cat.vqc").unlink()
-    fails(invoke("encode", "cat.png", "-m", "tiny", "--min-quality", "ms-ssim=1"), 8, "cat.png", "ms-ssim")
+    fails(invoke("encode", "cat.png", "-m", "tiny", "--min-quality", "psnr=99"), 8, "cat.png", "psnr")
     assert "cat.vqc" not in names(work)
 
 
@@ -199,6 +199,7 @@ def test_unwritable_targets(work: Path, invoke: Invoke) -> None:
     (work / "folder.vqc").mkdir()
     fails(invoke("truncate", "kitty.vqc", "-o", "none/x.vqc", "--keep", 1), 7, "none: no such directory")
     fails(invoke("truncate", "kitty.vqc", "-o", "x" * 300, "--keep", 1), 7, "cannot be written")
+    fails(invoke("decode", "x" * 300), 3, "cannot be read")
     fails(invoke("encode", "cat.png", "-m", "tiny", "-o", "cat.jpg"), 2, "cat.jpg")
 
 
@@ -348,7 +349,7 @@ def test_verify(work: Path, invoke: Invoke, tiny_vqc: bytes) -> None:
     data = bytearray(tiny_vqc)
     data[-5] ^= 1
     (work / "bad.vqc").write_bytes(data)
-    fails(invoke("verify", "bad.vqc"), 4, "bad.vqc", "CRC-16")
+    fails(invoke("verify", "bad.vqc"), 4, "bad.vqc", "CRC")
 
 
 @pytest.mark.parametrize("size", [150, 151, 200, 201, 202, 203, 250, 299, 10**6])

@@ -35,7 +35,6 @@ class VqcImageFile(ImageFile.ImageFile):
 
     def _open(self) -> None:
         assert self.fp is not None
-        self._start = self.fp.tell()
         data = self.fp.read(MOST_HEAD)
         if not _accept(data):
             raise SyntaxError("not a .vqc file")  # Pillow then asks other plugins
@@ -64,7 +63,7 @@ class VqcImageFile(ImageFile.ImageFile):
 
             if self.fp is None:
                 raise ValueError("Operation on closed image")
-            self.fp.seek(self._start)
+            self.fp.seek(0)
             data = self.fp.read()
             try:
                 decoded = decode(data, allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES, max_pixels=None)

@@ -1,0 +1,96 @@
+"""What has to answer at once loads no torch: importing, --help, info, models list, completion, Pillow's open."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {"torch", "scipy", "matplotlib", "skimage", "torchvision", "accelerate", "pytorch_msssim"}
+REPORT = "import atexit, sys; atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr))\n"
+COMMAND = REPORT + "from vqcodec.cli.main import run; sys.argv = ['vqcodec', {}]; run()"
+
+
+def loaded(code: str, **environment: str) -> tuple[set[str], str]:
+    """Top-level modules that a fresh interpreter has loaded after `code`, and what it printed."""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | environment,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return {name.partition(".")[0] for name in result.stderr.split()}, result.stdout
+
+
+@pytest.fixture
+def vqc_file(tmp_path: Path, tiny_vqc: bytes) -> Path:
+    path = tmp_path / "x.vqc"
+    path.write_bytes(tiny_vqc)
+    return path
+
+
+def test_importing_loads_next_to_nothing() -> None:
+    modules, _ = loaded(REPORT + "import vqcodec")
+    assert not modules & (HEAVY | {"numpy", "PIL"})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["encode", "--help"], ["train", "--help"], ["models", "list"]],
+    ids=" ".join,
+)
+def test_commands_that_answer_at_once(tiny_model: str, arguments: list[str]) -> None:
+    modules, out = loaded(COMMAND.format(repr(arguments)[1:-1]))
+    assert out
+    assert not modules & HEAVY
+
+
+def test_info(vqc_file: Path) -> None:
+    modules, out = loaded(COMMAND.format(f"'info', {str(vqc_file)!r}"))
+    assert "200 x 150" in out
+    assert not modules & HEAVY
+
+
+def test_models_show(tiny_model: str) -> None:
+    modules, out = loaded(COMMAND.format("'models', 'show', 'tiny'"))
+    assert "16 codewords" in out
+    assert not modules & HEAVY
+
+
+def test_truncating_and_verifying_take_no_network(vqc_file: Path) -> None:
+    target = vqc_file.with_name("y.vqc")
+    assert (
+        not loaded(COMMAND.format(f"'truncate', {str(vqc_file)!r}, '-o', {str(target)!r}, '--keep', '1', '-q'"))[0]
+        & HEAVY
+    )
+    assert not loaded(COMMAND.format(f"'verify', {str(target)!r}, '-q'"))[0] & HEAVY
+
+
+def test_completion(tiny_model: str) -> None:
+    words = "vqcodec encode --model ti"
+    modules, out = loaded(
+        REPORT + "from vqcodec.cli.main import app; app(prog_name='vqcodec')",
+        _VQCODEC_COMPLETE="complete_bash",
+        COMP_WORDS=words,
+        COMP_CWORD="3",
+    )
+    assert out.split() == ["tiny"]
+    assert not modules & HEAVY
+
+
+def test_pillow_opens_with_the_head_alone(vqc_file: Path) -> None:
+    code = f"""
+import vqcodec.pillow_plugin
+from PIL import Image
+with Image.open({str(vqc_file)!r}) as image:
+    print(image.size, image.mode)
+"""
+    modules, out = loaded(REPORT + code)
+    assert out == "(200, 150) RGB\n"
+    assert not modules & (HEAVY | {"numpy", "constriction", "safetensors"})
