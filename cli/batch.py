@@ -133,12 +133,11 @@ def _check(settings: Settings) -> str:
         return _digest({"to": settings.to})
     options.check_rate(rates)
     from vqcodec import registry
-    from vqcodec.tokens import check_keep
+    from vqcodec.rate import check_rate
 
     entry = registry.find(settings.model)
     registry.load(entry)  # a damaged model is one error, not one for each file
-    if settings.keep is not None:
-        check_keep(settings.keep, len(entry.config.layers))
+    check_rate(entry.config, keep=settings.keep)
     return _digest({"to": "vqc", "model": entry.config.weights_sha256, "strip": settings.strip} | rates)
 
 

@@ -127,7 +127,7 @@ class Manifest:
         if entry.get("status") == "skipped":
             self.skipped.add(entry["target"])
         elif entry.get("status") == "done":
-            values = {field.name: entry.get(field.name) for field in fields(Record)}
+            values: dict[str, Any] = {field.name: entry.get(field.name) for field in fields(Record)}
             kinds = {"bytes": int, "source_size": int, "source_mtime_ns": int}
             if all(isinstance(value, kinds.get(name, str)) for name, value in values.items()):
                 self.done[entry["target"]] = Record(**values)

@@ -7,15 +7,16 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING
 
 from vqcodec.errors import BatchError
 
 from . import output
 from .batch_plan import FAIL, SKIP, Job, Listing
 from .batch_work import Outcome
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 MOST_FAILURES = 20
 """Failures named in the summary; the manifest has all of them."""
@@ -46,9 +47,13 @@ class Summary:
 
 def progress_bar(verb: str, shown: bool) -> Progress:
     """On stderr, and only if that is a terminal."""
-    return Progress(
-        TextColumn(verb), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:"),
-        TimeRemainingColumn(), TextColumn("{task.fields[bad]}", style="red"),
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.TextColumn(verb), progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeElapsedColumn(),
+        progress.TextColumn("left:"), progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[bad]}", style="red"),
         console=Console(stderr=True), transient=True, disable=not shown or not sys.stderr.isatty(),
     )  # fmt: skip
 

@@ -72,11 +72,9 @@ def encode(
     from vqcodec import api, registry
     from vqcodec.image import read_picture
     from vqcodec.image import strip as strip_picture
-    from vqcodec.tokens import check_keep
+    from vqcodec.rate import check_rate
 
-    n_layers = len(registry.find(model).config.layers)
-    if keep is not None:
-        check_keep(keep, n_layers)
+    check_rate(registry.find(model).config, **rate)
     for source, target in pairs:
         start = time.perf_counter()
         with output.naming(source):

@@ -41,7 +41,7 @@ RULE = (
 def evaluate(
     images: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGES...", show_default=False, help="Pictures, folders (recursive), .tar shards."),
+        typer.Argument(metavar="IMAGES", show_default=False, help="Pictures, folders (recursive), .tar shards."),
     ],
     out: Annotated[
         Path | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -40,7 +41,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options before a command."""
 
@@ -55,6 +58,22 @@ app.command()(batch)
 app.command("eval")(evaluate)
 app.add_typer(train)
 app.add_typer(models)
+
+
+def _join_lines(group: typer.Typer) -> None:
+    """Make each paragraph of a command's docstring one line of its help, or typer keeps the line breaks of the source.
+
+    An indented paragraph, a list, stays as it is.
+    """
+    for command in group.registered_commands:
+        paragraphs = inspect.cleandoc(command.help or command.callback.__doc__ or "").split("\n\n")
+        command.help = "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs)
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _join_lines(inner.typer_instance)
+
+
+_join_lines(app)
 
 
 def run() -> NoReturn:

@@ -6,11 +6,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vqcodec.errors import ModelError
+
 from . import options, output
+
+if TYPE_CHECKING:
+    from vqcodec.registry import Broken, Entry
 
 models = typer.Typer(name="models", help="Models at hand: list, show, verify.", no_args_is_help=True)
 
@@ -26,25 +31,31 @@ Name = Annotated[
 def list_models(json: options.Json = False, debug: options.Debug = False) -> None:
     """List the models at hand: bundled ones, and those in the cache folder ($VQCODEC_MODELS).
 
-    Stride is in pixels, size the bytes of the weights. JSON keys: name, stride, layers, planes, bytes, bundled, folder,
-    token_id, entropy_id, license, description.
-    """
-    from vqcodec.registry import cache_folder, entries
+    Stride is in pixels, size the bytes of the weights. A folder that cannot be used is listed with the reason.
 
-    records = [_summary(entry) for entry in entries()]
+    JSON keys: name, stride, layers, planes, bytes, bundled, folder, token_id, entropy_id, license, description;
+    of a broken folder: name, bundled, folder, error.
+    """
+    from vqcodec.registry import cache_folder, survey
+
+    found, broken = survey()
+    records = [_summary(entry) for entry in found]
+    faults = [_broken(bad) for bad in broken]
     if json:
-        for record in records:
+        for record in [*records, *faults]:
             output.print_json(record)
         return
-    if not records:
+    if not records and not faults:
         output.say(f"no models at hand; put model folders into {cache_folder()}")
         return
-    width = max(len(output.clean(r["name"])) for r in records) + 2
+    width = max(len(output.clean(r["name"])) for r in [*records, *faults]) + 2
     print(f"{'name':<{width}}{'layers':>6}{'stride':>8}{'bytes':>13}  {'':8}  description")
     for r in records:
-        size, kind = "missing" if r["bytes"] is None else f"{r['bytes']:,}", "bundled" if r["bundled"] else "cache"
-        line = f"{r['name']:<{width}}{r['layers']:>6}{r['stride']:>8}{size:>13}  {kind:8}  {r['description']}"
+        size = "missing" if r["bytes"] is None else f"{r['bytes']:,}"
+        line = f"{r['name']:<{width}}{r['layers']:>6}{r['stride']:>8}{size:>13}  {_kind(r)}  {r['description']}"
         print(output.clean(line).rstrip())
+    for r in faults:
+        print(output.clean(f"{r['name']:<{width}}{'broken':>27}  {_kind(r)}  {_one_line(r['error'])}"))
 
 
 @models.command()
@@ -93,21 +104,51 @@ def verify(
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
 ) -> None:
-    """Load the weights of a model, or of all, and check digest, identity and tensors; exit code 5 at the first fault.
+    """Load the weights of a model, or of all, and check digest, identity and tensors; exit code 5 if one is at fault.
 
-    JSON keys: those of `models list`, and ok.
+    JSON keys: those of `models list`, ok, and error (null, or what is wrong).
     """
     from vqcodec import registry
 
-    for entry in registry.entries() if name is None else [registry.find(name)]:
-        _ = registry.load(entry).tokenizer
+    found, broken = registry.survey() if name is None else ([registry.find(name)], [])
+    verdicts = [_summary(entry) | {"error": _fault(entry)} for entry in found] + [_broken(bad) for bad in broken]
+    if name is not None and (fault := verdicts[0]["error"]):
+        raise ModelError(fault)
+    for record in verdicts:
         if json:
-            output.print_json(_summary(entry) | {"ok": True})
+            output.print_json(record | {"ok": record["error"] is None})
+        elif record["error"] is not None:
+            output.say(f"{record['name']}: broken: {_one_line(record['error'])}")
         elif not quiet:
-            output.say(f"{entry.config.name}: good: {entry.config.token_id}/{entry.config.entropy_id}, {entry.folder}")
+            output.say(f"{record['name']}: good: {record['token_id']}/{record['entropy_id']}, {record['folder']}")
+    if faults := sum(record["error"] is not None for record in verdicts):
+        raise ModelError(f"{faults} of {len(verdicts)} models broken: get them again, or remove them")
 
 
-def _summary(entry: Any) -> dict[str, Any]:
+def _fault(entry: Entry) -> str | None:
+    """What is wrong with a model, found by loading it."""
+    from vqcodec import registry
+
+    try:
+        _ = registry.load(entry).tokenizer
+    except ModelError as error:
+        return str(error)
+    return None
+
+
+def _broken(bad: Broken) -> dict[str, Any]:
+    return {"name": bad.folder.name, "bundled": bad.bundled, "folder": str(bad.folder), "error": bad.reason}
+
+
+def _kind(record: dict[str, Any]) -> str:
+    return f"{'bundled' if record['bundled'] else 'cache':8}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _summary(entry: Entry) -> dict[str, Any]:
     from vqcodec.registry import WEIGHTS
 
     config, weights = entry.config, entry.folder / WEIGHTS

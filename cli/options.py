@@ -6,6 +6,7 @@ import math
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -74,7 +75,12 @@ Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stde
 Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show a traceback on errors.")]
 MaxPixels = Annotated[
     int,
-    typer.Option("--max-pixels", min=1, help="Refuse pictures of more pixels than this, before any memory is taken."),
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        show_default="2^28",
+        help="Refuse pictures of more pixels than this, before any memory is taken.",
+    ),
 ]
 ModelName = Annotated[
     str,
@@ -180,7 +186,7 @@ def parse_format(format: str | None, target: str | None) -> str:
     return FORMATS[suffix.lower()[1:] or "png"]
 
 
-def check_rate(options: dict[str, object], needed: bool = False) -> None:
+def check_rate(options: Mapping[str, object], needed: bool = False) -> None:
     """Refuse more than one of the options {name: value or None}, none of them if one is `needed`, and a bad --bpp."""
     names = [name for name, value in options.items() if value is not None]
     if len(names) > 1:

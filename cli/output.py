@@ -126,7 +126,7 @@ def write_new(target: Path, data: bytes, force: bool = False) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(draft, 0o666 & ~_umask())
+        os.chmod(draft, _mode(final))
         _publish(draft, final, force)
     except BrokenPipeError:
         raise  # whoever read has enough: nothing to complain about
@@ -153,6 +153,14 @@ def _publish(draft: str, target: Path, force: bool) -> None:
 
 def _is_device(target: Path) -> bool:
     return os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target)
+
+
+def _mode(target: Path) -> int:
+    """Permissions for a new `target`: those of the file that it replaces, else what the umask allows."""
+    try:
+        return target.stat().st_mode & 0o777
+    except FileNotFoundError:
+        return 0o666 & ~_umask()
 
 
 def _umask() -> int:

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqcodec.errors import UsageError
-from vqcodec.info import Info, read_info
 
 from . import options
-from .output import STDIO, check_target, read_input, say, write_new
+from .output import STDIO, check_target, naming, read_input, say, write_new
 from .preview_page import page
-from .preview_terminal import can_show, print_table, show
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
+
+    from vqcodec.info import Info
 
 LONGEST_SIDE = {".html": 1600, ".webp": 1280, ".png": 480}
 """Pixels; larger pictures are scaled down."""
@@ -80,24 +80,32 @@ def preview(
 
     Without -o in the terminal, or as a table if stdout is not one; else by the suffix of OUT:
 
-    .html  a page with a slider, all in one file; pictures at most 1600 pixels a side, WebP quality 90
-
-    .webp  an animation, at most 1280 pixels a side
-
-    .png   a contact sheet, cells of at most 480 pixels a side
+        .html  a page with a slider, in one file; at most 1600 pixels a side
+        .webp  an animation, at most 1280 pixels a side
+        .png   a contact sheet, cells of at most 480 pixels a side
     """
+    from vqcodec.info import read_info
+
+    from .preview_terminal import can_show, print_table, show
+
     kind = "" if out is None else _kind(out)
     name = "<stdin>" if source == STDIO else source.name
     if out is not None:
         check_target(out, force, (source,))
     data = read_input(source)
-    info = read_info(data, max_pixels)
+    as_table = out is None and not can_show()
+    with naming(source):
+        info = read_info(data, max_pixels)
+        if as_table:
+            shown = plain_steps(info, len(data), steps)
+        else:
+            side = LONGEST_SIDE.get(kind, TERMINAL_SIDE)
+            shown = list(picture_steps(data, info, steps, side, device, max_pixels, quiet))
     if len(data) < info.file_bytes and not quiet:
         say(f"{name}: cut off at {len(data):,} of {info.file_bytes:,} bytes; shown as far as it goes")
-    if out is None and not can_show():
-        print_table(plain_steps(info, len(data), steps))
+    if as_table:
+        print_table(shown)
         return
-    shown = list(picture_steps(data, info, steps, LONGEST_SIDE.get(kind, TERMINAL_SIDE), device, max_pixels, quiet))
     if out is None:
         show(shown)
         return

@@ -6,7 +6,7 @@ ink, the lower one in the colour of the ground.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.color import Color
 from rich.console import Console
@@ -72,8 +72,7 @@ def half_blocks(image: Image.Image, width: int, rows: int) -> list[Text]:
     down = max(1, round(image.height * scale / 2))
     small = image.convert("RGBA").resize((across, 2 * down), Image.Resampling.BOX if scale < 1 else None)
     ground = Image.new("RGBA", small.size, "black")
-    pixels = Image.alpha_composite(ground, small).convert("RGB").load()
-    assert pixels is not None
+    pixels: Any = Image.alpha_composite(ground, small).convert("RGB").load()
     lines = []
     for y in range(0, 2 * down, 2):
         line = Text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import subprocess
 import sys
@@ -120,6 +121,29 @@ def test_one_limit_at_a_time(tiny_model: str, photo: Image.Image) -> None:
         vqcodec.encode(photo, tiny_model, keep=1, bpp=0.1)
     with pytest.raises(UsageError, match="exactly one"):
         vqcodec.truncate(vqcodec.encode(photo, tiny_model))
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [{"quality": 0}, {"quality": 101}, {"keep": 0}, {"keep": 5}, {"max_bytes": 0}, {"bpp": 0.0}, {"bpp": math.nan},
+     {"bpp": math.inf}, {"min_quality": ("ssim", 0.9)}, {"min_quality": ("psnr", math.nan)}],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused_before_any_work(
+    tiny_model: str, photo: Image.Image, monkeypatch: pytest.MonkeyPatch, rate: dict
+) -> None:
+    monkeypatch.setattr("vqcodec.compute.pixels_to_planes", None)
+    with pytest.raises(UsageError):
+        vqcodec.encode(photo, tiny_model, **rate)
+
+
+def test_a_budget_that_is_too_small_names_the_least(tiny_vqc: bytes) -> None:
+    with pytest.raises(TargetError, match="ask for at least") as caught:
+        vqcodec.truncate(tiny_vqc, max_bytes=40)
+    least = int(str(caught.value).split()[-2])
+    assert len(vqcodec.truncate(tiny_vqc, max_bytes=least)) == least
+    with pytest.raises(TargetError):
+        vqcodec.truncate(tiny_vqc, max_bytes=least - 1)
 
 
 def test_min_quality(tiny_model: str, photo: Image.Image) -> None:

@@ -190,6 +190,14 @@ def test_overwriting_through_a_link_keeps_the_link(work: Path, invoke: Invoke) -
     assert vqcodec.inspect((work / "old.vqc").read_bytes()).size == (200, 150)
 
 
+def test_overwriting_keeps_the_permissions(work: Path, invoke: Invoke) -> None:
+    target = work / "kitty.vqc"
+    for mode in (0o600, 0o640, 0o755):
+        target.chmod(mode)
+        assert invoke("encode", "cat.png", "-m", "tiny", "-o", "kitty.vqc", "-f")[0] == 0
+        assert target.stat().st_mode & 0o777 == mode
+
+
 def test_devices_are_written_to_and_not_replaced(work: Path, invoke: Invoke) -> None:
     assert invoke("truncate", "kitty.vqc", "-o", os.devnull, "--keep", 1)[0] == 0
     assert Path(os.devnull).is_char_device()
@@ -544,6 +552,15 @@ def test_help_states_units_and_ranges(invoke: Invoke, command: tuple[str, ...]) 
     assert code == 0
     for word in HELP[command]:
         assert word in plain
+
+
+def test_help_fills_its_lines(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)
+    lines = [line.strip() for line in invoke("batch", "--help")[1].splitlines()]
+    begin, end = (lines.index(next(x for x in lines if x.startswith(word))) for word in ("DST gets", "Hidden"))
+    paragraph = [line for line in lines[begin:end] if line]
+    assert len(paragraph) == 3
+    assert all(len(line) > 60 for line in paragraph[:-1])
 
 
 def test_version_and_no_arguments(invoke: Invoke) -> None:

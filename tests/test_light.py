@@ -51,6 +51,12 @@ def test_commands_that_answer_at_once(tiny_model: str, arguments: list[str]) -> 
     assert not modules & HEAVY
 
 
+def test_what_needs_no_array_loads_no_numpy(tiny_model: str, vqc_file: Path) -> None:
+    for arguments in ("'--help'", "'models', 'list'", f"'info', {str(vqc_file)!r}"):
+        modules, _ = loaded(COMMAND.format(arguments))
+        assert not modules & {"numpy", "PIL", "constriction", "safetensors", "zstandard"}, arguments
+
+
 def test_info(vqc_file: Path) -> None:
     modules, out = loaded(COMMAND.format(f"'info', {str(vqc_file)!r}"))
     assert "200 x 150" in out

@@ -176,7 +176,7 @@ def test_without_a_terminal_there_is_a_table(file: Path, invoke, shell, tiny_vqc
 
 
 def test_in_a_terminal_there_are_pictures(file: Path, invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "can_show", lambda: True)
+    monkeypatch.setattr(preview_terminal, "can_show", lambda: True)
     for name, value in {"FORCE_COLOR": "1", "COLORTERM": "truecolor", "COLUMNS": "80", "LINES": "60"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_wrong_shapes_missing_and_extra_tensors_are_refused(folder: Path) -> Non
         (lambda t: t.__setitem__("decoder.tail.bias", np.zeros(3, np.float16)), "tail.bias' is"),
         (lambda t: t.pop("encoder.stem.weight"), "stem.weight' is missing"),
         (lambda t: t.__setitem__("stowaway", np.zeros(3, np.float16)), "unknown tensor 'stowaway'"),
-        (lambda t: t["entropy.tables.0"].__iadd__(1), "entropy tables"),
+        (lambda t: t["entropy.tables.0"].__iadd__(1), "entropy model"),
     ):
         (folder / registry.WEIGHTS).write_bytes(original)
         rewrite_tensors(folder, change)
@@ -112,6 +113,28 @@ def test_config_errors_name_the_place(folder: Path) -> None:
     (folder / registry.CONFIG).write_text("{")
     with pytest.raises(ModelError, match="not JSON"):
         registry.read_config(folder)
+
+
+@pytest.mark.parametrize("damage", ["{", '{"name": "x", "more": 1}', "[" * 100_000, "\x00", "[]"])
+def test_a_broken_folder_takes_no_other_model_away(
+    folder: Path, damage: str, monkeypatch: pytest.MonkeyPatch, invoke: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.setenv("VQCODEC_MODELS", str(folder.parent))
+    (folder.parent / "bad").mkdir()
+    (folder.parent / "bad" / registry.CONFIG).write_text(damage)
+    good = registry.find("tiny")
+    assert registry.find_by_id(bytes.fromhex(good.config.token_id), bytes.fromhex(good.config.entropy_id)) == good
+    for name in ("bad", str(folder.parent / "bad")):
+        with pytest.raises(ModelError, match=r"bad/config\.json"):
+            registry.find(name)
+    code, out, _ = invoke("models", "list")
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines() if line.startswith("bad ")] == [["bad", "broken"]]
+    assert "error" in json.loads(invoke("models", "list", "--json")[1].splitlines()[-1])
+    code, _, err = invoke("models", "verify")
+    assert code == 5
+    assert "tiny: good" in err
+    assert "bad: broken: " in err
 
 
 @pytest.mark.parametrize(

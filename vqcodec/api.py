@@ -13,12 +13,13 @@ import numpy as np
 from PIL import Image
 
 from . import container, registry
-from .config import ModelConfig
 from .cutting import cut_to_bytes, cut_to_layers
 from .errors import TargetError, UsageError
 from .image import MAX_PIXELS, Picture, as_picture, to_pillow
 from .image import strip as strip_picture
 from .info import Info, read_info
+from .metrics import METRICS
+from .rate import budget_for_bpp, check_rate, keep_for_quality
 from .registry import DEFAULT
 from .tiling import Rect
 from .tokens import Tokens, from_picture, read_tokens, write_tokens
@@ -47,9 +48,8 @@ def encode(
 
     Raises UsageError, InputError, ModelError, LimitError, and TargetError if the size or quality is out of reach.
     """
-    given = [v for v in (quality, keep, max_bytes, bpp, min_quality) if v is not None]
-    if len(given) > 1:
-        raise UsageError("only one of quality, keep, max_bytes, bpp and min_quality can be given")
+    config = registry.find(model).config
+    check_rate(config, quality=quality, keep=keep, max_bytes=max_bytes, bpp=bpp, min_quality=min_quality)
     picture = as_picture(image)
     if strip:
         picture = strip_picture(picture)
@@ -57,7 +57,7 @@ def encode(
     if min_quality is not None:
         return _encode_reaching(tokens, picture, *min_quality, device)
     if quality is not None:
-        keep = keep_for_quality(registry.find(model).config, quality)
+        keep = keep_for_quality(config, quality)
     if bpp is not None:
         max_bytes = budget_for_bpp(bpp, picture.width, picture.height)
     return encode_tokens(tokens, keep=keep, max_bytes=max_bytes)
@@ -204,30 +204,11 @@ def decode_tokens(data: bytes, *, keep: int | None = None, max_pixels: int | Non
     return read_tokens(file, registry.load(entry), keep)
 
 
-def keep_for_quality(config: ModelConfig, quality: int) -> int:
-    """Layers that `quality` 1..100 keeps, by the ladder stored in the model."""
-    if not 1 <= quality <= 100:
-        raise UsageError(f"quality {quality}: 1..100")
-    return max((step.keep for step in config.ladder if step.quality <= quality), default=1)
-
-
-def budget_for_bpp(bpp: float, width: int, height: int) -> int:
-    """Whole bytes that `bpp` bits per pixel allow."""
-    if not bpp > 0:
-        raise UsageError(f"bpp {bpp}: more than 0")
-    return int(bpp * width * height / 8)
-
-
 def _encode_reaching(tokens: Tokens, picture: Picture, metric: str, target: float, device: str) -> bytes:
-    from . import metrics
-
-    measures = {"psnr": metrics.psnr, "ms-ssim": metrics.ms_ssim}
-    if metric not in measures:
-        raise UsageError(f"min_quality: metric '{metric}' is not one of {', '.join(measures)}")
     model = registry.load_model(tokens.model, device)
     rect, reached = Rect(0, tokens.height, 0, tokens.width), float("-inf")
     for keep in range(1, tokens.n_layers + 1):
-        reached = measures[metric](picture.pixels, _render(tokens.kept(keep), model, rect).pixels)
+        reached = METRICS[metric].measure(picture.pixels, _render(tokens.kept(keep), model, rect).pixels)
         if reached >= target:
             return encode_tokens(tokens, keep=keep)
     raise TargetError(f"{metric} {target:g}: all {tokens.n_layers} layers reach {reached:.4g}; try another model")

@@ -30,7 +30,10 @@ def cut_to_bytes(file: container.File, max_bytes: int) -> bytes:
     while len(whole) > max_bytes:
         keep -= 1
         if keep == 0:
-            raise TargetError(f"{max_bytes} bytes: the first layer alone makes a file of {len(whole)} bytes")
+            least = len(whole)
+            raise TargetError(
+                f"{max_bytes} bytes: too few, the first layer alone makes {least}; ask for at least {least} bytes"
+            )
         whole = cut_to_layers(file, keep)
     if keep == file.header.n_layers:
         return whole

@@ -15,14 +15,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .config import ModelConfig, TokenizerConfig, from_dict
-from .entropy import EntropyModel
-from .entropy.tables import AdaptiveTables
 from .errors import ModelError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # numpy and the entropy coder are imported where weights are read: `info` does without
+    import numpy as np
+
+    from .entropy import EntropyModel
     from .tokenizer import Tokenizer
 
 WEIGHTS = "model.safetensors"
@@ -43,6 +42,15 @@ class Entry:
     bundled: bool
 
 
+@dataclass(frozen=True)
+class Broken:
+    """A model folder whose configuration cannot be used."""
+
+    folder: Path
+    reason: str
+    bundled: bool
+
+
 def cache_folder() -> Path:
     """Where models that are not bundled live."""
     if own := os.environ.get("VQCODEC_MODELS"):
@@ -50,13 +58,22 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqcodec" / "models"
 
 
-def entries() -> list[Entry]:
-    """All models at hand, bundled ones first, by name."""
-    found = []
+def survey() -> tuple[list[Entry], list[Broken]]:
+    """All models at hand, and the folders that should be models: bundled ones first, by folder."""
+    found: list[Entry] = []
+    broken: list[Broken] = []
     for base, bundled in ((BUNDLED, True), (cache_folder(), False)):
         for path in sorted(base.glob(f"*/{CONFIG}")):
-            found.append(Entry(path.parent, read_config(path.parent), bundled))
-    return found
+            try:
+                found.append(Entry(path.parent, read_config(path.parent), bundled))
+            except ModelError as error:
+                broken.append(Broken(path.parent, str(error), bundled))
+    return found, broken
+
+
+def entries() -> list[Entry]:
+    """All models at hand; a broken folder takes none of the others away."""
+    return survey()[0]
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -66,32 +83,38 @@ def read_config(folder: Path) -> ModelConfig:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}; not a model folder") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not JSON: {error}") from error
     return from_dict(ModelConfig, data, str(path))
 
 
 def find(name: str) -> Entry:
     """The model called `name`, or in the folder `name`. Raises ModelError naming those at hand."""
-    for entry in entries():
+    found, broken = survey()
+    for entry in found:
         if entry.config.name == name:
             return entry
     folder = Path(name)
     if (folder / CONFIG).is_file():
         return Entry(folder, read_config(folder), False)
-    names = ", ".join(entry.config.name for entry in entries()) or "none"
+    for bad in broken:
+        if bad.folder.name == name:
+            raise ModelError(f"model '{name}': broken: {bad.reason}")
+    names = ", ".join(entry.config.name for entry in found) or "none"
     raise ModelError(f"model '{name}': not found; at hand: {names} (see `vqcodec models list`), or give a model folder")
 
 
 def find_by_id(token_id: bytes, entropy_id: bytes) -> Entry:
     """The model a file was made with. Raises ModelError if it is not at hand."""
-    for entry in entries():
+    found, broken = survey()
+    for entry in found:
         if entry.config.token_id == token_id.hex() and entry.config.entropy_id == entropy_id.hex():
             return entry
     wanted = f"{token_id.hex()}/{entropy_id.hex()}"
     if token_id.hex() in RETIRED:
         raise ModelError(f"model {wanted}: retired; vqcodec {RETIRED[token_id.hex()]} reads this file")
-    raise ModelError(f"model {wanted}: not at hand; put its folder into {cache_folder()} and try again")
+    hint = f" ({len(broken)} broken there or bundled: see `vqcodec models list`)" if broken else ""
+    raise ModelError(f"model {wanted}: not at hand; put its folder into {cache_folder()} and try again{hint}")
 
 
 class Model:
@@ -143,6 +166,8 @@ def load_model(name: str = DEFAULT, device: str = "cpu") -> Model:
 
 def token_identity(config: TokenizerConfig, codebooks: np.ndarray) -> bytes:
     """6 bytes of SHA-256 over what an index means: the canonical configuration and the codebooks [G, K, d]."""
+    import numpy as np
+
     canonical = json.dumps(config.token_space(), sort_keys=True, separators=(",", ":"))
     values = np.ascontiguousarray(codebooks, dtype="<f4")
     return hashlib.sha256(canonical.encode() + str(values.shape).encode() + values.tobytes()).digest()[:6]
@@ -164,20 +189,40 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
         raise ModelError(f"{path}: not a safetensors file: {error}") from error
 
 
-def _entropy_model(entry: Entry, tensors: dict[str, np.ndarray]) -> AdaptiveTables:
+def _entropy_model(entry: Entry, tensors: dict[str, np.ndarray]) -> EntropyModel:
+    """The entropy model of a folder; its tensors are taken out of `tensors`."""
     quantizer = entry.config.tokenizer.quantizer
     sizes = (quantizer.codebook_size,) * quantizer.groups
-    planes = sorted(plane for layer in entry.config.layers for plane in layer)
-    if planes != list(range(len(sizes))) or not 1 <= len(entry.config.layers) <= 16:
-        raise ModelError(f"{entry.folder / CONFIG}: layers must hold all {len(sizes)} planes once, in 1..16 layers")
-    prepared = [tensors.pop(f"entropy.tables.{s}", None) for s in range(len(sizes))]
+    if [plane for layer in entry.config.layers for plane in layer] != list(range(len(sizes))):
+        raise ModelError(f"{entry.folder / CONFIG}: layers must hold the {len(sizes)} planes once each, in order")
+    if not 1 <= len(entry.config.layers) <= 16:
+        raise ModelError(f"{entry.folder / CONFIG}: {len(entry.config.layers)} layers; a file can hold 1..16")
     try:
-        return AdaptiveTables(sizes, None if prepared[0] is None else prepared)  # type: ignore[arg-type]
-    except (ValueError, TypeError) as error:
-        raise ModelError(f"{entry.folder / WEIGHTS}: entropy tables: {error}") from error
+        return entropy_from_tensors(
+            sizes, {name: tensors.pop(name) for name in list(tensors) if name.startswith(("entropy.", "prior."))}
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{entry.folder / WEIGHTS}: entropy model: {error}") from error
+
+
+def entropy_from_tensors(sizes: tuple[int, ...], tensors: dict[str, np.ndarray]) -> EntropyModel:
+    """The context model if there are `prior.*` tensors, else adaptive tables, prepared ones if there are any.
+
+    Raises ValueError or KeyError for tensors that cannot be one.
+    """
+    from .entropy.prior import ContextModel
+    from .entropy.tables import AdaptiveTables
+
+    if any(name.startswith("prior.") for name in tensors):
+        return ContextModel(sizes, tensors)
+    if any(name.startswith("entropy.tables.") for name in tensors):
+        return AdaptiveTables(sizes, [tensors[f"entropy.tables.{s}"] for s in range(len(sizes))])
+    return AdaptiveTables(sizes)
 
 
 def _check_identity(entry: Entry, tensors: dict[str, np.ndarray], entropy: EntropyModel) -> None:
+    import numpy as np
+
     codebooks = tensors.get("quantizer.bank.codebooks")
     if codebooks is None:
         raise ModelError(f"{entry.folder / WEIGHTS}: holds no codebooks")
@@ -191,6 +236,7 @@ def _check_identity(entry: Entry, tensors: dict[str, np.ndarray], entropy: Entro
 
 
 def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], folder: Path, device: str) -> Tokenizer:
+    import numpy as np
     import torch
 
     from .tokenizer import Tokenizer
@@ -225,11 +271,11 @@ def write_model(folder: Path, config: ModelConfig, tensors: dict[str, np.ndarray
     folder.mkdir(parents=True, exist_ok=True)
     data = save(tensors)
     sizes = (config.tokenizer.quantizer.codebook_size,) * config.tokenizer.quantizer.groups
-    prepared = [tensors[f"entropy.tables.{s}"] for s in range(len(sizes))]
+    entropy = {name: value for name, value in tensors.items() if name.startswith(("entropy.", "prior."))}
     config = dataclasses.replace(
         config,
         token_id=token_identity(config.tokenizer, tensors["quantizer.bank.codebooks"]).hex(),
-        entropy_id=AdaptiveTables(sizes, prepared).identity().hex(),
+        entropy_id=entropy_from_tensors(sizes, entropy).identity().hex(),
         weights_sha256=hashlib.sha256(data).hexdigest(),
     )
     (folder / WEIGHTS).write_bytes(data)

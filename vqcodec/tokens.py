@@ -15,7 +15,7 @@ from . import container
 from .alpha import decode_alpha, encode_alpha
 from .chunks import Chunk
 from .config import MISSING, ModelConfig
-from .entropy import EntropyModel, decode_tile, encode_tile
+from .entropy import EntropyModel, decode_tiles, encode_tiles
 from .errors import FormatError, UsageError
 from .image import Picture
 from .tiling import Rect, grid_size, split
@@ -89,10 +89,10 @@ def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int = TILE_PX) ->
         n_layers=tokens.n_layers,
         grey=tokens.grey,
     )
-    by_tile = [
-        encode_tile(model.entropy, [plane[tile.slices] for plane in tokens.planes], tokens.layers)
-        for tile in access_tiles(header, config.tokenizer.stride)
-    ]
+    tiles = access_tiles(header, config.tokenizer.stride)
+    by_tile = encode_tiles(
+        model.entropy, [[plane[tile.slices] for plane in tokens.planes] for tile in tiles], tokens.layers
+    )
     segments = [[tile[layer] for tile in by_tile] for layer in range(tokens.n_layers)]
     chunks = [Chunk(kind, data) for name, kind in CHUNK_KINDS.items() if (data := getattr(tokens, name)) is not None]
     alpha = None if tokens.alpha is None else encode_alpha(tokens.alpha)
@@ -114,14 +114,19 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
     layers = config.layers[:keep]
     grid = grid_size(header.width, header.height, config.tokenizer.stride)
     planes = [np.full(grid, MISSING, np.int32) for _ in model.entropy.sizes]
-    for t, tile in enumerate(access_tiles(header, config.tokenizer.stride)):
-        if area is not None and not _touch(tile, area):
-            continue
-        present = _present([file.segments[layer][t] for layer in range(keep)])
-        cut = header.cut or len(present) < header.n_layers
-        parts = decode_tile(model.entropy, present, [tile.shape] * len(planes), layers, cut)
-        for plane, part in zip(planes, parts, strict=True):
-            plane[tile.slices] = part
+    wanted = [
+        (tile, _present([file.segments[layer][t] for layer in range(keep)]))
+        for t, tile in enumerate(access_tiles(header, config.tokenizer.stride))
+        if area is None or _touch(tile, area)
+    ]
+    for cut in (False, True):
+        # A stream is cut if the file says so, or if layers that it goes on with are left out or missing here.
+        chosen = [(tile, given) for tile, given in wanted if (header.cut or len(given) < header.n_layers) == cut]
+        shapes = [(tile.shape,) * len(planes) for tile, _ in chosen]
+        parts = decode_tiles(model.entropy, [given for _, given in chosen], shapes, layers, cut)
+        for (tile, _), found in zip(chosen, parts, strict=True):
+            for plane, part in zip(planes, found, strict=True):
+                plane[tile.slices] = part
     alpha = None if file.alpha is None else decode_alpha(file.alpha, header.width, header.height)
     kinds = {kind: name for name, kind in CHUNK_KINDS.items()}
     extra: dict[str, Any] = {kinds[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in kinds}

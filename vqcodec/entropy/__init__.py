@@ -1,17 +1,24 @@
-"""Lossless coding of the index planes of one access tile: planes <-> segments, one a layer.
+"""Lossless coding of the index planes of access tiles: planes <-> segments, one a layer.
 
-`scan` fixes the order of the symbols, an entropy model (`tables`) their frequencies, `coder` the bits.
+`scan` fixes the order of the symbols, an entropy model (`tables`, `prior`) their frequencies, `coder` the bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..config import MISSING
 from .coder import Coder, TileDecoder, TileEncoder
+
+Planes = list[np.ndarray]
+Layers = Sequence[Sequence[int]]
+Shapes = tuple[tuple[int, ...], ...]
+
+BATCH = 16
+"""Tiles whose frequencies are computed together; bounds memory, never changes a byte."""
 
 
 class EntropyModel(Protocol):
@@ -22,43 +29,74 @@ class EntropyModel(Protocol):
     def identity(self) -> bytes:
         """4 bytes that differ when the frequencies could."""
 
-    def code_tile(self, coder: Coder, planes: Sequence[np.ndarray], layers: Sequence[Sequence[int]]) -> None:
-        """Code planes (int32, C-contiguous) of `layers` in order; a decoder fills them in place."""
+    def code_tiles(self, coders: Sequence[Coder], tiles: Sequence[Planes], layers: Layers) -> None:
+        """Code planes (int32, C-contiguous, the same shapes in every tile) of `layers` in order.
+
+        A decoder fills them in place. What is coded of a tile does not depend on the others.
+        """
 
 
-def encode_tile(model: EntropyModel, planes: Sequence[np.ndarray], layers: Sequence[Sequence[int]]) -> list[bytes]:
-    """Planes int32 [h, w] or [L] of one tile -> a segment for each of `layers`."""
-    coder = TileEncoder()
-    model.code_tile(coder, [np.array(plane, dtype=np.int32, order="C") for plane in planes], layers)
-    return coder.segments()
+def encode_tiles(model: EntropyModel, tiles: Sequence[Planes], layers: Layers) -> list[list[bytes]]:
+    """Planes int32 [h, w] or [L] of each tile -> a segment for each of `layers`, tile by tile."""
+    segments: list[list[bytes]] = [[] for _ in tiles]
+    for batch in _alike([tuple(plane.shape for plane in planes) for planes in tiles]):
+        coders = [TileEncoder() for _ in batch]
+        copies = [[np.array(plane, dtype=np.int32, order="C") for plane in tiles[t]] for t in batch]
+        model.code_tiles(coders, copies, layers)
+        for t, coder in zip(batch, coders, strict=True):
+            segments[t] = coder.segments()
+    return segments
+
+
+def decode_tiles(
+    model: EntropyModel, segments: Sequence[Sequence[bytes]], shapes: Sequence[Shapes], layers: Layers, cut: bool
+) -> list[Planes]:
+    """First segments of each tile -> its planes int32 of `shapes`, MISSING where they do not reach.
+
+    `cut` says that streams may go on beyond these segments, or end within the last one. Raises FormatError if a
+    stream that should be complete is not.
+    """
+    tiles = [_empty(shape) for shape in shapes]
+    again = []
+    for batch in _alike([(shape, len(given)) for shape, given in zip(shapes, segments, strict=True)]):
+        coders = [TileDecoder(segments[t], cut=False) for t in batch]
+        model.code_tiles(coders, [tiles[t] for t in batch], layers[: len(segments[batch[0]])])
+        for t, coder in zip(batch, coders, strict=True):
+            # No words decode as all zeros, which only a stream that is not cut can mean.
+            if cut and not (coder.is_complete() and any(segments[t])):
+                tiles[t] = _empty(shapes[t])
+                again.append(t)
+            else:
+                coder.finish()
+    again = [t for t in again if any(segments[t])]
+    for batch in _alike([(shapes[t], len(segments[t])) for t in again]):
+        chosen = [again[i] for i in batch]
+        cut_coders = [TileDecoder(segments[t], cut=True) for t in chosen]
+        model.code_tiles(cut_coders, [tiles[t] for t in chosen], layers[: len(segments[chosen[0]])])
+    return tiles
+
+
+def encode_tile(model: EntropyModel, planes: Planes, layers: Layers) -> list[bytes]:
+    """`encode_tiles` of one tile."""
+    return encode_tiles(model, [planes], layers)[0]
 
 
 def decode_tile(
-    model: EntropyModel,
-    segments: Sequence[bytes],
-    shapes: Sequence[tuple[int, ...]],
-    layers: Sequence[Sequence[int]],
-    cut: bool,
-) -> list[np.ndarray]:
-    """First segments of a tile -> planes int32 of `shapes`, MISSING where they do not reach.
-
-    `cut` says that the stream may go on beyond these segments, or end within the last one. Raises FormatError if a
-    stream that should be complete is not.
-    """
-    layers = layers[: len(segments)]
-    if cut and not any(segments):
-        # No words decode as all zeros, which only a stream that is not cut can mean.
-        return _empty(shapes)
-    whole = TileDecoder(segments, cut=False)
-    planes = _empty(shapes)
-    model.code_tile(whole, planes, layers)
-    if whole.is_complete() or not cut:
-        whole.finish()
-        return planes
-    planes = _empty(shapes)
-    model.code_tile(TileDecoder(segments, cut=True), planes, layers)
-    return planes
+    model: EntropyModel, segments: Sequence[bytes], shapes: Sequence[tuple[int, ...]], layers: Layers, cut: bool
+) -> Planes:
+    """`decode_tiles` of one tile."""
+    return decode_tiles(model, [segments], [tuple(shapes)], layers, cut)[0]
 
 
-def _empty(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+def _alike(keys: Sequence[Any]) -> Iterator[list[int]]:
+    """Positions of equal keys, in batches of at most BATCH."""
+    by_key: dict[Any, list[int]] = {}
+    for i, key in enumerate(keys):
+        by_key.setdefault(key, []).append(i)
+    for same in by_key.values():
+        for start in range(0, len(same), BATCH):
+            yield same[start : start + BATCH]
+
+
+def _empty(shapes: Sequence[tuple[int, ...]]) -> Planes:
     return [np.full(shape, MISSING, dtype=np.int32) for shape in shapes]

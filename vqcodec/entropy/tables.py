@@ -48,8 +48,14 @@ class AdaptiveTables:
             digest.update(table.astype("<i4").tobytes())
         return digest.digest()[:4]
 
-    def code_tile(self, coder: Coder, planes: Sequence[np.ndarray], layers: Sequence[Sequence[int]]) -> None:
-        """Code the planes (int32 [h, w] or [L]) of the given layers, coarse to fine; a decoder fills them in place."""
+    def code_tiles(
+        self, coders: Sequence[Coder], tiles: Sequence[Sequence[np.ndarray]], layers: Sequence[Sequence[int]]
+    ) -> None:
+        """Code the planes (int32 [h, w] or [L]) of the given layers, coarse to fine; decoders fill them in place."""
+        for coder, planes in zip(coders, tiles, strict=True):
+            self._code_tile(coder, planes, layers)
+
+    def _code_tile(self, coder: Coder, planes: Sequence[np.ndarray], layers: Sequence[Sequence[int]]) -> None:
         for layer in layers:
             for s in layer:
                 order = scan(planes[s].shape)

@@ -1,0 +1,207 @@
+"""The integer context model: exact in every order of evaluation, and the twin of the network that was trained."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from vqcodec.config import MISSING
+from vqcodec.entropy import decode_tiles, encode_tiles
+from vqcodec.entropy.prior import ContextModel, PlaneNet
+from vqcodec.errors import FormatError
+from vqcodec.train.prior import Prior, bits_per_index, train_prior
+
+SIZES = (16, 16, 8)
+LAYERS = [[0], [1], [2]]
+
+
+def a_prior(seed: int = 0, spread: float = 4.0) -> Prior:
+    """Random weights, large enough to make sharp frequencies."""
+    torch.manual_seed(seed)
+    prior = Prior(SIZES, units=32)
+    with torch.no_grad():
+        for net in prior.planes:
+            net.out.mul_(20 * spread)
+            net.bias1.normal_()
+            net.bias3.normal_()
+    return prior
+
+
+@pytest.fixture(scope="module")
+def model() -> ContextModel:
+    return ContextModel(SIZES, a_prior().tensors())
+
+
+def some_tiles(seed: int, shapes: list[tuple[int, int]]) -> list[list[np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    return [[rng.integers(0, k, shape).astype(np.int32) for k in SIZES] for shape in shapes]
+
+
+class Recorder:
+    """A coder that keeps the frequencies it is given."""
+
+    def __init__(self) -> None:
+        self.rows: list[np.ndarray] = []
+
+    def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        self.rows.append(rows.copy())
+
+    def end_layer(self) -> None:
+        """Layers make no difference here."""
+
+
+def frequencies(model: ContextModel, tiles: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """All rows of each tile."""
+    coders = [Recorder() for _ in tiles]
+    model.code_tiles(coders, copy.deepcopy(tiles), LAYERS)  # type: ignore[arg-type]
+    return [np.concatenate([rows.ravel() for rows in coder.rows]) for coder in coders]
+
+
+def with_nets(model: ContextModel, change: object) -> ContextModel:
+    other = copy.copy(model)
+    other.nets = [change(net) for net in model.nets]  # type: ignore[operator]
+    return other
+
+
+def in_float64(net: PlaneNet) -> PlaneNet:
+    return PlaneNet(**{f.name: getattr(net, f.name).astype(np.float64) for f in dataclasses.fields(net)})
+
+
+def hidden_units_permuted(net: PlaneNet) -> PlaneNet:
+    """The same function with every sum over hidden units taken in another order."""
+    order = np.random.default_rng(1).permutation(len(net.bias2))
+    return dataclasses.replace(
+        net,
+        around=net.around[:, order],
+        own=net.own[:, order],
+        bias1=net.bias1[:, order],
+        scale1=net.scale1[order],
+        hidden=net.hidden[order][:, order],
+        bias2=net.bias2[order],
+        scale2=net.scale2[order],
+        out=net.out[order],
+    )
+
+
+def test_frequencies_do_not_depend_on_how_they_are_computed(model: ContextModel) -> None:
+    tiles = some_tiles(0, [(32, 32)] * 5)
+    expected = frequencies(model, tiles)
+    assert len(np.unique(expected[0])) > 20, "a model that says nothing would prove nothing"
+    for other in (with_nets(model, in_float64), with_nets(model, hidden_units_permuted)):
+        for a, b in zip(expected, frequencies(other, tiles), strict=True):
+            np.testing.assert_array_equal(a, b)
+    for tile, a in zip(tiles, expected, strict=True):
+        np.testing.assert_array_equal(a, frequencies(model, [tile])[0])
+
+
+def test_control_weights_that_are_not_integers_do_depend_on_it(model: ContextModel) -> None:
+    """The test above can fail: with weights off the grid, float32 and float64 disagree."""
+
+    def off_grid(net: PlaneNet) -> PlaneNet:
+        return dataclasses.replace(net, own=net.own * np.float32(1.0137), hidden=net.hidden * np.float32(0.9871))
+
+    single = with_nets(model, off_grid)
+    double = with_nets(single, in_float64)
+    tiles = some_tiles(0, [(32, 32)] * 8)
+    different = sum(
+        int((a != b).sum()) for a, b in zip(frequencies(single, tiles), frequencies(double, tiles), strict=True)
+    )
+    assert different > 0
+
+
+def test_rows_are_what_the_coder_needs(model: ContextModel) -> None:
+    coder = Recorder()
+    model.code_tiles([coder], some_tiles(3, [(9, 7)]), LAYERS)  # type: ignore[list-item]
+    for rows in coder.rows:
+        assert rows.dtype == np.float32
+        assert (rows == np.floor(rows)).all()
+        assert rows.min() >= 1
+        assert rows.sum(-1).max() <= 2**24
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (5, 1), (2, 2), (13, 8)])
+def test_round_trip_and_every_layer_prefix(model: ContextModel, shape: tuple[int, int]) -> None:
+    tiles = some_tiles(1, [shape] * 3)
+    segments = encode_tiles(model, tiles, LAYERS)
+    for keep in (1, 2, 3):
+        kept = [tile[:keep] for tile in segments]
+        found = decode_tiles(model, kept, [(shape,) * 3] * 3, LAYERS, cut=keep < 3)
+        for tile, planes in zip(tiles, found, strict=True):
+            for s in range(3):
+                np.testing.assert_array_equal(planes[s], tile[s] if s < keep else MISSING)
+
+
+def test_a_cut_stream_gives_only_right_codes(model: ContextModel) -> None:
+    [tile] = some_tiles(2, [(10, 10)])
+    [segments] = encode_tiles(model, [tile], LAYERS)
+    data = b"".join(segments)
+    for end in range(4, len(data), 8):
+        [found] = decode_tiles(model, [[data[:end], b"", b""]], [((10, 10),) * 3], LAYERS, cut=True)
+        for plane, right in zip(found, tile, strict=True):
+            there = plane != MISSING
+            np.testing.assert_array_equal(plane[there], right[there])
+    with pytest.raises(FormatError):
+        decode_tiles(model, [[data[:-4], b"", b""]], [((10, 10),) * 3], LAYERS, cut=False)
+
+
+def test_a_tile_does_not_see_its_neighbours(model: ContextModel) -> None:
+    one, two, three = some_tiles(5, [(8, 8)] * 3)
+    assert encode_tiles(model, [one, two], LAYERS)[0] == encode_tiles(model, [one, three], LAYERS)[0]
+
+
+def test_integers_are_the_network_that_was_trained(model: ContextModel) -> None:
+    """The float twin in its rounded mode predicts the bits that the coder spends."""
+    prior = a_prior()
+    for net in prior.planes:
+        net.quantized = True
+    tiles = some_tiles(7, [(32, 32)] * 4)
+    predicted = sum(bits_per_index(prior, [np.stack(tile)]).sum() * 1024 for tile in tiles)
+    spent = sum(8 * len(segment) for tile in encode_tiles(model, tiles, LAYERS) for segment in tile)
+    assert spent == pytest.approx(predicted, rel=0.01)
+
+
+def test_training_finds_the_structure_of_codes() -> None:
+    """Plane 1 repeats plane 0, plane 2 is its left neighbour: a model of contexts must see both."""
+    rng = np.random.default_rng(0)
+    tiles = []
+    for _ in range(12):
+        first = rng.integers(0, 8, (16, 16))
+        tiles.append(np.stack([first, first, np.roll(first, 1, 1)]))
+    prior = train_prior(tiles, (8, 8, 8), steps=120, units=32, lr=1e-2, report=lambda _: None)
+    bits = bits_per_index(prior, tiles)
+    assert bits[0] > 2.5
+    assert bits[1] < 0.5
+    assert bits[2] < 1.2
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("prior.1.hidden", lambda v: v[:, :-1], "shape"),
+        ("prior.1.hidden", lambda v: v.astype(np.float32), "integers"),
+        ("prior.0.bias1", lambda v: v + 2**24, "beyond the exact"),
+        ("prior.0.shift3", lambda v: v + 40, "shift"),
+        ("prior.0.embedding", lambda v: v.astype(np.int32) + 200, "embedding"),
+        ("prior.lut", lambda v: v * 0, "entries must be"),
+        ("prior.2.out", None, "missing"),
+    ],
+)
+def test_bad_tensors_are_refused(name: str, change: object, message: str) -> None:
+    tensors = a_prior().tensors()
+    if change is None:
+        del tensors[name]
+    else:
+        tensors[name] = change(tensors[name])  # type: ignore[operator]
+    with pytest.raises(ValueError, match=message):
+        ContextModel(SIZES, tensors)
+
+
+def test_identity_follows_every_weight() -> None:
+    tensors = a_prior().tensors()
+    before = ContextModel(SIZES, tensors).identity()
+    tensors["prior.2.out"][0, 0] ^= 1
+    assert ContextModel(SIZES, tensors).identity() != before
