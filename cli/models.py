@@ -31,7 +31,8 @@ Name = Annotated[
 def list_models(json: options.Json = False, debug: options.Debug = False) -> None:
     """List the models at hand: bundled ones, and those in the cache folder ($VQCODEC_MODELS).
 
-    Stride is in pixels, size the bytes of the weights. A folder that cannot be used is listed with the reason.
+    Stride is in pixels, size the bytes of the weights. A folder that cannot be used is listed with the reason; a model
+    whose name an earlier one has is shadowed: it is found by its folder alone.
 
     JSON keys: name, stride, layers, planes, bytes, bundled, folder, token_id, entropy_id, license, description;
     of a broken folder: name, bundled, folder, error.
@@ -49,10 +50,11 @@ def list_models(json: options.Json = False, debug: options.Debug = False) -> Non
         output.say(f"no models at hand; put model folders into {cache_folder()}")
         return
     width = max(len(output.clean(r["name"])) for r in [*records, *faults]) + 2
-    print(f"{'name':<{width}}{'layers':>6}{'stride':>8}{'bytes':>13}  {'':8}  description")
-    for r in records:
+    print(f"{'name':<{width}}{'layers':>6}{'stride':>8}{'bytes':>13}  {'where':8}  description")
+    for i, r in enumerate(records):
+        where = "shadowed" if r["name"] in [other["name"] for other in records[:i]] else _kind(r)
         size = "missing" if r["bytes"] is None else f"{r['bytes']:,}"
-        line = f"{r['name']:<{width}}{r['layers']:>6}{r['stride']:>8}{size:>13}  {_kind(r)}  {r['description']}"
+        line = f"{r['name']:<{width}}{r['layers']:>6}{r['stride']:>8}{size:>13}  {where}  {r['description']}"
         print(output.clean(line).rstrip())
     for r in faults:
         print(output.clean(f"{r['name']:<{width}}{'broken':>27}  {_kind(r)}  {_one_line(r['error'])}"))

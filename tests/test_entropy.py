@@ -80,9 +80,7 @@ def test_round_trip_of_any_planes(seed: int, h: int, w: int, sizes: list[int]) -
     segments = encode_tile(model, planes, layers)
     assert all(len(segment) % 4 == 0 for segment in segments)
     for keep in range(1, len(sizes) + 1):
-        if keep < len(sizes) and not any(segments[:keep]):
-            continue  # without words a cut stream says nothing
-        found = decode_tile(model, segments[:keep], shapes, layers, cut=keep < len(sizes))
+        found = decode_tile(model, segments[:keep], shapes, layers, "complete" if keep == len(sizes) else "layer")
         for plane, part in zip(planes[:keep], found, strict=False):
             np.testing.assert_array_equal(part, plane)
         assert all((part == MISSING).all() for part in found[keep:])
@@ -93,7 +91,7 @@ def test_several_planes_in_one_layer() -> None:
     model = AdaptiveTables((9, 9, 9))
     segments = encode_tile(model, planes, [[2], [0, 1]])
     assert len(segments) == 2
-    found = decode_tile(model, segments, [(6, 5)] * 3, [[2], [0, 1]], cut=False)
+    found = decode_tile(model, segments, [(6, 5)] * 3, [[2], [0, 1]])
     for plane, part in zip(planes, found, strict=True):
         np.testing.assert_array_equal(part, plane)
 
@@ -106,7 +104,7 @@ def test_every_prefix_gives_right_symbols_and_few_are_lost() -> None:
     whole = np.concatenate([plane.reshape(-1)[scan(plane.shape)] for plane in planes])
     reached = []
     for end in range(0, len(data) + 1, 4):
-        found = decode_tile(model, [data[:end], b"", b""], shapes, layers, cut=True)
+        found = decode_tile(model, [data[:end], b"", b""], shapes, layers, "cut")
         symbols = np.concatenate([plane.reshape(-1)[scan(plane.shape)] for plane in found])
         count = int((symbols != MISSING).sum())
         np.testing.assert_array_equal(symbols[:count], whole[:count])
@@ -128,7 +126,7 @@ def test_the_end_of_the_stream_shows_most_damage() -> None:
         damaged = bytearray(segment)
         damaged[bit // 8] ^= 1 << bit % 8
         try:
-            decode_tile(model, [bytes(damaged)], [(24, 24)], [[0]], cut=False)
+            decode_tile(model, [bytes(damaged)], [(24, 24)], [[0]])
         except FormatError:
             noticed += 1
     assert noticed >= 0.95 * 8 * len(segment)
@@ -139,14 +137,14 @@ def test_missing_words_are_an_error_unless_cut() -> None:
     model = AdaptiveTables((32,))
     [segment] = encode_tile(model, planes, [[0]])
     with pytest.raises(FormatError, match="end"):
-        decode_tile(model, [segment[:-4]], [(8, 8)], [[0]], cut=False)
+        decode_tile(model, [segment[:-4]], [(8, 8)], [[0]])
 
 
 def test_a_plane_of_zeros_may_take_no_words_at_all() -> None:
     planes = [np.zeros((4, 4), np.int32)]
     model = AdaptiveTables((1,))
     segments = encode_tile(model, planes, [[0]])
-    np.testing.assert_array_equal(decode_tile(model, segments, [(4, 4)], [[0]], cut=False)[0], planes[0])
+    np.testing.assert_array_equal(decode_tile(model, segments, [(4, 4)], [[0]])[0], planes[0])
 
 
 def test_costs_are_what_the_coder_spends() -> None:

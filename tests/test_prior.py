@@ -129,7 +129,7 @@ def test_round_trip_and_every_layer_prefix(model: ContextModel, shape: tuple[int
     segments = encode_tiles(model, tiles, LAYERS)
     for keep in (1, 2, 3):
         kept = [tile[:keep] for tile in segments]
-        found = decode_tiles(model, kept, [(shape,) * 3] * 3, LAYERS, cut=keep < 3)
+        found = decode_tiles(model, kept, [(shape,) * 3] * 3, LAYERS, "complete" if keep == 3 else "layer")
         for tile, planes in zip(tiles, found, strict=True):
             for s in range(3):
                 np.testing.assert_array_equal(planes[s], tile[s] if s < keep else MISSING)
@@ -140,12 +140,12 @@ def test_a_cut_stream_gives_only_right_codes(model: ContextModel) -> None:
     [segments] = encode_tiles(model, [tile], LAYERS)
     data = b"".join(segments)
     for end in range(4, len(data), 8):
-        [found] = decode_tiles(model, [[data[:end], b"", b""]], [((10, 10),) * 3], LAYERS, cut=True)
+        [found] = decode_tiles(model, [[data[:end], b"", b""]], [((10, 10),) * 3], LAYERS, "cut")
         for plane, right in zip(found, tile, strict=True):
             there = plane != MISSING
             np.testing.assert_array_equal(plane[there], right[there])
     with pytest.raises(FormatError):
-        decode_tiles(model, [[data[:-4], b"", b""]], [((10, 10),) * 3], LAYERS, cut=False)
+        decode_tiles(model, [[data[:-4], b"", b""]], [((10, 10),) * 3], LAYERS)
 
 
 def test_a_tile_does_not_see_its_neighbours(model: ContextModel) -> None:

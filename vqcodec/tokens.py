@@ -15,7 +15,7 @@ from . import container
 from .alpha import decode_alpha, encode_alpha
 from .chunks import Chunk
 from .config import MISSING, ModelConfig
-from .entropy import EntropyModel, decode_tiles, encode_tiles
+from .entropy import Ending, EntropyModel, decode_tiles, encode_tiles
 from .errors import FormatError, UsageError
 from .image import Picture
 from .tiling import Rect, grid_size, split
@@ -114,19 +114,21 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
     layers = config.layers[:keep]
     grid = grid_size(header.width, header.height, config.tokenizer.stride)
     planes = [np.full(grid, MISSING, np.int32) for _ in model.entropy.sizes]
+    # A tile of a cut file may end anywhere, which only all of its segments together can tell.
+    depth = header.n_layers if header.cut else keep
     wanted = [
-        (tile, _present([file.segments[layer][t] for layer in range(keep)]))
+        (tile, _present([file.segments[layer][t] for layer in range(depth)]))
         for t, tile in enumerate(access_tiles(header, config.tokenizer.stride))
         if area is None or _touch(tile, area)
     ]
-    for cut in (False, True):
-        # A stream is cut if the file says so, or if layers that it goes on with are left out or missing here.
-        chosen = [(tile, given) for tile, given in wanted if (header.cut or len(given) < header.n_layers) == cut]
+    whole: Ending = "cut" if header.cut else "complete"
+    for ending in (whole, "layer"):
+        chosen = [(tile, given) for tile, given in wanted if (len(given) == header.n_layers) == (ending == whole)]
         shapes = [(tile.shape,) * len(planes) for tile, _ in chosen]
-        parts = decode_tiles(model.entropy, [given for _, given in chosen], shapes, layers, cut)
+        parts = decode_tiles(model.entropy, [given for _, given in chosen], shapes, config.layers, ending)
         for (tile, _), found in zip(chosen, parts, strict=True):
-            for plane, part in zip(planes, found, strict=True):
-                plane[tile.slices] = part
+            for s in (s for layer in layers for s in layer):
+                planes[s][tile.slices] = found[s]
     alpha = None if file.alpha is None else decode_alpha(file.alpha, header.width, header.height)
     kinds = {kind: name for name, kind in CHUNK_KINDS.items()}
     extra: dict[str, Any] = {kinds[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in kinds}

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .coder import Coder, TileDecoder, TileEncoder
 Planes = list[np.ndarray]
 Layers = Sequence[Sequence[int]]
 Shapes = tuple[tuple[int, ...], ...]
+Ending = Literal["complete", "layer", "cut"]
 
 BATCH = 16
 """Tiles whose frequencies are computed together; bounds memory, never changes a byte."""
@@ -49,12 +50,16 @@ def encode_tiles(model: EntropyModel, tiles: Sequence[Planes], layers: Layers) -
 
 
 def decode_tiles(
-    model: EntropyModel, segments: Sequence[Sequence[bytes]], shapes: Sequence[Shapes], layers: Layers, cut: bool
+    model: EntropyModel,
+    segments: Sequence[Sequence[bytes]],
+    shapes: Sequence[Shapes],
+    layers: Layers,
+    ending: Ending = "complete",
 ) -> list[Planes]:
     """First segments of each tile -> its planes int32 of `shapes`, MISSING where they do not reach.
 
-    `cut` says that streams may go on beyond these segments, or end within the last one. Raises FormatError if a
-    stream that should be complete is not.
+    `ending` says where the segments stop: at the end of the stream ("complete"), at the end of a layer with more to
+    come ("layer"), or perhaps within a layer ("cut"). Raises FormatError if a complete stream does not end as it should.
     """
     tiles = [_empty(shape) for shape in shapes]
     again = []
@@ -62,13 +67,12 @@ def decode_tiles(
         coders = [TileDecoder(segments[t], cut=False) for t in batch]
         model.code_tiles(coders, [tiles[t] for t in batch], layers[: len(segments[batch[0]])])
         for t, coder in zip(batch, coders, strict=True):
-            # No words decode as all zeros, which only a stream that is not cut can mean.
-            if cut and not (coder.is_complete() and any(segments[t])):
-                tiles[t] = _empty(shapes[t])
-                again.append(t)
-            else:
+            if ending == "complete":
                 coder.finish()
-    again = [t for t in again if any(segments[t])]
+            elif ending == "cut" and not (coder.is_complete() and any(segments[t])):
+                tiles[t] = _empty(shapes[t])
+                # No words decode as all zeros, which only a stream that is not cut can mean.
+                again += [t] if any(segments[t]) else []
     for batch in _alike([(shapes[t], len(segments[t])) for t in again]):
         chosen = [again[i] for i in batch]
         cut_coders = [TileDecoder(segments[t], cut=True) for t in chosen]
@@ -82,10 +86,14 @@ def encode_tile(model: EntropyModel, planes: Planes, layers: Layers) -> list[byt
 
 
 def decode_tile(
-    model: EntropyModel, segments: Sequence[bytes], shapes: Sequence[tuple[int, ...]], layers: Layers, cut: bool
+    model: EntropyModel,
+    segments: Sequence[bytes],
+    shapes: Sequence[tuple[int, ...]],
+    layers: Layers,
+    ending: Ending = "complete",
 ) -> Planes:
     """`decode_tiles` of one tile."""
-    return decode_tiles(model, [segments], [tuple(shapes)], layers, cut)[0]
+    return decode_tiles(model, [segments], [tuple(shapes)], layers, ending)[0]
 
 
 def _alike(keys: Sequence[Any]) -> Iterator[list[int]]:
