@@ -53,6 +53,37 @@ def tokenizer(
 
 
 @train.command()
+def prior(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", show_default=False, help="A .toml file, or the name of a bundled recipe.")
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="Model folder to make.")
+    ],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, for example steps=500; may be repeated."),
+    ] = None,
+    threads: options.Threads = 0,
+    quiet: options.QuietShort = False,
+    debug: options.Debug = False,
+) -> None:
+    """Fit a context model to the tokens of a model, and write the model with it to DIR; lengths are in steps."""
+    from vqcodec.config import from_dict
+    from vqcodec.errors import ModelError, UsageError
+    from vqcodec.train.recipe import read_tree
+
+    with _writing(out):
+        from vqcodec.train.prior import PriorRecipe, run_prior
+
+        try:
+            settings = from_dict(PriorRecipe, read_tree(recipe, changes), "recipe")
+        except ModelError as error:
+            raise UsageError(str(error)) from error
+        run_prior(settings, out, report=_reporter(quiet))
+
+
+@train.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="Folder of a training run.")],
     out: Annotated[

@@ -7,6 +7,9 @@ border. The loss is bits per index.
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +19,31 @@ from torch.nn import functional as F
 
 from vqcodec.entropy.prior import AROUND, EMBEDDING, OWN, lookup_table
 from vqcodec.entropy.scan import PASSES
-from vqcodec.registry import Model
+from vqcodec.errors import OutputError
+from vqcodec.registry import Model, load_model
 
-from .data import Pictures
+from .data import Pictures, scan
+
+
+@dataclass(frozen=True)
+class PriorRecipe:
+    """How a context model is fitted to the indices of a frozen tokenizer."""
+
+    model: str
+    """Name or folder of the model whose entropy model is replaced."""
+    train: tuple[str, ...]
+    """Folders, tar shards or patterns of these."""
+    steps: int
+    units: int = 112
+    """Hidden units of each plane's network."""
+    batch: int = 2
+    """Access tiles a step."""
+    lr: float = 2e-3
+    quantized_share: float = 0.25
+    """Share of the steps, the last ones, that train the network as the integers it will be."""
+    seed: int = 0
+    tile_px: int = 512
+
 
 UNIT = 16.0
 """Activations, embeddings and logits are counted in sixteenths."""
@@ -178,20 +203,13 @@ def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[np.ndarra
 
 
 def train_prior(
-    tiles: list[np.ndarray],
-    sizes: tuple[int, ...],
-    steps: int,
-    units: int = 112,
-    batch: int = 2,
-    lr: float = 2e-3,
-    quantized_share: float = 0.25,
-    seed: int = 0,
-    report=print,
+    tiles: list[np.ndarray], sizes: tuple[int, ...], recipe: PriorRecipe, report: Callable[[str], None] = print
 ) -> Prior:
     """Fit a prior to index planes [S, h, w]; the last `quantized_share` of the steps train the rounded network."""
+    steps, batch, lr, seed = recipe.steps, recipe.batch, recipe.lr, recipe.seed
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    prior = Prior(sizes, units)
+    prior = Prior(sizes, recipe.units)
     optimizer = torch.optim.Adam(prior.parameters(), lr=lr, betas=(0.9, 0.99), fused=True)
     weights = np.array([tile[0].size for tile in tiles], dtype=np.float64) ** 0.75
     weights /= weights.sum()
@@ -199,7 +217,7 @@ def train_prior(
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        if step == int(steps * (1 - quantized_share)):
+        if step == int(steps * (1 - recipe.quantized_share)):
             for net in prior.planes:
                 net.quantized = True
         per_plane = [torch.zeros(())] * len(sizes)
@@ -248,3 +266,20 @@ def add_prior(folder: Path, prior: Prior) -> None:
     tensors = load_file(folder / WEIGHTS)
     kept = {name: value for name, value in tensors.items() if not name.startswith(("entropy.", "prior."))}
     write_model(folder, read_config(folder), {**kept, **prior.tensors()})
+
+
+def run_prior(recipe: PriorRecipe, out: Path, report: Callable[[str], None] = print) -> None:
+    """Copy the recipe's model to folder `out` and give it a context model trained on the recipe's pictures.
+
+    Raises ModelError, InputError for missing data, and OutputError if `out` exists.
+    """
+    if out.exists():
+        raise OutputError(f"{out}: exists already; name another folder")
+    model = load_model(recipe.model)
+    pictures = scan(recipe.train, model.stride)
+    report(f"{model.config.name}: indices of {len(pictures.members)} pictures")
+    tiles = collect_tiles(model, pictures, recipe.tile_px // model.stride)
+    prior = train_prior(tiles, model.entropy.sizes, recipe, report)
+    shutil.copytree(model.entry.folder, out)
+    add_prior(out, prior)
+    report(f"{out}: {model.config.name} with a context model after {recipe.steps} steps")

@@ -65,9 +65,6 @@ class OptimizerRecipe:
     """Decay of the moving average of the weights, which is what is validated and exported."""
     estimator: str = "noise"
     """How the gradient passes the quantizer: noise or straight-through, see vqcodec.quantizers.estimators."""
-    estimator_end: str = "straight-through"
-    """The same for the last `estimator_end_steps` steps, in which the decoder meets the codewords themselves."""
-    estimator_end_steps: int = 0
     kmeans_at: int = 600
     """Steps before this one train without quantization; then the codebooks start by k-means."""
     revive_every: int = 50
@@ -82,6 +79,8 @@ class RunRecipe:
     log_every: int = 100
     val_every: int = 2000
     save_every: int = 500
+    stop_at: int = 0
+    """Stop after this step, with a checkpoint, to go on with --resume and other settings; 0 is the end."""
     val_crop: int = 320
     val_images: int = 24
 
@@ -106,10 +105,15 @@ def load_recipe(source: str, changes: list[str] | None = None) -> Recipe:
 
     Raises InputError if the file is missing or not TOML, UsageError for a bad key, type or value.
     """
+    return from_tree(read_tree(source, changes))
+
+
+def read_tree(source: str, changes: list[str] | None = None) -> dict[str, Any]:
+    """A recipe file as plain tables, with its base and `key=value` changes applied."""
     tree = _read(_find(source))
     for change in changes or []:
         _set(tree, change)
-    return from_tree(tree)
+    return tree
 
 
 def from_tree(tree: dict[str, Any]) -> Recipe:
@@ -139,9 +143,9 @@ def check(recipe: Recipe) -> None:
         raise UsageError(
             f"recipe.data.crop: {recipe.data.crop} is not a multiple of the stride {recipe.tokenizer.stride}"
         )
-    for name in (recipe.optimizer.estimator, recipe.optimizer.estimator_end):
-        if name not in ESTIMATORS:
-            raise UsageError(f"recipe.optimizer.estimator: '{name}' is not one of {', '.join(ESTIMATORS)}")
+    if recipe.optimizer.estimator not in ESTIMATORS:
+        known = ", ".join(ESTIMATORS)
+        raise UsageError(f"recipe.optimizer.estimator: '{recipe.optimizer.estimator}' is not one of {known}")
     if recipe.run.precision not in ("bf16", "fp32"):
         raise UsageError(f"recipe.run.precision: bf16 or fp32, not '{recipe.run.precision}'")
     if not 0 <= recipe.optimizer.decay <= recipe.optimizer.steps:

@@ -101,8 +101,7 @@ class TokenizerRun:
             channels = groups * recipe.tokenizer.quantizer.dim
             noise = 0.1 * torch.randn((len(x), channels, *size), generator=generator).to(self.device)
 
-        last = self.step >= optimizer.steps - optimizer.estimator_end_steps
-        self.model.quantizer.estimate = ESTIMATORS[optimizer.estimator_end if last else optimizer.estimator]
+        self.model.quantizer.estimate = ESTIMATORS[optimizer.estimator]
         # The noise of an estimator comes from the default generator.
         torch.manual_seed(recipe.run.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
@@ -199,7 +198,8 @@ def train_tokenizer(
 
 
 def _loop(run: TokenizerRun, crops: Crops, validation: Validation, log, report) -> None:
-    settings, steps = run.recipe.run, run.recipe.optimizer.steps
+    settings = run.recipe.run
+    steps = min(run.recipe.optimizer.steps, settings.stop_at or run.recipe.optimizer.steps)
     sums: dict[str, float] = {}
     since, waited = time.monotonic(), 0.0
     batches = prefetch(crops, run.step, steps)

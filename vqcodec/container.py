@@ -27,7 +27,7 @@ MAX_SIDE = 2**20
 MAX_LAYERS = 16
 MIN_TILE, MAX_TILE = 16, 32768
 MAX_SEGMENTS = 2**20
-MAX_WORDS = 2**28 - 1  # of one segment: its entry in the table of contents then takes at most 4 bytes
+MAX_WORDS = 2**27 - 1  # of one segment: its entry in the table of contents then takes at most 4 bytes
 MAX_SEGMENT_BYTES = 2**32 - 1  # of all segments together
 
 
@@ -90,6 +90,8 @@ class Head:
     chunks_bytes: int | None
     size: int
     """Bytes of the head with its CRC-32."""
+    partial: tuple[bool, ...] = ()
+    """Of a cut file, for each tile: whether its segment of the last layer ends within that layer. Else empty."""
 
     @cached_property
     def _offsets(self) -> tuple[int, ...]:
@@ -143,13 +145,22 @@ def overhead_bytes(head: Head) -> int:
 
 
 def write(
-    header: Header, segments: Sequence[Sequence[bytes]], alpha: bytes | None = None, chunks: Sequence[Chunk] = ()
+    header: Header,
+    segments: Sequence[Sequence[bytes]],
+    alpha: bytes | None = None,
+    chunks: Sequence[Chunk] = (),
+    partial: Sequence[bool] = (),
 ) -> bytes:
     """Put a file together.
 
-    `segments` is [layer][tile], each a multiple of 4 bytes, possibly empty. Anything else is a ValueError;
-    more metadata than the format can hold is a LimitError.
+    `segments` is [layer][tile], each a multiple of 4 bytes, possibly empty; `partial` says of a cut file which tiles
+    end within the last layer (default: none). Anything else is a ValueError; more metadata than the format can hold
+    is a LimitError.
     """
+    if header.cut and not partial:
+        partial = (False,) * header.n_tiles
+    if len(partial) != (header.n_tiles if header.cut else 0):
+        raise ValueError(f"partial must be given for each of the {header.n_tiles} tiles of a cut file, and only there")
     if len(segments) != header.n_layers or any(len(layer) != header.n_tiles for layer in segments):
         raise ValueError(
             f"segments must be {header.n_layers} layers of {header.n_tiles} tiles, got {[len(s) for s in segments]}"
@@ -164,7 +175,7 @@ def write(
         raise ValueError(f"alpha must be 1..{MAX_VARINT} bytes or None, got {len(alpha)} bytes")
     tail = write_chunks(chunks)
     words = tuple(tuple(len(s) // 4 for s in row) for row in segments)
-    parts = [_write_head(header, words, None if alpha is None else len(alpha), len(tail) or None)]
+    parts = [_write_head(header, words, None if alpha is None else len(alpha), len(tail) or None, partial)]
     for layer, row in enumerate(segments):
         for segment in row:
             parts += [segment, binascii.crc_hqx(segment, 0xFFFF).to_bytes(2, "little")] if segment else []
@@ -218,7 +229,11 @@ def read(data: bytes, allow_partial: bool = False, max_pixels: int | None = 2**2
 
 
 def _write_head(
-    header: Header, words: Sequence[Sequence[int]], alpha_bytes: int | None, chunks_bytes: int | None
+    header: Header,
+    words: Sequence[Sequence[int]],
+    alpha_bytes: int | None,
+    chunks_bytes: int | None,
+    partial: Sequence[bool] = (),
 ) -> bytes:
     """The head with its CRC-32; `None` means that there is no such part."""
     flags = CUT * header.cut | GREY * header.grey
@@ -227,7 +242,11 @@ def _write_head(
     parts = [MAGIC, bytes([VERSION, flags]), header.token_id, header.entropy_id]
     parts += [varint_bytes(header.width - 1), varint_bytes(header.height - 1), bytes([geometry])]
     parts += [varint_bytes(n) for n in (alpha_bytes, chunks_bytes) if n is not None]
-    parts += [varint_bytes(n) for row in words for n in row]
+    *rows, last = words
+    parts += [varint_bytes(n) for row in rows for n in row]
+    parts += (
+        [varint_bytes(2 * n + p) for n, p in zip(last, partial, strict=True)] if header.cut else map(varint_bytes, last)
+    )
     head = b"".join(parts)
     return head + zlib.crc32(head).to_bytes(4, "little")
 
@@ -262,10 +281,7 @@ def read_head(data: bytes, max_pixels: int | None = 2**28) -> Head:
     entries = header.n_layers * header.n_tiles
     if entries > r.end - r.pos:  # an entry is at least one byte
         raise fault("table of contents", r.pos, f"{entries} entries", f"{r.end - r.pos} bytes (cut or damaged)")
-    words = tuple(
-        tuple(r.varint("table of contents", 0, MAX_WORDS) for _ in range(header.n_tiles))
-        for _ in range(header.n_layers)
-    )
+    words, partial = _read_contents(r, header)
     right, crc = zlib.crc32(data[: r.pos]), int.from_bytes(r.take(4, "CRC-32 of the head"), "little")
     if crc != right:
         raise fault("CRC-32 of the head", r.pos - 4, f"{right:#010x}", f"{crc:#010x}")
@@ -273,7 +289,18 @@ def read_head(data: bytes, max_pixels: int | None = 2**28) -> Head:
         raise fault("table of contents", r.pos, f"at most {MAX_SEGMENT_BYTES} bytes of segments", str(total))
     if max_pixels is not None and width * height > max_pixels:  # behind the CRC: damage is not a matter of limits
         raise LimitError(f"{width}x{height} is over the limit of {max_pixels} pixels; raise it with --max-pixels")
-    return Head(header, words, alpha_bytes, chunks_bytes, r.pos)
+    return Head(header, words, alpha_bytes, chunks_bytes, r.pos, partial)
+
+
+def _read_contents(r: Reader, header: Header) -> tuple[tuple[tuple[int, ...], ...], tuple[bool, ...]]:
+    """Words [layer][tile], and of a cut file which tiles end within the last layer."""
+    tiles, name = range(header.n_tiles), "table of contents"
+    whole = header.n_layers - header.cut
+    rows = [tuple(r.varint(name, 0, MAX_WORDS) for _ in tiles) for _ in range(whole)]
+    if not header.cut:
+        return tuple(rows), ()
+    last = [r.varint(name, 0, 2 * MAX_WORDS + 1) for _ in tiles]
+    return (*rows, tuple(n >> 1 for n in last)), tuple(bool(n & 1) for n in last)
 
 
 def _stored(words: int) -> int:

@@ -16,8 +16,9 @@ def cut_to_layers(file: container.File, keep: int) -> bytes:
     """The first `keep` layers. Raises UsageError if the file does not hold them."""
     check_keep(keep, file.header.n_layers)
     segments = [[segment or b"" for segment in layer] for layer in file.segments[:keep]]
-    cut = file.header.cut or keep < file.header.n_layers
-    return container.write(dataclasses.replace(file.header, n_layers=keep, cut=cut), segments, file.alpha, file.chunks)
+    all_of_it = keep == file.header.n_layers
+    header = dataclasses.replace(file.header, n_layers=keep, cut=file.header.cut or not all_of_it)
+    return container.write(header, segments, file.alpha, file.chunks, file.head.partial if all_of_it else ())
 
 
 def cut_to_bytes(file: container.File, max_bytes: int) -> bytes:
@@ -45,10 +46,13 @@ def _with_part_of_next(file: container.File, keep: int, max_bytes: int) -> bytes
     header = dataclasses.replace(file.header, n_layers=keep + 1, cut=True)
     full = [[segment or b"" for segment in layer] for layer in file.segments[: keep + 1]]
     lengths = [len(segment) // 4 for segment in full[keep]]
+    # Which of these segments had been shortened before.
+    ended = file.head.partial if keep + 1 == file.header.n_layers and file.header.cut else (False,) * len(lengths)
 
     def written(words: list[int]) -> bytes:
         part = [segment[: 4 * n] for segment, n in zip(full[keep], words, strict=True)]
-        return container.write(header, [*full[:keep], part], file.alpha, file.chunks)
+        partial = [n < length or before for n, length, before in zip(words, lengths, ended, strict=True)]
+        return container.write(header, [*full[:keep], part], file.alpha, file.chunks, partial)
 
     low, high = 0, 4096
     while low < high:  # share of each tile's segment, in 4096ths

@@ -114,21 +114,19 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
     layers = config.layers[:keep]
     grid = grid_size(header.width, header.height, config.tokenizer.stride)
     planes = [np.full(grid, MISSING, np.int32) for _ in model.entropy.sizes]
-    # A tile of a cut file may end anywhere, which only all of its segments together can tell.
-    depth = header.n_layers if header.cut else keep
-    wanted = [
-        (tile, _present([file.segments[layer][t] for layer in range(depth)]))
+    tiles = [
+        (_ending(file, t, len(given)), tile, given)
         for t, tile in enumerate(access_tiles(header, config.tokenizer.stride))
         if area is None or _touch(tile, area)
+        for given in [_present([layer[t] for layer in file.segments[:keep]])]
     ]
-    whole: Ending = "cut" if header.cut else "complete"
-    for ending in (whole, "layer"):
-        chosen = [(tile, given) for tile, given in wanted if (len(given) == header.n_layers) == (ending == whole)]
+    for ending in sorted({ending for ending, _, _ in tiles}):
+        chosen = [(tile, given) for found, tile, given in tiles if found == ending]
         shapes = [(tile.shape,) * len(planes) for tile, _ in chosen]
-        parts = decode_tiles(model.entropy, [given for _, given in chosen], shapes, config.layers, ending)
-        for (tile, _), found in zip(chosen, parts, strict=True):
-            for s in (s for layer in layers for s in layer):
-                planes[s][tile.slices] = found[s]
+        parts = decode_tiles(model.entropy, [given for _, given in chosen], shapes, layers, ending)
+        for (tile, _), found_planes in zip(chosen, parts, strict=True):
+            for plane, part in zip(planes, found_planes, strict=True):
+                plane[tile.slices] = part
     alpha = None if file.alpha is None else decode_alpha(file.alpha, header.width, header.height)
     kinds = {kind: name for name, kind in CHUNK_KINDS.items()}
     extra: dict[str, Any] = {kinds[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in kinds}
@@ -158,6 +156,15 @@ def from_picture(picture: Picture, planes: Sequence[np.ndarray], config: ModelCo
         picture.xmp,
         picture.warnings,
     )
+
+
+def _ending(file: container.File, t: int, n_layers: int) -> Ending:
+    """Where the first `n_layers` segments of tile t stop."""
+    if n_layers < file.header.n_layers:
+        return "layer"
+    if not file.header.cut:
+        return "complete"
+    return "cut" if file.head.partial[t] else "layer"
 
 
 def _touch(a: Rect, b: Rect) -> bool:

@@ -59,24 +59,15 @@ def decode_tiles(
     """First segments of each tile -> its planes int32 of `shapes`, MISSING where they do not reach.
 
     `ending` says where the segments stop: at the end of the stream ("complete"), at the end of a layer with more to
-    come ("layer"), or perhaps within a layer ("cut"). Raises FormatError if a complete stream does not end as it should.
+    come ("layer"), or within the last layer ("cut"). Raises FormatError if a complete stream does not end right.
     """
     tiles = [_empty(shape) for shape in shapes]
-    again = []
     for batch in _alike([(shape, len(given)) for shape, given in zip(shapes, segments, strict=True)]):
-        coders = [TileDecoder(segments[t], cut=False) for t in batch]
+        coders = [TileDecoder(segments[t], ending == "cut") for t in batch]
         model.code_tiles(coders, [tiles[t] for t in batch], layers[: len(segments[batch[0]])])
-        for t, coder in zip(batch, coders, strict=True):
-            if ending == "complete":
+        if ending == "complete":
+            for coder in coders:
                 coder.finish()
-            elif ending == "cut" and not (coder.is_complete() and any(segments[t])):
-                tiles[t] = _empty(shapes[t])
-                # No words decode as all zeros, which only a stream that is not cut can mean.
-                again += [t] if any(segments[t]) else []
-    for batch in _alike([(shapes[t], len(segments[t])) for t in again]):
-        chosen = [again[i] for i in batch]
-        cut_coders = [TileDecoder(segments[t], cut=True) for t in chosen]
-        model.code_tiles(cut_coders, [tiles[t] for t in chosen], layers[: len(segments[chosen[0]])])
     return tiles
 
 
