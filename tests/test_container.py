@@ -228,18 +228,18 @@ def test_every_single_bit_flip_is_found() -> None:
         (f"01 00 {IDS} ffff3f ffff3f 0f 00", "tile must be larger"),
         (f"01 00 {IDS} ff7f ff7f 00 00", "tile must be larger|table of contents.*1048576 entries.*cut"),
         (f"01 00 {IDS} 00 00 0f 00", "table of contents at byte 19: expected 16 entries, found 5 bytes"),
-        (f"01 00 {IDS} 00 00 00 8080808001", "table of contents.*expected 0..268435455"),
+        (f"01 00 {IDS} 00 00 00 8080808001", "table of contents.*expected 0..134217727"),
         (f"01 04 {IDS} 00 00 00 00 00", "alpha length at byte 19: expected 1.."),
         (f"01 08 {IDS} 00 00 00 08 00", "chunks length at byte 19: expected 9..67108864, found 8"),
         (f"01 08 {IDS} 00 00 00 81808020 00", "chunks length.*found 67108865"),
-        (f"01 00 {IDS} 00 00 03 ffffff7f ffffff7f ffffff7f ffffff7f", None),
-        (f"01 00 {IDS} 00 00 04 ffffff7f ffffff7f ffffff7f ffffff7f 04", "at most 4294967295 bytes of segments"),
+        (f"01 00 {IDS} 00 00 07 {'ffffff3f' * 8}", None),
+        (f"01 00 {IDS} 00 00 08 {'ffffff3f' * 8} 08", "at most 4294967295 bytes of segments"),
     ],
 )
 def test_heads_that_cannot_be(fields: str, message: str | None) -> None:
     data = head_of(fields)
     if message is None:
-        assert read_head(data).file_bytes > 2**32 - 16
+        assert read_head(data).file_bytes > 2**32 - 64
     else:
         with pytest.raises(FormatError, match=message):
             read_head(data)
@@ -424,3 +424,17 @@ def test_random_heads_with_a_right_crc(noise: bytes, flags: int, body: bytes) ->
                 assert isinstance(error, (FormatError, LimitError))  # noqa: PT017
             else:
                 assert file.complete or partial
+
+
+def test_a_cut_file_says_which_tiles_end_within_the_last_layer() -> None:
+    header = dataclasses.replace(HEADER, cut=True)
+    segments = [[b"abcd", b""], [b"", b"efghijkl"]]
+    data = write(header, segments, partial=[False, True])
+    file = read(data)
+    assert file.head.partial == (False, True)
+    assert [list(layer) for layer in file.segments] == segments
+    assert read(write(header, segments)).head.partial == (False, False)
+    with pytest.raises(ValueError, match="partial"):
+        write(header, segments, partial=[True])
+    with pytest.raises(ValueError, match="partial"):
+        write(HEADER, segments, partial=[False, True])
