@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vqcodec.errors import InputError, LimitError, OutputError, VqcError
+from vqcodec.errors import InputError, LimitError, OutputError, VqcError, is_out_of_memory
 
 from .batch_plan import FAIL, REPLACE, Job, file_digest
 from .output import read_input, write_new
@@ -131,7 +131,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     """One line, and an exit code."""
     if isinstance(error, VqcError):
         message, code = str(error), error.exit_code
-    elif isinstance(error, MemoryError):
+    elif is_out_of_memory(error):
         message, code = "out of memory; fewer files at a time (-j) or a smaller --max-pixels help", LimitError.exit_code
     else:
         message, code = f"internal error: {type(error).__name__}: {error} (--debug shows where)", VqcError.exit_code

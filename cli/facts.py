@@ -28,8 +28,7 @@ def facts(data: bytes, bytes_there: int, max_pixels: int | None) -> dict[str, An
     info = read_info(data, max_pixels)
     head = container.read_head(data, max_pixels)
     pixels = info.width * info.height
-    in_head = sum(max(1, (words.bit_length() + 6) // 7) for layer in head.words for words in layer)
-    segments = info.n_tiles * len(info.layers)
+    fixed, segments = head.size - head.contents_bytes, info.n_tiles * len(info.layers)
     return {
         "width": info.width,
         "height": info.height,
@@ -47,8 +46,8 @@ def facts(data: bytes, bytes_there: int, max_pixels: int | None) -> dict[str, An
             for layer in info.layers
         ],
         "overhead_bytes": info.overhead_bytes,
-        "head_bytes": head.size - in_head,
-        "bytes_per_segment": round((info.overhead_bytes - head.size + in_head) / segments, 3),
+        "head_bytes": fixed,
+        "bytes_per_segment": round((info.overhead_bytes - fixed - head.alpha_crc_bytes) / segments, 3),
         "alpha_bytes": info.alpha_bytes,
         "metadata_bytes": info.chunks_bytes,
         "cut": info.cut,
@@ -61,6 +60,8 @@ def table(record: dict[str, Any]) -> Iterator[str]:
     pixels = record["width"] * record["height"]
     segments = record["tiles"] * len(record["layers"])
     per_segment = f"{record['bytes_per_segment']:.1f} per segment ({segments:,} segments)"
+    if record["alpha_bytes"]:
+        per_segment += ", and the checksum of alpha"
     ids = f"{record['token_id']}/{record['entropy_id']}"
     rows = [
         ("size", f"{record['width']} x {record['height']} pixels, {_mega(pixels)} megapixels"),

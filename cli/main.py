@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from vqcodec import __version__
-from vqcodec.errors import VqcError
+from vqcodec.errors import LimitError, VqcError, is_out_of_memory
 
 from . import options
 from .batch import batch
@@ -91,8 +91,8 @@ def run() -> NoReturn:
     except Exception as error:
         if _is_usage(error):
             _end_usage(error)
-        if _is_out_of_memory(error):
-            _end("out of memory; try a smaller picture, or --region", 6)
+        if is_out_of_memory(error):
+            _end("out of memory; try a smaller picture, or --region", LimitError.exit_code)
         _end(f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
     if code == 130:
         _end("interrupted", 130)
@@ -110,11 +110,6 @@ def _end_usage(error: Any) -> NoReturn:
         sys.exit(error.exit_code)
     context = getattr(error, "ctx", None)
     _end(f"{error.format_message()} (see `{context.command_path if context else 'vqcodec'} --help`)", error.exit_code)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Python's own kind, that of torch on an accelerator, and that of torch on the CPU."""
-    return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "t allocate memory" in str(error)
 
 
 def _end(message: str, code: int) -> NoReturn:

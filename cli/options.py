@@ -138,7 +138,10 @@ def parse_size(text: str, option: str = "--target-size") -> int:
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmg]?i?)b?", text.strip().lower(), re.ASCII)
     if found is None or found[2] not in UNITS:
         raise UsageError(f"{option} {text}: write bytes, for example 40000, 40kB, 40KiB or 1.5MB")
-    size = int(float(found[1]) * UNITS[found[2]])
+    number = float(found[1]) * UNITS[found[2]]
+    if number == math.inf:
+        raise UsageError(f"{option}: a number of {len(found[1])} digits is beyond every file")
+    size = int(number)
     if size < 1:
         raise UsageError(f"{option} {text}: at least 1 byte")
     return size

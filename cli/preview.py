@@ -10,7 +10,7 @@ import io
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +51,8 @@ class Step:
     """Bits per pixel of that prefix."""
     image: Image.Image | None = None
     """In sRGB, possibly scaled down; None where only figures are printed."""
+    complete: bool = True
+    """Whether the file is undamaged."""
 
     @property
     def caption(self) -> str:
@@ -103,6 +105,8 @@ def preview(
             shown = list(picture_steps(data, info, steps, side, device, max_pixels, quiet))
     if len(data) < info.file_bytes and not quiet:
         say(f"{name}: cut off at {len(data):,} of {info.file_bytes:,} bytes; shown as far as it goes")
+    elif not all(step.complete for step in shown) and not quiet:
+        say(f"warning: {name}: damaged; shown as far as it goes (`vqcodec verify` says where)")
     if as_table:
         print_table(shown)
         return
@@ -149,7 +153,8 @@ def picture_steps(
     found = previews(data, steps, device=device, max_pixels=max_pixels)
     for _ in track(wanted, "decoding", console=Console(stderr=True), transient=True, disable=hidden):
         one = next(found)
-        yield _step(info, one.keep, one.n_bytes, for_screen(one.image, side))
+        step = _step(info, one.keep, one.n_bytes, for_screen(one.image, side))
+        yield replace(step, complete=one.complete)
 
 
 def for_screen(image: Image.Image, side: int) -> Image.Image:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,9 +58,14 @@ class Vqc:
 
     def decode(self, data: bytes) -> Pixels:
         import vqcodec
+        from vqcodec import container, registry
+        from vqcodec.tokens import read_tokens
 
+        # Not `vqcodec.decode`: it knows a model by its identity, and so never one that is named by its folder.
         # The limit guards against strangers' files; this one was made here.
-        return np.asarray(vqcodec.decode(data, device=self.device, max_pixels=None).convert("RGB"))
+        tokens = read_tokens(container.read(data, max_pixels=None), registry.load_model(self.model))
+        shown = vqcodec.detokenize(replace(tokens, model=self.model), device=self.device)
+        return np.asarray(shown.convert("RGB"))
 
 
 @dataclass(frozen=True)

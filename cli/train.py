@@ -13,7 +13,9 @@ from vqcodec.errors import InputError, OutputError
 
 from . import options, output
 
-train = typer.Typer(name="train", help="Train tokenizers, and export them as models.", no_args_is_help=True)
+train = typer.Typer(
+    name="train", help="Train tokenizers and priors (context models), and export them as models.", no_args_is_help=True
+)
 
 
 @train.command()

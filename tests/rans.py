@@ -60,3 +60,46 @@ def decode_adaptive_plane(coder: AnsDecoder, prepared: list[list[int]], n: int) 
             for symbol in found:
                 table[symbol] += step
     return symbols
+
+
+def decode_context_planes(
+    coder: AnsDecoder, tensors: dict[str, list], sizes: tuple[int, ...], shape: tuple[int, int]
+) -> list[list[list[int]]]:
+    """All planes [h][w] of a tile of a context model, whose tensors are nested lists of integers."""
+    h, w = shape
+    planes: list[list[list[int]]] = []
+
+    def surroundings(t: int, i: int, j: int) -> list[int]:
+        """E_t(i, j)."""
+        inside = 0 <= i < h and 0 <= j < w
+        return tensors[f"prior.{t}.embedding"][planes[t][i][j] if inside else sizes[t] + 1]
+
+    def sums(inputs: list[int], matrix: list[list[int]], bias: list[int]) -> list[int]:
+        assert len(inputs) == len(matrix)
+        return [b + sum(x * row[k] for x, row in zip(inputs, matrix, strict=True)) for k, b in enumerate(bias)]
+
+    def floored(values: list[int], shifts: list[int]) -> list[int]:
+        return [v // 2**shift for v, shift in zip(values, shifts, strict=True)]
+
+    def clamped(values: list[int]) -> list[int]:
+        return [min(max(v, 0), 127) for v in values]
+
+    def frequencies(s: int, p: int, i: int, j: int) -> list[int]:
+        net = {name.split(".")[2]: value for name, value in tensors.items() if name.startswith(f"prior.{s}.")}
+        near, wide = (-1, 0, 1), (-2, -1, 0, 1, 2)
+        a = [e for dy in near for dx in near for t in range(s) for e in surroundings(t, i + dy, j + dx)]
+        o = [e for dy in wide for dx in wide if (dy, dx) != (0, 0) for e in surroundings(s, i + dy, j + dx)]
+        h1 = clamped(floored(sums(a + o, net["around"] + net["own"], net["bias1"][p]), net["shift1"]))
+        step = floored(sums(h1, net["hidden"], net["bias2"]), net["shift2"])
+        h2 = clamped([x + d for x, d in zip(h1, step, strict=True)])
+        logits = floored(sums(h2, net["out"], net["bias3"][p]), net["shift3"])
+        return [tensors["prior.lut"][min(max(logits) - v, 255)] for v in logits]
+
+    for s, size in enumerate(sizes):
+        planes.append([[size] * w for _ in range(h)])  # not known yet
+        for p, (y, x) in enumerate(((0, 0), (1, 1), (0, 1), (1, 0))):
+            # The codes of a pass do not see each other.
+            found = [(i, j, coder.decode(frequencies(s, p, i, j))) for i in range(y, h, 2) for j in range(x, w, 2)]
+            for i, j, code in found:
+                planes[s][i][j] = code
+    return planes

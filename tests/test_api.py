@@ -268,3 +268,46 @@ def test_quality_is_monotone(tiny_model: str, photo: Image.Image) -> None:
     assert keeps[-1] == tokens.n_layers
     with pytest.raises(UsageError, match=r"1\.\.100"):
         keep_for_quality(config, 0)
+
+
+def test_grey_pictures_come_back_grey_in_all_channels(tiny_model: str, photo: Image.Image) -> None:
+    from vqcodec.api import decode_picture
+
+    found = decode_picture(vqcodec.encode(photo.convert("L"), tiny_model))
+    assert found.grey
+    assert (found.pixels == found.pixels[..., :1]).all()
+
+
+def test_tokens_that_are_not_the_pictures_are_refused(tiny_model: str, photo: Image.Image) -> None:
+    from dataclasses import replace
+
+    tokens = vqcodec.tokenize(photo, tiny_model)
+    first = tokens.planes[0]
+    for planes, message in (
+        (tokens.planes[:-1], "4 planes"),
+        ((first[:-1], *tokens.planes[1:]), "plane 0 is"),
+        ((np.full_like(first, 16), *tokens.planes[1:]), r"knows 0\.\.15"),
+        ((np.full_like(first, -1), *tokens.planes[1:]), "has gaps"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            vqcodec.encode_tokens(replace(tokens, planes=planes))
+    with pytest.raises(UsageError, match="knows"):
+        vqcodec.detokenize(replace(tokens, planes=(np.full_like(first, 16), *tokens.planes[1:])))
+
+
+def test_what_is_left_of_a_damaged_file_says_so(tiny_model: str, photo: Image.Image) -> None:
+    data = bytearray(vqcodec.encode(photo, tiny_model))
+    assert "incomplete" not in vqcodec.decode(bytes(data)).info
+    assert all(step.complete for step in vqcodec.previews(bytes(data)))
+    data[-3] ^= 1
+    with pytest.raises(FormatError):
+        vqcodec.decode(bytes(data))
+    assert vqcodec.decode(bytes(data), allow_partial=True).info["incomplete"]
+    assert not any(step.complete for step in vqcodec.previews(bytes(data)))
+
+
+def test_a_side_beyond_the_format_is_a_limit(tiny_model: str) -> None:
+    from vqcodec.errors import LimitError
+
+    with pytest.raises(LimitError, match="1048577x1"):
+        vqcodec.encode(np.zeros((1, 2**20 + 1, 3), np.uint8), tiny_model)

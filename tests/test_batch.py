@@ -20,7 +20,7 @@ import vqcodec
 from vqcodec.cli import batch as module
 from vqcodec.cli import batch_work
 from vqcodec.cli.batch_plan import MANIFEST, NEW, Job, Manifest, list_sources, target_names
-from vqcodec.errors import OutputError
+from vqcodec.errors import LimitError, OutputError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -180,6 +180,20 @@ def test_a_target_that_changes_meanwhile_is_kept(src: Path, dst: Path, tiny_mode
     outcome = batch_work.convert(Job("one.png", "one.vqc", NEW), settings)
     assert outcome.exit_code == OutputError.exit_code
     assert (dst / "one.vqc").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 GB")])
+def test_want_of_memory_is_a_limit(
+    error: Exception, src: Path, dst: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(vqcodec, "encode", full)
+    settings = module.Settings(src, dst, "vqc", tiny_model, None, None, None, None, None, False, "cpu", 10**6, False)
+    outcome = batch_work.convert(Job("one.png", "one.vqc", NEW), settings)
+    assert outcome.exit_code == LimitError.exit_code == 6
+    assert "out of memory" in outcome.error
 
 
 def test_colliding_names_are_both_kept(run: Run, src: Path, dst: Path) -> None:

@@ -327,6 +327,23 @@ def test_info(work: Path, invoke: Invoke, tiny_vqc: bytes) -> None:
     assert f"{record['head_bytes']} + {record['bytes_per_segment']:.1f} per segment" in out
 
 
+def test_info_tells_of_every_byte(work: Path, invoke: Invoke, photo: Image.Image) -> None:
+    clear = photo.convert("RGBA")
+    clear.putalpha(photo.convert("L"))
+    clear.save("clear.png")
+    invoke("encode", "clear.png", "-m", "tiny", "-o", "clear.vqc")
+    size = (work / "clear.vqc").stat().st_size
+    invoke("truncate", "clear.vqc", "-o", "cut.vqc", "--target-size", size - 40)
+    for name, cut in (("clear.vqc", False), ("cut.vqc", True)):
+        record = json.loads(invoke("info", name, "--json")[1])
+        assert (record["cut"], record["alpha_bytes"] > 100) == (cut, True)
+        parts = sum(layer["bytes"] for layer in record["layers"]) + record["overhead_bytes"]
+        assert parts + record["alpha_bytes"] + record["metadata_bytes"] == (work / name).stat().st_size
+        per_segment = record["bytes_per_segment"] * record["tiles"] * len(record["layers"])
+        assert record["head_bytes"] + per_segment + 4 == pytest.approx(record["overhead_bytes"], abs=0.01)
+        assert "checksum of alpha" in invoke("info", name)[1]
+
+
 def test_info_needs_neither_the_model_nor_the_whole_file(
     work: Path, invoke: Invoke, tiny_vqc: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -451,6 +468,7 @@ def test_limits(work: Path, invoke: Invoke) -> None:
         ["--bpp", "inf"],
         ["--target-size", "0"],
         ["--target-size", "lots"],
+        ["--target-size", "9" * 400],
         ["--min-quality", "32"],
         ["--min-quality", "ms-ssim=2"],
         ["--min-quality", "vmaf=90"],
@@ -495,6 +513,8 @@ def test_unexpected_errors(work: Path, invoke: Invoke, monkeypatch: pytest.Monke
     fails(invoke("verify", "kitty.vqc"), 1)  # --debug does not stay
     monkeypatch.setattr("vqcodec.api.verify", raising(MemoryError()))
     fails(invoke("verify", "kitty.vqc"), 6, "out of memory")
+    monkeypatch.setattr("vqcodec.api.verify", raising(RuntimeError("DefaultCPUAllocator: can't allocate memory")))
+    fails(invoke("verify", "kitty.vqc"), 6, "out of memory")
 
 
 def test_debug_keeps_the_exit_code(work: Path, invoke: Invoke) -> None:
@@ -515,7 +535,7 @@ def test_sizes(text: str, size: int) -> None:
     assert options.parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "k", "-1", "1e3", "0", "0.1", "1.5.2", "1x", "1iB", "\u0663"])
+@pytest.mark.parametrize("text", ["", "k", "-1", "1e3", "0", "0.1", "1.5.2", "1x", "1iB", "\u0663", "9" * 400])
 def test_bad_sizes(text: str) -> None:
     with pytest.raises(UsageError, match="--target-size"):
         options.parse_size(text)
@@ -540,7 +560,9 @@ HELP = {
     ("models", "list"): ["pixels", "bytes"],
     ("models", "show"): ["NAME"],
     ("models", "verify"): ["exit code 5"],
+    ("train",): ["tokenizers and priors"],
     ("train", "tokenizer"): ["steps", "pixels", "RECIPE"],
+    ("train", "prior"): ["steps", "RECIPE", "DIR"],
     ("train", "export"): ["RUN", "DIR"],
 }
 

@@ -83,8 +83,9 @@ def test_round_trip(parts: tuple[Header, list[list[bytes]], bytes | None, list[C
         for tile in range(header.n_tiles):
             start, segment = file.head.segment_offset(layer, tile), segments[layer][tile]
             assert data[start : start + len(segment)] == segment
-    payload = sum(len(s) for row in segments for s in row) + (len(alpha) + 4 if alpha else 0)
-    assert overhead_bytes(file.head) == len(data) - payload - (file.head.chunks_bytes or 0)
+    coded = sum(len(s) for row in segments for s in row)
+    overhead = overhead_bytes(file.head)
+    assert coded + overhead + len(alpha or b"") + (file.head.chunks_bytes or 0) == len(data)
 
     head = read_head(data[: file.head.size], max_pixels=None)
     assert head == file.head
@@ -117,7 +118,8 @@ def test_golden_bytes() -> None:
     assert read(GOLDEN) == File(head, SEGMENTS, b"\xff", (Chunk("eXIf", b"hi"),), complete=True)
     assert [head.segment_offset(layer, tile) for layer in (0, 1) for tile in (0, 1)] == [31, 37, 42, 52]
     assert (head.alpha_offset, head.chunks_offset, head.file_bytes) == (37, 52, len(GOLDEN))
-    assert overhead_bytes(head) == HEAD_BYTES + 4
+    assert overhead_bytes(head) == HEAD_BYTES + 4 + 4
+    assert head.contents_bytes == 4
 
 
 def test_golden_crcs_by_definition() -> None:
@@ -366,9 +368,10 @@ def test_metadata_limits() -> None:
 
 
 def test_overhead_bound() -> None:
-    """At most 32 bytes and 6 per segment, whatever the segments' lengths, up to 2**28 pixels.
+    """At most 32 bytes and 6 per segment, whatever the segments' lengths, up to 2**28 pixels; 4 more with alpha.
 
-    The lengths of alpha and chunks are in the head: six bytes of the 32 are theirs, which is both below 2 MiB.
+    The lengths of alpha and chunks are in the head: six bytes of the 32 are theirs, which is both below 2 MiB. The
+    4 are the CRC-32 of alpha.
     """
     sides = [1, 128, 129, 768, 12000, 16384, 16385, 2**18, 2**20]
     for width in sides:
@@ -384,7 +387,7 @@ def test_overhead_bound() -> None:
                         for length in (None, 2**21 - 1):
                             size = len(container._write_head(header, words, length, length))
                             overhead = overhead_bytes(Head(header, words, length, length, size))
-                            assert overhead <= (26 if length is None else 32) + 6 * segments
+                            assert overhead <= (26 if length is None else 32 + 4) + 6 * segments
 
 
 def test_large_picture() -> None:
@@ -432,9 +435,22 @@ def test_a_cut_file_says_which_tiles_end_within_the_last_layer() -> None:
     data = write(header, segments, partial=[False, True])
     file = read(data)
     assert file.head.partial == (False, True)
+    assert file.head.contents_bytes == 4
     assert [list(layer) for layer in file.segments] == segments
     assert read(write(header, segments)).head.partial == (False, False)
     with pytest.raises(ValueError, match="partial"):
         write(header, segments, partial=[True])
     with pytest.raises(ValueError, match="partial"):
         write(HEADER, segments, partial=[False, True])
+
+
+@pytest.mark.parametrize("words", [0, 63, 64, 127, 128, 8191, 8192, 16383])
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_length_of_the_table_of_contents(words: int, cut: bool) -> None:
+    """All else in a head is of the same length for every table of contents."""
+    header = dataclasses.replace(HEADER, cut=cut)
+    row = [bytes(4 * words), b""]
+    head = read_head(write(header, [row, row], partial=[True, False] if cut else ()))
+    last = 2 * words + 1 if cut else words
+    assert head.contents_bytes == len(varint_bytes(words)) + len(varint_bytes(last)) + 2
+    assert head.size - head.contents_bytes == HEAD_BYTES - 2 - 4

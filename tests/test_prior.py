@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.rans import AnsDecoder, decode_context_planes
 from vqcodec.config import MISSING
 from vqcodec.entropy import decode_tiles, encode_tiles
 from vqcodec.entropy.prior import ContextModel, PlaneNet
@@ -188,6 +189,7 @@ def test_training_finds_the_structure_of_codes() -> None:
         ("prior.1.hidden", lambda v: v.astype(np.float32), "integers"),
         ("prior.0.bias1", lambda v: v + 2**24, "beyond the exact"),
         ("prior.0.shift3", lambda v: v + 40, "shift"),
+        ("prior.1.shift1", lambda v: v.astype(np.int32) * 0 - 1, "shift"),
         ("prior.0.embedding", lambda v: v.astype(np.int32) + 200, "embedding"),
         ("prior.lut", lambda v: v * 0, "entries must be"),
         ("prior.2.out", None, "missing"),
@@ -208,3 +210,42 @@ def test_identity_follows_every_weight() -> None:
     before = ContextModel(SIZES, tensors).identity()
     tensors["prior.2.out"][0, 0] ^= 1
     assert ContextModel(SIZES, tensors).identity() != before
+
+
+GOLDEN_SHAPE = (5, 6)
+GOLDEN_PLANES = [np.arange(30, dtype=np.int32).reshape(GOLDEN_SHAPE) * a // 3 % 5 for a in (4, 7)]
+GOLDEN_SEGMENTS = ["17000000b769493ade8c55e133c49e5ed819e34f27c0fcbbb3f8fbe59a4d0d6f", "374d593f3f295c65ab0f1ed7"]
+GOLDEN_IDENTITY = "9bf1435b"
+
+
+def golden_tensors() -> dict[str, np.ndarray]:
+    """A model of two planes of 5 codes with 4 hidden units; the stream of RandomState is frozen for good."""
+    rng = np.random.RandomState(0)
+    tensors = {"prior.lut": np.maximum(1, (2**24 // 5 >> np.arange(256) // 16) - 3 * np.arange(256))}
+    for s in range(2):
+        sizes = {
+            "embedding": ((7, 8), -127, 127), "around": ((72 * s, 4), -20, 20), "own": ((192, 4), -20, 20),
+            "bias1": ((4, 4), -2000, 9000), "shift1": ((4,), 7, 9), "hidden": ((4, 4), -90, 90),
+            "bias2": ((4,), -3000, 3000), "shift2": ((4,), 6, 8), "out": ((4, 5), -90, 90),
+            "bias3": ((4, 5), -3000, 3000), "shift3": ((5,), 6, 8),
+        }  # fmt: skip
+        for name, (shape, low, high) in sizes.items():
+            tensors[f"prior.{s}.{name}"] = rng.randint(low, high + 1, shape).astype(np.int32)
+    return tensors
+
+
+def test_golden_segments_of_the_context_model() -> None:
+    model = ContextModel((5, 5), golden_tensors())
+    [segments] = encode_tiles(model, [GOLDEN_PLANES], [[0], [1]])
+    assert [segment.hex() for segment in segments] == GOLDEN_SEGMENTS
+    assert model.identity().hex() == GOLDEN_IDENTITY
+
+
+def test_pure_python_decoder_agrees() -> None:
+    """Written after the specification alone: neither numpy nor the coder's library."""
+    tensors = {name: value.tolist() for name, value in golden_tensors().items()}
+    decoder = AnsDecoder(bytes.fromhex("".join(GOLDEN_SEGMENTS)))
+    planes = decode_context_planes(decoder, tensors, (5, 5), GOLDEN_SHAPE)
+    assert planes == [plane.tolist() for plane in GOLDEN_PLANES]
+    assert decoder.state == 0
+    assert not decoder.words

@@ -114,7 +114,11 @@ def test_command_examples(clone: Path, invoke: Callable[..., tuple[int, str, str
     for block in blocks("bash"):
         for line in lines(block):
             words = shlex.split(line)
-            if words[:2] == ["vqcodec", "train"] or any(word.startswith("runs/") for word in words) or words[0] in ("pip", "python"):
+            if (
+                words[:2] == ["vqcodec", "train"]
+                or any(word.startswith("runs/") for word in words)
+                or words[0] in ("pip", "python")
+            ):
                 continue
             if words[0] == "vqcodec":
                 code, _, err = invoke(*words[1:])

@@ -165,3 +165,42 @@ def test_bundled_models_are_what_they_say() -> None:
         assert model.tokenizer.stride == entry.config.tokenizer.stride
         assert (entry.folder / registry.WEIGHTS).stat().st_size <= 10_000_000
         assert (entry.folder / "README.md").stat().st_size > 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 7}, "newer vqcodec"),
+        ({"layers": [[0], [1], [2]]}, "planes once each"),
+        ({"ladder": [{"quality": 1, "keep": 9}]}, "ladder"),
+    ],
+)
+def test_configurations_that_cannot_be_run_are_refused(folder: Path, changes: dict, message: str) -> None:
+    rewrite(folder, **changes)
+    with pytest.raises(ModelError, match=message):
+        registry.read_config(folder)
+
+
+def test_layers_are_part_of_the_identity(tiny_model: str) -> None:
+    config = registry.find(tiny_model).config
+    merged = dataclasses.replace(config, layers=((0, 1), (2, 3)))
+    books = np.zeros((4, 16, 4), np.float16)
+    assert registry.token_identity(config, books) != registry.token_identity(merged, books)
+
+
+def test_tokens_find_their_model_even_if_another_has_its_name(
+    tiny_vqc: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import vqcodec
+
+    base = tmp_path / "models"
+    shutil.copytree(folder, base / "b-original")
+    other = shutil.copytree(folder, base / "a-other")
+    rewrite_tensors(Path(other), lambda t: t["quantizer.bank.codebooks"].__iadd__(np.float16(1)))
+    from safetensors.numpy import load_file
+
+    registry.write_model(Path(other), registry.read_config(Path(other)), load_file(Path(other) / registry.WEIGHTS))
+    monkeypatch.setenv("VQCODEC_MODELS", str(base))
+    tokens = vqcodec.decode_tokens(tiny_vqc)
+    assert Path(tokens.model).name == "b-original"
+    assert vqcodec.encode_tokens(tokens) == tiny_vqc

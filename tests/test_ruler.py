@@ -10,7 +10,6 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +24,7 @@ from vqcodec.cli.ruler import Row, Vqc, measure, subset_of, summarise
 from vqcodec.errors import InputError, ModelError, OutputError, UsageError
 from vqcodec.metrics import METRICS, Pixels
 
+from .conftest import write_tiny_model
 from .test_metrics import picture
 
 PSNR = METRICS["psnr"]
@@ -211,7 +211,7 @@ class StandIn:
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Puts the stand-in behind the public API; returns the calls made to its network."""
+    """Puts the stand-in in the model's place; returns the calls made to its network."""
     calls: list[str] = []
 
     def tokenize(image: Pixels, model: str = "photo", *, device: str = "cpu") -> StandIn:
@@ -223,15 +223,16 @@ def model(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         Image.fromarray(tokens.pixels).save(file, "JPEG", quality=(2, 40, 80)[keep - 1])
         return file.getvalue()
 
-    def decode(data: bytes, **_: Any) -> Image.Image:
-        return Image.open(io.BytesIO(data))
+    def decode(_: Vqc, data: bytes) -> Pixels:
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
     def lookup(name: str) -> None:
         if name not in ("photo", "other"):
             raise ModelError(f"{name}: no such model")
 
-    for name, fake in (("tokenize", tokenize), ("encode_tokens", encode_tokens), ("decode", decode)):
+    for name, fake in (("tokenize", tokenize), ("encode_tokens", encode_tokens)):
         monkeypatch.setattr(vqcodec, name, fake)
+    monkeypatch.setattr(Vqc, "decode", decode)
     monkeypatch.setattr("vqcodec.registry.find", lookup)
     return calls
 
@@ -260,6 +261,19 @@ def test_vqc_runs_the_network_once(model: list[str]) -> None:
     files = list(Vqc("photo").files(picture(40, 40)))
     assert [keep for keep, _ in files] == [1, 2, 3]
     assert model == ["photo"]
+
+
+def test_a_model_in_a_folder_that_no_file_would_be_decoded_with(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    write_tiny_model(folder, "unknown", seed=5)
+    pixels = picture(40, 56)
+    codec = Vqc(str(folder))
+    tokens = vqcodec.tokenize(pixels, str(folder))
+    for keep, data in codec.files(pixels):
+        with pytest.raises(ModelError, match="not at hand"):
+            vqcodec.decode(data)
+        shown = vqcodec.detokenize(tokens, keep=keep).convert("RGB")
+        np.testing.assert_array_equal(codec.decode(data), np.asarray(shown))
 
 
 def test_json_report(model: list[str], folder: Path, tmp_path: Path) -> None:

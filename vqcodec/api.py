@@ -14,7 +14,7 @@ from PIL import Image
 
 from . import container, registry
 from .cutting import cut_to_bytes, cut_to_layers
-from .errors import TargetError, UsageError
+from .errors import LimitError, TargetError, UsageError
 from .image import MAX_PIXELS, Picture, as_picture, to_pillow
 from .image import strip as strip_picture
 from .info import Info, read_info
@@ -22,7 +22,10 @@ from .metrics import METRICS
 from .rate import budget_for_bpp, check_rate, keep_for_quality
 from .registry import DEFAULT
 from .tiling import Rect
-from .tokens import Tokens, from_picture, read_tokens, write_tokens
+from .tokens import Tokens, check_tokens, from_picture, read_tokens, write_tokens
+
+INCOMPLETE = "the file is cut or damaged: shown as far as it goes"
+"""Warning of a picture that is not all there."""
 
 ImageLike = Picture | Image.Image | np.ndarray | str | Path
 
@@ -76,10 +79,15 @@ def decode(
     """Decode a .vqc file to a Pillow image of mode RGB, RGBA, L or LA, with its ICC, Exif and XMP in `info`.
 
     `keep` shows the first layers only, `region` = (x, y, width, height) only that part, in pixels; `allow_partial`
-    takes a file that was cut off or damaged as far as it goes; `decoder` names one of the model's decoders.
+    takes a file that was cut off or damaged as far as it goes, and then sets `info["incomplete"]`; `decoder` names
+    one of the model's decoders.
     Raises InputError, FormatError, ModelError, LimitError, UsageError.
     """
-    return to_pillow(decode_picture(data, keep, region, allow_partial, decoder, device, max_pixels))
+    picture = decode_picture(data, keep, region, allow_partial, decoder, device, max_pixels)
+    image = to_pillow(picture)
+    if INCOMPLETE in picture.warnings:
+        image.info["incomplete"] = True
+    return image
 
 
 def decode_picture(
@@ -102,7 +110,8 @@ def decode_picture(
     halo = model.tokenizer.decoder.halo
     near = Rect(rect.y0 - halo, rect.y1 + halo, rect.x0 - halo, rect.x1 + halo)
     area = Rect(near.y0 // stride, -(-near.y1 // stride), near.x0 // stride, -(-near.x1 // stride))
-    return _render(read_tokens(file, model, keep, area), model, rect)
+    picture = _render(read_tokens(file, model, keep, area), model, rect)
+    return picture if file.complete else replace(picture, warnings=(*picture.warnings, INCOMPLETE))
 
 
 def inspect(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Info:
@@ -129,6 +138,8 @@ class Preview:
     n_bytes: int
     """Length of the prefix of the file that shows it."""
     image: Image.Image
+    complete: bool = True
+    """Whether the file is undamaged; if not, this is what is left of the step."""
 
 
 def previews(
@@ -141,7 +152,7 @@ def previews(
     rect = Rect(0, tokens.height, 0, tokens.width)
     for keep in preview_steps(tokens.n_layers, steps):
         picture = _render(tokens.kept(keep), model, rect)
-        yield Preview(keep, min(info.layers[keep - 1].end, len(data)), to_pillow(picture))
+        yield Preview(keep, min(info.layers[keep - 1].end, len(data)), to_pillow(picture), file.complete)
 
 
 def preview_steps(n_layers: int, steps: int | None) -> list[int]:
@@ -176,6 +187,8 @@ def tokenize(image: ImageLike, model: str = DEFAULT, *, device: str = "cpu") -> 
     from .compute import pixels_to_planes
 
     picture = as_picture(image)
+    if max(picture.width, picture.height) > container.MAX_SIDE:
+        raise LimitError(f"{picture.width}x{picture.height} pixels: a side can have at most {container.MAX_SIDE}")
     loaded = registry.load_model(model, device)
     tokens = from_picture(picture, pixels_to_planes(loaded, picture.pixels), loaded.config)
     return replace(tokens, model=model)
@@ -184,6 +197,7 @@ def tokenize(image: ImageLike, model: str = DEFAULT, *, device: str = "cpu") -> 
 def detokenize(tokens: Tokens, *, keep: int | None = None, device: str = "cpu") -> Image.Image:
     """The picture of `tokens`, of its first `keep` layers if given."""
     model = registry.load_model(tokens.model, device)
+    check_tokens(tokens, model, known=False)
     tokens = tokens if keep is None else tokens.kept(keep)
     return to_pillow(_render(tokens, model, Rect(0, tokens.height, 0, tokens.width)))
 
@@ -201,7 +215,7 @@ def decode_tokens(data: bytes, *, keep: int | None = None, max_pixels: int | Non
     """The index planes in a .vqc file; needs no network."""
     file = container.read(data, max_pixels=max_pixels)
     entry = registry.find_by_id(file.header.token_id, file.header.entropy_id)
-    return read_tokens(file, registry.load(entry), keep)
+    return replace(read_tokens(file, registry.load(entry), keep), model=registry.name_of(entry))
 
 
 def _encode_reaching(tokens: Tokens, picture: Picture, metric: str, target: float, device: str) -> bytes:
@@ -218,6 +232,10 @@ def _render(tokens: Tokens, model: registry.Model, region: Rect) -> Picture:
     from .compute import planes_to_pixels
 
     pixels = planes_to_pixels(model, list(tokens.planes), region)
+    if tokens.grey:
+        # Three estimates of one value.
+        mean = (pixels.sum(-1, dtype=np.uint16) + 1) // 3
+        pixels = np.repeat(mean.astype(np.uint8)[..., None], 3, -1)
     alpha = None if tokens.alpha is None else tokens.alpha[region.slices]
     return Picture(pixels, alpha, tokens.grey, tokens.icc, tokens.exif, tokens.xmp)
 

@@ -53,10 +53,6 @@ class TokenizerConfig:
     backbone: ConvConfig
     quantizer: ProductVQConfig
 
-    def token_space(self) -> dict[str, Any]:
-        """What an index means, and nothing else: the part that file compatibility rests on."""
-        return {"stride": self.stride, "quantizer": dataclasses.asdict(self.quantizer)}
-
 
 @dataclass(frozen=True)
 class LadderStep:
@@ -86,6 +82,40 @@ class ModelConfig:
     format_version: int = 1
     extra: dict[str, Any] = field(default_factory=dict)
     """Free facts for people (bits per layer, training data); never read by the codec."""
+
+    def token_space(self) -> dict[str, Any]:
+        """What an index means, and nothing else: the part that file compatibility rests on."""
+        quantizer = dataclasses.asdict(self.tokenizer.quantizer)
+        return {"stride": self.tokenizer.stride, "quantizer": quantizer, "layers": [list(x) for x in self.layers]}
+
+
+def check_model(config: ModelConfig, where: str) -> None:
+    """Refuse a configuration that the codec cannot run. Raises ModelError naming `where` and the key."""
+    backbone, quantizer = config.tokenizer.backbone, config.tokenizer.quantizer
+    stages = len(backbone.widths)
+    planes = [plane for layer in config.layers for plane in layer]
+    numbers = (*backbone.widths, quantizer.groups, quantizer.codebook_size, quantizer.dim)
+    for wrong, problem in (
+        (config.format_version != 1, f"format_version {config.format_version} is not known; a newer vqcodec made it"),
+        (backbone.kind != "conv", f"tokenizer.backbone.kind '{backbone.kind}' is not known"),
+        (quantizer.kind != "product-vq", f"tokenizer.quantizer.kind '{quantizer.kind}' is not known"),
+        (
+            stages == 0 or config.tokenizer.stride != 8 * 2 ** (stages - 1),
+            "tokenizer.stride must be 8 * 2^(widths - 1)",
+        ),
+        (len(backbone.encoder_depths) != stages, "tokenizer.backbone.encoder_depths: one for each width needed"),
+        (len(backbone.decoder_depths) != stages, "tokenizer.backbone.decoder_depths: one for each width needed"),
+        (min(numbers) < 1, "tokenizer: widths, groups, codebook_size and dim must be at least 1"),
+        (min((*backbone.encoder_depths, *backbone.decoder_depths), default=0) < 0, "depths must be at least 0"),
+        (not 1 <= len(config.layers) <= 16, f"layers: {len(config.layers)} of them; a file can hold 1..16"),
+        (
+            planes != list(range(quantizer.groups)),
+            f"layers must hold the {quantizer.groups} planes once each, in order",
+        ),
+        (any(not 1 <= step.keep <= len(config.layers) for step in config.ladder), "ladder: keep beyond the layers"),
+    ):
+        if wrong:
+            raise ModelError(f"{where}: {problem}")
 
 
 def from_dict(cls: type[T], data: Any, where: str = "config") -> T:

@@ -97,7 +97,7 @@ class Head:
     def _offsets(self) -> tuple[int, ...]:
         """[layer * n_tiles + tile] byte offsets of the segments, then the end of the last one."""
         sizes = [_stored(n) for layer in self.words for n in layer]
-        sizes[self.header.n_tiles - 1] += 0 if self.alpha_bytes is None else self.alpha_bytes + 4
+        sizes[self.header.n_tiles - 1] += (self.alpha_bytes or 0) + self.alpha_crc_bytes
         return tuple(accumulate(sizes, initial=self.size))
 
     def segment_offset(self, layer: int, tile: int) -> int:
@@ -105,6 +105,16 @@ class Head:
         if not (0 <= layer < self.header.n_layers and 0 <= tile < self.header.n_tiles):
             raise IndexError(f"no segment of layer {layer}, tile {tile}")
         return self._offsets[layer * self.header.n_tiles + tile]
+
+    @property
+    def contents_bytes(self) -> int:
+        """Length of the table of contents, part of `size`."""
+        return sum(len(varint_bytes(entry)) for entry in _entries(self.header, self.words, self.partial))
+
+    @property
+    def alpha_crc_bytes(self) -> int:
+        """Length of the CRC-32 behind the alpha data."""
+        return 0 if self.alpha_bytes is None else 4
 
     @property
     def alpha_offset(self) -> int:
@@ -140,8 +150,8 @@ class File:
 
 
 def overhead_bytes(head: Head) -> int:
-    """What the container costs beyond segments, alpha and chunks: the head and the CRC-16 of each segment."""
-    return head.size + 2 * sum(n > 0 for layer in head.words for n in layer)
+    """What the container costs beyond segments, alpha and chunks: the head, the CRCs of each segment and of alpha."""
+    return head.size + head.alpha_crc_bytes + 2 * sum(n > 0 for layer in head.words for n in layer)
 
 
 def write(
@@ -242,13 +252,17 @@ def _write_head(
     parts = [MAGIC, bytes([VERSION, flags]), header.token_id, header.entropy_id]
     parts += [varint_bytes(header.width - 1), varint_bytes(header.height - 1), bytes([geometry])]
     parts += [varint_bytes(n) for n in (alpha_bytes, chunks_bytes) if n is not None]
-    *rows, last = words
-    parts += [varint_bytes(n) for row in rows for n in row]
-    parts += (
-        [varint_bytes(2 * n + p) for n, p in zip(last, partial, strict=True)] if header.cut else map(varint_bytes, last)
-    )
+    parts += [varint_bytes(entry) for entry in _entries(header, words, partial)]
     head = b"".join(parts)
     return head + zlib.crc32(head).to_bytes(4, "little")
+
+
+def _entries(header: Header, words: Sequence[Sequence[int]], partial: Sequence[bool]) -> list[int]:
+    """The table of contents as numbers; `_read_contents` undoes it."""
+    *rows, last = words
+    if header.cut:
+        last = [2 * n + p for n, p in zip(last, partial, strict=True)]
+    return [n for row in (*rows, last) for n in row]
 
 
 def read_head(data: bytes, max_pixels: int | None = 2**28) -> Head:

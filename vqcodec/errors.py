@@ -15,6 +15,11 @@ A message says what is wrong, where, and what to do next, in one line.
 """
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Python's own kind, that of torch on an accelerator, and that of torch on the CPU: to be told as a LimitError."""
+    return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "t allocate memory" in str(error)
+
+
 class VqcError(Exception):
     """Base of all errors raised on purpose; `exit_code` is the command's exit status."""
 

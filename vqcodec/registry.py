@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import ModelConfig, TokenizerConfig, from_dict
+from .config import ModelConfig, TokenizerConfig, check_model, from_dict
 from .errors import ModelError
 
 if TYPE_CHECKING:  # numpy and the entropy coder are imported where weights are read: `info` does without
@@ -85,7 +85,9 @@ def read_config(folder: Path) -> ModelConfig:
         raise ModelError(f"{path}: {error.strerror or error}; not a model folder") from error
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not JSON: {error}") from error
-    return from_dict(ModelConfig, data, str(path))
+    config = from_dict(ModelConfig, data, str(path))
+    check_model(config, str(path))
+    return config
 
 
 def find(name: str) -> Entry:
@@ -102,6 +104,15 @@ def find(name: str) -> Entry:
             raise ModelError(f"model '{name}': broken: {bad.reason}")
     names = ", ".join(entry.config.name for entry in found) or "none"
     raise ModelError(f"model '{name}': not found; at hand: {names} (see `vqcodec models list`), or give a model folder")
+
+
+def name_of(entry: Entry) -> str:
+    """What `find` needs to come back to `entry`: its name, or its folder if another model has that name."""
+    try:
+        same = find(entry.config.name).folder == entry.folder
+    except ModelError:
+        same = False
+    return entry.config.name if same else str(entry.folder)
 
 
 def find_by_id(token_id: bytes, entropy_id: bytes) -> Entry:
@@ -164,12 +175,10 @@ def load_model(name: str = DEFAULT, device: str = "cpu") -> Model:
     return load(find(name), device)
 
 
-def token_identity(config: TokenizerConfig, codebooks: np.ndarray) -> bytes:
-    """6 bytes of SHA-256 over what an index means: the canonical configuration and the codebooks [G, K, d]."""
-    import numpy as np
-
+def token_identity(config: ModelConfig, codebooks: np.ndarray) -> bytes:
+    """6 bytes of SHA-256 over what an index means: the canonical token space and the codebooks [G, K, d]."""
     canonical = json.dumps(config.token_space(), sort_keys=True, separators=(",", ":"))
-    values = np.ascontiguousarray(codebooks, dtype="<f4")
+    values = codebooks.astype("<f4", order="C")
     return hashlib.sha256(canonical.encode() + str(values.shape).encode() + values.tobytes()).digest()[:6]
 
 
@@ -193,10 +202,6 @@ def _entropy_model(entry: Entry, tensors: dict[str, np.ndarray]) -> EntropyModel
     """The entropy model of a folder; its tensors are taken out of `tensors`."""
     quantizer = entry.config.tokenizer.quantizer
     sizes = (quantizer.codebook_size,) * quantizer.groups
-    if [plane for layer in entry.config.layers for plane in layer] != list(range(len(sizes))):
-        raise ModelError(f"{entry.folder / CONFIG}: layers must hold the {len(sizes)} planes once each, in order")
-    if not 1 <= len(entry.config.layers) <= 16:
-        raise ModelError(f"{entry.folder / CONFIG}: {len(entry.config.layers)} layers; a file can hold 1..16")
     try:
         return entropy_from_tensors(
             sizes, {name: tensors.pop(name) for name in list(tensors) if name.startswith(("entropy.", "prior."))}
@@ -229,7 +234,7 @@ def _check_identity(entry: Entry, tensors: dict[str, np.ndarray], entropy: Entro
     for name, value in tensors.items():
         if not np.isfinite(value).all():
             raise ModelError(f"{entry.folder / WEIGHTS}: tensor '{name}' holds values that are not finite")
-    found = (token_identity(entry.config.tokenizer, codebooks).hex(), entropy.identity().hex())
+    found = (token_identity(entry.config, codebooks).hex(), entropy.identity().hex())
     said = (entry.config.token_id, entry.config.entropy_id)
     if found != said:
         raise ModelError(f"{entry.folder}: identity is {'/'.join(found)}, config.json says {'/'.join(said)}")
@@ -274,7 +279,7 @@ def write_model(folder: Path, config: ModelConfig, tensors: dict[str, np.ndarray
     entropy = {name: value for name, value in tensors.items() if name.startswith(("entropy.", "prior."))}
     config = dataclasses.replace(
         config,
-        token_id=token_identity(config.tokenizer, tensors["quantizer.bank.codebooks"]).hex(),
+        token_id=token_identity(config, tensors["quantizer.bank.codebooks"]).hex(),
         entropy_id=entropy_from_tensors(sizes, entropy).identity().hex(),
         weights_sha256=hashlib.sha256(data).hexdigest(),
     )

@@ -77,8 +77,26 @@ def check_keep(keep: int, n_layers: int) -> None:
         raise UsageError(f"keep {keep}: there are {n_layers} layers; give 1..{n_layers}")
 
 
+def check_tokens(tokens: Tokens, model: EntropyCoded, known: bool) -> None:
+    """Refuse planes that are not the picture's or the model's; `known` refuses MISSING too. Raises UsageError."""
+    grid = grid_size(tokens.width, tokens.height, model.config.tokenizer.stride)
+    sizes = model.entropy.sizes
+    if len(tokens.planes) != len(sizes) or tokens.layers != model.config.layers[: tokens.n_layers]:
+        raise UsageError(f"tokens: {len(sizes)} planes in the layers of model '{model.config.name}' are needed")
+    kept = {s for layer in tokens.layers for s in layer}
+    for s, (plane, size) in enumerate(zip(tokens.planes, sizes, strict=True)):
+        if plane.shape != grid:
+            raise UsageError(f"tokens: plane {s} is {plane.shape}, a {tokens.width}x{tokens.height} picture has {grid}")
+        low, high = int(plane.min()), int(plane.max())
+        if low < MISSING or high >= size:
+            raise UsageError(f"tokens: plane {s} holds {low}..{high}, the model knows 0..{size - 1}")
+        if known and s in kept and low == MISSING:
+            raise UsageError(f"tokens: plane {s} has gaps (from a cut file?); encode the layers before it with keep")
+
+
 def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int = TILE_PX) -> bytes:
-    """A complete .vqc file of all layers of `tokens`."""
+    """A complete .vqc file of all layers of `tokens`. Raises UsageError for planes that are not the model's."""
+    check_tokens(tokens, model, known=True)
     config = model.config
     header = container.Header(
         width=tokens.width,

@@ -105,8 +105,9 @@ class ContextModel:
         ):
             if bound.max(initial=0) >= EXACT:
                 raise ValueError(f"prior.{s}, {name}: sums up to {bound.max()} are beyond the exact {EXACT}")
-        if abs(embedding).max() > 127 or max(shift.max(initial=0) for shift in (shift1, shift2, shift3)) > 24:
-            raise ValueError(f"prior.{s}: an embedding beyond 127 or a shift beyond 24")
+        shifts = np.concatenate([shift1, shift2, shift3])
+        if abs(embedding).max() > 127 or shifts.min(initial=0) < 0 or shifts.max(initial=0) > 24:
+            raise ValueError(f"prior.{s}: an embedding beyond 127 or a shift beyond 0..24")
         scales = [np.ldexp(np.float32(1), -shift.astype(np.int32)) for shift in (shift1, shift2, shift3)]
         exact = [
             np.ascontiguousarray(value, dtype=np.float32)
