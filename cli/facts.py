@@ -47,7 +47,7 @@ def facts(data: bytes, bytes_there: int, max_pixels: int | None) -> dict[str, An
         ],
         "overhead_bytes": info.overhead_bytes,
         "head_bytes": fixed,
-        "bytes_per_segment": round((info.overhead_bytes - fixed - head.alpha_crc_bytes) / segments, 3),
+        "bytes_per_segment": round((info.overhead_bytes - fixed) / segments, 3),
         "alpha_bytes": info.alpha_bytes,
         "metadata_bytes": info.chunks_bytes,
         "cut": info.cut,
@@ -60,8 +60,6 @@ def table(record: dict[str, Any]) -> Iterator[str]:
     pixels = record["width"] * record["height"]
     segments = record["tiles"] * len(record["layers"])
     per_segment = f"{record['bytes_per_segment']:.1f} per segment ({segments:,} segments)"
-    if record["alpha_bytes"]:
-        per_segment += ", and the checksum of alpha"
     ids = f"{record['token_id']}/{record['entropy_id']}"
     rows = [
         ("size", f"{record['width']} x {record['height']} pixels, {_mega(pixels)} megapixels"),

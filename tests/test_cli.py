@@ -340,8 +340,7 @@ def test_info_tells_of_every_byte(work: Path, invoke: Invoke, photo: Image.Image
         parts = sum(layer["bytes"] for layer in record["layers"]) + record["overhead_bytes"]
         assert parts + record["alpha_bytes"] + record["metadata_bytes"] == (work / name).stat().st_size
         per_segment = record["bytes_per_segment"] * record["tiles"] * len(record["layers"])
-        assert record["head_bytes"] + per_segment + 4 == pytest.approx(record["overhead_bytes"], abs=0.01)
-        assert "checksum of alpha" in invoke("info", name)[1]
+        assert record["head_bytes"] + per_segment == pytest.approx(record["overhead_bytes"], abs=0.01)
 
 
 def test_info_needs_neither_the_model_nor_the_whole_file(

@@ -85,7 +85,8 @@ def test_round_trip(parts: tuple[Header, list[list[bytes]], bytes | None, list[C
             assert data[start : start + len(segment)] == segment
     coded = sum(len(s) for row in segments for s in row)
     overhead = overhead_bytes(file.head)
-    assert coded + overhead + len(alpha or b"") + (file.head.chunks_bytes or 0) == len(data)
+    stored_alpha = 0 if alpha is None else len(alpha) + file.head.alpha_crc_bytes
+    assert coded + overhead + stored_alpha + (file.head.chunks_bytes or 0) == len(data)
 
     head = read_head(data[: file.head.size], max_pixels=None)
     assert head == file.head
@@ -118,7 +119,7 @@ def test_golden_bytes() -> None:
     assert read(GOLDEN) == File(head, SEGMENTS, b"\xff", (Chunk("eXIf", b"hi"),), complete=True)
     assert [head.segment_offset(layer, tile) for layer in (0, 1) for tile in (0, 1)] == [31, 37, 42, 52]
     assert (head.alpha_offset, head.chunks_offset, head.file_bytes) == (37, 52, len(GOLDEN))
-    assert overhead_bytes(head) == HEAD_BYTES + 4 + 4
+    assert overhead_bytes(head) == HEAD_BYTES + 4
     assert head.contents_bytes == 4
 
 
@@ -368,10 +369,9 @@ def test_metadata_limits() -> None:
 
 
 def test_overhead_bound() -> None:
-    """At most 32 bytes and 6 per segment, whatever the segments' lengths, up to 2**28 pixels; 4 more with alpha.
+    """At most 32 bytes and 6 per segment, whatever the segments' lengths, up to 2**28 pixels.
 
-    The lengths of alpha and chunks are in the head: six bytes of the 32 are theirs, which is both below 2 MiB. The
-    4 are the CRC-32 of alpha.
+    The lengths of alpha and chunks are in the head: six bytes of the 32 are theirs, with both below 2 MiB.
     """
     sides = [1, 128, 129, 768, 12000, 16384, 16385, 2**18, 2**20]
     for width in sides:
@@ -387,7 +387,7 @@ def test_overhead_bound() -> None:
                         for length in (None, 2**21 - 1):
                             size = len(container._write_head(header, words, length, length))
                             overhead = overhead_bytes(Head(header, words, length, length, size))
-                            assert overhead <= (26 if length is None else 32 + 4) + 6 * segments
+                            assert overhead <= (26 if length is None else 32) + 6 * segments
 
 
 def test_large_picture() -> None:

@@ -150,8 +150,8 @@ class File:
 
 
 def overhead_bytes(head: Head) -> int:
-    """What the container costs beyond segments, alpha and chunks: the head, the CRCs of each segment and of alpha."""
-    return head.size + head.alpha_crc_bytes + 2 * sum(n > 0 for layer in head.words for n in layer)
+    """What the container costs beyond segments, alpha and chunks (each of these two with its CRC): head and CRC-16s."""
+    return head.size + 2 * sum(n > 0 for layer in head.words for n in layer)
 
 
 def write(

@@ -37,6 +37,7 @@ class Info:
     overhead_bytes: int
     """Head, table of contents and checksums: everything but coded indices, alpha and metadata."""
     alpha_bytes: int
+    """Compressed alpha with its CRC-32, 0 if there is none."""
     chunks_bytes: int
     grey: bool
     cut: bool
@@ -77,7 +78,7 @@ def read_info(data: bytes, max_pixels: int | None = 2**28) -> Info:
         n_tiles=header.n_tiles,
         layers=tuple(layers),
         overhead_bytes=container.overhead_bytes(head),
-        alpha_bytes=head.alpha_bytes or 0,
+        alpha_bytes=(head.alpha_bytes or 0) + head.alpha_crc_bytes,
         chunks_bytes=head.chunks_bytes or 0,
         grey=header.grey,
         cut=header.cut,
