@@ -166,7 +166,7 @@ def parse_min_quality(text: str) -> tuple[str, float]:
 def parse_region(text: str) -> tuple[int, int, int, int]:
     """(x, y, width, height) in pixels of "X,Y,W,H". Raises UsageError."""
     parts = text.split(",")
-    if len(parts) != 4 or not all(re.fullmatch(r"\s*\d+\s*", part, re.ASCII) for part in parts):
+    if len(parts) != 4 or not all(re.fullmatch(r"\s*\d{1,9}\s*", part, re.ASCII) for part in parts):
         raise UsageError(f"--region {text}: write X,Y,W,H in pixels, for example 0,0,256,256")
     x, y, width, height = map(int, parts)
     if width < 1 or height < 1:

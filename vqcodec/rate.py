@@ -53,4 +53,4 @@ def budget_for_bpp(bpp: float, width: int, height: int) -> int:
     """Whole bytes that `bpp` bits per pixel allow."""
     if not 0 < bpp < math.inf:
         raise UsageError(f"bpp {bpp:g}: a finite number, more than 0")
-    return int(bpp * width * height / 8)
+    return int(min(bpp, 1e6) * width * height / 8)
