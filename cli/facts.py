@@ -34,6 +34,7 @@ def facts(data: bytes, bytes_there: int, max_pixels: int | None) -> dict[str, An
         "height": info.height,
         "file_bytes": info.file_bytes,
         "bytes_there": bytes_there,
+        "complete": bytes_there == info.file_bytes,
         "bpp": round(info.bpp, 6),
         "model": info.model,
         "token_id": info.token_id,
@@ -72,7 +73,7 @@ def table(record: dict[str, Any]) -> Iterator[str]:
         ("alpha", f"{record['alpha_bytes']:,} bytes, lossless" if record["alpha_bytes"] else "none"),
         ("metadata", f"{record['metadata_bytes']:,} bytes" if record["metadata_bytes"] else "none"),
         ("colour", "grey" if record["grey"] else "RGB"),
-        ("truncated", "yes, made smaller on purpose" if record["cut"] else "no"),
+        ("cut to size", "yes, within or after a layer" if record["cut"] else "no"),
     ]
     yield record["input"]
     there = record["bytes_there"]

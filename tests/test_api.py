@@ -311,3 +311,11 @@ def test_a_side_beyond_the_format_is_a_limit(tiny_model: str) -> None:
 
     with pytest.raises(LimitError, match="1048577x1"):
         vqcodec.encode(np.zeros((1, 2**20 + 1, 3), np.uint8), tiny_model)
+
+
+def test_the_smallest_budget_is_the_shortest_file(tiny_model: str, photo: Image.Image) -> None:
+    tokens = vqcodec.tokenize(photo, tiny_model)
+    smallest = vqcodec.encode_tokens(tokens, keep=1)
+    assert vqcodec.encode_tokens(tokens, max_bytes=len(smallest)) == smallest
+    with pytest.raises(TargetError, match=f"at least {len(smallest)} bytes"):
+        vqcodec.encode_tokens(tokens, max_bytes=len(smallest) - 1)

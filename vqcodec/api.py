@@ -208,7 +208,19 @@ def encode_tokens(tokens: Tokens, *, keep: int | None = None, max_bytes: int | N
     if keep is not None:
         tokens = tokens.kept(keep)
     data = write_tokens(tokens, model)
-    return data if max_bytes is None else truncate(data, max_bytes=max_bytes)
+    if max_bytes is None or len(data) <= max_bytes:
+        return data
+    try:
+        return truncate(data, max_bytes=max_bytes)
+    except TargetError:
+        # A stream that ends after the first layer is a little shorter than one cut there.
+        smallest = write_tokens(tokens.kept(1), model)
+        if len(smallest) <= max_bytes:
+            return smallest
+        raise TargetError(
+            f"{max_bytes} bytes: the first layer alone makes a file of {len(smallest)}; ask for at least "
+            f"{len(smallest)} bytes"
+        ) from None
 
 
 def decode_tokens(data: bytes, *, keep: int | None = None, max_pixels: int | None = MAX_PIXELS) -> Tokens:
