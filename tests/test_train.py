@@ -210,6 +210,8 @@ def test_learning_rate_warms_up_and_decays() -> None:
         ("losses.rec/mze=1.0", "unknown loss 'rec/mze'"),
         ("tokenizer.stride=8", "stride"),
         ("run.precision=fp8", "precision"),
+        ("run.log_every=0", "at least 1"),
+        ("tokenizer.quantizer.groups=32", r"1\.\.16"),
         ("nonsense", "key=value"),
     ],
 )

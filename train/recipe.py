@@ -146,6 +146,13 @@ def check(recipe: Recipe) -> None:
     if recipe.optimizer.estimator not in ESTIMATORS:
         known = ", ".join(ESTIMATORS)
         raise UsageError(f"recipe.optimizer.estimator: '{recipe.optimizer.estimator}' is not one of {known}")
+    if not 1 <= recipe.tokenizer.quantizer.groups <= 16:
+        raise UsageError("recipe.tokenizer.quantizer.groups: 1..16, as many layers as a file can hold")
+    if "rec/rmse" not in recipe.losses and "rec/ms-ssim" not in recipe.losses:
+        raise UsageError("recipe.losses: at least one of rec/rmse and rec/ms-ssim is needed")
+    for name in ("log_every", "val_every", "save_every", "val_images"):
+        if getattr(recipe.run, name) < 1:
+            raise UsageError(f"recipe.run.{name}: at least 1")
     if recipe.run.precision not in ("bf16", "fp32"):
         raise UsageError(f"recipe.run.precision: bf16 or fp32, not '{recipe.run.precision}'")
     if not 0 <= recipe.optimizer.decay <= recipe.optimizer.steps:
