@@ -5,6 +5,7 @@ Legend: B batch, D latent channels, h w token grid, K codewords, d codeword dime
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -26,17 +27,17 @@ class Quantizer(nn.Module):
 
     sizes: tuple[int, ...]
 
+    @abstractmethod
     def forward(self, z: Tensor) -> Quantized:
         """z [B, D, h, w] -> Quantized."""
-        raise NotImplementedError
 
+    @abstractmethod
     def quantize(self, z: Tensor) -> list[Tensor]:
         """z [B, D, h, w] -> planes [B, h, w] int64, entries 0..K-1."""
-        raise NotImplementedError
 
+    @abstractmethod
     def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Planes [B, h, w], MISSING where unknown -> z_q [B, D, h, w] with its fill, kept [B, G, h, w] of 0 and 1.
 
         The only path decoding takes.
         """
-        raise NotImplementedError
