@@ -41,12 +41,12 @@ def batch(
     src: Annotated[Path, typer.Argument(metavar="SRC", show_default=False, help="Folder to read, with all below.")],
     dst: Annotated[Path, typer.Argument(metavar="DST", show_default=False, help="Folder that gets the same tree.")],
     to: Annotated[To, typer.Option("--to", help="vqc encodes pictures, the others decode .vqc files.")] = To.vqc,
-    model: options.ModelName = "photo",
+    model: options.ModelName = None,
     quality: options.Quality = None,
     bpp: options.Bpp = None,
     target_size: options.TargetSize = None,
     min_quality: options.MinQuality = None,
-    keep: options.Keep = None,
+    keep: options.KeepOfModel = None,
     effort: options.Effort = 5,
     strip: options.Strip = False,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, metavar="N", help="Files at a time, a process each.")] = 1,
@@ -78,6 +78,8 @@ def batch(
     Hidden files, linked folders and files of other kinds are left out.
     a.jpg becomes a.vqc; beside a.png they become a.jpg.vqc and a.png.vqc.
 
+    Without -m the model is chosen for each picture, as encode does it.
+
     A file that fails does not end it, but is named at the end, exit code 10.
     Ctrl-C ends it after the files in work, exit code 130.
 
@@ -85,10 +87,8 @@ def batch(
     seconds, with_warnings (files), ignored_kinds, failures (each: source, error,
     exit_code), manifest.
     """
-    settings = Settings(
-        src, dst, to.value, model, quality, keep, None if target_size is None else options.parse_size(target_size), bpp,
-        None if min_quality is None else options.parse_min_quality(min_quality), strip, device, max_pixels, debug,
-    )  # fmt: skip
+    rate = options.parse_rate(quality, bpp, target_size, min_quality, keep)
+    settings = Settings(src, dst, to.value, model, rate, strip, device, max_pixels, debug)
     identity = _check(settings)
     here = dst.exists() and dst.samefile(src)
     book = Manifest(dst / MANIFEST if manifest is None else manifest)
@@ -122,23 +122,26 @@ def _check(settings: Settings) -> str:
         raise InputError(f"{src}: {hint}")
     if dst.exists() and not dst.is_dir():
         raise OutputError(f"{dst}: is not a folder")
-    rates = {
-        "-q": settings.quality, "--bpp": settings.bpp, "--target-size": settings.max_bytes,
-        "--min-quality": settings.min_quality, "--keep": settings.keep,
-    }  # fmt: skip
+    rates = {option: settings.rate[key] for option, key in options.RATE.items()}
     if settings.to != "vqc":
         given = [name for name, value in rates.items() if value is not None] + ["--strip"] * settings.strip
         if given:
             raise UsageError(f"{given[0]} goes with --to vqc only")
         return _digest({"to": settings.to})
-    options.check_rate(rates)
     from vqcodec import registry
+    from vqcodec.family import at_quality, possible
     from vqcodec.rate import check_rate
 
-    entry = registry.find(settings.model)
-    registry.load(entry)  # a damaged model is one error, not one for each file
-    check_rate(entry.config, keep=settings.keep)
-    return _digest({"to": "vqc", "model": entry.config.weights_sha256, "strip": settings.strip} | rates)
+    candidates = registry.candidates(settings.model)
+    check_rate(candidates, **settings.rate)
+    names = possible(candidates, **settings.rate)
+    for name in names:
+        registry.load_model(name)  # a damaged model is one error, not one for each file
+    if settings.rate["quality"] is not None:  # what it means is the ladder's affair, which may change
+        rates |= {"-q": None, "--keep": at_quality(candidates, settings.rate["quality"])[1]}
+    digests = [candidates[name].weights_sha256 for name in names]
+    made_by = digests[0] if len(digests) == 1 else digests
+    return _digest({"to": "vqc", "model": made_by, "strip": settings.strip} | rates)
 
 
 def _digest(values: dict[str, Any]) -> str:
@@ -219,7 +222,7 @@ def _line(outcome: Outcome, identity: str) -> dict[str, Any]:
     if outcome.error:
         return line | {"status": "failed", "error": outcome.error, "exit_code": outcome.exit_code}
     return line | {
-        "status": "done", "bytes": outcome.bytes, "bpp": round(outcome.bpp, 5), "sha256": outcome.sha256,
-        "source_size": outcome.source_size, "source_mtime_ns": outcome.source_mtime_ns,
+        "status": "done", "model": outcome.model, "bytes": outcome.bytes, "bpp": round(outcome.bpp, 5),
+        "sha256": outcome.sha256, "source_size": outcome.source_size, "source_mtime_ns": outcome.source_mtime_ns,
         "warnings": list(outcome.warnings),
     }  # fmt: skip

@@ -64,7 +64,8 @@ def say_outcome(outcome: Outcome) -> None:
     if outcome.error:
         output.say(f"{job.source}: failed: {outcome.error}")
         return
-    output.say(f"{job.source} -> {job.target}: {outcome.bytes:,} bytes, {outcome.bpp:.3f} bpp, {outcome.seconds:.2f} s")
+    made = f"{outcome.bytes:,} bytes, {outcome.bpp:.3f} bpp" + (f", model {outcome.model}" if outcome.model else "")
+    output.say(f"{job.source} -> {job.target}: {made}, {outcome.seconds:.2f} s")
     output.warn(Path(job.source), outcome.warnings)
 
 

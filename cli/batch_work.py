@@ -20,8 +20,10 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vqcodec.errors import InputError, LimitError, OutputError, VqcError, is_out_of_memory
+from vqcodec.info import read_info
 
 from .batch_plan import FAIL, REPLACE, Job, file_digest
 from .output import read_input, write_new
@@ -35,12 +37,10 @@ class Settings:
     dst: Path
     to: str
     """vqc, png, jpg or webp."""
-    model: str
-    quality: int | None
-    keep: int | None
-    max_bytes: int | None
-    bpp: float | None
-    min_quality: tuple[str, float] | None
+    model: str | None
+    """None lets each picture choose."""
+    rate: dict[str, Any]
+    """Of `options.parse_rate`."""
     strip: bool
     device: str
     max_pixels: int
@@ -63,6 +63,8 @@ class Outcome:
     sha256: str = ""
     bpp: float = 0.0
     """Bits per pixel of the .vqc side."""
+    model: str = ""
+    """That made the .vqc side."""
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
 
@@ -87,35 +89,37 @@ def _convert(job: Job, settings: Settings) -> Outcome:
         before = os.stat(source)  # of what is read at the earliest: a change meanwhile is noticed by the next batch
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror or error}") from error
-    data, bpp, warnings = (_encode if settings.to == "vqc" else _decode)(source, settings)
+    data, coded, warnings = (_encode if settings.to == "vqc" else _decode)(source, settings)
     _make_folder(target.parent)
     if job.replaces is not None and file_digest(target) not in (job.replaces, None):
         raise OutputError(f"{target}: was changed while the batch ran; add -f to overwrite it")
     write_new(target, data, force=job.action == REPLACE)
     digest = hashlib.sha256(data).hexdigest()
-    return Outcome(job, "", 0, before.st_size, before.st_mtime_ns, len(data), digest, bpp, 0.0, warnings)
+    info = read_info(coded, None)
+    return Outcome(
+        job, "", 0, before.st_size, before.st_mtime_ns, len(data), digest, info.bpp, info.model or "", 0.0, warnings
+    )
 
 
-def _encode(source: Path, settings: Settings) -> tuple[bytes, float, tuple[str, ...]]:
+def _encode(source: Path, settings: Settings) -> tuple[bytes, bytes, tuple[str, ...]]:
+    """The target, its .vqc side, warnings."""
     import vqcodec
     from vqcodec.image import read_picture
 
     picture = read_picture(source, settings.max_pixels)
-    data = vqcodec.encode(
-        picture, settings.model, quality=settings.quality, keep=settings.keep, max_bytes=settings.max_bytes,
-        bpp=settings.bpp, min_quality=settings.min_quality, strip=settings.strip, device=settings.device,
-    )  # fmt: skip
-    return data, 8 * len(data) / (picture.width * picture.height), picture.warnings
+    data = vqcodec.encode(picture, settings.model, strip=settings.strip, device=settings.device, **settings.rate)
+    return data, data, picture.warnings
 
 
-def _decode(source: Path, settings: Settings) -> tuple[bytes, float, tuple[str, ...]]:
+def _decode(source: Path, settings: Settings) -> tuple[bytes, bytes, tuple[str, ...]]:
+    """The target, its .vqc side, warnings."""
     from vqcodec.api import decode_picture
     from vqcodec.image import write_picture
 
     coded = read_input(source)
     picture = decode_picture(coded, device=settings.device, max_pixels=settings.max_pixels)
     data, lost = write_picture(picture, settings.to)
-    return data, 8 * len(coded) / (picture.width * picture.height), (*picture.warnings, *lost)
+    return data, coded, (*picture.warnings, *lost)
 
 
 def _make_folder(folder: Path) -> None:

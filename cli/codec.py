@@ -33,12 +33,12 @@ def encode(
             "-o", "--output", metavar="OUT", show_default="IN.vqc", help="A .vqc file, an existing directory, or -."
         ),
     ] = None,
-    model: options.ModelName = "photo",
+    model: options.ModelName = None,
     quality: options.Quality = None,
     bpp: options.Bpp = None,
     target_size: options.TargetSize = None,
     min_quality: options.MinQuality = None,
-    keep: options.Keep = None,
+    keep: options.KeepOfModel = None,
     effort: options.Effort = 5,
     strip: options.Strip = False,
     force: options.Force = False,
@@ -54,27 +54,24 @@ def encode(
 
     At most one of -q, --bpp, --target-size, --min-quality and --keep says how large; without any, all layers are kept.
 
+    Without -m the model is chosen from the bundled ones, smallest files first (its default names them). -q: by the
+    place on one scale for all (`vqcodec models list`). --bpp, --target-size: the first whose complete file, alpha and
+    metadata aside, uses 80 % of the budget or more; or else the last that can be cut so small. --min-quality: the first
+    whose complete file reaches it. --keep, or none of these: the first.
+
     JSON keys: input, output, width, height (pixels), bytes, bpp (of the output), layers, model, seconds, warnings.
     """
-    options.check_rate(
-        {"-q": quality, "--bpp": bpp, "--target-size": target_size, "--min-quality": min_quality, "--keep": keep}
-    )
-    rate: dict[str, Any] = {
-        "quality": quality,
-        "keep": keep,
-        "max_bytes": None if target_size is None else options.parse_size(target_size),
-        "bpp": bpp,
-        "min_quality": None if min_quality is None else options.parse_min_quality(min_quality),
-    }
+    rate = options.parse_rate(quality, bpp, target_size, min_quality, keep)
     if out is not None and Path(out).suffix.lower()[1:] in options.FORMATS:
         raise UsageError(f"-o {out}: encode writes .vqc files; name it .vqc, or use `vqcodec decode`")
+    output.refuse_vqc(sources)
     pairs = _plan(sources, out, ".vqc", force, json)
     from vqcodec import api, registry
     from vqcodec.image import read_picture
     from vqcodec.image import strip as strip_picture
     from vqcodec.rate import check_rate
 
-    check_rate(registry.find(model).config, **rate)
+    check_rate(registry.candidates(model), **rate)
     for source, target in pairs:
         start = time.perf_counter()
         with output.naming(source):
@@ -144,8 +141,6 @@ def decode(
             info = api.inspect(data, max_pixels)
             file = container.read(data, allow_partial, max_pixels)
         layers = sum(any(segment is not None for segment in layer) for layer in file.segments[:keep])
-        if not file.complete:
-            lost = (f"cut or damaged file: {len(data):,} of {info.file_bytes:,} bytes, shown as far as it goes", *lost)
         lost = (*picture.warnings, *lost)
         if not quiet:
             output.warn(source, lost)
@@ -179,9 +174,9 @@ def info(
     """Say what a .vqc file holds, from its head alone; its model need not be at hand.
 
     Sizes are in bytes, and in bits per pixel (bpp) of the whole file. JSON keys: input, width, height (pixels),
-    file_bytes, bytes_there, bpp, model, token_id, entropy_id, version, tile (pixels a side), tiles,
-    layers (each: bytes of coded indices, end, bpp), overhead_bytes, head_bytes, bytes_per_segment, alpha_bytes,
-    metadata_bytes, cut, grey.
+    file_bytes, bytes_there, bpp, model, model_layers and stride (pixels) of the model, token_id, entropy_id, version,
+    tile (pixels a side), tiles, layers (each: bytes of coded indices, end, bpp), overhead_bytes, head_bytes,
+    bytes_per_segment, alpha_bytes, metadata_bytes, cut, grey.
     """
     from .facts import facts, head_of, table
 
@@ -283,9 +278,10 @@ def _report(source: Path, target: Path, data: bytes, start: float, json: bool, l
         output.print_json(record | {"seconds": round(seconds, 3)} | more)
         return
     if lines > 0:
-        output.say(f"{_name(target)}: {len(data):,} bytes, {found.bpp:.3f} bpp, {layers_text(len(found.layers))}")
+        layers = layers_text(len(found.layers)) + (f" of {found.model}" if found.model else "")
+        output.say(f"{_name(target)}: {len(data):,} bytes, {found.bpp:.3f} bpp, {layers}")
     if lines > 1:
-        output.say(f"{_name(target)}: {found.width}x{found.height} pixels, model {found.model}, {seconds:.2f} s")
+        output.say(f"{_name(target)}: {found.width}x{found.height} pixels, {seconds:.2f} s")
 
 
 def _name(target: Path) -> str:

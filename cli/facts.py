@@ -37,6 +37,8 @@ def facts(data: bytes, bytes_there: int, max_pixels: int | None) -> dict[str, An
         "complete": bytes_there == info.file_bytes,
         "bpp": round(info.bpp, 6),
         "model": info.model,
+        "model_layers": info.model_layers,
+        "stride": info.stride,
         "token_id": info.token_id,
         "entropy_id": info.entropy_id,
         "version": info.version,
@@ -67,6 +69,7 @@ def table(record: dict[str, Any]) -> Iterator[str]:
         ("file", f"{record['file_bytes']:,} bytes, {record['bpp']:.3f} bpp"),
         ("model", record["model"] or f"not at hand (id {ids})"),
         ("identity", f"{ids} (tokens/entropy)"),
+        ("layers", _layers(len(record["layers"]), record["model_layers"], record["stride"])),
         ("format", f"version {record['version']}"),
         ("access tiles", f"{record['tiles']:,} of {record['tile']} x {record['tile']} pixels"),
         ("overhead", f"{record['overhead_bytes']:,} bytes: {record['head_bytes']} + {per_segment}"),
@@ -87,6 +90,12 @@ def table(record: dict[str, Any]) -> Iterator[str]:
     for number, layer in enumerate(record["layers"], 1):
         lacking = "  not there" if layer["end"] > there else ""
         yield f"  {number:<14}{layer['bytes']:>12,}{layer['end']:>18,}{layer['bpp']:>9.3f}{lacking}"
+
+
+def _layers(n_layers: int, model_layers: int | None, stride: int | None) -> str:
+    if model_layers is None:
+        return f"{n_layers}"
+    return f"{n_layers} of the model's {model_layers}, a token for each {stride} x {stride} pixels"
 
 
 def _mega(pixels: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -109,7 +110,17 @@ def _end_usage(error: Any) -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     context = getattr(error, "ctx", None)
-    _end(f"{error.format_message()} (see `{context.command_path if context else 'vqcodec'} --help`)", error.exit_code)
+    command = context.command_path if context else "vqcodec"
+    _end(f"{_in_house_words(error.format_message())} (see `{command} --help`)", error.exit_code)
+
+
+def _in_house_words(message: str) -> str:
+    """A complaint about a value, in the words of either kind of parser, as other errors are told; the rest as it is."""
+    found = re.fullmatch(r"Invalid value for (.+?): (.+?)\.?", message)
+    if found is None:
+        return message
+    option, problem = found[1].replace("'", ""), found[2].partition(", unable to parse")[0]
+    return f"{option}: {problem.replace('Input should be', 'must be')}"
 
 
 def _end(message: str, code: int) -> NoReturn:

@@ -32,10 +32,11 @@ def list_models(json: options.Json = False, debug: options.Debug = False) -> Non
     """List the models at hand: bundled ones, and those in the cache folder ($VQCODEC_MODELS).
 
     Stride is in pixels, size the bytes of the weights. A folder that cannot be used is listed with the reason; a model
-    whose name an earlier one has is shadowed: it is found by its folder alone.
+    whose name an earlier one has is shadowed: it is found by its folder alone. Under -q stand the qualities for which
+    encode takes the model when none is named; the others want -m.
 
-    JSON keys: name, stride, layers, planes, bytes, bundled, folder, token_id, entropy_id, license, description;
-    of a broken folder: name, bundled, folder, error.
+    JSON keys: name, stride, layers, planes, bytes, quality (lowest and highest without -m, or null), bundled, folder,
+    token_id, entropy_id, license, description; of a broken folder: name, bundled, folder, error.
     """
     from vqcodec.registry import cache_folder, survey
 
@@ -50,14 +51,15 @@ def list_models(json: options.Json = False, debug: options.Debug = False) -> Non
         output.say(f"no models at hand; put model folders into {cache_folder()}")
         return
     width = max(len(output.clean(r["name"])) for r in [*records, *faults]) + 2
-    print(f"{'name':<{width}}{'layers':>6}{'stride':>8}{'bytes':>13}  {'where':8}  description")
+    print(f"{'name':<{width}}{'layers':>6}{'stride':>8}{'bytes':>13}  {'-q':8}{'where':8}  description")
     for i, r in enumerate(records):
         where = "shadowed" if r["name"] in [other["name"] for other in records[:i]] else _kind(r)
+        part = "-m" if r["quality"] is None else "{}..{}".format(*r["quality"])
         size = "missing" if r["bytes"] is None else f"{r['bytes']:,}"
-        line = f"{r['name']:<{width}}{r['layers']:>6}{r['stride']:>8}{size:>13}  {where}  {r['description']}"
+        line = f"{r['name']:<{width}}{r['layers']:>6}{r['stride']:>8}{size:>13}  {part:8}{where}  {r['description']}"
         print(output.clean(line).rstrip())
     for r in faults:
-        print(output.clean(f"{r['name']:<{width}}{'broken':>27}  {_kind(r)}  {_one_line(r['error'])}"))
+        print(output.clean(f"{r['name']:<{width}}{'broken':>27}  {'':8}{_kind(r)}  {_one_line(r['error'])}"))
 
 
 @models.command()
@@ -87,6 +89,7 @@ def show(name: Name, json: options.Json = False, debug: options.Debug = False) -
         "backbone": f"{backbone.kind}: widths {', '.join(map(str, backbone.widths))}",
         "layers": f"{record['layers']}: planes " + " | ".join(" ".join(map(str, x)) for x in entry.config.layers),
         "quality": ", ".join(f"-q {step.quality}: {step.keep}" for step in entry.config.ladder) + " layers",
+        "without -m": _chosen_for(record["quality"]),
     } | {str(key): str(value) for key, value in entry.config.extra.items()}
     print(output.clean(entry.config.name))
     width = max(map(len, rows)) + 2
@@ -142,12 +145,28 @@ def _broken(bad: Broken) -> dict[str, Any]:
     return {"name": bad.folder.name, "bundled": bad.bundled, "folder": str(bad.folder), "error": bad.reason}
 
 
+def _chosen_for(part: tuple[int, int] | None) -> str:
+    if part is None:
+        return "never taken"
+    return f"taken for -q {part[0]}..{part[1]}; for --bpp and the like see `vqcodec encode --help`"
+
+
 def _kind(record: dict[str, Any]) -> str:
     return f"{'bundled' if record['bundled'] else 'cache':8}"
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def _part(entry: Entry) -> tuple[int, int] | None:
+    """Lowest and highest quality for which encode takes the model when none is named."""
+    from vqcodec import registry
+    from vqcodec.family import parts
+
+    family = registry.family(registry.entries())
+    name = entry.config.name
+    return parts(family).get(name) if name in family and registry.name_of(entry) == name else None
 
 
 def _summary(entry: Entry) -> dict[str, Any]:
@@ -160,6 +179,7 @@ def _summary(entry: Entry) -> dict[str, Any]:
         "layers": len(config.layers),
         "planes": config.tokenizer.quantizer.groups,
         "bytes": weights.stat().st_size if weights.is_file() else None,
+        "quality": _part(entry),
         "bundled": entry.bundled,
         "folder": str(entry.folder),
         "token_id": config.token_id,

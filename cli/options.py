@@ -9,11 +9,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vqcodec.errors import UsageError
+from vqcodec.registry import FAMILY
 
 
 @dataclass
@@ -83,9 +84,13 @@ MaxPixels = Annotated[
     ),
 ]
 ModelName = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "-m", "--model", autocompletion=_model_names, help="Model name (see `vqcodec models list`) or model folder."
+        "-m",
+        "--model",
+        autocompletion=_model_names,
+        show_default=f"{' or '.join(FAMILY)}, by what is asked for",
+        help="Model name (see `vqcodec models list`) or model folder.",
     ),
 ]
 
@@ -95,7 +100,16 @@ Sources = Annotated[
 Source = Annotated[Path, typer.Argument(metavar="IN", show_default=False, help="A .vqc file; - is stdin.")]
 Keep = Annotated[
     int | None,
-    typer.Option("--keep", metavar="K", min=1, max=16, show_default="all", help="The first K layers only, 1..16."),
+    typer.Option("--keep", metavar="K", show_default="all", help="The first K layers only, 1..16."),
+]
+KeepOfModel = Annotated[
+    int | None,
+    typer.Option(
+        "--keep",
+        metavar="K",
+        show_default="all",
+        help=f"The first K layers of the model only, 1..16; without -m of {FAMILY[0]}.",
+    ),
 ]
 TargetSize = Annotated[
     str | None,
@@ -110,7 +124,7 @@ Bpp = Annotated[
 ]
 Quality = Annotated[
     int | None,
-    typer.Option("-q", "--quality", min=1, max=100, help="1 smallest .. 100 best, by the model's ladder."),
+    typer.Option("-q", "--quality", metavar="Q", help="1 smallest .. 100 best, one scale for all bundled models."),
 ]
 MinQuality = Annotated[
     str | None,
@@ -126,11 +140,34 @@ Strip = Annotated[bool, typer.Option("--strip", help="Leave out ICC (after conve
 
 DEFAULT_MAX_PIXELS = 2**28
 
+RATE = {"-q": "quality", "--bpp": "bpp", "--target-size": "max_bytes", "--min-quality": "min_quality", "--keep": "keep"}
+"""Option that says how large a file may be -> keyword of `vqcodec.encode`."""
+
 UNITS = {"": 1, "k": 10**3, "ki": 2**10, "m": 10**6, "mi": 2**20, "g": 10**9, "gi": 2**30}
 METRICS = {"psnr": (0.0, 100.0), "ms-ssim": (0.0, 1.0)}
 """Range of what `--min-quality` can ask for: dB, and 0..1."""
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp", "ppm": "ppm"}
 """Name or suffix -> format that can be written."""
+
+
+def parse_rate(
+    quality: int | None, bpp: float | None, target_size: str | None, min_quality: str | None, keep: int | None
+) -> dict[str, Any]:
+    """The keywords of `vqcodec.encode` that say how large, of the options that do; at most one is not None.
+
+    Raises UsageError for two of them, and for values that cannot be meant; how many layers there are is the model's
+    affair.
+    """
+    check_rate(dict(zip(RATE, (quality, bpp, target_size, min_quality, keep), strict=True)))
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"-q {quality}: give 1..100")
+    return {
+        "quality": quality,
+        "bpp": bpp,
+        "max_bytes": None if target_size is None else parse_size(target_size),
+        "min_quality": None if min_quality is None else parse_min_quality(min_quality),
+        "keep": keep,
+    }
 
 
 def parse_size(text: str, option: str = "--target-size") -> int:

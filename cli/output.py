@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vqcodec.container import MAGIC
 from vqcodec.errors import InputError, OutputError, UsageError, VqcError
 
 STDIO = Path("-")
@@ -44,6 +45,14 @@ def check_source(source: Path) -> None:
         read_input(source, 1)
 
 
+def refuse_vqc(sources: list[Path]) -> None:
+    """Raise InputError now, before any work, for a .vqc file where a picture is needed."""
+    for source in sources:
+        if source != STDIO and os.path.isfile(source) and read_input(source, len(MAGIC)) == MAGIC:
+            raise InputError(f"{source}: is a .vqc file already; `vqcodec truncate` makes it smaller, "
+                             "`vqcodec decode` a picture of it")  # fmt: skip
+
+
 def plan(sources: list[Path], output: str | None, suffix: str, force: bool) -> list[tuple[Path, Path]]:
     """(source, target) of each input, everything checked before any work.
 
@@ -69,7 +78,8 @@ def plan(sources: list[Path], output: str | None, suffix: str, force: bool) -> l
         else:
             target = STDIO if source == STDIO else source.with_suffix(suffix)
             if target == source and target != STDIO:
-                raise InputError(f"{source}: is a {suffix} file already; if it is not, name the output with -o")
+                known = "" if suffix == ".vqc" else "; decode reads .vqc files, and if this is one:"
+                raise InputError(f"{source}: is named {suffix} already{known} name the output with -o")
         for other, taken in planned.items():
             if os.path.realpath(taken) == os.path.realpath(target):
                 raise UsageError(f"{other} and {source} would both be written to {target}; convert one by one with -o")

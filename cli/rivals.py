@@ -1,13 +1,14 @@
-"""The codecs ours is compared with, and the search for the rival's file that a comparison is made with.
+"""The codecs ours is compared with.
 
-Differs from ruler.py: nothing here measures a picture or knows of our codec. A new rival is one class and one
-entry of `RIVALS`.
+Differs from ladder.py: nothing here chooses a setting or measures a picture. A new rival is one class and one entry
+of `RIVALS`.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from importlib import metadata
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -16,8 +17,7 @@ from PIL import Image, features
 from vqcodec.errors import UsageError
 from vqcodec.metrics import Pixels
 
-NEIGHBOURS = 2
-"""Settings tried each side of the one a bisection ends at, since sizes are only nearly monotone."""
+from . import eval_extra
 
 
 class Rival(Protocol):
@@ -70,7 +70,10 @@ class PillowRival:
     def describe(self) -> str:
         options = ", ".join(f"{key}={value}" for key, value in self.options.items())
         ladder = f"quality {self.settings[0]}..{self.settings[-1]}"
-        return f"Pillow {features.version('pil')}, {self.library} {features.version(self.library)}: {ladder}, {options}"
+        return f"Pillow {features.version('pil')}, {self._version()}: {ladder}, {options}"
+
+    def _version(self) -> str:
+        return f"{self.library} {features.version(self.library)}"
 
 
 class Jpeg(PillowRival):
@@ -82,9 +85,9 @@ class Jpeg(PillowRival):
     plugin, library = "JPEG", "jpg"
     options: ClassVar[dict[str, object]] = {"optimize": True, "progressive": True}
 
-    def describe(self) -> str:
+    def _version(self) -> str:
         turbo = features.version("libjpeg_turbo")  # "jpg" is but the version of the interface
-        return super().describe() + (f", libjpeg-turbo {turbo}" if turbo else "")
+        return super()._version() + (f", libjpeg-turbo {turbo}" if turbo else "")
 
 
 class WebP(PillowRival):
@@ -105,54 +108,27 @@ class Avif(PillowRival):
     options: ClassVar[dict[str, object]] = {"speed": 4, "autotiling": False, "max_threads": 2}
 
 
-RIVALS: dict[str, type[Rival]] = {"jpeg": Jpeg, "webp": WebP, "avif": Avif}
+class Jxl(PillowRival):
+    """From the extra `eval`. Quality 100 would be lossless; threads change the seconds, not the file."""
 
-UNAVAILABLE: dict[str, str] = {"jxl": "needs the eval extra (JPEG XL for Pillow), which this version does not offer"}
-"""Codecs a user may well ask for, and why there is none."""
+    name = "jxl"
+    settings: ClassVar[Sequence[int]] = range(100)
+    max_side_px = 2**18
+    plugin, library = "JXL", "pillow-jxl-plugin"
+    options: ClassVar[dict[str, object]] = {"effort": 7, "num_threads": 2}
+
+    def __init__(self) -> None:
+        eval_extra.need("pillow_jxl", "--codecs jxl")
+
+    def _version(self) -> str:
+        return f"{self.library} {metadata.version(self.library)}"
+
+
+RIVALS: dict[str, type[Rival]] = {"jpeg": Jpeg, "webp": WebP, "avif": Avif, "jxl": Jxl}
 
 
 def make_rival(name: str) -> Rival:
-    """The rival called `name`. Raises UsageError if there is none or this Pillow was built without it."""
-    if name in UNAVAILABLE:
-        raise UsageError(f"--codecs: {name} is not available: it {UNAVAILABLE[name]}; leave it out")
+    """The rival called `name`. Raises UsageError if there is none, or what it needs is not installed."""
     if name not in RIVALS:
         raise UsageError(f"--codecs: no codec {name!r}; there are vqcodec, {', '.join(RIVALS)}")
     return RIVALS[name]()
-
-
-class Ladder:
-    """One rival's files of one picture, each encoded at most once."""
-
-    def __init__(self, rival: Rival, pixels: Pixels) -> None:
-        self.rival = rival
-        self.pixels = pixels
-        self.files: dict[int, bytes] = {}
-
-    def file(self, setting: int) -> bytes:
-        """The whole file at `setting`."""
-        if setting not in self.files:
-            self.files[setting] = self.rival.encode(self.pixels, setting)
-        return self.files[setting]
-
-    def largest_within(self, limit: int) -> int | None:
-        """The setting of the rival's largest file of at most `limit` bytes, or None if it has none.
-
-        Bisection, then the neighbours of where it ended. Looks at files of this search only, never at others in the
-        cache, so that a result does not depend on what was searched before.
-        """
-        if max(self.pixels.shape[:2]) > self.rival.max_side_px:
-            return None
-        settings = self.rival.settings
-        low, high = -1, len(settings)  # positions: `low` fits, `high` does not
-        tried: set[int] = set()
-        while high - low > 1:
-            middle = (low + high) // 2
-            tried.add(middle)
-            if len(self.file(settings[middle])) <= limit:
-                low = middle
-            else:
-                high = middle
-        tried.update(range(max(low - NEIGHBOURS, 0), min(low + NEIGHBOURS + 1, len(settings))))
-        sizes = [(len(self.file(settings[i])), i) for i in tried]
-        fitting = [(size, i) for size, i in sizes if size <= limit]
-        return settings[max(fitting)[1]] if fitting else None

@@ -1,22 +1,28 @@
-"""Pictures in, rows of measurements out, and the means that a fair comparison prints.
+"""Pictures in, rows of measurements out.
 
 Differs from evaluate.py: no files, no options, no output. The rule of comparison: for each of our files the rival is
-its own largest file that is not larger than ours; where it has none, there is no row and the means say n/a. A mean
-of a rival stands beside ours over the same pictures. Sizes are of whole files.
+its own largest file that is not larger than ours; where it has none, there is no row. Rows of a rival's curve are
+beside this comparison: bd_rate.py and eval_plot.py use them, eval_means.py does not. Sizes are of whole files.
+
+Seconds are wall time of the call that makes or reads one file in memory. Models are loaded by then. The encoder network
+runs once a picture; it counts in full in each of the picture's files, as it does where only one of them is made.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from vqcodec.metrics import Metric, Pixels, bpp
 
-from .rivals import Ladder, Rival
+from .ladder import Ladder
+from .rival_cache import RivalCache
+from .rivals import Rival
 
 OURS = "vqcodec"
 SUBSETS = {"small": "under 0.5 megapixels", "hd": "0.5 megapixels and more"}
@@ -33,8 +39,8 @@ class Codec(Protocol):
 
     model: str
 
-    def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes]]:
-        """uint8 [H, W, 3] -> (keep, whole file), from keep 1 to all layers."""
+    def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
+        """uint8 [H, W, 3] -> (keep, whole file, seconds to make it), from keep 1 to all layers."""
         ...
 
     def decode(self, data: bytes) -> Pixels:
@@ -49,12 +55,24 @@ class Vqc:
         self.model = model
         self.device = device
 
-    def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes]]:
-        import vqcodec
+    def prepare(self) -> None:
+        """Use the model once on a small picture, so that no picture's seconds hold what happens once a process."""
+        for _, data, _ in self.files(np.zeros((64, 64, 3), np.uint8)):
+            self.decode(data)
 
+    def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
+        import vqcodec
+        from vqcodec import registry
+
+        registry.load_model(self.model)  # before the clock starts: of many models, few stay loaded
+        _ = registry.load_model(self.model, self.device).tokenizer
+        start = time.perf_counter()
         tokens = vqcodec.tokenize(pixels, model=self.model, device=self.device)
+        network_s = time.perf_counter() - start
         for keep in range(1, tokens.n_layers + 1):
-            yield keep, vqcodec.encode_tokens(tokens, keep=keep)
+            start = time.perf_counter()
+            data = vqcodec.encode_tokens(tokens, keep=keep)
+            yield keep, data, network_s + time.perf_counter() - start
 
     def decode(self, data: bytes) -> Pixels:
         import vqcodec
@@ -70,7 +88,7 @@ class Vqc:
 
 @dataclass(frozen=True)
 class Row:
-    """One file of one picture, ours or the rival's that stands against it."""
+    """One file of one picture: ours, the rival's that stands against it, or one of a rival's curve."""
 
     picture: str
     width: int
@@ -81,16 +99,23 @@ class Row:
     """A key of `SUBSETS`."""
     codec: str
     model: str
-    """Our model; in a rival's row, the one it stands against."""
+    """Our model; in a rival's row, the one it stands against, empty in a curve's."""
     setting: int
     """Ours: keep. A rival's: its setting."""
     rival_of: int | None
-    """In a rival's row, the keep of our file; None in ours."""
+    """In a rival's row, the keep of our file; None in ours and in a curve's."""
     n_bytes: int
     """Whole file."""
     bpp: float
     scores: dict[str, float]
     """By `Metric.column`."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """`encode_s` and `decode_s`, or nothing where times are left out."""
+
+    @property
+    def kind(self) -> str:
+        """`ours`, `match` (a rival's file against ours) or `curve` (one more of a rival's files)."""
+        return "match" if self.rival_of is not None else "ours" if self.codec == OURS else "curve"
 
     @property
     def keep(self) -> int:
@@ -99,133 +124,87 @@ class Row:
     @property
     def values(self) -> dict[str, float]:
         """What means are taken of."""
-        return {"bpp": self.bpp, **self.scores}
+        return {"bpp": self.bpp, **self.scores, **self.seconds}
 
     def record(self) -> dict[str, Any]:
         """Flat, in the order of a report's columns."""
-        fields = {name: getattr(self, name) for name in ("picture", "width", "height", "subset", "codec", "model")}
-        fields |= {"setting": self.setting, "rival_of": self.rival_of, "bytes": self.n_bytes}
+        names = ("picture", "width", "height", "subset", "codec", "model", "kind", "setting", "rival_of")
+        fields = {name: getattr(self, name) for name in names} | {"bytes": self.n_bytes}
         return fields | self.values
 
 
 def measure(
-    pictures: Iterable[tuple[str, Pixels]], codecs: Sequence[Codec], rivals: Sequence[Rival], metrics: Sequence[Metric]
+    pictures: Iterable[tuple[str, Pixels]],
+    codecs: Sequence[Codec],
+    rivals: Sequence[Rival],
+    metrics: Sequence[Metric],
+    *,
+    curves: bool = False,
+    times: bool = True,
+    cache: RivalCache | None = None,
 ) -> list[Row]:
-    """All rows, in the order picture, model, keep, ours before the rivals. Names of pictures must differ."""
-    return [row for name, pixels in pictures for row in measure_picture(name, pixels, codecs, rivals, metrics)]
+    """All rows, in the order picture, model, keep, ours before the rivals; names of pictures must differ.
+
+    With `curves` there follow, after each picture's, those of every rival's curve over the qualities of all of ours.
+    Without `times` rows have no seconds. Rivals' files that `cache` knows are not made again.
+    """
+    rows: list[Row] = []
+    for name, pixels in pictures:
+        ladders = [cache.ladder(r, pixels, metrics) if cache else Ladder(r, pixels, metrics) for r in rivals]
+        for row in measure_picture(name, pixels, codecs, ladders, metrics, curves):
+            rows.append(row if times else replace(row, seconds={}))
+            if cache:  # now, since a picture may take minutes and the run be ended meanwhile
+                for ladder in ladders:
+                    cache.keep(ladder)
+    return rows
 
 
 def measure_picture(
-    name: str, pixels: Pixels, codecs: Sequence[Codec], rivals: Sequence[Rival], metrics: Sequence[Metric]
+    name: str,
+    pixels: Pixels,
+    codecs: Sequence[Codec],
+    ladders: Sequence[Ladder],
+    metrics: Sequence[Metric],
+    curves: bool = False,
 ) -> Iterator[Row]:
-    """The rows of one picture, uint8 [H, W, 3]; no file of a rival is encoded or measured twice."""
+    """The rows of one picture, uint8 [H, W, 3]; `ladders` are the rivals' files of it, by the same `metrics`."""
     height, width = pixels.shape[:2]
-    ladders = {rival.name: Ladder(rival, pixels) for rival in rivals}
-    known: dict[tuple[str, int], dict[str, float]] = {}
+    subset = subset_of(width, height)
 
-    def row(codec: str, model: str, setting: int, rival_of: int | None, data: bytes, scores: dict[str, float]) -> Row:
-        rate = bpp(len(data), width, height)
-        subset = subset_of(width, height)
-        return Row(name, width, height, subset, codec, model, setting, rival_of, len(data), rate, scores)
+    def rival_row(ladder: Ladder, model: str, setting: int, rival_of: int | None) -> Row:
+        file = ladder.measured(setting)
+        rate = bpp(file.n_bytes, width, height)
+        scores = {metric.column: file.scores[metric.column] for metric in metrics}
+        about = (name, width, height, subset, ladder.rival.name, model, setting, rival_of)
+        return Row(*about, file.n_bytes, rate, scores, {"encode_s": file.encode_s, "decode_s": file.decode_s})
 
-    def scores_of(decoded: Pixels) -> dict[str, float]:
-        return {metric.column: metric.measure(pixels, decoded) for metric in metrics}
-
+    ours = []
     for codec in codecs:
-        for keep, data in codec.files(pixels):
-            yield row(OURS, codec.model, keep, None, data, scores_of(codec.decode(data)))
-            for rival in rivals:
-                ladder = ladders[rival.name]
+        for keep, data, encode_s in codec.files(pixels):
+            start = time.perf_counter()
+            decoded = codec.decode(data)
+            seconds = {"encode_s": encode_s, "decode_s": time.perf_counter() - start}
+            rate = bpp(len(data), width, height)
+            scores = {metric.column: metric.measure(pixels, decoded) for metric in metrics}
+            about = (name, width, height, subset, OURS, codec.model, keep, None)
+            ours.append(Row(*about, len(data), rate, scores, seconds))
+            yield ours[-1]
+            for ladder in ladders:
                 setting = ladder.largest_within(len(data))
-                if setting is None:
-                    continue
-                file, key = ladder.file(setting), (rival.name, setting)
-                if key not in known:
-                    known[key] = scores_of(rival.decode(file))
-                yield row(rival.name, codec.model, setting, keep, file, known[key])
+                if setting is not None:
+                    yield rival_row(ladder, codec.model, setting, keep)
+    if curves:
+        lowest, highest = _range(ours)
+        for ladder in ladders:
+            for setting in ladder.span(lowest, highest):
+                yield rival_row(ladder, "", setting, None)
 
 
-@dataclass(frozen=True)
-class Mean:
-    """Means of per-picture values over `n_pictures`.
-
-    A value that is undefined for a picture (nan) is left out of its mean; this depends on the picture's size alone, so
-    both sides of a comparison leave out the same ones. An infinite PSNR makes the mean infinite.
-    """
-
-    n_pictures: int
-    values: dict[str, float]
-
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> Mean:
-        columns = list(rows[0].values)
-        return cls(len(rows), {column: _mean([row.values[column] for row in rows]) for column in columns})
-
-
-def _mean(values: Sequence[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return math.fsum(defined) / len(defined) if defined else math.nan
-
-
-@dataclass(frozen=True)
-class Match:
-    """A rival and ours over the same pictures: those where the rival has a file not larger than ours."""
-
-    rival: Mean
-    ours: Mean
-
-    @property
-    def difference(self) -> dict[str, float]:
-        """Ours minus the rival's."""
-        return {column: value - self.rival.values[column] for column, value in self.ours.values.items()}
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One keep of one model over one subset."""
-
-    subset: str
-    model: str
-    keep: int
-    ours: Mean
-    """Over all pictures of the subset."""
-    rivals: dict[str, Match | None]
-    """None where the rival has no file for any picture."""
-
-    def record(self) -> dict[str, Any]:
-        """As a report holds it."""
-        rivals = {
-            name: match
-            and {
-                "pictures": match.rival.n_pictures,
-                **match.rival.values,
-                "ours_there": match.ours.values,
-                "ours_minus_rival": match.difference,
-            }
-            for name, match in self.rivals.items()
-        }
-        fields = {"subset": self.subset, "model": self.model, "keep": self.keep, "pictures": self.ours.n_pictures}
-        return fields | self.ours.values | {"rivals": rivals}
-
-
-def summarise(rows: Sequence[Row], rivals: Sequence[str]) -> list[Summary]:
-    """Means per subset, model and keep; `rivals` are the names that were asked for, with or without a file."""
-    ours: dict[tuple[str, str, int], dict[str, Row]] = {}
-    theirs: dict[tuple[str, str, int, str], list[Row]] = {}
+def _range(rows: Sequence[Row]) -> tuple[dict[str, float], dict[str, float]]:
+    """The lowest and the highest score by each metric that is finite somewhere."""
+    finite: dict[str, list[float]] = {}
     for row in rows:
-        key = (row.subset, row.model, row.keep)
-        if row.rival_of is None:
-            ours.setdefault(key, {})[row.picture] = row
-        else:
-            theirs.setdefault((*key, row.codec), []).append(row)
-    models = list(dict.fromkeys(row.model for row in rows))
-    order = sorted(ours, key=lambda key: (list(SUBSETS).index(key[0]), models.index(key[1]), key[2]))
-    summaries = []
-    for key in order:
-        matches: dict[str, Match | None] = {}
-        for name in rivals:
-            found = theirs.get((*key, name), [])
-            beside = [ours[key][row.picture] for row in found]
-            matches[name] = Match(Mean.of(found), Mean.of(beside)) if found else None
-        summaries.append(Summary(*key, Mean.of(list(ours[key].values())), matches))
-    return summaries
+        for column, value in row.scores.items():
+            if math.isfinite(value):
+                finite.setdefault(column, []).append(value)
+    return {c: min(values) for c, values in finite.items()}, {c: max(values) for c, values in finite.items()}

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vqcodec.errors import InputError, OutputError
+from vqcodec.errors import InputError, OutputError, UsageError
 
 from . import options, output
 
@@ -41,15 +41,22 @@ def tokenizer(
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
 ) -> None:
-    """Train a tokenizer by a recipe; lengths are in steps, crops in pixels. Ctrl-C stops it, --resume goes on."""
+    """Train a tokenizer by a recipe; lengths are in steps, crops in pixels. Ctrl-C stops it, --resume goes on.
+
+    Several processes: `accelerate launch --num_processes N -m vqcodec.cli train tokenizer RECIPE ...`; each takes
+    data.batch crops a step.
+    """
     from vqcodec.train.recipe import load_recipe
 
     settings = load_recipe(recipe, changes)
     folder = Path("runs") / settings.name if out is None else out
     with _writing(folder):
-        from vqcodec.train.tokenizer import train_tokenizer
+        try:
+            from vqcodec.train.tokenizer import train_tokenizer
+        except ModuleNotFoundError as error:
+            raise UsageError(f"training needs the package {error.name}: pip install 'vqcodec[train]'") from error
 
-        train_tokenizer(settings, folder, resume, device, report=_reporter(quiet))
+        train_tokenizer(settings, folder, resume, device, report=_reporter(quiet), live=not quiet)
     if not quiet:
         output.say(f"{folder}: finished; `vqcodec train export {folder} -o DIR` makes a model of it")
 
@@ -72,7 +79,7 @@ def prior(
 ) -> None:
     """Fit a context model to the tokens of a model, and write the model with it to DIR; lengths are in steps."""
     from vqcodec.config import from_dict
-    from vqcodec.errors import ModelError, UsageError
+    from vqcodec.errors import ModelError
     from vqcodec.train.recipe import read_tree
 
     with _writing(out):

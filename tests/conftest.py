@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,28 +15,35 @@ from PIL import Image
 TINY = "tiny"
 
 
-def write_tiny_model(folder: Path, name: str = TINY, seed: int = 0) -> None:
-    """A model folder under 100 kB: stride 16, four groups of 16 codewords, one layer each. It decodes to noise."""
+def write_tiny_model(
+    folder: Path,
+    name: str = TINY,
+    seed: int = 0,
+    stride: int = 16,
+    groups: int = 4,
+    ladder: Sequence[tuple[int, int]] = ((1, 1), (25, 2), (50, 3), (75, 4)),
+) -> None:
+    """A model folder under 100 kB: stride 8 or 16, groups of 16 codewords, one layer each. It decodes to noise."""
     import torch
 
     from vqcodec.config import ConvConfig, LadderStep, ModelConfig, ProductVQConfig, TokenizerConfig
     from vqcodec.entropy.tables import uniform_table
     from vqcodec.registry import write_model
-    from vqcodec.tokenizer import Tokenizer
+    from vqcodec.tokenizer import Tokenizer, training_only
 
-    groups, size = 4, 16
+    stages, size = stride // 8, 16
     config = ModelConfig(
         name=name,
         tokenizer=TokenizerConfig(
-            stride=16,
-            backbone=ConvConfig(widths=(8, 8), encoder_depths=(1, 1), decoder_depths=(1, 1)),
+            stride=stride,
+            backbone=ConvConfig(widths=(8,) * stages, encoder_depths=(1,) * stages, decoder_depths=(1,) * stages),
             quantizer=ProductVQConfig(groups=groups, codebook_size=size, dim=4),
         ),
         token_id="",
         entropy_id="",
         weights_sha256="",
         layers=tuple((group,) for group in range(groups)),
-        ladder=tuple(LadderStep(quality, keep) for keep, quality in enumerate((1, 25, 50, 75), 1)),
+        ladder=tuple(LadderStep(*step) for step in ladder),
         license="none",
         description="Random weights, for tests.",
     )
@@ -46,9 +53,7 @@ def write_tiny_model(folder: Path, name: str = TINY, seed: int = 0) -> None:
         # Codewords as far apart as latents are, so that every picture uses many of them.
         z = tokenizer.encoder(torch.rand(1, 3, 256, 256) * 2 - 1)
         tokenizer.codebooks.mul_(z.std()).add_(z.mean((0, 2, 3)).reshape(groups, 1, -1))
-        state = {name: value.half().numpy() for name, value in tokenizer.state_dict().items()}
-    for name in ("quantizer.bank.counts", "quantizer.bank.sums"):
-        del state[name]
+        state = {k: v.half().numpy() for k, v in tokenizer.state_dict().items() if not training_only(k)}
     tables = {f"entropy.tables.{s}": uniform_table(size)[None].astype(np.int32) for s in range(groups)}
     write_model(folder, config, state | tables)
 
@@ -61,6 +66,23 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VQCODEC_MODELS", str(base))
         yield TINY
+
+
+@pytest.fixture(scope="session")
+def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models that stand in for each other: `coarse` of one layer, `small`, and `large` of stride 8."""
+    base = tmp_path_factory.mktemp("family")
+    write_tiny_model(base / "coarse", "coarse", groups=1, ladder=[(1, 1)])
+    write_tiny_model(base / "small", "small", ladder=[(1, 1), (18, 2), (34, 3), (50, 4)])
+    write_tiny_model(base / "large", "large", seed=1, stride=8, ladder=[(51, 2), (75, 3), (100, 4)])
+    return base
+
+
+@pytest.fixture
+def family(family_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`small` and `large` are what is chosen from where no model is named."""
+    monkeypatch.setenv("VQCODEC_MODELS", str(family_folder))
+    monkeypatch.setattr("vqcodec.registry.FAMILY", ("small", "large"))
 
 
 @pytest.fixture(scope="session")

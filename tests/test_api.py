@@ -260,7 +260,7 @@ def test_a_file_of_an_unknown_model_names_it(tiny_vqc: bytes, monkeypatch: pytes
 
 def test_quality_is_monotone(tiny_model: str, photo: Image.Image) -> None:
     tokens = vqcodec.tokenize(photo, tiny_model)
-    from vqcodec.api import keep_for_quality
+    from vqcodec.family import keep_for_quality
 
     config = registry.find(tiny_model).config
     keeps = [keep_for_quality(config, quality) for quality in range(1, 101)]

@@ -173,7 +173,7 @@ def test_odd_targets_fail_alone(run: Run, src: Path, dst: Path) -> None:
 def test_a_target_that_changes_meanwhile_is_kept(src: Path, dst: Path, tiny_model: str) -> None:
     dst.mkdir()
     (dst / "one.vqc").write_bytes(b"new")
-    settings = module.Settings(src, dst, "vqc", tiny_model, None, None, None, None, None, False, "cpu", 10**6, False)
+    settings = module.Settings(src, dst, "vqc", tiny_model, {}, False, "cpu", 10**6, False)
     outcome = batch_work.convert(Job("one.png", "one.vqc", "replace", "", hashlib.sha256(b"old").hexdigest()), settings)
     assert outcome.exit_code == OutputError.exit_code
     assert "while the batch ran" in outcome.error
@@ -190,7 +190,7 @@ def test_want_of_memory_is_a_limit(
         raise error
 
     monkeypatch.setattr(vqcodec, "encode", full)
-    settings = module.Settings(src, dst, "vqc", tiny_model, None, None, None, None, None, False, "cpu", 10**6, False)
+    settings = module.Settings(src, dst, "vqc", tiny_model, {}, False, "cpu", 10**6, False)
     outcome = batch_work.convert(Job("one.png", "one.vqc", NEW), settings)
     assert outcome.exit_code == LimitError.exit_code == 6
     assert "out of memory" in outcome.error
@@ -333,7 +333,7 @@ def test_a_process_that_dies_takes_only_its_file_along(monkeypatch: pytest.Monke
             pass
 
     monkeypatch.setattr(batch_work, "ProcessPoolExecutor", Pool)
-    settings = module.Settings(tmp_path, tmp_path, "png", "", None, None, None, None, None, False, "cpu", 1, False)
+    settings = module.Settings(tmp_path, tmp_path, "png", "", {}, False, "cpu", 1, False)
     jobs = [Job(name, name, NEW) for name in ("a", "b", "c", "bad", "d", "e")]
     outcomes = list(batch_work.run(jobs, settings, 2, 1, lambda: False))
     assert sorted(one.job.source for one in outcomes) == ["a", "b", "bad", "c", "d", "e"]

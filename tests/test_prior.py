@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -147,6 +148,34 @@ def test_a_cut_stream_gives_only_right_codes(model: ContextModel) -> None:
             np.testing.assert_array_equal(plane[there], right[there])
     with pytest.raises(FormatError):
         decode_tiles(model, [[data[:-4], b"", b""]], [((10, 10),) * 3], LAYERS)
+
+
+@pytest.mark.parametrize("strip", [1, 4, 7, 30])
+def test_strips_and_batches_change_no_bit(model: ContextModel, monkeypatch: pytest.MonkeyPatch, strip: int) -> None:
+    shape = (9, 14)
+    tiles = some_tiles(4, [shape] * 3)
+    expected = encode_tiles(model, tiles, LAYERS)
+    data = b"".join(expected[0])
+    cut = [data[: len(data) // 3], b"", b""]
+    [partly] = decode_tiles(model, [cut], [(shape,) * 3], LAYERS, "cut")
+    monkeypatch.setattr("vqcodec.entropy.prior.STRIP", strip)
+    for batch in (1, 2 * 9 * 14, 2**14):
+        monkeypatch.setattr("vqcodec.entropy.BATCH", batch)
+        assert encode_tiles(model, tiles, LAYERS) == expected
+        for found, tile in zip(decode_tiles(model, expected, [(shape,) * 3] * 3, LAYERS), tiles, strict=True):
+            np.testing.assert_array_equal(found, tile)
+    np.testing.assert_array_equal(decode_tiles(model, [cut], [(shape,) * 3], LAYERS, "cut")[0], partly)
+
+
+def test_one_large_tile_takes_little_memory(model: ContextModel) -> None:
+    """The contexts of all its positions at once would be 1,600 bytes each."""
+    n = 400 * 400
+    noise = np.random.default_rng(0).bytes(2 * n)
+    tracemalloc.start()
+    decode_tiles(model, [[noise, b"", b""]], [((400, 400),) * 3], LAYERS, "layer")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * n
 
 
 def test_a_tile_does_not_see_its_neighbours(model: ContextModel) -> None:

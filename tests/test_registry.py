@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from vqcodec import registry
-from vqcodec.config import ModelConfig, TokenizerConfig, from_dict
+from vqcodec.config import LadderStep, ModelConfig, TokenizerConfig, from_dict
 from vqcodec.errors import ModelError
 
 
@@ -159,12 +160,24 @@ def test_config_round_trip(tiny_model: str) -> None:
 
 def test_bundled_models_are_what_they_say() -> None:
     bundled = [entry for entry in registry.entries() if entry.bundled]
-    assert [entry.config.name for entry in bundled] == ["photo"]
+    names = [entry.config.name for entry in bundled]
+    assert [name for name in registry.FAMILY if name in names] == names
+    assert names[0] == registry.FAMILY[0]
     for entry in bundled:
         model = registry.load(entry)
         assert model.tokenizer.stride == entry.config.tokenizer.stride
         assert (entry.folder / registry.WEIGHTS).stat().st_size <= 10_000_000
         assert (entry.folder / "README.md").stat().st_size > 500
+
+
+def test_bundled_models_share_the_scale_of_quality() -> None:
+    bundled = registry.family([entry for entry in registry.entries() if entry.bundled])
+    ladders = [config.ladder for config in bundled.values()]
+    assert ladders[0][0] == LadderStep(1, 1)
+    for config in bundled.values():
+        assert config.ladder[-1].keep == len(config.layers)
+    for lower, upper in itertools.pairwise(ladders):
+        assert lower[-1].quality < upper[0].quality
 
 
 @pytest.mark.parametrize(
@@ -173,6 +186,9 @@ def test_bundled_models_are_what_they_say() -> None:
         ({"format_version": 7}, "newer vqcodec"),
         ({"layers": [[0], [1], [2]]}, "planes once each"),
         ({"ladder": [{"quality": 1, "keep": 9}]}, "ladder"),
+        ({"ladder": [{"quality": 0, "keep": 1}]}, r"ladder: quality beyond 1\.\.100"),
+        ({"ladder": [{"quality": 9, "keep": 1}, {"quality": 9, "keep": 2}]}, "ladder: .* rise"),
+        ({"ladder": [{"quality": 1, "keep": 2}, {"quality": 9, "keep": 1}]}, "ladder: .* rise"),
     ],
 )
 def test_configurations_that_cannot_be_run_are_refused(folder: Path, changes: dict, message: str) -> None:

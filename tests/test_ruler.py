@@ -1,75 +1,39 @@
-"""The rule of comparison, the real rivals, the means, and the command with a stand-in for the model."""
+"""The rule of comparison, the files of a rival's curve, the real rivals, and the means."""
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import math
-import tarfile
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
-from typer.testing import CliRunner
 
-import vqcodec
-from vqcodec.cli.evaluate import evaluate, find
-from vqcodec.cli.rivals import RIVALS, Ladder, make_rival
-from vqcodec.cli.ruler import Row, Vqc, measure, subset_of, summarise
-from vqcodec.errors import InputError, ModelError, OutputError, UsageError
+from vqcodec.cli.eval_means import summarise
+from vqcodec.cli.ladder import POINTS, Ladder
+from vqcodec.cli.rivals import RIVALS, Rival, make_rival
+from vqcodec.cli.ruler import Row, measure, subset_of
+from vqcodec.errors import UsageError
 from vqcodec.metrics import METRICS, Pixels
 
-from .conftest import write_tiny_model
+from .stand_ins import GREY, Fixed, Staircase
 from .test_metrics import picture
 
 PSNR = METRICS["psnr"]
 
 
-class Staircase:
-    """A rival whose file sizes are given; its picture is grey, the brighter the higher the setting."""
-
-    name = "stairs"
-    max_side_px = 1000
-
-    def __init__(self, sizes: list[int]) -> None:
-        self.sizes = sizes
-        self.settings = range(len(sizes))
-        self.encoded: list[int] = []
-        self.decoded = 0
-
-    def encode(self, pixels: Pixels, setting: int) -> bytes:
-        self.encoded.append(setting)
-        return bytes([setting, *pixels.shape[:2]]) + bytes(self.sizes[setting] - 3)
-
-    def decode(self, data: bytes) -> Pixels:
-        self.decoded += 1
-        return np.full((data[1], data[2], 3), data[0], np.uint8)
-
-    def describe(self) -> str:
-        return "stairs"
+def real(name: str) -> Rival:
+    """The rival called `name`, for tests that go without it where its library is missing."""
+    if name == "jxl":
+        pytest.importorskip("pillow_jxl", reason="JPEG XL comes with pillow-jxl-plugin, of the extra `eval`")
+    return make_rival(name)
 
 
-class Fixed:
-    """Our side with given sizes, one for each keep; keep k decodes to grey of value 10 * k."""
-
-    def __init__(self, sizes: list[int], model: str = "fixed") -> None:
-        self.sizes = sizes
-        self.model = model
-
-    def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes]]:
-        for keep, size in enumerate(self.sizes, 1):
-            yield keep, bytes([keep, *pixels.shape[:2]]) + bytes(size - 3)
-
-    def decode(self, data: bytes) -> Pixels:
-        return np.full((data[1], data[2], 3), 10 * data[0], np.uint8)
-
-
-GREY = np.full((8, 10, 3), 50, np.uint8)
+def psnr_of(grey: int) -> float:
+    """Of a grey picture beside GREY, dB."""
+    return 20 * math.log10(255 / abs(50 - grey))
 
 
 @pytest.mark.parametrize(("limit", "setting"), [(9, None), (10, 0), (19, 0), (20, 1), (55, 4), (100, 9), (5000, 9)])
@@ -103,7 +67,9 @@ def test_search_encodes_once_and_ignores_earlier_searches() -> None:
 
 
 def test_too_large_a_picture_has_no_file() -> None:
-    assert Ladder(Staircase([10]), np.zeros((1, 1001, 3), np.uint8)).largest_within(99) is None
+    ladder = Ladder(Staircase([10]), np.zeros((1, 1001, 3), np.uint8))
+    assert ladder.largest_within(99) is None
+    assert ladder.span({}, {}) == []
 
 
 def test_rows_follow_the_rule() -> None:
@@ -123,14 +89,71 @@ def test_rows_follow_the_rule() -> None:
     assert rival.decoded == 2  # the file of setting 0 is measured once for two keeps
 
 
+def test_rows_of_curves_are_beside_the_comparison() -> None:
+    pictures = [("a", GREY)]
+    plain = measure(pictures, [Fixed([30, 50, 55, 90])], [Staircase([40, 60, 80])], [PSNR], times=False)
+    rows = measure(pictures, [Fixed([30, 50, 55, 90])], [Staircase([40, 60, 80])], [PSNR], times=False, curves=True)
+    assert rows[: len(plain)] == plain
+    curve = rows[len(plain) :]
+    assert [(r.kind, r.codec, r.model, r.setting, r.rival_of) for r in curve] == [
+        ("curve", "stairs", "", setting, None) for setting in range(3)
+    ]
+    assert {row.kind for row in plain} == {"ours", "match"}
+    assert summarise(rows, ["stairs"]) == summarise(plain, ["stairs"])
+
+
+def test_seconds() -> None:
+    rows = measure([("a", GREY)], [Fixed([50])], [Staircase([40])], [PSNR])
+    assert rows[0].seconds["encode_s"] == 0.5  # what the codec says, for it knows what belongs to the file
+    assert all(row.seconds.keys() == {"encode_s", "decode_s"} for row in rows)
+    assert all(value >= 0 for row in rows for value in row.seconds.values())
+    assert list(rows[0].record())[-2:] == ["encode_s", "decode_s"]
+    (line,) = summarise(rows, ["stairs"])
+    assert line.ours.values["encode_s"] == 0.5
+    (bare, _) = measure([("a", GREY)], [Fixed([50])], [Staircase([40])], [PSNR], times=False)
+    assert bare.values.keys() == {"bpp", "psnr"}
+
+
+STEADY = [100 + 10 * i for i in range(49)]
+
+
+def test_a_curve_spans_the_qualities_asked_for() -> None:
+    rival = Staircase(STEADY)
+    tried = Ladder(rival, GREY, [PSNR]).span({"psnr": psnr_of(9)}, {"psnr": psnr_of(15)})
+    assert {0, 1, 2, 4, 8, 16, 32} <= set(tried)
+    assert max(tried) == 32
+    assert sum(8 <= setting <= 16 for setting in tried) >= POINTS
+    assert sorted(rival.encoded) == tried
+    assert len(tried) <= 12
+
+
+def test_a_curve_goes_on_to_the_highest_quality() -> None:
+    assert 48 in Ladder(Staircase(STEADY), GREY, [PSNR]).span({"psnr": psnr_of(9)}, {"psnr": psnr_of(45)})
+    low, high = {"psnr": psnr_of(9)}, {"psnr": 99.0}  # out of reach
+    assert 48 in Ladder(Staircase(STEADY), GREY, [PSNR]).span(low, high)
+
+
+def test_a_curve_far_from_the_qualities_asked_for_has_the_shared_stops_alone() -> None:
+    stops = [0, 1, 2, 4, 8, 16, 32]
+    assert Ladder(Staircase(STEADY), GREY, [PSNR]).span({"psnr": 1.0}, {"psnr": 2.0}) == stops
+    assert Ladder(Staircase(STEADY), GREY, [PSNR]).span({}, {}) == stops  # nothing finite to reach
+    assert Ladder(Staircase([10]), GREY, [PSNR]).span({"psnr": 1.0}, {"psnr": 2.0}) == [0]
+
+
+def test_a_curve_of_every_metric_reaches_the_higher_one() -> None:
+    ladder = Ladder(Staircase(STEADY), GREY, [PSNR])
+    for setting in range(49):
+        ladder.measured(setting).scores["other"] = setting
+    assert max(ladder.span({"psnr": psnr_of(2), "other": 1}, {"psnr": psnr_of(5), "other": 40})) == 48
+
+
 def test_means_are_over_the_same_pictures() -> None:
     class Sized(Fixed):
-        def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes]]:
-            yield 1, bytes([1, *pixels.shape[:2]]) + bytes(20 if pixels[0, 0, 0] == 50 else 97)
+        def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
+            yield 1, bytes([1, *pixels.shape[:2]]) + bytes(20 if pixels[0, 0, 0] == 50 else 97), 0.5
 
     pictures = [("none", GREY), ("one", GREY + 20), ("two", GREY + 60)]
-    rivals = [Staircase([60]), Staircase([999])]
-    rivals[1].name = "huge"  # type: ignore[misc]
+    rivals = [Staircase([60]), Staircase([999], "huge")]
     rows = measure(pictures, [Sized([])], rivals, [PSNR])
     (line,) = summarise(rows, ["stairs", "huge"])
     assert (line.subset, line.model, line.keep, line.ours.n_pictures) == ("small", "fixed", 1, 3)
@@ -173,7 +196,7 @@ def test_summaries_go_by_subset_model_and_keep() -> None:
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_real_rivals(name: str) -> None:
-    rival = make_rival(name)
+    rival = real(name)
     pixels = picture(48, 64)
     low, high = (rival.encode(pixels, setting) for setting in (rival.settings[10], rival.settings[-6]))
     assert len(low) < len(high)
@@ -194,210 +217,17 @@ def test_jpeg_is_progressive_and_bare() -> None:
         assert not {"exif", "icc_profile", "comment"} & set(image.info)
 
 
-def test_unknown_and_missing_rivals() -> None:
-    with pytest.raises(UsageError, match="eval extra"):
-        make_rival("jxl")
-    with pytest.raises(UsageError, match="jpeg"):
+def test_threads_do_not_change_a_jxl_file() -> None:
+    rival = real("jxl")
+    pixels = picture(300, 280)
+    bare = io.BytesIO()
+    Image.fromarray(pixels).save(bare, "JXL", quality=40, effort=7, num_threads=0)
+    assert rival.encode(pixels, 40) == bare.getvalue()
+
+
+def test_unknown_and_missing_rivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="jpeg, webp, avif, jxl"):
         make_rival("gif")
-
-
-@dataclass
-class StandIn:
-    """Tokens of a model with three layers, whose files are plain JPEG."""
-
-    pixels: Pixels
-    n_layers: int = 3
-
-
-@pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Puts the stand-in in the model's place; returns the calls made to its network."""
-    calls: list[str] = []
-
-    def tokenize(image: Pixels, model: str = "photo", *, device: str = "cpu") -> StandIn:
-        calls.append(model)
-        return StandIn(image)
-
-    def encode_tokens(tokens: StandIn, *, keep: int) -> bytes:
-        file = io.BytesIO()
-        Image.fromarray(tokens.pixels).save(file, "JPEG", quality=(2, 40, 80)[keep - 1])
-        return file.getvalue()
-
-    def decode(_: Vqc, data: bytes) -> Pixels:
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-
-    def lookup(name: str) -> None:
-        if name not in ("photo", "other"):
-            raise ModelError(f"{name}: no such model")
-
-    for name, fake in (("tokenize", tokenize), ("encode_tokens", encode_tokens)):
-        monkeypatch.setattr(vqcodec, name, fake)
-    monkeypatch.setattr(Vqc, "decode", decode)
-    monkeypatch.setattr("vqcodec.registry.find", lookup)
-    return calls
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    pictures = tmp_path / "pictures"
-    (pictures / "deep").mkdir(parents=True)
-    Image.fromarray(picture(64, 80)).save(pictures / "b.png")
-    Image.fromarray(picture(48, 40, 1)).save(pictures / "a.PNG")
-    Image.fromarray(picture(32, 15_625)).save(pictures / "deep" / "c.jpg")  # exactly 0.5 megapixels
-    (pictures / "notes.txt").write_text("not a picture")
-    return pictures
-
-
-def run(*words: object) -> str:
-    app = typer.Typer()
-    app.command("eval")(evaluate)
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    if result.exception is not None:
-        raise result.exception
-    return result.stdout
-
-
-def test_vqc_runs_the_network_once(model: list[str]) -> None:
-    files = list(Vqc("photo").files(picture(40, 40)))
-    assert [keep for keep, _ in files] == [1, 2, 3]
-    assert model == ["photo"]
-
-
-def test_a_model_in_a_folder_that_no_file_would_be_decoded_with(tmp_path: Path) -> None:
-    folder = tmp_path / "elsewhere"
-    write_tiny_model(folder, "unknown", seed=5)
-    pixels = picture(40, 56)
-    codec = Vqc(str(folder))
-    tokens = vqcodec.tokenize(pixels, str(folder))
-    for keep, data in codec.files(pixels):
-        with pytest.raises(ModelError, match="not at hand"):
-            vqcodec.decode(data)
-        shown = vqcodec.detokenize(tokens, keep=keep).convert("RGB")
-        np.testing.assert_array_equal(codec.decode(data), np.asarray(shown))
-
-
-def test_json_report(model: list[str], folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "report.json"
-    printed = run(folder, "-o", out, "--codecs", "vqcodec,jpeg", "--limit", "2")
-    report = json.loads(out.read_text())
-    names = [str(folder / name) for name in ("a.PNG", "b.png", "deep/c.jpg")]
-    ours = [row for row in report["rows"] if row["codec"] == "vqcodec"]
-    assert [(row["picture"], row["setting"]) for row in ours] == [(name, keep) for name in names for keep in (1, 2, 3)]
-    assert list(ours[0]) == "picture width height subset codec model setting rival_of bytes bpp psnr ms_ssim".split()
-    assert [(line["subset"], line["keep"], line["pictures"]) for line in report["summary"]] == [
-        *[("small", keep, 2) for keep in (1, 2, 3)],
-        *[("hd", keep, 1) for keep in (1, 2, 3)],
-    ]
-    for row in report["rows"]:
-        if row["rival_of"]:
-            (own,) = [o for o in ours if (o["picture"], o["setting"]) == (row["picture"], row["rival_of"])]
-            assert row["bytes"] <= own["bytes"]
-    jpeg = report["summary"][2]["rivals"]["jpeg"]
-    assert jpeg["pictures"] == 2
-    assert jpeg["ours_minus_rival"]["psnr"] == pytest.approx(jpeg["ours_there"]["psnr"] - jpeg["psnr"])
-    assert "progressive" in report["rivals"]["jpeg"]
-    assert report["skipped"] == []
-    assert "under 0.5 megapixels" in printed
-    assert "0.5 megapixels and more" in printed
-    assert "2 of 2" in printed
-    again = tmp_path / "again.json"
-    run(folder, "-o", again, "--codecs", "vqcodec,jpeg")
-    assert again.read_bytes() == out.read_bytes()
-
-
-def test_csv_report_of_a_shard(model: list[str], folder: Path, tmp_path: Path) -> None:
-    shard, out = tmp_path / "val.tar", tmp_path / "report.csv"
-    with tarfile.open(shard, "w") as tar:
-        for path in sorted(folder.rglob("*.*")):
-            tar.add(path, path.name)
-    run(shard, "-o", out, "--codecs", "vqcodec", "--metrics", "psnr", "-m", "other", "-m", "photo", "--limit", 1)
-    rows = list(csv.DictReader(io.StringIO(out.read_text())))
-    assert [(row["picture"], row["model"], row["setting"]) for row in rows] == [
-        (f"{shard}:{name}", name_of_model, keep)
-        for name in ("a.PNG", "c.jpg")
-        for name_of_model in ("other", "photo")
-        for keep in "123"
-    ]
-    assert "ms_ssim" not in rows[0]
-    assert rows[0]["rival_of"] == ""
-    assert float(rows[0]["bpp"]) == pytest.approx(8 * int(rows[0]["bytes"]) / (40 * 48))
-
-
-def test_reports_spell_what_json_cannot(model: list[str], tmp_path: Path) -> None:
-    flat = tmp_path / "flat.png"
-    Image.new("RGB", (16, 16), (128, 128, 128)).save(flat)  # a JPEG of it is exact; too small for MS-SSIM
-    printed = run(flat, "-o", tmp_path / "r.json", "--codecs", "vqcodec,webp")
-    line = json.loads((tmp_path / "r.json").read_text())["summary"][0]
-    assert (line["psnr"], line["ms_ssim"]) == ("inf", None)
-    assert "inf" in printed
-    run(flat, "-o", tmp_path / "r.csv", "--codecs", "vqcodec")
-    assert next(csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text())))["psnr"] == "inf"
-
-
-def test_no_file_is_printed_as_n_a(model: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vqcodec.cli.rivals.Ladder.largest_within", lambda *_: None)
-    printed = run(folder / "b.png", "--codecs", "vqcodec,webp")
-    assert "n/a" in printed
-    assert "0 of 1" in printed
-
-
-def test_damaged_pictures_are_skipped_and_named(model: list[str], folder: Path, tmp_path: Path) -> None:
-    damaged = folder / "broken.png"
-    damaged.write_bytes((folder / "b.png").read_bytes()[:300])
-    run(folder, "-o", tmp_path / "r.json", "--codecs", "vqcodec", "--limit", 9)
-    report = json.loads((tmp_path / "r.json").read_text())
-    assert len(report["rows"]) == 9
-    (reason,) = report["skipped"]
-    assert reason.startswith(f"{damaged}: ")
-    assert "<bytes>" not in reason
-    with pytest.raises(InputError, match="none of 1"):
-        run(damaged, "--codecs", "vqcodec", "--quiet")
-
-
-def test_find(folder: Path, tmp_path: Path) -> None:
-    twice = find([folder / "b.png", folder, folder / "deep"])
-    assert [source.path.name for source in twice] == ["b.png", "a.PNG", "c.jpg"]
-    with pytest.raises(InputError, match="no such file"):
-        find([tmp_path / "missing"])
-    with pytest.raises(InputError, match="no picture"):
-        find([tmp_path / "pictures" / "deep", Path(tmp_path.joinpath("empty").mkdir() or tmp_path / "empty")])
-    (tmp_path / "bad.tar").write_bytes(b"x" * 2000)
-    with pytest.raises(InputError, match="tar shard"):
-        find([tmp_path / "bad.tar"])
-
-
-@pytest.mark.parametrize(
-    ("words", "kind", "message"),
-    [
-        (["-o", "report.txt"], UsageError, r"\.json or \.csv"),
-        (["-o", "taken.json"], OutputError, "exists already"),
-        (["--codecs", "jpeg"], UsageError, "vqcodec must be in it"),
-        (["--codecs", "vqcodec,jxl"], UsageError, "eval extra"),
-        (["--codecs", "vqcodec,bmp"], UsageError, "no codec 'bmp'"),
-        (["--metrics", "ssim"], UsageError, "no metric 'ssim'"),
-        (["--metrics", ","], UsageError, "at least one"),
-        (["-m", "photo", "-m", "photos"], ModelError, "photos"),
-    ],
-)
-def test_mistakes_end_before_any_work(
-    words: list[str],
-    kind: type[Exception],
-    message: str,
-    model: list[str],
-    folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("taken.json").write_text("mine")
-    with pytest.raises(kind, match=message):
-        run(folder, *words)
-    assert model == []
-    assert Path("taken.json").read_text() == "mine"
-
-
-def test_force_overwrites(model: list[str], folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "r.csv"
-    out.write_text("old")
-    run(folder / "b.png", "-o", out, "-f", "--codecs", "vqcodec")
-    assert out.read_text().startswith("picture,width")
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)  # as if it were not installed
+    with pytest.raises(UsageError, match=r"jxl needs pillow-jxl-plugin.*'vqcodec\[eval\]'"):
+        make_rival("jxl")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -12,15 +15,18 @@ import torch
 from PIL import Image
 
 import vqcodec
-from vqcodec.config import MISSING, ProductVQConfig
 from vqcodec.errors import InputError, OutputError, UsageError
-from vqcodec.quantizers.product import ProductVQ
-from vqcodec.quantizers.vq import CodebookBank, nearest
-from vqcodec.train.data import Crops, prefetch, scan
+from vqcodec.train.checkpoint import read_checkpoint
+from vqcodec.train.data import Crops
 from vqcodec.train.export import export_run
+from vqcodec.train.loader import Loader
+from vqcodec.train.logs import LOG
 from vqcodec.train.masking import draw_kept
-from vqcodec.train.recipe import MaskingRecipe, load_recipe
-from vqcodec.train.tokenizer import TokenizerRun, learning_rate, train_tokenizer
+from vqcodec.train.pictures import Pictures, scan
+from vqcodec.train.recipe import DataRecipe, MaskingRecipe, Recipe, load_recipe
+from vqcodec.train.run import CHECKPOINT, TokenizerRun
+from vqcodec.train.schedule import learning_rate
+from vqcodec.train.tokenizer import train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +59,18 @@ def changes(shard: Path) -> list[str]:
         "tokenizer.backbone.decoder_depths=[1,1]",
         "tokenizer.quantizer.groups=2",
         "tokenizer.quantizer.codebook_size=8",
+        "tokenizer.quantizer.dims=[]",
         "optimizer.steps=12",
-        "optimizer.kmeans_at=4",
+        "codebook.kmeans_at=4",
         "optimizer.decay=4",
-        "optimizer.revive_every=2",
+        "codebook.revive_every=2",
         "run.log_every=2",
         "run.val_every=6",
         "run.save_every=1",
         "run.val_images=2",
         "run.precision=fp32",
+        "run.val_crop=64",
+        "run.tensorboard=false",
     ]
 
 
@@ -69,26 +78,67 @@ def silent(_: str) -> None:
     """Nothing to say in tests."""
 
 
+def data(crop: int = 64, batch: int = 3, **settings: object) -> DataRecipe:
+    """Settings that name no data."""
+    return DataRecipe((), (), crop, batch, **settings)  # type: ignore[arg-type]
+
+
 def test_order_depends_on_seed_and_step_only(shard: Path) -> None:
     pictures = scan((str(shard),), 64)
-    one, two = (Crops(pictures, 64, 3, 5, 0.5, 0.5, 100) for _ in range(2))
-    first = [one.batch(step) for step in range(6)]
+    one, two = (Crops(pictures, data(), 5) for _ in range(2))
+    first = [one.batch(number) for number in range(6)]
     assert torch.equal(first[4], two.batch(4))
     assert not torch.equal(first[4], first[5])
-    other = Crops(pictures, 64, 3, 6, 0.5, 0.5, 100)
-    assert not torch.equal(first[4], other.batch(4))
-    assert [step for step, _ in prefetch(one, 3, 7)] == [3, 4, 5, 6]
-    assert all(torch.equal(batch, first[step]) for step, batch in prefetch(two, 1, 5))
+    assert not torch.equal(first[4], Crops(pictures, data(), 6).batch(4))
+    for workers in (1, 3):
+        assert all(torch.equal(a, b) for a, b in zip(Loader(two, 1, 5, workers), first[1:5], strict=True))
+
+
+def test_processes_share_the_global_batch(shard: Path) -> None:
+    pictures = scan((str(shard),), 64)
+    whole = Crops(pictures, data(batch=4), 5)
+    parts = [Crops(pictures, data(batch=2), 5, process, 2) for process in range(2)]
+    for number in range(3):
+        assert torch.equal(whole.batch(number), torch.cat([part.batch(number) for part in parts]))
+
+
+def test_an_epoch_holds_every_picture_as_often_as_its_size_says(tmp_path: Path) -> None:
+    for i, side in enumerate((64, 64, 64, 64, 256)):
+        Image.new("RGB", (side, side), (i * 50, 0, 0)).save(tmp_path / f"{i}.png")
+    crops = Crops(scan((str(tmp_path),), 64), data(size_weight=0.5), 0)
+    epochs = [[int(crops.crop(epoch * 8 + i)[0, 0, 0]) for i in range(8)] for epoch in range(3)]
+    assert all(sorted(epoch) == [0, 50, 100, 150, 200, 200, 200, 200] for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
 
 
 def test_bad_pictures_are_skipped_and_named(shard: Path) -> None:
     pictures = scan((str(shard),), 64)
     assert len(pictures.members) == 5
     assert any(line.startswith("4.png: 8x8 is below 64") for line in pictures.skipped)
-    crops = Crops(pictures, 64, 8, 0, 0.5, 0.5, 100)
-    for step in range(4):
-        crops.batch(step)
+    crops = Crops(pictures, data(), 0)
+    for number in range(4):
+        assert crops.batch(number).shape == (3, 3, 64, 64)
     assert list(crops.damaged) == ["5.png"]
+
+
+def test_nothing_but_damaged_pictures_ends_in_one_line(shard: Path) -> None:
+    members = [member for member in scan((str(shard),), 64).members if member.name == "5.png"]
+    with pytest.raises(InputError, match="could not be decoded"):
+        Crops(Pictures(members, []), data(), 0).batch(0)
+
+
+def test_the_loader_knows_its_own_pace(shard: Path) -> None:
+    loader = Loader(Crops(scan((str(shard),), 64), data(), 0), 0, 4, 2)
+    assert loader.crops_per_s == 0
+    assert len(list(loader)) == 4
+    assert loader.made == 12
+    assert loader.crops_per_s == pytest.approx(12 * 2 / loader.busy_s)
+
+
+def test_a_failing_loader_says_why(shard: Path) -> None:
+    members = [member for member in scan((str(shard),), 64).members if member.name == "5.png"]
+    with pytest.raises(InputError, match="could not be decoded"):
+        list(Loader(Crops(Pictures(members, []), data(), 0), 0, 4, 1))
 
 
 def test_missing_data_is_one_clear_line(tmp_path: Path) -> None:
@@ -109,68 +159,114 @@ def test_kept_groups_are_a_prefix_everywhere() -> None:
     assert set(per_sample.unique().tolist()) == set(range(9))
 
 
-def test_nearest_agrees_with_all_distances() -> None:
-    torch.manual_seed(0)
-    z, books = torch.randn(3, 50, 4), torch.randn(3, 20, 4)
-    assert torch.equal(nearest(z, books), torch.cdist(z, books).argmin(-1))
+def losses(folder: Path) -> dict[int, dict[str, float]]:
+    """What log.jsonl says of each step, without the times."""
+    rows: dict[int, dict[str, float]] = {}
+    for line in (folder / LOG).read_text().splitlines():
+        row = json.loads(line)
+        kept = {name: value for name, value in row.items() if not name.startswith("time/")}
+        rows.setdefault(row["step"], {}).update(kept)
+    return rows
 
 
-def test_codebooks_find_clusters_and_dead_codes_come_back() -> None:
-    torch.manual_seed(0)
-    centres = torch.randn(1, 8, 4) * 10
-    z = (centres[:, :, None] + 0.1 * torch.randn(1, 8, 100, 4)).reshape(1, -1, 4)
-    bank = CodebookBank(1, 8, 4)
-    bank.kmeans(z, torch.Generator().manual_seed(3), iterations=20)
-    error = (z - bank.lookup(nearest(z, bank.codebooks))).square().sum(-1).mean()
-    assert error < 0.4 * (z - z.mean(1, keepdim=True)).square().sum(-1).mean()
-    bank.codebooks[0, 0] = 1e3
-    bank.sums[0, 0] = 1e3 * bank.counts[0, 0]
-    bank.update(z, nearest(z, bank.codebooks))
-    assert bank.codebooks[0, 0].max() > 900
-    for _ in range(100):
-        bank.update(z, nearest(z, bank.codebooks))
-    assert bank.revive(z, torch.Generator().manual_seed(1)) >= 1
-    assert bank.codebooks.abs().max() < 60
+FULL = [
+    "codebook.rate=0.01",
+    "codebook.rate_ramp=2",
+    "losses.gan/generator=0.1",
+    "losses.rate/bits=0.01",
+    "gan.start=3",
+    "gan.channels=4",
+    "gan.layers=2",
+    "gan.lecam=0.1",
+    "gan.adaptive=true",
+    "optimizer.accumulate=2",
+    "optimizer.schedule=cosine",
+    "run.log_every=1",
+]
 
 
-def test_dequantize_fills_what_is_missing() -> None:
-    torch.manual_seed(0)
-    quantizer = ProductVQ(ProductVQConfig(3, 5, 2)).eval()
-    with torch.no_grad():
-        quantizer.fill.copy_(torch.tensor([[7.0, 8], [9, 10], [11, 12]]))
-    z = torch.randn(2, 6, 3, 4)
-    planes = quantizer.quantize(z)
-    z_q, kept = quantizer.dequantize(planes)
-    assert torch.equal(torch.stack(quantizer.quantize(z_q)), torch.stack(planes))
-    assert bool(kept.all())
-    planes[1] = torch.full_like(planes[1], MISSING)
-    z_q, kept = quantizer.dequantize(planes)
-    assert z_q[0, 2:4, 0, 0].tolist() == [9, 10]
-    assert kept[:, 1].sum() == 0
-
-
-def test_straight_through_gradient_reaches_z() -> None:
-    quantizer = ProductVQ(ProductVQConfig(2, 4, 2)).eval()
-    z = torch.randn(1, 4, 2, 2, requires_grad=True)
-    quantizer(z).z_q.sum().backward()
-    assert z.grad is not None
-    assert bool((z.grad != 0).all())
-
-
-def test_resumed_run_equals_the_unbroken_one(changes: list[str], tmp_path: Path) -> None:
-    recipe = load_recipe("photo", changes)
+@pytest.mark.parametrize("extra", [[], FULL], ids=["plain", "everything"])
+@pytest.mark.parametrize("killed_at", [3, 7])
+def test_resumed_run_equals_the_unbroken_one(
+    changes: list[str], extra: list[str], killed_at: int, tmp_path: Path
+) -> None:
+    recipe = load_recipe("photo", [*changes, *extra, "run.val_every=4"])
     whole = train_tokenizer(recipe, tmp_path / "whole", report=silent)
-    part = load_recipe("photo", changes)
-    run = TokenizerRun(part, tmp_path / "part")
-    (tmp_path / "part").mkdir()
-    crops = Crops(scan(part.data.train, 64), 64, 2, part.run.seed, part.data.min_scale, part.data.size_weight, 100)
-    for step in range(7):
-        run.train_step(crops.batch(step))
-    run.save()
-    resumed = train_tokenizer(part, tmp_path / "part", resume=True, report=silent)
+    broken = load_recipe("photo", [*changes, *extra, "run.val_every=4", f"run.stop_at={killed_at}"])
+    train_tokenizer(broken, tmp_path / "part", report=silent)
+    # What a kill leaves behind: steps that were logged after the last checkpoint, and half a line.
+    with open(tmp_path / "part" / LOG, "a") as log:
+        log.write(json.dumps({"step": killed_at + 1, "rec/rmse": 1e9}) + '\n{"step": 9')
+    resumed = train_tokenizer(recipe, tmp_path / "part", resume=True, report=silent)
     assert resumed.step == whole.step == 12
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+    expected, found = losses(tmp_path / "whole"), losses(tmp_path / "part")
+    assert found[12]["val/psnr"] == pytest.approx(expected[12]["val/psnr"], abs=1e-3)
+    assert max(row.get("rec/rmse", 0) for row in found.values()) < 1e3
+
+
+def test_a_killed_run_goes_on(changes: list[str], tmp_path: Path) -> None:
+    arguments = [arg for change in [*changes, "optimizer.steps=100000", "run.log_every=1"] for arg in ("--set", change)]
+    command = [sys.executable, "-m", "vqcodec.cli", "train", "tokenizer", "photo", "-o", str(tmp_path / "run")]
+    process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / LOG
+    try:
+        assert process.stderr is not None
+        process.stderr.readline()
+        while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 6):
+            pass
+        assert process.poll() is None, process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    step = int(read_checkpoint(tmp_path / "run" / CHECKPOINT)["step"])
+    assert step >= 5
+    recipe = load_recipe("photo", [*changes, f"optimizer.steps={step + 2}", "optimizer.decay=0"])
+    assert train_tokenizer(recipe, tmp_path / "run", resume=True, report=silent).step == step + 2
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe("photo", [*changes, "run.stop_at=3"])
+    train_tokenizer(recipe, tmp_path / "run", report=silent)
+    before = (tmp_path / "run" / CHECKPOINT).read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        train_tokenizer(load_recipe("photo", changes), tmp_path / "run", resume=True, report=silent)
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
+    assert not list((tmp_path / "run").glob("*.tmp"))
+
+
+def test_a_run_can_start_from_another_ones_weights(changes: list[str], tmp_path: Path) -> None:
+    train_tokenizer(load_recipe("photo", changes), tmp_path / "first", report=silent)
+    more = [*changes, f"start_from={tmp_path / 'first'}", "optimizer.steps=1", "optimizer.decay=0", "optimizer.lr=1e-9"]
+    run = train_tokenizer(load_recipe("photo", more), tmp_path / "second", report=silent)
+    averaged = read_checkpoint(tmp_path / "first" / CHECKPOINT)["ema"]
+    for name, value in run.model.named_parameters():
+        torch.testing.assert_close(value, averaged[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_linear_path_starts_as_the_best_linear_transform(changes: list[str], tmp_path: Path) -> None:
+    linear = [
+        *changes,
+        "tokenizer.backbone.linear_path=true",
+        "tokenizer.quantizer.dims=[1,5]",
+        "codebook.start=klt",
+        "optimizer.steps=1",
+        "optimizer.decay=0",
+        "optimizer.lr=1e-9",
+    ]
+    model = train_tokenizer(load_recipe("photo", linear), tmp_path / "run", report=silent).model
+    assert model.channels == 6
+    encode, decode = (layer.weight.detach()[:, :, 0, 0] for layer in (model.encoder.linear, model.decoder.linear))
+    torch.testing.assert_close(encode @ decode[:, :6], torch.eye(6), rtol=1e-3, atol=1e-3)
 
 
 def test_a_run_is_never_overwritten_by_accident(changes: list[str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,17 @@ from vqcodec.errors import InputError
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Replace `path` by `state` (tensors and plain values); the old file stays until the new one is complete."""
     draft = path.with_suffix(".tmp")
-    torch.save(state, draft)
-    with open(draft, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    try:
+        # Through a file of our own: torch reports a full disk as a RuntimeError of its zip writer.
+        with open(draft, "wb") as file:
+            buffer = io.BytesIO()
+            torch.save(state, buffer)
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

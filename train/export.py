@@ -14,12 +14,12 @@ from vqcodec.entropy.scan import scan as coding_order
 from vqcodec.entropy.tables import costs, table_from_counts
 from vqcodec.errors import InputError
 from vqcodec.registry import write_model
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.tokenizer import COSTS, Tokenizer, training_only
 
 from .checkpoint import read_checkpoint
-from .data import Pictures, scan
+from .pictures import Pictures, scan
 from .recipe import Recipe, from_tree
-from .tokenizer import CHECKPOINT
+from .run import CHECKPOINT
 
 TABLES = 16
 """Prepared tables of each plane."""
@@ -46,7 +46,7 @@ def export_run(
     tensors = {
         key: np.ascontiguousarray(value.numpy().astype(np.float16))
         for key, value in tokenizer.state_dict().items()
-        if key not in ("quantizer.bank.counts", "quantizer.bank.sums")
+        if not training_only(key) and (key != COSTS or value.any())
     }
     pictures = scan(data or recipe.data.train, recipe.tokenizer.stride)
     report(f"counting indices over {len(pictures.members)} pictures")

@@ -1,6 +1,12 @@
-"""Losses under `group/name` keys: the same in recipes, code and logs."""
+"""Losses under `group/name` keys: the same in recipes, code and logs.
+
+Every value is unweighted and a mean of per-sample values, so that the mean over equal parts of a batch is the value
+of the whole batch. The adversarial loss needs a second network and lives in adversarial.py.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from pytorch_msssim import ms_ssim
@@ -8,17 +14,58 @@ from torch import Tensor
 
 from vqcodec.tokenizer import Reconstruction
 
+LOSSES = (
+    "rec/rmse",
+    "rec/l2",
+    "rec/charbonnier",
+    "rec/ms-ssim",
+    "rec/lpips",
+    "gan/generator",
+    "vq/commitment",
+    "vq/codebook",
+    "rate/bits",
+)
+"""Every loss of the tokenizer by its `group/name`: the key in recipes, code and logs."""
 
-def reconstruction_losses(result: Reconstruction, x: Tensor, names: set[str]) -> dict[str, Tensor]:
-    """Unweighted losses for target x [B, 3, H, W] in -1..1; only those in `names` are computed."""
+CHARBONNIER_EPSILON = 1e-3
+"""On the -1..1 scale. The paper gives none; an eighth of an 8-bit level rounds off nothing that can be seen."""
+
+
+def active(weights: Mapping[str, float]) -> set[str]:
+    """Names of the losses to compute: a weight of 0 takes out what a base recipe has put in."""
+    return {name for name, weight in weights.items() if weight != 0}
+
+
+def reconstruction_losses(
+    result: Reconstruction,
+    x: Tensor,
+    names: Collection[str],
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
+    rate: Callable[[Reconstruction], Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Unweighted scalar losses for the target x [B, 3, H, W] in -1..1; only those in `names`, without gan/*.
+
+    `perceptual` (perceptual.py) follows the autocast of the caller; everything else is computed in float32. `rate` is
+    a term of rate_terms.py with its tokenizer bound. Raises ValueError for a name whose callable is missing.
+    """
     losses: dict[str, Tensor] = {}
-    if "rec/rmse" in names:
-        losses["rec/rmse"] = root_mse(result.x, x)
-    if "rec/ms-ssim" in names:
-        y = (result.x.float().clamp(-1, 1) + 1) / 2
-        losses["rec/ms-ssim"] = 1 - ms_ssim(y, (x + 1) / 2, data_range=1.0, win_size=_window(x.shape[-1]))
-    if "vq/commitment" in names:
-        losses["vq/commitment"] = result.commitment
+    if "rec/lpips" in names:
+        if perceptual is None:
+            raise ValueError("rec/lpips is asked for without `perceptual`")
+        losses["rec/lpips"] = perceptual(result.x, x).mean()
+    with torch.autocast(x.device.type, enabled=False):
+        y = result.x.float()
+        for name, measure in PIXEL_LOSSES.items():
+            if name in names:
+                losses[name] = measure(y, x)
+        if "vq/commitment" in names:
+            losses["vq/commitment"] = result.commitment
+        if "vq/codebook" in names:
+            losses["vq/codebook"] = result.codebook
+        if "rate/bits" in names:
+            if rate is None:
+                raise ValueError("rate/bits is asked for without `rate`")
+            losses["rate/bits"] = rate(result)
     return losses
 
 
@@ -30,6 +77,31 @@ def root_mse(y: Tensor, x: Tensor) -> Tensor:
     """
     mse = (y.float() - x).square().mean((1, 2, 3)) * 127.5**2
     return (mse + 1).sqrt().mean()
+
+
+def l2(y: Tensor, x: Tensor) -> Tensor:
+    """MSE of pixels [B, 3, H, W] on the -1..1 scale."""
+    return (y - x).square().mean()
+
+
+def charbonnier(y: Tensor, x: Tensor) -> Tensor:
+    """Mean of sqrt((y - x)^2 + epsilon^2): L1 with a bottom (MGVQ, section 3, training loss)."""
+    return ((y - x).square() + CHARBONNIER_EPSILON**2).sqrt().mean()
+
+
+def ms_ssim_loss(y: Tensor, x: Tensor) -> Tensor:
+    """1 - MS-SSIM of pixels [B, 3, H, W] in -1..1, sides above 32 px; what is outside the range counts as clamped."""
+    y, x = (y.clamp(-1, 1) + 1) / 2, (x + 1) / 2
+    return 1 - ms_ssim(y, x, data_range=1.0, win_size=_window(min(x.shape[-2:])))
+
+
+PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "rec/rmse": root_mse,
+    "rec/l2": l2,
+    "rec/charbonnier": charbonnier,
+    "rec/ms-ssim": ms_ssim_loss,
+}
+"""(reconstruction, target), both [B, 3, H, W] on the -1..1 scale -> scalar."""
 
 
 def _window(side: int) -> int:

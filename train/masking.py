@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,17 +11,13 @@ from .recipe import MaskingRecipe
 
 
 def draw_kept(recipe: MaskingRecipe, batch: int, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
-    """Keep map [B, G, h, w] of 0 and 1; at every position the kept groups are a prefix."""
-    keep = torch.empty(batch, h, w, dtype=torch.int64)
-    for b in range(batch):
-        kind = torch.rand((), generator=generator).item()
-        if kind < recipe.full:
-            keep[b] = groups
-        elif kind < recipe.full + recipe.block:
-            keep[b] = _blocks(recipe, groups, h, w, generator)
-        else:
-            keep[b] = torch.randint(1, groups + 1, (), generator=generator)
-    return prefix_map(keep, groups)
+    """Keep map [B, G, h, w] of 0 and 1; at every position the kept groups are a prefix.
+
+    For several processes: draw the map of the global batch, and let each take its part.
+    """
+    if recipe.per == "batch":
+        return prefix_map(_keep(recipe, groups, h, w, generator).expand(batch, h, w), groups)
+    return prefix_map(torch.stack([_keep(recipe, groups, h, w, generator) for _ in range(batch)]), groups)
 
 
 def prefix_map(keep: Tensor, groups: int) -> Tensor:
@@ -27,12 +25,29 @@ def prefix_map(keep: Tensor, groups: int) -> Tensor:
     return (torch.arange(groups, device=keep.device)[None, :, None, None] < keep[:, None]).float()
 
 
+def _keep(recipe: MaskingRecipe, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
+    """[h, w] of 0..G for one sample."""
+    kind = torch.rand((), generator=generator).item()
+    if kind < recipe.full:
+        return torch.full((h, w), groups)
+    if kind < recipe.full + recipe.block:
+        return _blocks(recipe, groups, h, w, generator)
+    return torch.full((h, w), _prefix(recipe.prefixes, groups, generator))
+
+
+def _prefix(weights: Sequence[float], groups: int, generator: torch.Generator) -> int:
+    """1..G, with probabilities in proportion to `weights`; uniform where there are none."""
+    if not weights:
+        return int(torch.randint(1, groups + 1, (), generator=generator))
+    return 1 + int(torch.multinomial(torch.tensor(weights), 1, generator=generator))
+
+
 def _blocks(recipe: MaskingRecipe, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
     sizes = recipe.block_sizes
     side = sizes[int(torch.randint(len(sizes), (), generator=generator))]
     rows, columns = -(-h // side), -(-w // side)
     # Neighbouring blocks of a real file differ by little: a centre for the sample, a spread round it.
-    centre = torch.randint(1, groups + 1, (), generator=generator)
+    centre = _prefix(recipe.prefixes, groups, generator)
     spread = int(torch.randint(1, groups + 1, (), generator=generator))
     keep = centre + torch.randint(-spread, spread + 1, (rows, columns), generator=generator)
     keep = keep.clamp(1, groups)

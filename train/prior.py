@@ -22,7 +22,7 @@ from vqcodec.entropy.scan import PASSES
 from vqcodec.errors import OutputError
 from vqcodec.registry import Model, load_model
 
-from .data import Pictures, scan
+from .pictures import Pictures, scan
 
 
 @dataclass(frozen=True)

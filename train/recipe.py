@@ -5,20 +5,26 @@ A recipe may name a `base` beside it and list only what it changes.
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vqcodec.config import TokenizerConfig, from_dict
+from vqcodec.config import ConvConfig, TokenizerConfig, check_tokenizer, from_dict
 from vqcodec.errors import InputError, ModelError, UsageError
 from vqcodec.quantizers.estimators import ESTIMATORS
+from vqcodec.quantizers.vq import LEARNING
+
+from .adversarial import GanRecipe, check_gan
+from .losses import LOSSES, active
+from .rate_terms import RATE_TERMS
+
+SCHEDULES = ("constant", "cosine")
+COUNTS = ("log_every", "val_every", "save_every", "val_images", "val_crop")
 
 RECIPES = Path(__file__).parent / "recipes"
-
-LOSSES = ("rec/rmse", "rec/ms-ssim", "vq/commitment")
-"""Every loss by its `group/name`: the key in recipes, code and logs."""
-
 
 @dataclass(frozen=True)
 class DataRecipe:
@@ -28,12 +34,15 @@ class DataRecipe:
     crop: int = 128
     """Pixels a side."""
     batch: int = 8
+    """Crops a step, of each process and each accumulated part."""
     min_scale: float = 0.5
-    """A crop is taken from the picture shrunk by a factor between this and 1."""
+    """Half of the crops are taken from the picture shrunk by a factor between this and 1."""
     cache_mb: int = 3000
     """Decoded pictures held in memory."""
     size_weight: float = 0.5
-    """A picture is drawn in proportion to its pixel count to this power."""
+    """An epoch holds a picture in proportion to its pixel count to this power, but at least once."""
+    workers: int = 1
+    """Threads that make crops."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,10 @@ class MaskingRecipe:
     """Share of samples with all groups."""
     block: float = 0.2
     """Share of samples whose keep is drawn per block of the token grid; the rest draws one keep per sample."""
+    prefixes: tuple[float, ...] = ()
+    """Weights of keeping 1, 2, ... G groups where a keep is drawn; empty is uniform."""
+    per: str = "sample"
+    """sample, or batch: one draw for all samples of a batch."""
     block_sizes: tuple[int, ...] = (1, 2, 4)
     """Sides of these blocks, tokens."""
     empty: float = 0.05
@@ -51,24 +64,52 @@ class MaskingRecipe:
 
 
 @dataclass(frozen=True)
+class CodebookRecipe:
+    """How the codebooks start, learn and stay in use."""
+
+    learning: str = "ema"
+    """ema: moving averages; gradient: by the loss vq/codebook."""
+    decay: float = 0.95
+    """Of the moving averages, per step."""
+    start: str = "random"
+    """random, or klt: the linear path starts as the Karhunen-Loeve transform of the training pictures."""
+    kmeans_at: int = 600
+    """Steps before this one train without quantization; then the codebooks start by k-means. 0: they start random."""
+    revival: str = "replace"
+    """replace: dead codewords become random latents; blend: CVQ-VAE, as MGVQ does it; none."""
+    revive_every: int = 50
+    """Steps between revivals, until the learning rate decays."""
+    rate: float = 0.0
+    """Squared error (pixels in -1..1, summed) that a bit is worth when a codeword is chosen; 0 chooses the nearest."""
+    rate_range: tuple[float, ...] = (0.5, 8.0)
+    """Each sample multiplies `rate` by a factor in this range, so that a file can ask for any of them."""
+    rate_ramp: int = 1000
+    """Steps from the start of the codebooks until `rate` counts in full."""
+
+
+@dataclass(frozen=True)
 class OptimizerRecipe:
     steps: int
     lr: float = 4e-4
+    linear_lr: float = 0.1
+    """Learning rate of a backbone's linear path, as a share of `lr`."""
+    schedule: str = "constant"
+    """constant, or cosine: see train.schedule."""
     warmup: int = 500
     decay: int = 0
-    """The last so many steps go down to a tenth of a per cent of `lr`, along a cosine."""
+    """The last so many steps of a constant schedule go down along a cosine."""
     betas: tuple[float, ...] = (0.9, 0.99)
     weight_decay: float = 0.0
+    accumulate: int = 1
+    """Batches whose gradients make one step."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     ema: float = 0.999
     """Decay of the moving average of the weights, which is what is validated and exported."""
     estimator: str = "noise"
     """How the gradient passes the quantizer: noise or straight-through, see vqcodec.quantizers.estimators."""
-    kmeans_at: int = 600
-    """Steps before this one train without quantization; then the codebooks start by k-means."""
-    revive_every: int = 50
-    """Dead codewords are replaced every so many steps, until the decay begins."""
+    rate_term: str = "usage"
+    """What the loss rate/bits is, see train.rate_terms."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +117,17 @@ class RunRecipe:
     seed: int = 0
     precision: str = "bf16"
     """bf16 or fp32."""
+    compile: bool = False
+    """torch.compile for encoder and decoder: a minute at the start, faster steps on a GPU."""
+    tensorboard: bool = True
+    """Write TensorBoard's files beside log.jsonl, if it is installed."""
     log_every: int = 100
     val_every: int = 2000
     save_every: int = 500
     stop_at: int = 0
     """Stop after this step, with a checkpoint, to go on with --resume and other settings; 0 is the end."""
     val_crop: int = 320
+    """Validation crops have at most this side, pixels."""
     val_images: int = 24
 
 
@@ -93,7 +139,9 @@ class Recipe:
     optimizer: OptimizerRecipe
     losses: dict[str, float]
     """Weights by `group/name`."""
+    codebook: CodebookRecipe = field(default_factory=CodebookRecipe)
     masking: MaskingRecipe = field(default_factory=MaskingRecipe)
+    gan: GanRecipe = field(default_factory=GanRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
     start_from: str = ""
     """A checkpoint or run folder whose weights and codebooks this run starts from."""
@@ -128,35 +176,61 @@ def from_tree(tree: dict[str, Any]) -> Recipe:
 
 def check(recipe: Recipe) -> None:
     """Refuse what would only fail hours later. Raises UsageError."""
+    tokenizer, codebook, optimizer, run = recipe.tokenizer, recipe.codebook, recipe.optimizer, recipe.run
+    try:
+        check_tokenizer(tokenizer, "recipe.tokenizer")
+    except ModelError as error:
+        raise UsageError(str(error)) from error
     for key in recipe.losses:
         if key not in LOSSES:
-            raise UsageError(f"recipe.losses: unknown loss '{key}'; known are {', '.join(LOSSES)}")
-    stages = len(recipe.tokenizer.backbone.widths)
-    if recipe.tokenizer.stride != 8 * 2 ** (stages - 1):
-        raise UsageError(
-            f"recipe.tokenizer: {stages} widths make a stride of {8 * 2 ** (stages - 1)}, not {recipe.tokenizer.stride}"
-        )
-    for name in ("encoder_depths", "decoder_depths"):
-        if len(getattr(recipe.tokenizer.backbone, name)) != stages:
-            raise UsageError(f"recipe.tokenizer.backbone.{name}: one number per width needed, {stages} in all")
-    if recipe.data.crop % recipe.tokenizer.stride:
-        raise UsageError(
-            f"recipe.data.crop: {recipe.data.crop} is not a multiple of the stride {recipe.tokenizer.stride}"
-        )
-    if recipe.optimizer.estimator not in ESTIMATORS:
-        known = ", ".join(ESTIMATORS)
-        raise UsageError(f"recipe.optimizer.estimator: '{recipe.optimizer.estimator}' is not one of {known}")
-    if not 1 <= recipe.tokenizer.quantizer.groups <= 16:
-        raise UsageError("recipe.tokenizer.quantizer.groups: 1..16, as many layers as a file can hold")
-    if "rec/rmse" not in recipe.losses and "rec/ms-ssim" not in recipe.losses:
-        raise UsageError("recipe.losses: at least one of rec/rmse and rec/ms-ssim is needed")
-    for name in ("log_every", "val_every", "save_every", "val_images"):
-        if getattr(recipe.run, name) < 1:
-            raise UsageError(f"recipe.run.{name}: at least 1")
-    if recipe.run.precision not in ("bf16", "fp32"):
-        raise UsageError(f"recipe.run.precision: bf16 or fp32, not '{recipe.run.precision}'")
-    if not 0 <= recipe.optimizer.decay <= recipe.optimizer.steps:
-        raise UsageError("recipe.optimizer.decay: between 0 and optimizer.steps")
+            near = difflib.get_close_matches(key, LOSSES, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(LOSSES)}"
+            raise UsageError(f"recipe.losses: unknown loss '{key}'; {hint}")
+    names = active(recipe.losses)
+    if "gan/generator" in names:
+        check_gan(recipe.gan, recipe.data.crop)
+    choices: tuple[tuple[str, str, Collection[str]], ...] = (
+        ("codebook.learning", codebook.learning, LEARNING),
+        ("codebook.start", codebook.start, ("random", "klt")),
+        ("codebook.revival", codebook.revival, ("replace", "blend", "none")),
+        ("masking.per", recipe.masking.per, ("sample", "batch")),
+        ("optimizer.schedule", optimizer.schedule, SCHEDULES),
+        ("optimizer.estimator", optimizer.estimator, ESTIMATORS),
+        ("optimizer.rate_term", optimizer.rate_term, RATE_TERMS),
+        ("run.precision", run.precision, ("bf16", "fp32")),
+    )
+    for key, value, known in choices:
+        if value not in known:
+            raise UsageError(f"recipe.{key}: '{value}' is not one of {', '.join(known)}")
+    groups, prefixes = tokenizer.quantizer.groups, recipe.masking.prefixes
+    linear = isinstance(tokenizer.backbone, ConvConfig) and tokenizer.backbone.linear_path
+    for wrong, problem in (
+        (not 1 <= groups <= 16, "tokenizer.quantizer.groups: 1..16, as many layers as a file can hold"),
+        (not any(name.startswith("rec/") for name in names), "losses: at least one rec/* is needed"),
+        (
+            recipe.data.crop % tokenizer.stride or recipe.data.crop < 1,
+            f"data.crop: {recipe.data.crop} is not a multiple of the stride {tokenizer.stride}",
+        ),
+        (min(recipe.data.batch, recipe.data.workers, optimizer.accumulate) < 1, "data.batch, data.workers and "
+         "optimizer.accumulate: at least 1"),
+        (not 0 < recipe.data.min_scale <= 1, "data.min_scale: above 0, at most 1"),
+        (
+            len(prefixes) not in (0, groups) or any(p < 0 for p in prefixes) or (prefixes and not sum(prefixes)),
+            f"masking.prefixes: one weight for each of 1..{groups} groups, none below 0, or an empty list",
+        ),
+        (codebook.start == "klt" and not linear, "codebook.start: klt needs tokenizer.backbone.linear_path"),
+        (
+            codebook.learning == "gradient" and "vq/codebook" not in names and optimizer.estimator != "noise",
+            "losses: codebooks learned by gradient need vq/codebook",
+        ),
+        (not optimizer.lr > 0 or not optimizer.clip > 0, "optimizer.lr and optimizer.clip: above 0"),
+        (not 0 <= optimizer.decay <= optimizer.steps, "optimizer.decay: between 0 and optimizer.steps"),
+        (len(optimizer.betas) != 2, "optimizer.betas: two numbers"),
+        (codebook.revive_every < 1, "codebook.revive_every: at least 1"),
+        *((getattr(run, name) < 1, f"run.{name}: at least 1") for name in COUNTS),
+    ):
+        if wrong:
+            raise UsageError(f"recipe.{problem}")
 
 
 def _find(source: str) -> Path:

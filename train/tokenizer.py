@@ -1,175 +1,43 @@
-"""The training loop of a tokenizer: one step on one screen.
+"""`vqcodec train tokenizer`: a run from its recipe to its last checkpoint.
 
-Everything random in a step (crops, masks, revived codewords) is drawn from (seed, step), so that a run that was
-killed goes on exactly where its last checkpoint stands.
+Differs from run.py, which holds the state and takes the steps: here are folders, data, logs and the order of events.
 """
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import json
-import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-from torch import Tensor
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 
-from vqcodec.errors import InputError, OutputError
-from vqcodec.quantizers.estimators import ESTIMATORS
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.errors import OutputError
 
-from .checkpoint import read_checkpoint, write_checkpoint
-from .data import Crops, prefetch, scan
-from .losses import reconstruction_losses
-from .masking import draw_kept
-from .recipe import OptimizerRecipe, Recipe
+from .data import Crops
+from .loader import Loader
+from .logs import Logs, Report
+from .pictures import scan
+from .recipe import Recipe
+from .run import CHECKPOINT, TokenizerRun
+from .schedule import learning_rate
+from .transform import start_from_klt
 from .validate import Validation, validation_table
-
-CHECKPOINT = "checkpoint.pt"
-KMEANS_BATCHES = 24
-
-Report = Callable[[str], None]
-"""Takes one line for people."""
-
-
-class TokenizerRun:
-    """State of a run: the tokenizer, its moving average, the optimizer and the step."""
-
-    def __init__(self, recipe: Recipe, folder: Path, device: str = "cpu") -> None:
-        self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
-        torch.manual_seed(recipe.run.seed)
-        self.model = Tokenizer(recipe.tokenizer).to(self.device, memory_format=torch.channels_last)
-        self.ema = {name: value.detach().clone() for name, value in self.model.named_parameters()}
-        optimizer = recipe.optimizer
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=optimizer.lr,
-            betas=(optimizer.betas[0], optimizer.betas[1]),
-            weight_decay=optimizer.weight_decay,
-            fused=True,
-        )
-        self.step = 0
-        self.latents: list[Tensor] = []
-
-    def save(self) -> None:
-        write_checkpoint(
-            self.folder / CHECKPOINT,
-            {
-                "step": self.step,
-                "model": self.model.state_dict(),
-                "ema": self.ema,
-                "optimizer": self.optimizer.state_dict(),
-                "recipe": json.dumps(asdict(self.recipe)),
-            },
-        )
-
-    def load(self, path: Path) -> None:
-        """Go on from the checkpoint at `path`."""
-        state = read_checkpoint(path)
-        self._load_weights(state, path)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = int(state["step"])
-
-    def start_from(self, path: Path) -> None:
-        """Take weights and codebooks of the checkpoint at `path`, as the start of a new run."""
-        state = read_checkpoint(path)
-        state["model"].update(state["ema"])
-        self._load_weights(state, path)
-
-    def _load_weights(self, state: dict, path: Path) -> None:
-        try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
-            raise InputError(f"{path}: made by another architecture: {str(error).splitlines()[1].strip()}") from error
-        with torch.no_grad():
-            for name, value in state["ema"].items():
-                self.ema[name].copy_(value)
-
-    def train_step(self, batch: Tensor) -> dict[str, Tensor]:
-        """One step on uint8 crops [B, 3, H, W]; returns unweighted losses, `total` and `grad_norm`."""
-        recipe, optimizer = self.recipe, self.recipe.optimizer
-        generator = torch.Generator().manual_seed(recipe.run.seed * 1_000_003 + self.step)
-        x = batch.to(self.device, memory_format=torch.channels_last).float() / 127.5 - 1
-        stride, groups = recipe.tokenizer.stride, recipe.tokenizer.quantizer.groups
-        size = (x.shape[2] // stride, x.shape[3] // stride)
-        kept = draw_kept(recipe.masking, len(x), groups, *size, generator).to(self.device)
-        noise = None
-        if self.step < optimizer.kmeans_at:
-            channels = groups * recipe.tokenizer.quantizer.dim
-            noise = 0.1 * torch.randn((len(x), channels, *size), generator=generator).to(self.device)
-
-        self.model.quantizer.estimate = ESTIMATORS[optimizer.estimator]
-        # The noise of an estimator comes from the default generator.
-        torch.manual_seed(recipe.run.seed * 1_000_003 + self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(optimizer, self.step)
-        self.model.train()
-        with self._autocast():
-            result = self.model(x, kept, noise)
-        losses = reconstruction_losses(result, x, set(recipe.losses))
-        total = sum(recipe.losses[name] * loss for name, loss in losses.items())
-        assert isinstance(total, Tensor)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), optimizer.clip)
-        self.optimizer.step()
-
-        self._codebooks_step(result.z.detach(), generator)
-        with torch.no_grad():
-            decay = min(optimizer.ema, (self.step + 1) / (self.step + 10))
-            torch._foreach_lerp_(list(self.ema.values()), list(self.model.parameters()), 1 - decay)
-        self.step += 1
-        return {**{k: v.detach() for k, v in losses.items()}, "total": total.detach(), "grad_norm": norm}
-
-    def _codebooks_step(self, z: Tensor, generator: torch.Generator) -> None:
-        """K-means start from the last batches before `kmeans_at`; revival of dead codewords afterwards."""
-        optimizer, quantizer = self.recipe.optimizer, self.model.quantizer
-        if optimizer.kmeans_at - KMEANS_BATCHES <= self.step < optimizer.kmeans_at:
-            self.latents.append(quantizer._rows(z))
-            if self.step == optimizer.kmeans_at - 1:
-                quantizer.bank.kmeans(torch.cat(self.latents, 1), generator)
-                self.latents = []
-        learning = optimizer.kmeans_at <= self.step < optimizer.steps - optimizer.decay
-        if learning and self.step % optimizer.revive_every == 0:
-            quantizer.bank.revive(quantizer._rows(z), generator)
-
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.run.precision == "bf16")
-
-    @contextlib.contextmanager
-    def averaged(self):
-        """The tokenizer with its averaged weights, in evaluation mode."""
-        parameters = dict(self.model.named_parameters())
-        own = {name: value.detach().clone() for name, value in parameters.items()}
-        with torch.no_grad():
-            for name, value in parameters.items():
-                value.copy_(self.ema[name])
-        self.model.eval()
-        try:
-            yield self.model
-        finally:
-            with torch.no_grad():
-                for name, value in parameters.items():
-                    value.copy_(own[name])
-
-
-def learning_rate(optimizer: OptimizerRecipe, step: int) -> float:
-    """Warm-up, then constant, then the last `decay` steps along a cosine to a thousandth."""
-    warm = min(1.0, (step + 1) / max(optimizer.warmup, 1))
-    left = optimizer.steps - step
-    if left >= optimizer.decay:
-        return optimizer.lr * warm
-    return optimizer.lr * (0.001 + 0.999 * 0.5 * (1 - math.cos(math.pi * left / optimizer.decay)))
 
 
 def train_tokenizer(
-    recipe: Recipe, folder: Path, resume: bool = False, device: str = "cpu", report: Report = print
+    recipe: Recipe,
+    folder: Path,
+    resume: bool = False,
+    device: str = "cpu",
+    report: Report = print,
+    live: bool = False,
 ) -> TokenizerRun:
-    """Run `recipe` in `folder`: checkpoint.pt, recipe.json and log.jsonl. Returns the finished run.
+    """Run `recipe` in `folder`: checkpoint.pt, recipe.json, log.jsonl, tensorboard/. Returns the finished run.
 
+    Under `accelerate launch` or `torchrun` every process calls this; the first one writes.
     Raises OutputError if the folder holds a run already and `resume` is not set, InputError for missing data.
     """
     checkpoint = folder / CHECKPOINT
@@ -177,63 +45,114 @@ def train_tokenizer(
         raise OutputError(f"{folder}: holds a run already; add --resume to go on with it, or name another folder")
     pictures = scan(recipe.data.train, recipe.data.crop)
     validation = Validation.load(recipe)
+    # Codewords learned by gradient have none before the codebooks start.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=recipe.codebook.learning == "gradient",
+                                           broadcast_buffers=False)
+    accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[unused])
+    first = accelerator.is_main_process
+    say: Report = report if first else lambda _: None
     for line in pictures.skipped:
-        report(f"skipped {line}")
-    folder.mkdir(parents=True, exist_ok=True)
-    run = TokenizerRun(recipe, folder, device)
+        say(f"skipped {line}")
+    crops = Crops(
+        pictures, recipe.data, recipe.run.seed, accelerator.process_index, accelerator.num_processes
+    )
+    run = TokenizerRun(recipe, accelerator, crops.batch)
     if checkpoint.exists():
         run.load(checkpoint)
     elif recipe.start_from:
         source = Path(recipe.start_from)
         run.start_from(source / CHECKPOINT if source.is_dir() else source)
-    (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
-    data = recipe.data
-    crops = Crops(pictures, data.crop, data.batch, recipe.run.seed, data.min_scale, data.size_weight, data.cache_mb)
-    report(f"{recipe.name}: {len(pictures.members)} pictures, steps {run.step}..{recipe.optimizer.steps}, {folder}")
-    with open(folder / "log.jsonl", "a", encoding="utf-8") as log:
-        _loop(run, crops, validation, log, report)
+    elif recipe.codebook.start == "klt":
+        start_from_klt(run, Crops(pictures, dataclasses.replace(recipe.data, batch=32), recipe.run.seed))
+    say(
+        f"{recipe.name}: {len(pictures.members)} pictures, {parameters(run):,} parameters, "
+        f"{accelerator.num_processes} process(es) on {accelerator.device}, "
+        f"steps {run.step:,}..{recipe.optimizer.steps:,}, {folder}"
+    )
+    if first:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
+        with Logs(folder, run.step, recipe.run.tensorboard, live, report) as logs:
+            _loop(run, crops, validation, folder, logs)
+    else:
+        _loop(run, crops, validation, folder, None)
     for name, reason in crops.damaged.items():
         report(f"skipped {name}: {reason}")
     return run
 
 
-def _loop(run: TokenizerRun, crops: Crops, validation: Validation, log, report) -> None:
-    settings = run.recipe.run
-    steps = min(run.recipe.optimizer.steps, settings.stop_at or run.recipe.optimizer.steps)
-    sums: dict[str, float] = {}
-    since, waited = time.monotonic(), 0.0
-    batches = prefetch(crops, run.step, steps)
+def parameters(run: TokenizerRun) -> int:
+    """How many numbers are trained."""
+    return sum(p.numel() for p in run.model.parameters())
+
+
+def _loop(run: TokenizerRun, crops: Crops, validation: Validation, folder: Path, logs: Logs | None) -> None:
+    settings, optimizer = run.recipe.run, run.recipe.optimizer
+    steps = min(optimizer.steps, settings.stop_at or optimizer.steps)
+    loader = Loader(crops, run.step * optimizer.accumulate, steps * optimizer.accumulate, run.recipe.data.workers)
+    batches = iter(loader)
+    meter = Meter(run, loader)
     try:
-        while True:
-            before = time.monotonic()
-            item = next(batches, None)
-            waited += time.monotonic() - before
-            if item is None:
-                break
-            for name, value in run.train_step(item[1]).items():
-                sums[name] = sums.get(name, 0.0) + float(value)
-            if run.step % settings.log_every == 0:
-                elapsed = time.monotonic() - since
-                row = {name: round(value / settings.log_every, 5) for name, value in sums.items()}
-                rate = {
-                    "steps_per_s": round(settings.log_every / elapsed, 3),
-                    "loader_share": round(waited / elapsed, 3),
-                }
-                _log(log, {"step": run.step, "lr": learning_rate(run.recipe.optimizer, run.step), **row, **rate})
-                sums, since, waited = {}, time.monotonic(), 0.0
-            if run.step % settings.val_every == 0 or run.step == steps:
-                if run.step > run.recipe.optimizer.kmeans_at:
-                    with run.averaged() as model:
-                        row = validation.measure(model)
-                    _log(log, {"step": run.step, **row})
-                    report(validation_table(run.step, row))
-                since = time.monotonic()
-            if run.step % settings.save_every == 0 or run.step == steps:
-                run.save()
+        while run.step < steps:
+            parts = [next(batches) for _ in range(optimizer.accumulate)]
+            meter.add(run.train_step(parts))
+            last = run.step == steps
+            if run.step % settings.log_every == 0 or last:
+                row = meter.read()
+                if logs:
+                    logs.row(run.step, {"lr": learning_rate(optimizer, run.step), **row})
+            if (run.step % settings.val_every == 0 or last) and logs and run.codebooks.started(run.step):
+                _validate(run, validation, logs, last)
+                meter.restart()
+            if run.step % settings.save_every == 0 or last:
+                run.save(folder)
     finally:
         batches.close()  # type: ignore[attr-defined]
 
 
-def _log(log, row: dict) -> None:
-    log.write(json.dumps(row) + "\n")
-    log.flush()
+def _validate(run: TokenizerRun, validation: Validation, logs: Logs, last: bool) -> None:
+    with run.averaged() as model:
+        row = validation.measure(model)
+        if last:
+            row |= validation.usage(model)
+        logs.pictures(run.step, validation.pictures(model))
+    logs.row(run.step, row)
+    logs.text(validation_table(run.step, row))
+
+
+class Meter:
+    """Means of what steps return, and where the time went, since it was last read."""
+
+    def __init__(self, run: TokenizerRun, loader: Loader) -> None:
+        self.run, self.loader = run, loader
+        self.sums: dict[str, float] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the clock anew."""
+        self.since, self.waited = time.perf_counter(), self.loader.waited_s
+        self.steps = 0
+        self.run.clock.read()
+        self.sums = {}
+
+    def add(self, values: dict[str, object]) -> None:
+        """What one step returned."""
+        self.steps += 1
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)  # type: ignore[arg-type]
+
+    def read(self) -> dict[str, float]:
+        """Means of the losses; steps and crops a second; the loader's own pace; shares of the time."""
+        elapsed = time.perf_counter() - self.since
+        count = max(self.steps, 1)
+        row = {name: round(value / count, 5) for name, value in self.sums.items()}
+        crops = self.run.recipe.data.batch * self.run.recipe.optimizer.accumulate * self.run.accelerator.num_processes
+        row |= {
+            "time/steps_per_s": round(count / elapsed, 3),
+            "time/crops_per_s": round(count * crops / elapsed, 2),
+            "time/loader_crops_per_s": round(self.loader.crops_per_s, 1),
+            "time/waiting": round((self.loader.waited_s - self.waited) / elapsed, 4),
+        }
+        row |= {f"time/{name}": round(seconds / elapsed, 4) for name, seconds in self.run.clock.read().items()}
+        self.restart()
+        return row

@@ -1,10 +1,11 @@
-"""Validation during training: PSNR of every keep and the usage of every codebook, on fixed crops.
+"""Validation during training: PSNR of every keep and the use of every codebook.
 
 Differs from `vqcodec eval`: no files and no rivals, only what a run needs to be followed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,63 +15,128 @@ from torch import Tensor
 
 from vqcodec.tokenizer import Tokenizer
 
-from .data import scan
 from .losses import psnr
+from .pictures import Member, Pictures, scan
 from .recipe import Recipe
+
+TILE_PX = 512
+RATE_WEIGHTS = (0.0, 4.0)
+"""Beside 1: how much the rate counts where the codebooks were trained with one."""
 
 
 @dataclass
 class Validation:
-    """Centre crops of the validation pictures, cut to multiples of the stride."""
+    """Centre crops of evenly spaced validation pictures; the whole set for the use of the codebooks."""
 
     crops: list[Tensor]
-    """uint8 [3, H, W] each."""
+    """uint8 [3, H, W] each, sides multiples of the stride."""
+    whole: Pictures
 
     @classmethod
     def load(cls, recipe: Recipe) -> Validation:
-        """Evenly spaced pictures of the validation set. Raises InputError if there is none."""
-        pictures = scan(recipe.data.val, recipe.tokenizer.stride)
-        members = pictures.members
-        count = min(recipe.run.val_images, len(members))
-        chosen = [members[round(i * (len(members) - 1) / max(count - 1, 1))] for i in range(count)]
-        crops = []
-        for pixels in pictures.decoded(chosen):
-            h, w = (
-                min(side, recipe.run.val_crop) // recipe.tokenizer.stride * recipe.tokenizer.stride
-                for side in pixels.shape[:2]
-            )
-            top, left = (pixels.shape[0] - h) // 2, (pixels.shape[1] - w) // 2
-            part = np.ascontiguousarray(pixels[top : top + h, left : left + w])
-            crops.append(torch.from_numpy(part).permute(2, 0, 1))
-        return cls(crops)
+        """Raises InputError if there is no picture."""
+        stride, side = recipe.tokenizer.stride, recipe.run.val_crop
+        whole = scan(recipe.data.val, stride)
+        chosen = _spaced(whole.members, recipe.run.val_images)
+        return cls([_centre(pixels, side, stride) for pixels in whole.decoded(chosen)], whole)
 
     @torch.no_grad()
     def measure(self, model: Tokenizer) -> dict[str, Any]:
-        """`val/psnr` per keep (dB), `val/usage` (share of codewords) and `val/entropy` (bits) per group."""
-        device = next(model.parameters()).device
-        groups = len(model.sizes)
-        scores = torch.zeros(groups)
+        """`val/psnr` (dB) per keep over the crops; per group `val/used`, `val/entropy`; `val/bpp` without context.
+
+        Where choosing codewords knows a rate, `val/rate-W` are bpp and PSNR with the rate weighing W.
+        """
+        psnrs, counts = self._pass(model, 1.0, range(1, len(model.sizes) + 1))
+        row = {"val/psnr": psnrs, **_use(counts), "val/bpp": _bpp(model, counts)}
+        for weight in RATE_WEIGHTS if model.quantizer.costs.any() else ():
+            psnrs, counts = self._pass(model, weight, [len(model.sizes)])
+            row[f"val/rate-{weight:g}"] = [_bpp(model, counts), *psnrs]
+        return row
+
+    @torch.no_grad()
+    def usage(self, model: Tokenizer) -> dict[str, Any]:
+        """`val/usage` (share of codewords) and `val/perplexity` per group, over every pixel of the validation set."""
+        counts = [torch.zeros(size) for size in model.sizes]
+        for pixels in self.whole.decoded():
+            for part in tiles(pixels, model.stride):
+                _count(counts, model.encode(_batch(part, model)))
+        return {
+            "val/usage": [round((c > 0).float().mean().item(), 4) for c in counts],
+            "val/perplexity": [round(2 ** _entropy(c), 2) for c in counts],
+        }
+
+    @torch.no_grad()
+    def pictures(self, model: Tokenizer) -> dict[int, Tensor]:
+        """The first crop by keep (0: itself), uint8 [3, H, W]."""
+        planes = model.encode(_batch(self.crops[0], model))
+        keeps = range(1, len(planes) + 1)
+        decoded = {keep: model.decode(planes, keep)[0].float().clamp(-1, 1) for keep in keeps}
+        return {0: self.crops[0], **{k: ((y + 1) * 127.5).round().byte().cpu() for k, y in decoded.items()}}
+
+    def _pass(self, model: Tokenizer, weight: float, keeps: Any) -> tuple[list[float], list[Tensor]]:
+        """PSNR per keep, and how often each codeword was chosen."""
+        scores = [0.0 for _ in keeps]
         counts = [torch.zeros(size) for size in model.sizes]
         for crop in self.crops:
-            x = crop[None].to(device).float() / 127.5 - 1
-            planes = model.encode(x)
-            for s, plane in enumerate(planes):
-                counts[s] += torch.bincount(plane.flatten().cpu(), minlength=model.sizes[s])
-            for keep in range(1, groups + 1):
-                scores[keep - 1] += psnr(model.decode(planes, keep), x).item() / len(self.crops)
-        return {
-            "val/psnr": [round(v, 3) for v in scores.tolist()],
-            "val/usage": [round((c > 0).float().mean().item(), 3) for c in counts],
-            "val/entropy": [round(_entropy(c), 3) for c in counts],
-        }
+            x = _batch(crop, model)
+            planes = model.encode(x, weight)
+            _count(counts, planes)
+            for i, keep in enumerate(keeps):
+                scores[i] += psnr(model.decode(planes, keep), x).item() / len(self.crops)
+        return [round(score, 3) for score in scores], counts
+
+
+def tiles(pixels: np.ndarray, stride: int) -> Iterator[Tensor]:
+    """RGB [H, W, 3] -> uint8 [3, h, w], the picture in tiles whose sides are multiples of the stride."""
+    height, width = (side // stride * stride for side in pixels.shape[:2])
+    for top in range(0, height, TILE_PX):
+        for left in range(0, width, TILE_PX):
+            part = pixels[top : min(top + TILE_PX, height), left : min(left + TILE_PX, width)]
+            yield torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)
+
+
+def _spaced(members: list[Member], count: int) -> list[Member]:
+    count = min(count, len(members))
+    return [members[round(i * (len(members) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _centre(pixels: np.ndarray, side: int, stride: int) -> Tensor:
+    h, w = (max(min(length, side) // stride, 1) * stride for length in pixels.shape[:2])
+    top, left = (pixels.shape[0] - h) // 2, (pixels.shape[1] - w) // 2
+    part = np.ascontiguousarray(pixels[top : top + h, left : left + w])
+    return torch.from_numpy(part).permute(2, 0, 1)
+
+
+def _batch(crop: Tensor, model: Tokenizer) -> Tensor:
+    return crop[None].to(next(model.parameters()).device).float() / 127.5 - 1
+
+
+def _count(counts: list[Tensor], planes: list[Tensor]) -> None:
+    for count, plane in zip(counts, planes, strict=True):
+        count += torch.bincount(plane.flatten().cpu(), minlength=len(count))
+
+
+def _use(counts: list[Tensor]) -> dict[str, list[float]]:
+    return {
+        "val/used": [round((c > 0).float().mean().item(), 3) for c in counts],
+        "val/entropy": [round(_entropy(c), 3) for c in counts],
+    }
+
+
+def _bpp(model: Tokenizer, counts: list[Tensor]) -> float:
+    return round(sum(_entropy(c) for c in counts) / model.stride**2, 4)
 
 
 def _entropy(counts: Tensor) -> float:
+    """Bits."""
     p = counts / counts.sum()
     return float(-(p * p.clamp_min(1e-12).log2()).sum())
 
 
 def validation_table(step: int, row: dict[str, Any]) -> str:
     """The measurements as a few lines of text."""
-    cells = {name: " ".join(f"{v:6.2f}" for v in row[name]) for name in ("val/psnr", "val/usage", "val/entropy")}
-    return "\n".join([f"step {step}", *(f"  {name:12s} {line}" for name, line in cells.items())])
+    lines = [f"step {step:,}"]
+    for name, value in row.items():
+        cells = value if isinstance(value, list) else [value]
+        lines.append(f"  {name:14s} " + " ".join(f"{cell:6.2f}" for cell in cells))
+    return "\n".join(lines)

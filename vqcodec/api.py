@@ -14,25 +14,23 @@ from PIL import Image
 
 from . import container, registry
 from .cutting import cut_to_bytes, cut_to_layers
+from .damage import INCOMPLETE, damage
 from .errors import LimitError, TargetError, UsageError
+from .family import at_quality, fills
 from .image import MAX_PIXELS, Picture, as_picture, to_pillow
 from .image import strip as strip_picture
 from .info import Info, read_info
 from .metrics import METRICS
-from .rate import budget_for_bpp, check_rate, keep_for_quality
-from .registry import DEFAULT
-from .tiling import Rect
+from .rate import budget_for_bpp, check_rate
+from .tiling import Rect, grid_size
 from .tokens import Tokens, check_tokens, from_picture, read_tokens, write_tokens
-
-INCOMPLETE = "the file is cut or damaged: shown as far as it goes"
-"""Warning of a picture that is not all there."""
 
 ImageLike = Picture | Image.Image | np.ndarray | str | Path
 
 
 def encode(
     image: ImageLike,
-    model: str = DEFAULT,
+    model: str | None = None,
     *,
     quality: int | None = None,
     keep: int | None = None,
@@ -45,25 +43,34 @@ def encode(
     """Compress `image` to one .vqc file.
 
     At most one of these says how large it may be; without any, all layers of the model are kept:
-    `quality` 1..100 (the model's own ladder), `keep` (its first 1..N layers), `max_bytes` (whole file), `bpp`
+    `quality` 1..100 (the model's ladder), `keep` (its first 1..N layers), `max_bytes` (whole file), `bpp`
     (whole file, bits per pixel) or `min_quality` (("psnr", dB) or ("ms-ssim", 0..1): the fewest layers that reach it).
     `strip` leaves ICC (after conversion to sRGB), Exif and XMP out.
 
+    `model` is a name or folder. Without one it is chosen from `registry.FAMILY`, as far as at hand:
+    - `quality`: one scale for all, of which each model's ladder covers a part.
+    - `max_bytes`, `bpp`: the first whose complete file, alpha and metadata aside, uses `family.FILLED` of the budget
+      or more; or else the last that can be cut so small.
+    - `min_quality`: the first whose complete file reaches it.
+    - `keep`, or none of these: the first.
+
     Raises UsageError, InputError, ModelError, LimitError, and TargetError if the size or quality is out of reach.
     """
-    config = registry.find(model).config
-    check_rate(config, quality=quality, keep=keep, max_bytes=max_bytes, bpp=bpp, min_quality=min_quality)
+    candidates = registry.candidates(model)
+    check_rate(candidates, quality=quality, keep=keep, max_bytes=max_bytes, bpp=bpp, min_quality=min_quality)
     picture = as_picture(image)
     if strip:
         picture = strip_picture(picture)
-    tokens = tokenize(picture, model, device=device)
     if min_quality is not None:
-        return _encode_reaching(tokens, picture, *min_quality, device)
-    if quality is not None:
-        keep = keep_for_quality(config, quality)
+        return _encode_reaching(list(candidates), picture, *min_quality, device)
     if bpp is not None:
         max_bytes = budget_for_bpp(bpp, picture.width, picture.height)
-    return encode_tokens(tokens, keep=keep, max_bytes=max_bytes)
+    if max_bytes is not None:
+        return _encode_within(list(candidates), picture, max_bytes, device)
+    name = next(iter(candidates))
+    if quality is not None:
+        name, keep = at_quality(candidates, quality)
+    return encode_tokens(tokenize(picture, name, device=device), keep=keep)
 
 
 def decode(
@@ -85,7 +92,7 @@ def decode(
     """
     picture = decode_picture(data, keep, region, allow_partial, decoder, device, max_pixels)
     image = to_pillow(picture)
-    if INCOMPLETE in picture.warnings:
+    if any(text.startswith(INCOMPLETE) for text in picture.warnings):
         image.info["incomplete"] = True
     return image
 
@@ -100,18 +107,17 @@ def decode_picture(
     max_pixels: int | None = MAX_PIXELS,
 ) -> Picture:
     """`decode` without the last step: the pixels and what belongs to them."""
+    from .compute import steps_needed
+
     file = container.read(data, allow_partial, max_pixels)
     header = file.header
     rect = _check_region(region, header.width, header.height)
     model = registry.load(registry.find_by_id(header.token_id, header.entropy_id), device)
     if decoder not in (None, "default"):
         raise UsageError(f"decoder '{decoder}': model '{model.config.name}' has only 'default'")
-    stride = model.stride
-    halo = model.tokenizer.decoder.halo
-    near = Rect(rect.y0 - halo, rect.y1 + halo, rect.x0 - halo, rect.x1 + halo)
-    area = Rect(near.y0 // stride, -(-near.y1 // stride), near.x0 // stride, -(-near.x1 // stride))
+    area = steps_needed(model, rect, grid_size(header.width, header.height, model.stride))
     picture = _render(read_tokens(file, model, keep, area), model, rect)
-    return picture if file.complete else replace(picture, warnings=(*picture.warnings, INCOMPLETE))
+    return picture if file.complete else replace(picture, warnings=(*picture.warnings, damage(file, len(data))))
 
 
 def inspect(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Info:
@@ -182,16 +188,20 @@ def truncate(data: bytes, *, keep: int | None = None, max_bytes: int | None = No
     return data if len(data) <= max_bytes else cut_to_bytes(file, max_bytes)
 
 
-def tokenize(image: ImageLike, model: str = DEFAULT, *, device: str = "cpu") -> Tokens:
-    """The index planes of `image`, and what else a file would keep. Raises InputError, ModelError."""
+def tokenize(image: ImageLike, model: str | None = None, *, device: str = "cpu") -> Tokens:
+    """The index planes of `image`, and what else a file would keep. Raises InputError, ModelError, LimitError.
+
+    Without a `model` it is the first of `registry.FAMILY` that is at hand.
+    """
     from .compute import pixels_to_planes
 
     picture = as_picture(image)
     if max(picture.width, picture.height) > container.MAX_SIDE:
         raise LimitError(f"{picture.width}x{picture.height} pixels: a side can have at most {container.MAX_SIDE}")
-    loaded = registry.load_model(model, device)
+    name = next(iter(registry.candidates(model)))
+    loaded = registry.load_model(name, device)
     tokens = from_picture(picture, pixels_to_planes(loaded, picture.pixels), loaded.config)
-    return replace(tokens, model=model)
+    return replace(tokens, model=name)
 
 
 def detokenize(tokens: Tokens, *, keep: int | None = None, device: str = "cpu") -> Image.Image:
@@ -204,23 +214,10 @@ def detokenize(tokens: Tokens, *, keep: int | None = None, device: str = "cpu") 
 
 def encode_tokens(tokens: Tokens, *, keep: int | None = None, max_bytes: int | None = None) -> bytes:
     """A .vqc file of `tokens`: its first `keep` layers, or what fits into `max_bytes`; without either, all."""
-    model = registry.load_model(tokens.model)
     if keep is not None:
         tokens = tokens.kept(keep)
-    data = write_tokens(tokens, model)
-    if max_bytes is None or len(data) <= max_bytes:
-        return data
-    try:
-        return truncate(data, max_bytes=max_bytes)
-    except TargetError:
-        # A stream that ends after the first layer is a little shorter than one cut there.
-        smallest = write_tokens(tokens.kept(1), model)
-        if len(smallest) <= max_bytes:
-            return smallest
-        raise TargetError(
-            f"{max_bytes} bytes: the first layer alone makes a file of {len(smallest)}; ask for at least "
-            f"{len(smallest)} bytes"
-        ) from None
+    data = write_tokens(tokens, registry.load_model(tokens.model))
+    return data if max_bytes is None else _cut(data, tokens, max_bytes)
 
 
 def decode_tokens(data: bytes, *, keep: int | None = None, max_pixels: int | None = MAX_PIXELS) -> Tokens:
@@ -230,14 +227,59 @@ def decode_tokens(data: bytes, *, keep: int | None = None, max_pixels: int | Non
     return replace(read_tokens(file, registry.load(entry), keep), model=registry.name_of(entry))
 
 
-def _encode_reaching(tokens: Tokens, picture: Picture, metric: str, target: float, device: str) -> bytes:
-    model = registry.load_model(tokens.model, device)
-    rect, reached = Rect(0, tokens.height, 0, tokens.width), float("-inf")
-    for keep in range(1, tokens.n_layers + 1):
-        reached = METRICS[metric].measure(picture.pixels, _render(tokens.kept(keep), model, rect).pixels)
-        if reached >= target:
-            return encode_tokens(tokens, keep=keep)
-    raise TargetError(f"{metric} {target:g}: all {tokens.n_layers} layers reach {reached:.4g}; try another model")
+def _cut(data: bytes, tokens: Tokens, max_bytes: int) -> bytes:
+    """The complete file `data` of `tokens`, or as much of it as fits."""
+    if len(data) <= max_bytes:
+        return data
+    try:
+        return truncate(data, max_bytes=max_bytes)
+    except TargetError:
+        # A stream that ends after the first layer is a little shorter than one cut there.
+        smallest = write_tokens(tokens.kept(1), registry.load_model(tokens.model))
+        if len(smallest) <= max_bytes:
+            return smallest
+        raise TargetError(
+            f"{max_bytes} bytes: the first layer alone makes a file of {len(smallest)}; ask for at least "
+            f"{len(smallest)} bytes"
+        ) from None
+
+
+def _encode_within(names: list[str], picture: Picture, max_bytes: int, device: str) -> bytes:
+    """By the first of the models that fills the budget, else by the last that can be cut so small."""
+    best: bytes | None = None
+    for name in names:
+        tokens = tokenize(picture, name, device=device)
+        complete = encode_tokens(tokens)
+        try:
+            best = _cut(complete, tokens, max_bytes)
+        except TargetError:
+            if best is None:
+                raise
+            return best
+        if fills(complete, max_bytes):
+            return best
+    assert best is not None
+    return best
+
+
+def _encode_reaching(names: list[str], picture: Picture, metric: str, target: float, device: str) -> bytes:
+    """The fewest layers of the first model whose complete file reaches the target; of the last, if any do."""
+    rect, reached = Rect(0, picture.height, 0, picture.width), float("-inf")
+    for name in names:
+        tokens, model = tokenize(picture, name, device=device), registry.load_model(name, device)
+
+        def measured(keep: int, tokens: Tokens = tokens, model: registry.Model = model) -> float:
+            return METRICS[metric].measure(picture.pixels, _render(tokens.kept(keep), model, rect).pixels)
+
+        if name != names[-1] and not measured(tokens.n_layers) >= target:
+            continue
+        for keep in range(1, tokens.n_layers + 1):
+            reached = measured(keep)
+            if reached >= target:
+                return encode_tokens(tokens, keep=keep)
+    raise TargetError(
+        f"{metric} {target:g}: all {tokens.n_layers} layers of model '{names[-1]}' reach {reached:.4g}; ask for less"
+    )
 
 
 def _render(tokens: Tokens, model: registry.Model, region: Rect) -> Picture:

@@ -1,6 +1,7 @@
 """The network over a whole picture, window by window: pixels -> index planes -> pixels, in flat memory.
 
-Differs from tokenizer.py: any size of picture, numpy in and out, halo and borders handled here.
+Differs from tokenizer.py: any size of picture, numpy in and out, halo and borders handled here. A network without a
+halo sees the picture as one window, in memory that grows with it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .errors import LimitError
 from .registry import Model
 from .tiling import Rect, Window, grid_size, read_padded, windows
 
 WINDOW_PX = 2048
 """Largest side of the inner part of a compute window, pixels; memory goes with its square."""
+MAX_WHOLE_PX = 2**22
+"""Most pixels of a picture that a network has to see at once."""
 
 
 def pixels_to_planes(model: Model, pixels: np.ndarray, window_px: int = WINDOW_PX) -> list[np.ndarray]:
@@ -21,7 +25,7 @@ def pixels_to_planes(model: Model, pixels: np.ndarray, window_px: int = WINDOW_P
     tokenizer, stride = model.tokenizer, model.stride
     grid = grid_size(pixels.shape[1], pixels.shape[0], stride)
     planes = [np.empty(grid, np.int32) for _ in tokenizer.sizes]
-    for window in _windows(Rect(0, grid[0], 0, grid[1]), grid, window_px, tokenizer.encoder.halo, stride):
+    for window in _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, tokenizer.encoder.halo):
         x = _to_tensor(read_padded(pixels, window.outer.times(stride)), model.device)
         with torch.inference_mode():
             z = tokenizer.encoder(x).float()
@@ -36,9 +40,8 @@ def planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect, windo
     """Planes int32 [h, w], MISSING where unknown -> uint8 pixels of `region` (pixels, within the picture)."""
     tokenizer, stride = model.tokenizer, model.stride
     grid = planes[0].shape
-    area = Rect(region.y0 // stride, -(-region.y1 // stride), region.x0 // stride, -(-region.x1 // stride))
     pixels = np.empty((*region.shape, 3), np.uint8)
-    for window in _windows(area, (grid[0], grid[1]), window_px, tokenizer.decoder.halo, stride):
+    for window in _windows(model, _steps(region, stride), (grid[0], grid[1]), window_px, tokenizer.decoder.halo):
         part = [torch.from_numpy(p[window.outer.slices].astype(np.int64))[None].to(model.device) for p in planes]
         with torch.inference_mode():
             levels = _to_levels(tokenizer.decode(part))
@@ -50,8 +53,30 @@ def planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect, windo
     return pixels
 
 
-def _windows(area: Rect, grid: tuple[int, int], window_px: int, halo_px: int, stride: int) -> list[Window]:
-    return list(windows(area, grid, max(window_px // stride, 1), -(-halo_px // stride)))
+def steps_needed(model: Model, region: Rect, grid: tuple[int, int]) -> Rect:
+    """The part of a grid (h, w) of tokens that the pixels of `region` depend on."""
+    halo = model.tokenizer.decoder.halo
+    area = _steps(region, model.stride)
+    return Rect(0, grid[0], 0, grid[1]) if halo is None else area.grow(halo // model.stride, grid)
+
+
+def _steps(region: Rect, stride: int) -> Rect:
+    """The token steps under a region in pixels."""
+    return Rect(region.y0 // stride, -(-region.y1 // stride), region.x0 // stride, -(-region.x1 // stride))
+
+
+def _windows(model: Model, area: Rect, grid: tuple[int, int], window_px: int, halo: int | None) -> list[Window]:
+    """What to compute for the steps of `area`; `halo` in pixels, or None for the whole grid at once."""
+    stride = model.stride
+    if halo is not None:
+        return list(windows(area, grid, max(window_px // stride, 1), -(-halo // stride)))
+    h, w = grid[0] * stride, grid[1] * stride
+    if h * w > MAX_WHOLE_PX:
+        raise LimitError(
+            f"{w}x{h} pixels: model '{model.config.name}' has to see a picture at once, at most {MAX_WHOLE_PX:,} "
+            "pixels of it; make the picture smaller, or take a model that works window by window, such as photo"
+        )
+    return [Window(area, Rect(0, grid[0], 0, grid[1]))]
 
 
 def _to_tensor(pixels: np.ndarray, device: str) -> Tensor:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import types
 import typing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from .errors import ModelError
 
@@ -31,7 +32,31 @@ class ConvConfig:
     """Residual blocks of each encoder stage."""
     decoder_depths: tuple[int, ...]
     """Residual blocks of each decoder stage, in the order of `widths`."""
-    kind: str = "conv"
+    linear_path: bool = False
+    """Whether a linear block transform runs beside the network, both ways, and the two are added."""
+    kind: Literal["conv"] = "conv"
+
+
+@dataclass(frozen=True)
+class DcaeConfig:
+    """The DC-AE backbone of MGVQ: stage i works at stride 2 * 2**i, every list has one entry for each, finest first.
+
+    The defaults are MGVQ's at stride 16. Its published lists begin with one more stage, of no blocks and no tensors.
+    """
+
+    widths: tuple[int, ...] = (256, 512, 512, 1024)
+    """Channels."""
+    encoder_depths: tuple[int, ...] = (4, 8, 2, 2)
+    """Blocks of each encoder stage."""
+    decoder_depths: tuple[int, ...] = (5, 10, 2, 2)
+    """Blocks of each decoder stage."""
+    blocks: tuple[Literal["residual", "attention"], ...] = ("residual", "residual", "attention", "attention")
+    """Convolutions only, or linear attention over the whole picture followed by a gated convolution."""
+    encoder_norms: tuple[Literal["rms", "batch"], ...] = ("rms", "rms", "rms", "rms")
+    encoder_acts: tuple[Literal["silu", "relu"], ...] = ("silu", "silu", "silu", "silu")
+    decoder_norms: tuple[Literal["rms", "batch"], ...] = ("batch", "batch", "rms", "rms")
+    decoder_acts: tuple[Literal["silu", "relu"], ...] = ("relu", "relu", "silu", "silu")
+    kind: Literal["dcae"] = "dcae"
 
 
 @dataclass(frozen=True)
@@ -41,7 +66,19 @@ class ProductVQConfig:
     groups: int
     codebook_size: int
     dim: int
-    kind: str = "product-vq"
+    """Channels of each group, where `dims` does not say otherwise."""
+    dims: tuple[int, ...] = ()
+    """Channels of each group: few for the strong ones, so that all spend their bits alike. Empty: `dim` each."""
+    normalised: bool = False
+    """Latent and codewords are scaled to length 1 before they are compared; so is what the decoder gets."""
+    fill: Literal["learned", "zero"] = "learned"
+    """What stands for a group that is not kept."""
+    kind: Literal["product-vq"] = "product-vq"
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each group."""
+        return self.dims or (self.dim,) * self.groups
 
 
 @dataclass(frozen=True)
@@ -50,13 +87,16 @@ class TokenizerConfig:
 
     stride: int
     """Pixels per latent step."""
-    backbone: ConvConfig
+    backbone: ConvConfig | DcaeConfig
     quantizer: ProductVQConfig
 
 
 @dataclass(frozen=True)
 class LadderStep:
-    """From `quality` (1..100) on, keep the first `keep` layers."""
+    """From `quality` (1..100) on, keep the first `keep` layers.
+
+    Quality is one scale for models that stand in for each other: the first step of a model is where its part begins.
+    """
 
     quality: int
     keep: int
@@ -86,36 +126,78 @@ class ModelConfig:
     def token_space(self) -> dict[str, Any]:
         """What an index means, and nothing else: the part that file compatibility rests on."""
         quantizer = dataclasses.asdict(self.tokenizer.quantizer)
+        # What stands for a missing sub-token is the decoder's affair.
+        del quantizer["fill"]
+        # Settings that came later count only where they are used, so that identities stay.
+        for name in ("normalised", "dims"):
+            if not quantizer[name]:
+                del quantizer[name]
         return {"stride": self.tokenizer.stride, "quantizer": quantizer, "layers": [list(x) for x in self.layers]}
 
 
 def check_model(config: ModelConfig, where: str) -> None:
     """Refuse a configuration that the codec cannot run. Raises ModelError naming `where` and the key."""
-    backbone, quantizer = config.tokenizer.backbone, config.tokenizer.quantizer
-    stages = len(backbone.widths)
+    check_tokenizer(config.tokenizer, f"{where}: tokenizer")
+    groups = config.tokenizer.quantizer.groups
     planes = [plane for layer in config.layers for plane in layer]
-    numbers = (*backbone.widths, quantizer.groups, quantizer.codebook_size, quantizer.dim)
     for wrong, problem in (
         (config.format_version != 1, f"format_version {config.format_version} is not known; a newer vqcodec made it"),
-        (backbone.kind != "conv", f"tokenizer.backbone.kind '{backbone.kind}' is not known"),
-        (quantizer.kind != "product-vq", f"tokenizer.quantizer.kind '{quantizer.kind}' is not known"),
-        (
-            stages == 0 or config.tokenizer.stride != 8 * 2 ** (stages - 1),
-            "tokenizer.stride must be 8 * 2^(widths - 1)",
-        ),
-        (len(backbone.encoder_depths) != stages, "tokenizer.backbone.encoder_depths: one for each width needed"),
-        (len(backbone.decoder_depths) != stages, "tokenizer.backbone.decoder_depths: one for each width needed"),
-        (min(numbers) < 1, "tokenizer: widths, groups, codebook_size and dim must be at least 1"),
-        (min((*backbone.encoder_depths, *backbone.decoder_depths), default=0) < 0, "depths must be at least 0"),
         (not 1 <= len(config.layers) <= 16, f"layers: {len(config.layers)} of them; a file can hold 1..16"),
-        (
-            planes != list(range(quantizer.groups)),
-            f"layers must hold the {quantizer.groups} planes once each, in order",
-        ),
+        (planes != list(range(groups)), f"layers must hold the {groups} planes once each, in order"),
         (any(not 1 <= step.keep <= len(config.layers) for step in config.ladder), "ladder: keep beyond the layers"),
+        (any(not 1 <= step.quality <= 100 for step in config.ladder), "ladder: quality beyond 1..100"),
+        (
+            any(a.quality >= b.quality or a.keep > b.keep for a, b in itertools.pairwise(config.ladder)),
+            "ladder: quality and keep must rise from step to step",
+        ),
     ):
         if wrong:
             raise ModelError(f"{where}: {problem}")
+
+
+def check_tokenizer(config: TokenizerConfig, where: str) -> None:
+    """Refuse networks that cannot be built. Raises ModelError naming `where` and the key."""
+    backbone, quantizer = config.backbone, config.quantizer
+    stages = len(backbone.widths)
+    finest, lists = _SHAPES[backbone.kind]
+    for name in lists:
+        if len(getattr(backbone, name)) != stages:
+            raise ModelError(f"{where}.backbone.{name}: one for each of the {stages} widths needed")
+    numbers = (*backbone.widths, quantizer.groups, quantizer.codebook_size, *quantizer.widths)
+    for wrong, problem in (
+        (
+            stages == 0 or config.stride != finest * 2 ** (stages - 1),
+            f".stride must be {finest} * 2^(widths - 1); {stages} widths and {config.stride} do not agree",
+        ),
+        (len(quantizer.widths) != quantizer.groups, ".quantizer.dims: one for each group needed, or none at all"),
+        (min(numbers) < 1, ": widths, groups, codebook_size, dim and dims must be at least 1"),
+        (min((*backbone.encoder_depths, *backbone.decoder_depths), default=0) < 0, ".backbone: depths at least 0"),
+    ):
+        if wrong:
+            raise ModelError(f"{where}{problem}")
+    if isinstance(backbone, DcaeConfig):
+        _check_dcae(backbone, sum(quantizer.widths), f"{where}.backbone")
+
+
+def _check_dcae(backbone: DcaeConfig, channels: int, where: str) -> None:
+    """Its shortcuts repeat or average whole runs of channels, and its attention has heads of 32."""
+    widths = backbone.widths
+    for width, block in zip(widths, backbone.blocks, strict=True):
+        if width % 4 or (block == "attention" and width % 32):
+            raise ModelError(f"{where}.widths: {width} is not a multiple of {32 if block == 'attention' else 4}")
+    for fine, coarse in zip(widths, widths[1:], strict=False):
+        if 4 * fine % coarse:
+            raise ModelError(f"{where}.widths: {coarse} does not divide 4 * {fine}, which comes before it")
+    if widths[-1] % channels:
+        raise ModelError(f"{where}.widths: the last, {widths[-1]}, is not a multiple of the latent channels, {channels}")
+
+
+_DEPTHS = ("encoder_depths", "decoder_depths")
+_SHAPES = {
+    "conv": (8, _DEPTHS),
+    "dcae": (2, (*_DEPTHS, "blocks", "encoder_norms", "encoder_acts", "decoder_norms", "decoder_acts")),
+}
+"""Of each kind of backbone: the stride of its first stage, and its lists with one entry for each stage."""
 
 
 def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
@@ -140,11 +222,15 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(kind)
+    if origin is Literal:
+        if value not in typing.get_args(kind):
+            raise ModelError(f"{where}: {value!r} is not one of {', '.join(typing.get_args(kind))}")
+        return value
     if origin in (types.UnionType, typing.Union):
-        options = typing.get_args(kind)
-        if value is None and type(None) in options:
+        options = [option for option in typing.get_args(kind) if option is not type(None)]
+        if value is None and len(options) < len(typing.get_args(kind)):
             return None
-        return _convert(next(option for option in options if option is not type(None)), value, where)
+        return _convert(_by_kind(options, value, where) if len(options) > 1 else options[0], value, where)
     if dataclasses.is_dataclass(kind):
         return from_dict(kind, value, where)  # type: ignore[arg-type]
     if origin is tuple:
@@ -161,3 +247,14 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ModelError(f"{where}: {kind.__name__} needed, found {value!r}")
     return value
+
+
+def _by_kind(options: list[Any], value: Any, where: str) -> Any:
+    """The dataclass that key `kind` of `value` names; without one, the first."""
+    if not isinstance(value, dict) or "kind" not in value:
+        return options[0]
+    for option in options:
+        if option.kind == value["kind"]:
+            return option
+    known = ", ".join(option.kind for option in options)
+    raise ModelError(f"{where}.kind: {value['kind']!r} is not one of {known}")

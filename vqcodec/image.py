@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from .container import MAGIC
 from .errors import InputError, LimitError, UsageError, VqcError
 from .image_metadata import metadata
 from .image_pixels import Bytes, blocks, pixels_in_srgb, raw_mode, render
@@ -289,6 +290,8 @@ def _damaged(name: str, exc: Exception) -> InputError:
 
 
 def _refusal(head: bytes) -> str:
+    if head.startswith(MAGIC):
+        return "is a .vqc file; decode it, or make it smaller with `vqcodec truncate`"
     heif = "HEIF" if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1") else ""
     kind = next((kind for magic, kind in FOREIGN.items() if head.startswith(magic)), heif)
     why = f"{kind} files are not read" if kind else "not an image, or of an unknown format"

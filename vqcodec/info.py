@@ -41,6 +41,10 @@ class Info:
     chunks_bytes: int
     grey: bool
     cut: bool
+    model_layers: int | None = None
+    """How many layers the model has, None if it is not at hand; the file may hold fewer."""
+    stride: int | None = None
+    """Pixels per token step of the model."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -58,7 +62,7 @@ def read_info(data: bytes, max_pixels: int | None = 2**28) -> Info:
     head = container.read_head(data, max_pixels)
     header = head.header
     try:
-        model = registry.find_by_id(header.token_id, header.entropy_id).config.name
+        model = registry.find_by_id(header.token_id, header.entropy_id).config
     except ModelError:
         model = None
     last = header.n_tiles - 1
@@ -70,7 +74,7 @@ def read_info(data: bytes, max_pixels: int | None = 2**28) -> Info:
         width=header.width,
         height=header.height,
         file_bytes=head.file_bytes,
-        model=model,
+        model=None if model is None else model.name,
         token_id=header.token_id.hex(),
         entropy_id=header.entropy_id.hex(),
         version=container.VERSION,
@@ -82,4 +86,6 @@ def read_info(data: bytes, max_pixels: int | None = 2**28) -> Info:
         chunks_bytes=head.chunks_bytes or 0,
         grey=header.grey,
         cut=header.cut,
+        model_layers=None if model is None else len(model.layers),
+        stride=None if model is None else model.tokenizer.stride,
     )

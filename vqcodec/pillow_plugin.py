@@ -96,6 +96,7 @@ def _metadata(data: bytes) -> dict[str, bytes]:
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """`image.save("x.vqc", quality=, keep=, max_bytes=, bpp=, model=, strip=, icc_profile=, exif=, xmp=)`.
 
+    Without `model` it is chosen as `vqcodec.encode` does, by quality or by how much of a budget is used.
     Metadata comes from the keywords first, then from `image.info`; a keyword of None or b"" leaves it out.
     """
     from .api import encode

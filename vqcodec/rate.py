@@ -6,15 +6,16 @@ Differs from cutting.py, which makes a file that small.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from .config import ModelConfig
 from .errors import UsageError
+from .family import check_quality
 from .metrics import METRICS
-from .tokens import check_keep
 
 
 def check_rate(
-    config: ModelConfig,
+    candidates: Mapping[str, ModelConfig],
     *,
     quality: int | None = None,
     keep: int | None = None,
@@ -22,14 +23,14 @@ def check_rate(
     bpp: float | None = None,
     min_quality: tuple[str, float] | None = None,
 ) -> None:
-    """Raise UsageError for more than one of them, and for a value that no file of the model could have."""
+    """Raise UsageError for more than one of them, and for a value that no file of the models could have."""
     given = [value for value in (quality, keep, max_bytes, bpp, min_quality) if value is not None]
     if len(given) > 1:
         raise UsageError("only one of quality, keep, max_bytes, bpp and min_quality can be given")
     if quality is not None:
-        keep_for_quality(config, quality)
+        check_quality(quality)
     if keep is not None:
-        check_keep(keep, len(config.layers))
+        _check_keep(keep, candidates)
     if max_bytes is not None and max_bytes < 1:
         raise UsageError(f"max_bytes {max_bytes}: at least 1")
     if bpp is not None:
@@ -42,11 +43,13 @@ def check_rate(
             raise UsageError(f"min_quality: {metric} {target:g} is not a finite number")
 
 
-def keep_for_quality(config: ModelConfig, quality: int) -> int:
-    """Layers that `quality` 1..100 keeps, by the ladder stored in the model."""
-    if not 1 <= quality <= 100:
-        raise UsageError(f"quality {quality}: 1..100")
-    return max((step.keep for step in config.ladder if step.quality <= quality), default=1)
+def _check_keep(keep: int, candidates: Mapping[str, ModelConfig]) -> None:
+    """Layers are counted in one model, the first; the others are worth a hint."""
+    (name, first), *others = candidates.items()
+    n = len(first.layers)
+    if not 1 <= keep <= n:
+        more = [f"; model '{other}' has 1..{len(c.layers)}" for other, c in others if 1 <= keep <= len(c.layers)]
+        raise UsageError(f"keep {keep}: model '{name}' has layers 1..{n}{''.join(more[:1])}")
 
 
 def budget_for_bpp(bpp: float, width: int, height: int) -> int:

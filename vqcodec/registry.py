@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +28,8 @@ if TYPE_CHECKING:  # numpy and the entropy coder are imported where weights are 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 BUNDLED = Path(__file__).parent / "models"
-DEFAULT = "photo"
+FAMILY = ("photo", "photo-hq")
+"""The bundled models that stand in for each other, smallest files first: who names no model gets one of them."""
 
 RETIRED: dict[str, str] = {}
 """Token identity -> the last release that reads files made with it."""
@@ -106,6 +108,29 @@ def find(name: str) -> Entry:
     raise ModelError(f"model '{name}': not found; at hand: {names} (see `vqcodec models list`), or give a model folder")
 
 
+def family(found: Sequence[Entry]) -> dict[str, ModelConfig]:
+    """Name -> configuration of those of FAMILY that are among `found`, smallest files first."""
+    first = {entry.config.name: entry.config for entry in reversed(found)}
+    return {name: first[name] for name in FAMILY if name in first}
+
+
+def candidates(model: str | None = None) -> dict[str, ModelConfig]:
+    """Name -> configuration of what can make a file: `model` alone, or without one the family, as far as at hand.
+
+    Raises ModelError if there is none, or if one of the family is broken.
+    """
+    if model is not None:
+        return {model: find(model).config}
+    found, broken = survey()
+    chosen = family(found)
+    for bad in broken:
+        if bad.folder.name in FAMILY and bad.folder.name not in chosen:
+            raise ModelError(f"model '{bad.folder.name}': broken: {bad.reason}; name another one to do without it")
+    if not chosen:
+        raise ModelError(f"none of {', '.join(FAMILY)} is at hand: name a model (see `vqcodec models list`)")
+    return chosen
+
+
 def name_of(entry: Entry) -> str:
     """What `find` needs to come back to `entry`: its name, or its folder if another model has that name."""
     try:
@@ -170,9 +195,9 @@ def load(entry: Entry, device: str = "cpu") -> Model:
     return _load(str(entry.folder), device, changed)
 
 
-def load_model(name: str = DEFAULT, device: str = "cpu") -> Model:
-    """The model called `name`, or in the folder `name`. Raises ModelError."""
-    return load(find(name), device)
+def load_model(name: str | None = None, device: str = "cpu") -> Model:
+    """The model called `name`, or in the folder `name`; without one the first of the family. Raises ModelError."""
+    return load(find(next(iter(candidates())) if name is None else name), device)
 
 
 def token_identity(config: ModelConfig, codebooks: np.ndarray) -> bytes:
@@ -244,12 +269,14 @@ def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], fo
     import numpy as np
     import torch
 
-    from .tokenizer import Tokenizer
+    from .tokenizer import COSTS, Tokenizer, training_only
 
     with torch.device("meta"):
         tokenizer = Tokenizer(config)
     state = {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}
-    expected: dict[str, Any] = {k: v for k, v in tokenizer.state_dict().items() if not _training_only(k)}
+    expected: dict[str, Any] = {k: v for k, v in tokenizer.state_dict().items() if not training_only(k)}
+    # A model that was trained without a rate holds no costs.
+    state.setdefault(COSTS, torch.zeros(expected[COSTS].shape))
     for name, value in expected.items():
         if name not in state:
             raise ModelError(f"{folder / WEIGHTS}: tensor '{name}' is missing")
@@ -259,14 +286,10 @@ def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], fo
     if extra := sorted(set(state) - set(expected)):
         raise ModelError(f"{folder / WEIGHTS}: unknown tensor '{extra[0]}'")
     for name, value in tokenizer.state_dict().items():
-        if _training_only(name):
+        if training_only(name):
             state[name] = torch.zeros(value.shape)
     tokenizer.load_state_dict(state, assign=True)
     return tokenizer.eval().requires_grad_(False).to(device)
-
-
-def _training_only(name: str) -> bool:
-    return name in ("quantizer.bank.counts", "quantizer.bank.sums")
 
 
 def write_model(folder: Path, config: ModelConfig, tensors: dict[str, np.ndarray]) -> ModelConfig:

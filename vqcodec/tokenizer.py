@@ -1,22 +1,38 @@
 """Tokenizer = encoder + quantizer + decoder: pixels to index planes and back.
 
-The codec calls `encode` and `decode`; the trainer calls `forward` with a keep map.
+The codec calls `encode` and `decode`; the trainer calls `forward` with a keep map and noise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from .backbones.base import Decoder, Encoder
 from .backbones.conv import ConvDecoder, ConvEncoder
+from .backbones.dcae import DcaeDecoder, DcaeEncoder
 from .config import MISSING, TokenizerConfig
 from .quantizers.product import ProductVQ
 
+BACKBONES: dict[str, tuple[Callable[..., Encoder], Callable[..., Decoder]]] = {
+    "conv": (ConvEncoder, ConvDecoder),
+    "dcae": (DcaeEncoder, DcaeDecoder),
+}
+"""By the `kind` of a backbone's configuration."""
+QUANTIZERS: dict[str, Callable[..., ProductVQ]] = {"product-vq": ProductVQ}
+"""By the `kind` of a quantizer's configuration."""
+
+
+COSTS = "quantizer.costs"
+"""State-dict name of what choosing a codeword costs; a tensor of zeros where training knew no rate."""
+
 
 class Reconstruction(NamedTuple):
-    """Result of one training forward pass."""
+    """Result of one training forward pass. The losses are means over samples, so that the mean over processes with
+    equal shares of a batch is the value over the whole of it."""
 
     x: Tensor
     """[B, 3, H, W], about -1..1."""
@@ -25,20 +41,27 @@ class Reconstruction(NamedTuple):
     indices: list[Tensor]
     """Planes [B, h, w]; empty before the codebooks have been started."""
     commitment: Tensor
-    """Scalar."""
+    """Scalar: squared distance of the latent from its codewords, relative to their spread."""
+    codebook: Tensor
+    """Scalar: the same, with a gradient towards the codewords if they are learned by gradient; 0 before they are."""
 
 
 class Tokenizer(nn.Module):
-    """H and W of every picture must be multiples of `config.stride`."""
+    """H and W of every picture must be multiples of `config.stride`.
 
-    def __init__(self, config: TokenizerConfig) -> None:
+    `learning` says how training moves the codebooks: "ema" (moving averages) or "gradient" (the codebook loss).
+    """
+
+    def __init__(self, config: TokenizerConfig, learning: str = "ema") -> None:
         super().__init__()
         self.config = config
         self.stride = config.stride
-        channels = config.quantizer.groups * config.quantizer.dim
-        self.encoder = ConvEncoder(config.backbone, channels)
-        self.quantizer = ProductVQ(config.quantizer)
-        self.decoder = ConvDecoder(config.backbone, channels + config.quantizer.groups)
+        groups, channels = config.quantizer.groups, sum(config.quantizer.widths)
+        self.channels = channels
+        encoder, decoder = BACKBONES[config.backbone.kind]
+        self.encoder = encoder(config.backbone, channels, groups)
+        self.quantizer = QUANTIZERS[config.quantizer.kind](config.quantizer, learning)
+        self.decoder = decoder(config.backbone, channels, groups)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -48,12 +71,14 @@ class Tokenizer(nn.Module):
     @property
     def codebooks(self) -> Tensor:
         """[G, K, d]."""
-        codebooks: Tensor = self.quantizer.bank.codebooks
-        return codebooks
+        return self.quantizer.bank.codebooks
 
-    def encode(self, x: Tensor) -> list[Tensor]:
-        """Pixels x [B, 3, H, W] in -1..1 -> planes [B, h, w] int64, coarse to fine."""
-        return self.quantizer.quantize(self.encoder(x).float())
+    def encode(self, x: Tensor, rate: float = 1.0) -> list[Tensor]:
+        """Pixels x [B, 3, H, W] in -1..1 -> planes [B, h, w] int64, coarse to fine.
+
+        `rate` says how much bits count when codewords are chosen; it has no effect where training knew no rate.
+        """
+        return self.quantizer.quantize(self.encoder(x).float(), rate)
 
     def decode(self, planes: list[Tensor], keep: int | None = None) -> Tensor:
         """Planes [B, h, w], MISSING where unknown -> pixels [B, 3, H, W], about -1..1, not clamped.
@@ -62,19 +87,26 @@ class Tokenizer(nn.Module):
         """
         if keep is not None:
             planes = [p if i < keep else torch.full_like(p, MISSING) for i, p in enumerate(planes)]
-        z_q, kept = self.quantizer.dequantize(planes)
-        return self.decoder(torch.cat([z_q, kept], 1))
+        return self.decoder(*self.quantizer.dequantize(planes))
 
-    def forward(self, x: Tensor, kept: Tensor, noise: Tensor | None = None) -> Reconstruction:
-        """x [B, 3, H, W], kept [B, G, h, w] of 0 and 1 -> Reconstruction, differentiable.
+    def forward(
+        self, x: Tensor, kept: Tensor, noise: Tensor, quantized: bool = True, rate: Tensor | None = None
+    ) -> Reconstruction:
+        """x [B, 3, H, W], kept [B, G, h, w] of 0 and 1, noise [B, D, h, w] -> Reconstruction, differentiable.
 
-        With `noise` (like z) the quantizer is bypassed: the latent plus noise, for the steps before k-means.
+        `rate` [B] is as in `encode`, for each sample.
+
+        `noise` is unit Gaussian and comes from the caller, so that several processes can each take their share of the
+        noise of the global batch. Without `quantized` it is added to the latent in place of a quantization error, for
+        the steps before the codebooks have been started.
         """
         z = self.encoder(x).float()
         with torch.autocast(x.device.type, enabled=False):
-            if noise is None:
-                z_q, indices, commitment = self.quantizer(z)
-            else:
-                z_q, indices, commitment = z + noise, [], z.square().mean()
-            latent = torch.cat([self.quantizer.mask(z_q, kept), kept], 1)
-        return Reconstruction(self.decoder(latent), z, indices, commitment)
+            made = self.quantizer(z, noise, rate) if quantized else self.quantizer.bypass(z, noise)
+            z_q = self.quantizer.mask(made.z_q, kept)
+        return Reconstruction(self.decoder(z_q, kept), z, made.indices, made.commitment, made.codebook)
+
+
+def training_only(name: str) -> bool:
+    """Whether a tensor of the state dict is of use in training alone, so that a shipped model does not hold it."""
+    return name in ("quantizer.bank.counts", "quantizer.bank.energy") or name.endswith(".num_batches_tracked")

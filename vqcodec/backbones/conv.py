@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import ConvConfig
+from .base import Decoder, Encoder
 
 FINEST_STRIDE = 8
 
@@ -38,10 +39,10 @@ def _blocks(channels: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(depth)))
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Encoder):
     """Pixels x [B, 3, H, W] in -1..1, H and W multiples of the stride -> latent z [B, D, h, w]."""
 
-    def __init__(self, config: ConvConfig, out_channels: int) -> None:
+    def __init__(self, config: ConvConfig, channels: int, groups: int) -> None:
         super().__init__()
         widths = config.widths
         self.stem = nn.Conv2d(3 * FINEST_STRIDE**2, widths[0], 3, padding=1)
@@ -49,37 +50,61 @@ class ConvEncoder(nn.Module):
         self.downs = nn.ModuleList(
             nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in zip(widths, widths[1:], strict=False)
         )
-        self.head = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
+        self.head = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        self.stride = _stride(config)
+        self.linear = nn.Conv2d(3 * self.stride**2, channels, 1) if config.linear_path else None
         self.halo = _reach(config.encoder_depths)
 
     def forward(self, x: Tensor) -> Tensor:
+        linear = _in_float32(self.linear, F.pixel_unshuffle(x, self.stride)) if self.linear is not None else 0
         x = self.stem(F.pixel_unshuffle(x, FINEST_STRIDE))
         for i, stage in enumerate(self.stages):
             x = stage(x if i == 0 else self.downs[i - 1](x))
-        return self.head(F.silu(x))
+        return self.head(F.silu(x)) + linear
 
 
-class ConvDecoder(nn.Module):
-    """Latent with its keep map [B, D + G, h, w] -> pixels x [B, 3, H, W], about -1..1, not clamped."""
+class ConvDecoder(Decoder):
+    """Latent [B, D, h, w] and its keep map [B, G, h, w] -> pixels x [B, 3, H, W], about -1..1, not clamped."""
 
-    def __init__(self, config: ConvConfig, in_channels: int) -> None:
+    def __init__(self, config: ConvConfig, channels: int, groups: int) -> None:
         super().__init__()
         widths = config.widths
-        self.head = nn.Conv2d(in_channels, widths[-1], 3, padding=1)
+        self.head = nn.Conv2d(channels + groups, widths[-1], 3, padding=1)
         self.stages = nn.ModuleList(_blocks(w, d) for w, d in zip(widths, config.decoder_depths, strict=True))
         self.ups = nn.ModuleList(
             nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in zip(widths, widths[1:], strict=False)
         )
         self.tail = nn.Conv2d(widths[0], 3 * FINEST_STRIDE**2, 3, padding=1)
+        self.stride = _stride(config)
+        self.linear = nn.Conv2d(channels + groups, 3 * self.stride**2, 1) if config.linear_path else None
         self.halo = _reach(config.decoder_depths)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z_q: Tensor, kept: Tensor) -> Tensor:
+        z = torch.cat([z_q, kept], 1)
+        linear = F.pixel_shuffle(_in_float32(self.linear, z), self.stride) if self.linear is not None else 0
         x = self.head(z)
         for i in reversed(range(len(self.stages))):
             x = self.stages[i](x)
             if i > 0:
                 x = F.pixel_shuffle(self.ups[i - 1](x), 2)
-        return F.pixel_shuffle(self.tail(F.silu(x)), FINEST_STRIDE)
+        return F.pixel_shuffle(self.tail(F.silu(x)), FINEST_STRIDE) + linear
+
+    @property
+    def last_layer(self) -> Tensor:
+        """The weight that makes pixels."""
+        return self.tail.weight
+
+
+def _stride(config: ConvConfig) -> int:
+    """Pixels per latent step."""
+    return FINEST_STRIDE * 2 ** (len(config.widths) - 1)
+
+
+def _in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """`layer` outside of autocast: it carries the strong channels, whose small steps bfloat16 would round away."""
+    with torch.autocast(x.device.type, enabled=False):
+        y: Tensor = layer(x.float())
+    return y
 
 
 def _reach(depths: tuple[int, ...]) -> int:

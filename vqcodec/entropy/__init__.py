@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -18,8 +19,8 @@ Layers = Sequence[Sequence[int]]
 Shapes = tuple[tuple[int, ...], ...]
 Ending = Literal["complete", "layer", "cut"]
 
-BATCH = 16
-"""Tiles whose frequencies are computed together; bounds memory, never changes a byte."""
+BATCH = 2**12
+"""Positions of tiles that are coded together, or one tile of more; bounds memory, never changes a byte."""
 
 
 class EntropyModel(Protocol):
@@ -40,7 +41,7 @@ class EntropyModel(Protocol):
 def encode_tiles(model: EntropyModel, tiles: Sequence[Planes], layers: Layers) -> list[list[bytes]]:
     """Planes int32 [h, w] or [L] of each tile -> a segment for each of `layers`, tile by tile."""
     segments: list[list[bytes]] = [[] for _ in tiles]
-    for batch in _alike([tuple(plane.shape for plane in planes) for planes in tiles]):
+    for batch in _alike([(tuple(plane.shape for plane in planes), len(layers)) for planes in tiles]):
         coders = [TileEncoder() for _ in batch]
         copies = [[np.array(plane, dtype=np.int32, order="C") for plane in tiles[t]] for t in batch]
         model.code_tiles(coders, copies, layers)
@@ -87,14 +88,15 @@ def decode_tile(
     return decode_tiles(model, [segments], [tuple(shapes)], layers, ending)[0]
 
 
-def _alike(keys: Sequence[Any]) -> Iterator[list[int]]:
-    """Positions of equal keys, in batches of at most BATCH."""
-    by_key: dict[Any, list[int]] = {}
+def _alike(keys: Sequence[tuple[Shapes, int]]) -> Iterator[list[int]]:
+    """Tiles of equal (shapes, number of segments), in batches of at most BATCH positions."""
+    by_key: dict[tuple[Shapes, int], list[int]] = {}
     for i, key in enumerate(keys):
         by_key.setdefault(key, []).append(i)
-    for same in by_key.values():
-        for start in range(0, len(same), BATCH):
-            yield same[start : start + BATCH]
+    for (shapes, _), same in by_key.items():
+        size = max(1, BATCH // max(map(math.prod, shapes)))
+        for start in range(0, len(same), size):
+            yield same[start : start + size]
 
 
 def _empty(shapes: Sequence[tuple[int, ...]]) -> Planes:

@@ -13,7 +13,7 @@ every machine, thread count and batch gives the same frequencies. Contexts stop 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,8 @@ AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 OWN = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0)]
 """Offsets seen in the plane itself, where already coded."""
 MARGIN = 2
+STRIP = 2**12
+"""Positions whose frequencies are computed together; bounds memory for tiles of any size, never changes a byte."""
 LOOKUP = 256
 """Entries of the table from logit difference (1/16 bit) to frequency."""
 
@@ -123,41 +125,40 @@ class ContextModel:
     ) -> None:
         """Code the planes (int32 [h, w], all of one shape) of `layers` of each tile; decoders fill them in place."""
         h, w = tiles[0][0].shape
-        seen: list[np.ndarray] = []  # embedded earlier planes, [n, h + 4, w + 4, 8] each
+        n_planes = sum(map(len, layers))
+        # Embeddings of the planes coded before, side by side.
+        seen = np.empty((len(tiles), h + 2 * MARGIN, w + 2 * MARGIN, EMBEDDING * n_planes), np.int8)
         for layer in layers:
             for s in layer:
-                seen.append(self._code_plane(coders, [planes[s] for planes in tiles], s, seen, (h, w)))
+                codes = self._code_plane(coders, [planes[s] for planes in tiles], s, seen[..., : EMBEDDING * s])
+                seen[..., EMBEDDING * s : EMBEDDING * (s + 1)] = self.nets[s].embedding.astype(np.int8)[codes]
             for coder in coders:
                 coder.end_layer()
 
     def _code_plane(
-        self,
-        coders: Sequence[Coder],
-        planes: Sequence[np.ndarray],
-        s: int,
-        seen: Sequence[np.ndarray],
-        grid: tuple[int, int],
+        self, coders: Sequence[Coder], planes: Sequence[np.ndarray], s: int, seen: np.ndarray
     ) -> np.ndarray:
-        """Code plane s of all tiles; returns its embedding map [n, h + 4, w + 4, 8]."""
-        (h, w), net, size = grid, self.nets[s], self.sizes[s]
-        codes = np.full((len(planes), h + 2 * MARGIN, w + 2 * MARGIN), size + 1)
+        """Code plane s of all tiles; `seen` is int8 [n, h + 4, w + 4, 8 * s]. Returns its codes [n, h + 4, w + 4]."""
+        (h, w), net, size = planes[0].shape, self.nets[s], self.sizes[s]
+        codes = np.full((len(planes), h + 2 * MARGIN, w + 2 * MARGIN), size + 1, np.int32)
         inside = codes[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
         inside[...] = size
-        base = _context(np.concatenate(seen, -1), AROUND, grid, (0, 0), 1) @ net.around if s else None
         for p, (y, x) in enumerate(PASSES):
-            if y >= h or x >= w:
-                continue
-            total = _context(net.embedding[codes], OWN, grid, (y, x), 2) @ net.own + net.bias1[p]
-            if base is not None:
-                total += base[:, y::2, x::2]
-            rows = self._frequencies(net, p, total)
-            for i, (coder, plane) in enumerate(zip(coders, planes, strict=True)):
-                symbols = np.ascontiguousarray(plane[y::2, x::2])
-                coder.code_rows(rows[i].reshape(-1, size), symbols.reshape(-1))
-                plane[y::2, x::2] = symbols
+            for strip in _strips(h, w, y, x, len(planes)):
+                around = strip.with_margin
+                total = _context(net.embedding[codes[:, *around]], OWN) @ net.own + net.bias1[p]
+                if s:
+                    total += _context(seen[:, *around], AROUND).astype(net.around.dtype) @ net.around
+                rows = self._frequencies(net, p, total).reshape(len(planes), -1, size)
+                for i, (coder, plane) in enumerate(zip(coders, planes, strict=True)):
+                    symbols = np.ascontiguousarray(plane[strip.positions])
+                    coder.code_rows(rows[i], symbols.reshape(-1))
+                    plane[strip.positions] = symbols
+            # Only now: the codes of a pass do not see each other, however it is cut into strips.
+            for known, plane in zip(inside, planes, strict=True):
                 # A cut stream leaves MISSING behind: such codes stay unknown.
-                inside[i, y::2, x::2] = np.where(symbols < 0, size, symbols)
-        return net.embedding[codes]
+                known[y::2, x::2] = np.where(plane[y::2, x::2] < 0, size, plane[y::2, x::2])
+        return codes
 
     def _frequencies(self, net: PlaneNet, p: int, total: np.ndarray) -> np.ndarray:
         """Sums of the first layer [..., H] -> integer frequencies [..., K], float32."""
@@ -174,13 +175,32 @@ def lookup_table(size: int) -> np.ndarray:
     return np.maximum(1, np.round(top * 2.0 ** (-np.arange(LOOKUP) / 16))).astype(np.int64)
 
 
-def _context(
-    padded: np.ndarray, offsets: Sequence[tuple[int, int]], grid: tuple[int, int], start: tuple[int, int], step: int
-) -> np.ndarray:
-    """Surroundings of every `step`-th position from `start`: [n, h + 4, w + 4, C] -> [n, h', w', len(offsets) * C]."""
-    (h, w), (y, x) = grid, start
-    parts = [
-        padded[:, MARGIN + y + dy : MARGIN + h + dy : step, MARGIN + x + dx : MARGIN + w + dx : step]
-        for dy, dx in offsets
-    ]
-    return np.concatenate(parts, -1)
+@dataclass(frozen=True)
+class Strip:
+    """Some rows and columns of the positions of one pass, within a tile."""
+
+    positions: tuple[slice, slice]
+    """In the plane: every second row and column."""
+    with_margin: tuple[slice, slice]
+    """In a padded plane: the positions, those between them, and MARGIN around."""
+
+
+def _strips(h: int, w: int, y: int, x: int, n_tiles: int) -> Iterator[Strip]:
+    """The positions of pass (y, x) in coding order, at most STRIP a time over all tiles, at least one of each."""
+    columns = max(1, min(len(range(x, w, 2)), STRIP // n_tiles))
+    rows = max(1, STRIP // n_tiles // columns)
+    for top in range(y, h, 2 * rows):
+        for left in range(x, w, 2 * columns):
+            bottom, right = min(top + 2 * rows - 1, h), min(left + 2 * columns - 1, w)
+            yield Strip(
+                (slice(top, bottom, 2), slice(left, right, 2)),
+                (slice(top, bottom + 2 * MARGIN), slice(left, right + 2 * MARGIN)),
+            )
+
+
+def _context(padded: np.ndarray, offsets: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Surroundings of every second position: [n, h + 4, w + 4, C] -> [positions, len(offsets) * C]."""
+    h, w = padded.shape[1] - 2 * MARGIN, padded.shape[2] - 2 * MARGIN
+    parts = [padded[:, MARGIN + dy : MARGIN + h + dy : 2, MARGIN + dx : MARGIN + w + dx : 2] for dy, dx in offsets]
+    found = np.concatenate(parts, -1)
+    return found.reshape(-1, found.shape[-1])

@@ -1,69 +1,147 @@
-"""Multi-group product quantization with learned fill: the latent channels in G groups, a codebook each.
+"""Multi-group product quantization with a fill: the latent channels in G groups, a codebook each.
 
-Differs from vq.py: this is the quantizer, that is one bank of codebooks. MGVQ (section 3): sub-codebooks and nested
-masking; the learned fill for groups that are not kept, and the keep map the decoder sees, are ours.
+Differs from vq.py: this is the quantizer, that is one bank of codebooks. MGVQ (section 3): sub-codebooks, codewords of
+unit length and nested masking with zeros; the learned fill for groups that are not kept is ours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..config import MISSING, ProductVQConfig
 from .base import Quantized, Quantizer
 from .estimators import Estimator, straight_through
-from .vq import CodebookBank, nearest
+from .vq import LEARNING, nearest
+
+BYPASS_NOISE = 0.1
+"""Standard deviation of what stands for the quantization error before there are codebooks."""
+
+
+def as_they_are(rows: Tensor) -> Tensor:
+    """Rows [..., d], unchanged."""
+    return rows
+
+
+def unit_length(rows: Tensor) -> Tensor:
+    """Rows [..., d] -> the same directions, length 1."""
+    return F.normalize(rows, dim=-1)
 
 
 class ProductVQ(Quantizer):
-    """z [B, G*d, h, w] <-> G planes [B, h, w] over K codewords each."""
+    """z [B, D, h, w] <-> G planes [B, h, w] over K codewords each.
 
-    def __init__(self, config: ProductVQConfig) -> None:
+    Group g has d_g channels, D in all. Rows and codewords of all groups are d = max d_g long; the rest of them is zero.
+    `costs` [G, K] are what choosing a codeword costs beyond its squared distance: bits under the codewords' use, times
+    the squared error that a bit is worth. Zero where a tokenizer was trained without a rate.
+
+    `learning` (a key of LEARNING) and `estimate` are settings of training, not of the model.
+    """
+
+    fill: nn.Parameter | None
+    """What stands for a group that is not kept [G, d]; None for zeros."""
+
+    def __init__(self, config: ProductVQConfig, learning: str = "ema") -> None:
         super().__init__()
-        self.groups, self.dim = config.groups, config.dim
+        self.groups, self.widths = config.groups, config.widths
+        self.dim = max(self.widths)
         self.sizes = (config.codebook_size,) * config.groups
-        self.bank = CodebookBank(config.groups, config.codebook_size, config.dim)
+        self.bank = LEARNING[learning](self.groups, config.codebook_size, self.dim)
+        self.project: Callable[[Tensor], Tensor] = unit_length if config.normalised else as_they_are
         self.estimate: Estimator = straight_through
-        self.fill = nn.Parameter(torch.zeros(config.groups, config.dim))
+        self.register_buffer("costs", torch.zeros(self.groups, config.codebook_size))
+        self.ragged = min(self.widths) < self.dim
+        self.slots = [g * self.dim + i for g, width in enumerate(self.widths) for i in range(width)]
+        fill = nn.Parameter(torch.zeros(self.groups, self.dim)) if config.fill == "learned" else None
+        self.register_parameter("fill", fill)
 
-    def forward(self, z: Tensor) -> Quantized:
-        rows = self._rows(z)
+    costs: Tensor
+
+    @property
+    def codebooks(self) -> Tensor:
+        """[G, K, d], as they are compared and put out."""
+        return self.project(self.bank.codebooks)
+
+    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+        rows = self.rows(z)
         with torch.no_grad():
-            index = nearest(rows, self.bank.codebooks)
-            code = self.bank.lookup(index)
+            weight = None if rate is None else rate.repeat_interleave(rows.shape[1] // len(rate))
+            index = nearest(rows, self.codebooks, self.costs, weight)
+            spread = self._spread()
+        code = self.project(self.bank.lookup(index))
         if self.training:
             self.bank.update(rows.detach(), index)
-        # Relative to the spread of the codewords, so that the term does not depend on the scale of z.
-        spread = code.square().mean((1, 2), keepdim=True).clamp_min(1e-8)
-        loss = ((rows - code).square() / spread).mean()
-        return Quantized(self._grid(self.estimate(rows, code), z), self._planes(index, z), loss)
+        commitment = self._mean((rows - code.detach()).square() / spread)
+        codebook = self._mean((rows.detach() - code).square() / spread)
+        z_q = self._grid(self.estimate(rows, code, self._split(noise)), z)
+        return Quantized(z_q, self._planes(index, z), commitment, codebook)
 
-    def quantize(self, z: Tensor) -> list[Tensor]:
-        return self._planes(nearest(self._rows(z), self.bank.codebooks), z)
+    def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
+        rows = self.rows(z)
+        z_q = self._grid(rows + BYPASS_NOISE * self._split(noise), z)
+        return Quantized(z_q, [], z.square().mean(), z.new_zeros(()))
+
+    def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
+        return self._planes(nearest(self.rows(z), self.codebooks, self.costs * rate), z)
 
     def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
         stacked = torch.stack(indices)  # [G, B, h, w]
         groups, batch, h, w = stacked.shape
-        code = self.bank.lookup(stacked.clamp_min(0).reshape(groups, -1))
-        z_q = code.reshape(groups, batch, h, w, self.dim).permute(1, 0, 4, 2, 3).reshape(batch, -1, h, w)
+        code = self.project(self.bank.lookup(stacked.clamp_min(0).reshape(groups, -1)))
+        z_q = self._cut(code.reshape(groups, batch, h, w, self.dim).permute(1, 0, 4, 2, 3).flatten(1, 2))
         kept = (stacked != MISSING).transpose(0, 1).to(z_q.dtype)
         return self.mask(z_q, kept), kept
 
     def mask(self, z_q: Tensor, kept: Tensor) -> Tensor:
-        """z_q [B, G*d, h, w], kept [B, G, h, w] of 0 and 1 -> z_q with the fill where a group is not kept."""
-        full = kept.repeat_interleave(self.dim, dim=1)
-        return z_q * full + self.fill.to(z_q.dtype).reshape(1, -1, 1, 1) * (1 - full)
+        """z_q [B, D, h, w], kept [B, G, h, w] of 0 and 1 -> z_q with the fill where a group is not kept."""
+        full = self._cut(kept.repeat_interleave(self.dim, dim=1))
+        if self.fill is None:
+            return z_q * full
+        return z_q * full + self._cut(self.fill.to(z_q.dtype).reshape(1, -1, 1, 1)) * (1 - full)
 
-    def _rows(self, z: Tensor) -> Tensor:
-        """[B, G*d, h, w] -> [G, B*h*w, d]."""
+    def rows(self, z: Tensor) -> Tensor:
+        """z [B, D, h, w] -> what the bank compares with its codewords, [G, B*h*w, d]."""
+        return self.project(self._split(z))
+
+    def _spread(self) -> Tensor:
+        """Mean square of the rows' entries, [G, 1, 1]; 1 where their length is fixed.
+
+        What the losses are relative to, so that they do not depend on the scale of z. From the averages and not from
+        the batch, so that it is the same in all processes.
+        """
+        if self.project is unit_length:
+            return self.costs.new_ones(self.groups, 1, 1)
+        return (self.bank.energy[:, None] / self._channels()).clamp_min(1e-8)[:, :, None]
+
+    def _mean(self, squares: Tensor) -> Tensor:
+        """Mean over groups of the mean over their channels; squares [G, N, d]."""
+        return (squares.sum(2) / self._channels()).mean()
+
+    def _channels(self) -> Tensor:
+        """d_g, [G, 1]."""
+        return torch.tensor(self.widths, dtype=self.costs.dtype, device=self.costs.device)[:, None]
+
+    def _split(self, z: Tensor) -> Tensor:
+        """[B, D, h, w] -> [G, B*h*w, d]."""
         batch, _, h, w = z.shape
+        if self.ragged:
+            wide = z.new_zeros(batch, self.groups * self.dim, h, w)
+            wide[:, self.slots] = z
+            z = wide
         split = z.reshape(batch, self.groups, self.dim, h, w)
         return split.permute(1, 0, 3, 4, 2).reshape(self.groups, -1, self.dim)
 
     def _grid(self, rows: Tensor, like: Tensor) -> Tensor:
-        """[G, B*h*w, d] -> [B, G*d, h, w], the inverse of _rows."""
+        """[G, B*h*w, d] -> [B, D, h, w], the inverse of _split."""
         batch, _, h, w = like.shape
-        return rows.reshape(self.groups, batch, h, w, self.dim).permute(1, 0, 4, 2, 3).reshape(batch, -1, h, w)
+        return self._cut(rows.reshape(self.groups, batch, h, w, self.dim).permute(1, 0, 4, 2, 3).flatten(1, 2))
+
+    def _cut(self, wide: Tensor) -> Tensor:
+        """[B, G*d, h, w] -> [B, D, h, w]: the channels that groups really have."""
+        return wide[:, self.slots] if self.ragged else wide
 
     @staticmethod
     def _planes(index: Tensor, like: Tensor) -> list[Tensor]:

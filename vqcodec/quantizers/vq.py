@@ -1,27 +1,53 @@
-"""A bank of codebooks learned by moving averages, with a k-means start and revival of dead codewords.
+"""A bank of codebooks, learned by moving averages or by gradient, with a k-means start and two kinds of revival.
 
 Van den Oord et al. 2017, appendix A.1 (moving averages); Zheng and Vedaldi 2023 (CVQ-VAE, revival).
+
+In a run of several processes every bank stays the same: `update` adds up what all processes assigned; `kmeans`,
+`revive` and `blend` take the rows of the global batch, which the caller has gathered, and a generator in the same
+state everywhere.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
+
+SCORES = 2**26
+"""Distances held at once, so that a large codebook does not cost memory with the size of the picture."""
 
 
-def nearest(z: Tensor, codebooks: Tensor) -> Tensor:
-    """z [G, N, d], codebooks [G, K, d] -> index of the nearest codeword [G, N], int64."""
+def nearest(z: Tensor, codebooks: Tensor, costs: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+    """z [G, N, d], codebooks [G, K, d] -> index of the nearest codeword [G, N], int64.
+
+    `costs` [G, K] are added to the squared distances, times `weight` [N] if given (entropy-constrained vector
+    quantization: Chou, Lookabaugh and Gray 1989).
+    """
     # argmin |z - c|^2 over c does not need |z|^2.
-    score = torch.baddbmm((codebooks * codebooks).sum(-1)[:, None, :], z, codebooks.transpose(1, 2), alpha=-2)
-    return score.argmin(-1)
+    lengths = (codebooks * codebooks).sum(-1)
+    flipped = -2 * codebooks.transpose(1, 2)
+    if costs is not None and weight is not None:
+        z = torch.cat([z, weight[None, :, None].expand(len(z), -1, 1)], 2)
+        flipped = torch.cat([flipped, costs[:, None, :]], 1)
+    elif costs is not None:
+        lengths = lengths + costs
+    parts = z.split(max(1, SCORES // lengths.numel()), 1)
+    return torch.cat([torch.baddbmm(lengths[:, None, :], part, flipped).argmin(-1) for part in parts], 1)
 
 
 class CodebookBank(nn.Module):
-    """G codebooks [G, K, d]. In training mode `update` moves them; otherwise they are constants."""
+    """G codebooks [G, K, d], learned by moving averages: in training mode `update` moves them.
+
+    `decay` (of the averages, per step) and `revive_below` (share of the mean use) may be set at any time.
+    """
 
     codebooks: Tensor
     counts: Tensor
-    sums: Tensor
+    """Moving average of how often each codeword is chosen in a step, [G, K]; a shipped model does not hold it."""
+    energy: Tensor
+    """Moving average of the squared length of rows, [G]; a shipped model does not hold it."""
 
     def __init__(
         self, groups: int, codebook_size: int, dim: int, decay: float = 0.95, revive_below: float = 0.03
@@ -30,52 +56,134 @@ class CodebookBank(nn.Module):
         self.decay = decay
         self.revive_below = revive_below
         self.register_buffer("codebooks", torch.randn(groups, codebook_size, dim))
-        # Training state of the moving averages; a shipped model does not hold it.
         self.register_buffer("counts", torch.ones(groups, codebook_size))
-        self.register_buffer("sums", self.codebooks.clone())
+        self.register_buffer("energy", torch.full((groups,), float(dim)))
 
     def lookup(self, index: Tensor) -> Tensor:
         """index [G, N] -> codewords [G, N, d]."""
         return self.codebooks.gather(1, index[..., None].expand(-1, -1, self.codebooks.shape[-1]))
 
     @torch.no_grad()
-    def update(self, z: Tensor, index: Tensor) -> None:
-        """One moving-average step towards z [G, N, d], assigned to index [G, N]."""
-        hits = torch.zeros_like(self.counts).scatter_add_(1, index, torch.ones_like(index, dtype=z.dtype))
-        total = torch.zeros_like(self.sums).scatter_add_(1, index[..., None].expand_as(z), z)
+    def update(self, rows: Tensor, index: Tensor) -> None:
+        """One step towards this process's rows [G, N, d], assigned to index [G, N], and those of all others."""
+        hits, sums = _assigned(rows, index, self.codebooks.shape[1])
+        squares = rows.square().sum((1, 2))
+        _add_up(hits, sums, squares)
         self.counts.lerp_(hits, 1 - self.decay)
-        self.sums.lerp_(total, 1 - self.decay)
-        self.codebooks.copy_(self.sums / self.counts.clamp_min(1e-5)[..., None])
+        self.energy.lerp_(squares / hits.sum(1), 1 - self.decay)
+        self._learn(hits, sums)
+
+    def _learn(self, hits: Tensor, sums: Tensor) -> None:
+        # The mean of all rows a codeword ever got, each weighted by its age; one that got none stays.
+        step = (1 - self.decay) / self.counts.clamp_min(1e-5)
+        self.codebooks.add_(step[..., None] * (sums - hits[..., None] * self.codebooks))
 
     @torch.no_grad()
-    def revive(self, z: Tensor, generator: torch.Generator) -> int:
-        """Replace codewords used less than `revive_below` of the mean by random rows of z; return how many."""
+    def revive(self, rows: Tensor, generator: torch.Generator) -> int:
+        """Replace codewords used less than `revive_below` of the mean by random rows [G, N, d]; return how many.
+
+        `rows` are those of the global batch, already gathered.
+        """
         mean = self.counts.mean(1, keepdim=True)
         dead = self.counts < self.revive_below * mean
         for g in range(dead.shape[0]):
             slots = dead[g].nonzero()[:, 0]
             if len(slots):
-                rows = torch.randint(z.shape[1], (len(slots),), generator=generator).to(z.device)
-                self.codebooks[g, slots] = z[g, rows]
+                chosen = torch.randint(rows.shape[1], (len(slots),), generator=generator).to(rows.device)
+                self.codebooks[g, slots] = rows[g, chosen]
                 self.counts[g, slots] = mean[g]
-                self.sums[g, slots] = z[g, rows] * mean[g]
+        self._agree()
         return int(dead.sum())
 
     @torch.no_grad()
-    def kmeans(self, z: Tensor, generator: torch.Generator, iterations: int = 12) -> None:
-        """Start the codebooks from z [G, N, d] by Lloyd's algorithm; an empty cluster restarts at a random row."""
-        groups, n, dim = z.shape
+    def blend(self, rows: Tensor, generator: torch.Generator) -> int:
+        """Pull each codeword towards one of the rows [G, N, d], the more the less it is used (MGVQ's CVQ-VAE form).
+
+        For a codeword of share p of all choices the weight is exp(-p * K * 10 / 0.01 - 0.001): all but nothing from a
+        hundredth of the mean use on. Its row is drawn with probability softmax(-distance^2), in units of the mean
+        squared length of the codewords. For every step, with a `decay` of 0.99; return how many moved more than half
+        way. `rows` are those of the global batch, already gathered.
+        """
+        groups, size, _ = self.codebooks.shape
+        share = self.counts / self.counts.sum(1, keepdim=True).clamp_min(1e-12)
+        weight = torch.exp(-share * size * 10 / 0.01 - 0.001)
+        for g in range(groups):
+            slots = (weight[g] > 1e-4).nonzero()[:, 0]
+            unit = self.codebooks[g].square().sum(-1).mean().clamp_min(1e-12)
+            for part in torch.split(slots, max(1, SCORES // rows.shape[1])):
+                codes = self.codebooks[g, part]
+                reach = torch.softmax(-torch.cdist(codes, rows[g]).square() / unit, -1).cumsum(-1)
+                # Drawn on the CPU: a generator there gives the same everywhere.
+                level = torch.rand(len(part), 1, generator=generator).to(rows.device) * reach[:, -1:]
+                chosen = torch.searchsorted(reach, level)[:, 0].clamp_max(rows.shape[1] - 1)
+                self.codebooks[g, part] = codes.lerp(rows[g, chosen], weight[g, part, None])
+        self._agree()
+        return int((weight > 0.5).sum())
+
+    @torch.no_grad()
+    def kmeans(self, rows: Tensor, generator: torch.Generator, iterations: int = 12) -> None:
+        """Start the codebooks from rows [G, N, d] by Lloyd's algorithm; an empty cluster restarts at a random row.
+
+        `rows` are those of all processes, already gathered.
+        """
+        _, n, _ = rows.shape
         size = self.codebooks.shape[1]
-        start = torch.randperm(n, generator=generator)[:size].to(z.device)
+        start = torch.randperm(n, generator=generator)[:size].to(rows.device)
         start = start.repeat(-(-size // len(start)))[:size]
-        self.codebooks.copy_(z[:, start])
+        self.codebooks.copy_(rows[:, start])
         for _ in range(iterations):
-            index = nearest(z, self.codebooks)
-            hits = torch.zeros_like(self.counts).scatter_add_(1, index, torch.ones_like(index, dtype=z.dtype))
-            total = torch.zeros_like(self.sums).scatter_add_(1, index[..., None].expand_as(z), z)
-            rows = torch.randint(n, (size,), generator=generator).to(z.device)
-            centre = total / hits.clamp_min(1)[..., None]
-            self.codebooks.copy_(torch.where(hits[..., None] > 0, centre, z[:, rows]))
+            hits, sums = _assigned(rows, nearest(rows, self.codebooks), size)
+            chosen = torch.randint(n, (size,), generator=generator).to(rows.device)
+            centre = sums / hits.clamp_min(1)[..., None]
+            self.codebooks.copy_(torch.where(hits[..., None] > 0, centre, rows[:, chosen]))
         self.counts.copy_(hits.clamp_min(1e-3) / max(n // size, 1))
         self.counts.mul_(1.0 / self.counts.mean())
-        self.sums.copy_(self.codebooks * self.counts[..., None])
+        self.energy.copy_(rows.square().sum(2).mean(1))
+        self._agree()
+
+    def _agree(self) -> None:
+        """The bank of the first process for all: a GPU adds up in any order, so theirs may differ in a last digit."""
+        if _processes() > 1:
+            for tensor in (self.codebooks.data, self.counts, self.energy):
+                dist.broadcast(tensor, 0)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Older checkpoints also hold codebooks * counts.
+        state_dict.pop(f"{prefix}sums", None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class GradientBank(CodebookBank):
+    """Codebooks that are a parameter, moved by the codebook loss; `update` only keeps account of their use."""
+
+    def __init__(self, groups: int, codebook_size: int, dim: int, **settings: float) -> None:
+        super().__init__(groups, codebook_size, dim, **settings)
+        start = self.codebooks
+        del self.codebooks
+        self.codebooks = nn.Parameter(start)
+
+    def _learn(self, hits: Tensor, sums: Tensor) -> None:
+        pass
+
+
+LEARNING: dict[str, type[CodebookBank]] = {"ema": CodebookBank, "gradient": GradientBank}
+"""How codebooks are learned, by the name recipes use: a matter of training, not of what an index means."""
+
+
+def _assigned(rows: Tensor, index: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """rows [G, N, d] of index [G, N] -> for each of `size` codewords how many there are [G, K], their sum [G, K, d]."""
+    groups, _, dim = rows.shape
+    hits = rows.new_zeros(groups, size).scatter_add_(1, index, torch.ones_like(index, dtype=rows.dtype))
+    sums = rows.new_zeros(groups, size, dim).scatter_add_(1, index[..., None].expand_as(rows), rows)
+    return hits, sums
+
+
+def _add_up(*tensors: Tensor) -> None:
+    """Sum each tensor over all processes, in place."""
+    if _processes() > 1:
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -1,0 +1,122 @@
+"""What tests of `vqcodec eval` measure in place of codecs: sizes and pictures that are given, and no network."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+import vqcodec
+from vqcodec.cli.evaluate import evaluate
+from vqcodec.cli.ruler import Vqc
+from vqcodec.errors import ModelError
+from vqcodec.metrics import Pixels
+
+GREY = np.full((8, 10, 3), 50, np.uint8)
+
+
+class Staircase:
+    """A rival whose file sizes are given; its picture is grey, the brighter the higher the setting."""
+
+    max_side_px = 1000
+
+    def __init__(self, sizes: list[int], name: str = "stairs") -> None:
+        self.sizes = sizes
+        self.settings = range(len(sizes))
+        self.name = name
+        self.encoded: list[int] = []
+        self.decoded = 0
+
+    def encode(self, pixels: Pixels, setting: int) -> bytes:
+        self.encoded.append(setting)
+        return bytes([setting, *pixels.shape[:2]]) + bytes(self.sizes[setting] - 3)
+
+    def decode(self, data: bytes) -> Pixels:
+        self.decoded += 1
+        return np.full((data[1], data[2], 3), data[0], np.uint8)
+
+    def describe(self) -> str:
+        return self.name
+
+
+class Fixed:
+    """Our side with given sizes, one for each keep; keep k decodes to grey of value 10 * k."""
+
+    def __init__(self, sizes: list[int], model: str = "fixed") -> None:
+        self.sizes = sizes
+        self.model = model
+
+    def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
+        for keep, size in enumerate(self.sizes, 1):
+            yield keep, bytes([keep, *pixels.shape[:2]]) + bytes(size - 3), 0.5
+
+    def decode(self, data: bytes) -> Pixels:
+        return np.full((data[1], data[2], 3), 10 * data[0], np.uint8)
+
+
+@dataclass
+class StandIn:
+    """Tokens of a model with four layers, whose files are plain JPEG."""
+
+    pixels: Pixels
+    model: str
+    n_layers: int = 4
+
+
+class Loaded:
+    """What a model that is at hand looks like to those who only load it."""
+
+    tokenizer = None
+
+
+QUALITIES = {"photo": (2, 10, 40, 80), "other": (4, 20, 60, 90)}
+"""Model -> the JPEG quality of each layer count."""
+
+
+def stand_in(patch: pytest.MonkeyPatch) -> list[str]:
+    """Puts stand-ins in the place of the models `photo`, the default, and `other`.
+
+    Returns the calls made to their networks.
+    """
+    calls: list[str] = []
+
+    def tokenize(image: Pixels, model: str = "photo", *, device: str = "cpu") -> StandIn:
+        calls.append(model)
+        return StandIn(image, model)
+
+    def encode_tokens(tokens: StandIn, *, keep: int) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(tokens.pixels).save(file, "JPEG", quality=QUALITIES[tokens.model][keep - 1])
+        return file.getvalue()
+
+    def decode(_: Vqc, data: bytes) -> Pixels:
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+    def lookup(name: str, device: str = "cpu") -> type[Loaded]:
+        if name not in QUALITIES:
+            raise ModelError(f"{name}: no such model")
+        return Loaded
+
+    for name, fake in (("tokenize", tokenize), ("encode_tokens", encode_tokens)):
+        patch.setattr(vqcodec, name, fake)
+    patch.setattr(Vqc, "decode", decode)
+    patch.setattr("vqcodec.registry.find", lookup)
+    patch.setattr("vqcodec.registry.load_model", lookup)
+    patch.setattr("vqcodec.registry.candidates", lambda: {"photo": Loaded})
+    return calls
+
+
+def run(*words: object) -> str:
+    """`vqcodec eval` with these words: what it prints on stdout; its errors are raised."""
+    app = typer.Typer()
+    app.command("eval")(evaluate)
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception is not None:
+        raise result.exception
+    return result.stdout

@@ -1,0 +1,31 @@
+"""Where the time of a step goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Clock:
+    """Seconds by the name of the part they were spent in.
+
+    On a GPU work is only queued where it is written down; then the parts say where Python waited, and only the sum is
+    to be trusted.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - before
+
+    def read(self) -> dict[str, float]:
+        """The seconds since the last call."""
+        seconds, self.seconds = self.seconds, {}
+        return seconds

@@ -1,0 +1,138 @@
+"""LPIPS, the loss rec/lpips: the distance of two pictures in the features of a frozen VGG16.
+
+Zhang et al. 2018, section 3 and equation 1; the weights of the features are those of the `lpips` package. Those of the
+trunk are half a gigabyte, not in any package, and fetched on first use.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import socket
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.library import Library
+
+from vqcodec.errors import InputError
+
+TRUNK_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
+TRUNK_SHA256 = "397923af"
+"""Its first eight digits."""
+TIMEOUT_S = 5.0
+"""Longest silence of the network."""
+WAY_OUT = "or leave rec/lpips out: --set losses.rec/lpips=0"
+
+
+def make_perceptual(device: str | torch.device = "cpu") -> Perceptual:
+    """LPIPS on `device`. Raises InputError, within seconds, if the package or the trunk weights cannot be had."""
+    lpips = _import_lpips()
+    path = _fetch_trunk()
+    # Building draws weights that are replaced at once; a run must not depend on whether it has this term.
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")  # lpips calls torchvision the way it was called in 2020
+        try:
+            network = lpips.LPIPS(net="vgg", verbose=False)
+        except Exception as error:  # torch raises many kinds for damaged files
+            reason = " ".join(str(error).split())[:100]
+            raise InputError(f"{path}: not the weights of VGG16 ({reason}); delete it and {_advice(path)}") from error
+    return Perceptual(network).to(device)
+
+
+class Perceptual(nn.Module):
+    """(y, x), both [B, 3, H, W] in -1..1, sides of 16 px and more -> LPIPS [B], float32, 0 for equal pictures.
+
+    The gradient goes to y alone. The trunk runs in the precision of the surrounding autocast. Values are those of
+    `lpips`; unlike there, the gradient is finite at features that are all zero.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network.eval().requires_grad_(False)
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """Sum over five depths of the weighted squared distance of unit features, averaged over places."""
+        with torch.no_grad():
+            targets = self._features(x)
+        total = y.new_zeros(len(y), dtype=torch.float32)
+        for feature, target, weigh in zip(self._features(y), targets, self.network.lins, strict=True):
+            with torch.autocast(y.device.type, enabled=False):
+                difference = (_unit(feature.float()) - _unit(target.float())).square()
+                total = total + weigh(difference).mean((1, 2, 3))
+        return total
+
+    def _features(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Pixels [B, 3, H, W] -> features [B, C, h, w] of each depth, finest first."""
+        return tuple(self.network.net(self.network.scaling_layer(pixels.float())))
+
+
+def _unit(feature: Tensor) -> Tensor:
+    """feature [B, C, h, w] scaled to length 1 at each place; zeros stay zeros, with a finite gradient."""
+    return feature * (feature.square().sum(1, keepdim=True) + 1e-10).rsqrt()
+
+
+def _fetch_trunk() -> Path:
+    """The file of the trunk weights, in torch's own cache, downloaded if it is not there. Raises InputError."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / TRUNK_URL.rpartition("/")[2]
+    if path.is_file():
+        return path
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(TRUNK_URL, str(path), TRUNK_SHA256, progress=sys.stderr.isatty())
+    except (OSError, http.client.HTTPException, RuntimeError) as error:
+        raise InputError(
+            f"rec/lpips needs the weights of VGG16 (528 MB), which could not be downloaded ({error}); {_advice(path)}"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+    return path
+
+
+def _advice(path: Path) -> str:
+    return f"on a machine with network run 'curl -O {TRUNK_URL}' and put the file at {path}, {WAY_OUT}"
+
+
+def _import_lpips() -> ModuleType:
+    """The package lpips, with torchvision made importable first. Raises InputError if either is not installed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _import_torchvision()
+            import lpips
+    except ImportError as error:
+        raise InputError(
+            f"rec/lpips needs more packages: pip install lpips torchvision ({error}), {WAY_OUT}"
+        ) from error
+    return lpips
+
+
+def _import_torchvision() -> None:
+    """Import torchvision even where its compiled part does not fit torch, as beside a CPU-only one.
+
+    It then describes two operators nobody has declared, which fails; LPIPS needs neither.
+    """
+    try:
+        import torchvision
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        _declare_operators()
+        # Half imported modules would stand in the way of the second attempt.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        import torchvision  # noqa: F401
+
+
+@functools.cache  # the operators live as long as the object
+def _declare_operators() -> Library:
+    library = Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library

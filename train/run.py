@@ -1,0 +1,226 @@
+"""The state of a tokenizer's training run, and one step of it on one screen.
+
+Everything random in a step (crops, masks, noise, revived codewords) is drawn from (seed, step) for the global batch,
+of which each process takes its part. So a run that was killed goes on exactly where its last checkpoint stands, and
+several processes do what one would do with all of their crops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from vqcodec.errors import InputError
+from vqcodec.quantizers.estimators import ESTIMATORS
+from vqcodec.tokenizer import Tokenizer
+
+from .adversarial import Adversary
+from .checkpoint import read_checkpoint, write_checkpoint
+from .clock import Clock
+from .codebooks import Codebooks
+from .losses import active, reconstruction_losses
+from .masking import draw_kept
+from .perceptual import make_perceptual
+from .rate_terms import RATE_TERMS
+from .recipe import Recipe
+from .schedule import learning_rate
+
+CHECKPOINT = "checkpoint.pt"
+
+
+class TokenizerRun:
+    """A recipe under way: the tokenizer, the moving average of its weights, its optimizer and its adversary.
+
+    `batches(number)` gives this process's part of global batch `number`: uint8 [B, 3, H, W].
+    """
+
+    def __init__(self, recipe: Recipe, accelerator: Accelerator, batches: Callable[[int], Tensor]) -> None:
+        self.recipe, self.accelerator, self.batches = recipe, accelerator, batches
+        self.device = accelerator.device
+        self.step = 0
+        self.clock = Clock()
+        names = active(recipe.losses)
+        self.perceptual = make_perceptual(self.device) if "rec/lpips" in names else None
+        torch.manual_seed(recipe.run.seed)
+        self.model = Tokenizer(recipe.tokenizer, recipe.codebook.learning)
+        self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.quantizer.estimate = ESTIMATORS[recipe.optimizer.estimator]
+        self.codebooks = Codebooks(recipe, self.model, accelerator)
+        self.rate = partial(RATE_TERMS[recipe.optimizer.rate_term], tokenizer=self.model)
+        self.adversary = Adversary(recipe.gan, self.device, accelerator) if "gan/generator" in names else None
+        self.ema = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+        if recipe.run.compile:
+            self.model.encoder.compile()
+            self.model.decoder.compile()
+        self.network, self.optimizer = accelerator.prepare(self.model, self._make_optimizer())
+
+    def _make_optimizer(self) -> torch.optim.AdamW:
+        """AdamW; a linear path learns slower, and codewords do not decay."""
+        optimizer = self.recipe.optimizer
+        parts: dict[tuple[float, float], list[Tensor]] = {}
+        for name, value in self.model.named_parameters():
+            scale = optimizer.linear_lr if ".linear." in name else 1.0
+            decay = 0.0 if name.startswith("quantizer.") else optimizer.weight_decay
+            parts.setdefault((scale, decay), []).append(value)
+        groups = [{"params": part, "scale": scale, "weight_decay": decay} for (scale, decay), part in parts.items()]
+        return torch.optim.AdamW(groups, lr=optimizer.lr, betas=(optimizer.betas[0], optimizer.betas[1]), fused=True)
+
+    def train_step(self, parts: list[Tensor]) -> dict[str, Tensor]:
+        """One step on `accumulate` batches of uint8 crops [B, 3, H, W].
+
+        Returns the means over all processes: unweighted losses by `group/name`, `total` and `grad_norm`.
+        """
+        recipe, generator = self.recipe, self.generator()
+        rate = learning_rate(recipe.optimizer, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        self.model.train()
+        self.codebooks.before_step(self.step, self.batches)
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        latents: list[Tensor] = []
+        for i, batch in enumerate(parts):
+            last = i == len(parts) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
+                losses, z = self._forward_backward(batch, generator, len(parts), rate)
+            latents.append(z)
+            for name, value in losses.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value / len(parts)
+        with self.clock("optimizer"):
+            sums["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimizer.clip)
+            self.optimizer.step()
+            self.codebooks.after_step(self.step, torch.cat(latents), generator)
+            self._follow()
+        self.step += 1
+        names = list(sums)
+        means = self.accelerator.reduce(torch.stack([sums[name].float() for name in names]), "mean")
+        return dict(zip(names, means, strict=True))
+
+    def _forward_backward(
+        self, batch: Tensor, generator: torch.Generator, parts: int, rate: float
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Gradients of one batch [B, 3, H, W]; returns its losses without graph, and the latent."""
+        recipe = self.recipe
+        x = batch.to(self.device, memory_format=torch.channels_last).float() / 127.5 - 1
+        with self.clock("forward"):
+            kept, noise, weight = self._draw(x, generator)
+            with self._autocast():
+                result = self.network(x, kept, noise, self.codebooks.started(self.step), weight)
+            names = active(recipe.losses)
+            with self._autocast():
+                losses = reconstruction_losses(result, x, names, self.perceptual, self.rate)
+            total = sum((recipe.losses[name] * loss for name, loss in losses.items()), x.new_zeros(()))
+            playing = self.adversary is not None and self.adversary.active(self.step)
+            if self.adversary is not None and playing:
+                gan = self.adversary.generator_loss(result.x)
+                weight = recipe.losses["gan/generator"] * self._adaptive_weight(losses, gan)
+                losses["gan/generator"] = gan
+                total = total + weight * gan
+        with self.clock("backward"):
+            self.accelerator.backward(total / parts)
+        logged = {name: value.detach() for name, value in losses.items()}
+        if self.adversary is not None and playing:
+            with self.clock("discriminator"):
+                logged |= self.adversary.step(x, result.x, rate / recipe.optimizer.lr)
+        return {**logged, "total": total.detach()}, result.z.detach()
+
+    def _adaptive_weight(self, losses: dict[str, Tensor], gan: Tensor) -> Tensor | float:
+        if self.adversary is None or not self.recipe.gan.adaptive:
+            return 1.0
+        rec = sum(self.recipe.losses[name] * loss for name, loss in losses.items() if name.startswith("rec/"))
+        return self.adversary.adaptive_weight(rec, gan, self.model.decoder.last_layer)
+
+    def _draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """This process's part of the global batch's keep map [B, G, h, w], noise [B, D, h, w] and rates [B]."""
+        size = (x.shape[2] // self.model.stride, x.shape[3] // self.model.stride)
+        whole = len(x) * self.accelerator.num_processes
+        part = slice(self.accelerator.process_index * len(x), (self.accelerator.process_index + 1) * len(x))
+        kept = draw_kept(self.recipe.masking, whole, len(self.model.sizes), *size, generator)
+        noise = torch.randn((whole, self.model.channels, *size), generator=generator)
+        rates = self.codebooks.draw_rate(whole, generator)
+        return (
+            kept[part].to(self.device),
+            noise[part].to(self.device),
+            None if rates is None else rates[part].to(self.device),
+        )
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the averaged weights towards the present ones."""
+        decay = min(self.recipe.optimizer.ema, (self.step + 1) / (self.step + 10))
+        torch._foreach_lerp_(list(self.ema.values()), list(self.model.parameters()), 1 - decay)
+
+    def generator(self) -> torch.Generator:
+        """The random numbers of the present step, the same in all processes."""
+        return torch.Generator().manual_seed(self.recipe.run.seed * 1_000_003 + self.step)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[None]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.run.precision == "bf16")
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[Tokenizer]:
+        """The tokenizer with its averaged weights, in evaluation mode."""
+        parameters = dict(self.model.named_parameters())
+        own = {name: value.detach().clone() for name, value in parameters.items()}
+        self._set(parameters, self.ema)
+        self.model.eval()
+        try:
+            yield self.model
+        finally:
+            self._set(parameters, own)
+
+    @staticmethod
+    @torch.no_grad()
+    def _set(parameters: dict[str, torch.nn.Parameter], values: dict[str, Tensor]) -> None:
+        for name, value in parameters.items():
+            value.copy_(values[name])
+
+    def save(self, folder: Path) -> None:
+        """Replace the checkpoint in `folder`; only the first process writes."""
+        if not self.accelerator.is_main_process:
+            return
+        state: dict[str, Any] = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "ema": self.ema,
+            "optimizer": self.optimizer.state_dict(),
+            "codebooks": self.codebooks.state_dict(),
+            "recipe": json.dumps(asdict(self.recipe)),
+        }
+        if self.adversary is not None:
+            state["adversary"] = self.adversary.state_dict()
+        write_checkpoint(folder / CHECKPOINT, state)
+
+    def load(self, path: Path) -> None:
+        """Go on from the checkpoint at `path`. Raises InputError."""
+        state = read_checkpoint(path)
+        self._load_weights(state, path)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.codebooks.load_state_dict(state["codebooks"])
+        if self.adversary is not None and "adversary" in state:
+            self.adversary.load_state_dict(state["adversary"])
+        self.step = int(state["step"])
+
+    def start_from(self, path: Path) -> None:
+        """Take weights and codebooks of the checkpoint at `path`, as the start of a new run. Raises InputError."""
+        state = read_checkpoint(path)
+        state["model"].update(state["ema"])
+        self._load_weights(state, path)
+
+    def _load_weights(self, state: dict[str, Any], path: Path) -> None:
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise InputError(f"{path}: made by another architecture: {str(error).splitlines()[1].strip()}") from error
+        with torch.no_grad():
+            for name, value in state["ema"].items():
+                self.ema[name].copy_(value)

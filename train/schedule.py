@@ -1,0 +1,23 @@
+"""The learning rate as a function of the step."""
+
+from __future__ import annotations
+
+import math
+
+from .recipe import OptimizerRecipe
+
+FLOOR = 0.001
+"""Where the cosine ends, as a share of the full rate."""
+
+
+def learning_rate(optimizer: OptimizerRecipe, step: int) -> float:
+    """Warm-up, then constant; its last part goes down along a cosine.
+
+    With `schedule = "constant"` that part is the last `decay` steps, with "cosine" everything after the warm-up.
+    """
+    warm = min(1.0, (step + 1) / max(optimizer.warmup, 1))
+    length = optimizer.decay if optimizer.schedule == "constant" else max(optimizer.steps - optimizer.warmup, 1)
+    left = optimizer.steps - step
+    if left >= length:
+        return optimizer.lr * warm
+    return optimizer.lr * warm * (FLOOR + (1 - FLOOR) * 0.5 * (1 - math.cos(math.pi * left / length)))

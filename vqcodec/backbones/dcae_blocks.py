@@ -1,0 +1,172 @@
+"""The parts of the DC-AE backbone: blocks that keep the size, and the steps between two sizes.
+
+Differs from dcae.py: that is the order they come in. DC-AE (Chen et al. 2024): shortcuts without weights;
+EfficientViT (Cai et al. 2022): linear attention and gated convolutions. All take and give [B, C, H, W].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+HEAD = 32
+"""Channels of an attention head."""
+SMALL = 32
+"""Positions up to which attention compares all pairs, which costs less then."""
+
+
+class RMSNorm(nn.Module):
+    """Each pixel's channels divided by their root mean square, in float32; then a weight and a bias per channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.square().mean(1, keepdim=True) + 1e-5)
+        return (wide * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {"rms": RMSNorm, "batch": nn.BatchNorm2d}
+ACTS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "relu": F.relu}
+
+
+class ResidualBlock(nn.Module):
+    """x + norm(conv(act(conv(x))))."""
+
+    def __init__(self, channels: int, norm: str, act: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = NORMS[norm](channels)
+        self.act = ACTS[act]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.norm(self.conv2(self.act(self.conv1(x))))
+
+
+class LinearAttention(nn.Module):
+    """Attention over all positions with ReLU in place of softmax, so that its cost grows with the size and no faster.
+
+    Channels of the first convolution: [q | k | v] of the first head, then of the second, ...
+    """
+
+    def __init__(self, channels: int, norm: str) -> None:
+        super().__init__()
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.project = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = NORMS[norm](channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, h, w = x.shape
+        q, k, v = self.qkv(x).reshape(batch, -1, 3, HEAD, h * w).unbind(2)
+        # Sums over a whole picture leave the range of float16 and the digits of bfloat16.
+        with torch.autocast(x.device.type, enabled=False):
+            out = attend(q.float().relu(), k.float().relu(), v.float())
+        return self.norm(self.project(out.to(x.dtype).reshape(batch, -1, h, w)))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """q, k >= 0 and v [B, heads, d, N] -> for each position the mean of v, weighted by q . k."""
+    if q.shape[-1] <= SMALL:
+        weights = k.transpose(-1, -2) @ q
+        return v @ (weights / (weights.sum(-2, keepdim=True) + 1e-15))
+    total = k.sum(-1)[:, :, None] @ q
+    return (v @ k.transpose(-1, -2)) @ q / (total + 1e-15)
+
+
+class GatedConv(nn.Module):
+    """Widen 8 times, filter each channel 3 x 3, gate one half by the other, narrow."""
+
+    def __init__(self, channels: int, norm: str, act: str) -> None:
+        super().__init__()
+        wide = 8 * channels
+        self.expand = nn.Conv2d(channels, wide, 1)
+        self.depthwise = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
+        self.project = nn.Conv2d(wide // 2, channels, 1, bias=False)
+        self.norm = NORMS[norm](channels)
+        self.act = ACTS[act]
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.depthwise(self.act(self.expand(x))).chunk(2, 1)
+        return self.norm(self.project(value * self.act(gate)))
+
+
+class AttentionBlock(nn.Module):
+    """Linear attention over the whole picture, then a gated convolution, each with a shortcut."""
+
+    def __init__(self, channels: int, norm: str, act: str) -> None:
+        super().__init__()
+        self.attention = LinearAttention(channels, norm)
+        self.gated = GatedConv(channels, norm, act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(x)
+        return x + self.gated(x)
+
+
+BLOCKS: dict[str, Callable[[int, str, str], nn.Module]] = {"residual": ResidualBlock, "attention": AttentionBlock}
+
+
+class Down(nn.Module):
+    """Half the size; the shortcut is the mean over runs of the unshuffled channels."""
+
+    def __init__(self, fine: int, coarse: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(fine, coarse // 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.pixel_unshuffle(self.conv(x), 2)
+        return y + mean_of_runs(F.pixel_unshuffle(x, 2), y.shape[1])
+
+
+class Up(nn.Module):
+    """Twice the size; the shortcut repeats channels before they are shuffled."""
+
+    def __init__(self, coarse: int, fine: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(coarse, 4 * fine, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return F.pixel_shuffle(y + repeated(x, y.shape[1]), 2)
+
+
+class Narrow(nn.Module):
+    """To fewer channels; the shortcut is the mean over runs of channels."""
+
+    def __init__(self, wide: int, narrow: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(wide, narrow, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return y + mean_of_runs(x, y.shape[1])
+
+
+class Widen(nn.Module):
+    """To more channels; the shortcut repeats channels."""
+
+    def __init__(self, narrow: int, wide: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(narrow, wide, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return y + repeated(x, y.shape[1])
+
+
+def mean_of_runs(x: Tensor, channels: int) -> Tensor:
+    """[B, n * channels, H, W] -> [B, channels, H, W]: channel c is the mean of n * c .. n * c + n - 1."""
+    batch, _, h, w = x.shape
+    return x.reshape(batch, channels, -1, h, w).mean(2)
+
+
+def repeated(x: Tensor, channels: int) -> Tensor:
+    """[B, channels / n, H, W] -> [B, channels, H, W]: each channel n times in a row."""
+    return x.repeat_interleave(channels // x.shape[1], 1)

@@ -1,0 +1,63 @@
+"""Which of several models makes a file, and how many of its layers: by quality, or by how much of a budget it uses.
+
+`candidates`, here and in `rate.py`, is what `registry.candidates` gives: name -> configuration, smallest files first.
+Differs from rate.py, which checks what was asked for, and from registry.py, which finds models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from . import container
+from .config import ModelConfig
+from .errors import UsageError
+
+FILLED = 0.8
+"""A file that uses this share of its budget, or more, fills it: no model of larger files is tried."""
+
+
+def check_quality(quality: int) -> None:
+    """Raise UsageError unless 1 <= quality <= 100."""
+    if not 1 <= quality <= 100:
+        raise UsageError(f"quality {quality}: give 1..100")
+
+
+def keep_for_quality(config: ModelConfig, quality: int) -> int:
+    """Layers that `quality` 1..100 keeps, by the ladder stored in the model; below its first step one layer."""
+    check_quality(quality)
+    return max((step.keep for step in config.ladder if step.quality <= quality), default=1)
+
+
+def at_quality(candidates: Mapping[str, ModelConfig], quality: int) -> tuple[str, int]:
+    """(name, layers to keep) at `quality` 1..100. Raises UsageError beyond that.
+
+    Each model covers the scale from the first step of its ladder up to the next model's; where it is alone it covers
+    all of it, with its first layer below its part and its best above.
+    """
+    name = next(iter(candidates))
+    for other, config in candidates.items():
+        if config.ladder and config.ladder[0].quality <= quality:
+            name = other
+    return name, keep_for_quality(candidates[name], quality)
+
+
+def parts(candidates: Mapping[str, ModelConfig]) -> dict[str, tuple[int, int]]:
+    """Name -> lowest and highest quality that the model makes; one that another covers wholly is left out."""
+    names = [at_quality(candidates, quality)[0] for quality in range(1, 101)]
+    return {name: (names.index(name) + 1, 100 - names[::-1].index(name)) for name in candidates if name in names}
+
+
+def possible(
+    candidates: Mapping[str, ModelConfig], quality: int | None = None, keep: int | None = None, **by_result: object
+) -> list[str]:
+    """Names of those that may make a file, given `encode`'s keywords: one, or all if the files themselves decide."""
+    if any(value is not None for value in by_result.values()):
+        return list(candidates)
+    return [next(iter(candidates)) if quality is None else at_quality(candidates, quality)[0]]
+
+
+def fills(data: bytes, max_bytes: int) -> bool:
+    """Whether a complete file uses its budget; alpha and metadata, the same for all models, are left out of both."""
+    head = container.read_head(data, None)
+    fixed = (head.alpha_bytes or 0) + head.alpha_crc_bytes + (head.chunks_bytes or 0)
+    return len(data) - fixed >= FILLED * (max_bytes - fixed)

@@ -1,0 +1,1 @@
+"""Checkpoints that others published, as tensors of ours; one family a file."""

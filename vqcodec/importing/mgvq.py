@@ -1,0 +1,129 @@
+"""MGVQ's released tokenizers: their configurations, and their tensors under our names.
+
+A released state dict (`checkpoint["model"]`) is checked whole: every key that should be there is, with its shape, and
+no other. Two buffers that only training uses are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..config import DcaeConfig, ProductVQConfig, TokenizerConfig
+from ..errors import ModelError
+from ..tokenizer import Tokenizer, training_only
+
+CODEBOOKS = "quantizer.bank.codebooks"
+IGNORED = ("quantize.codebook_used", "quantize.embed_prob")
+"""Which codewords the last batches used, and how often each was: never needed to encode or decode."""
+
+_F8 = DcaeConfig(
+    widths=(256, 512, 512),
+    encoder_depths=(4, 8, 2),
+    decoder_depths=(5, 10, 2),
+    blocks=("residual", "residual", "attention"),
+    encoder_norms=("rms",) * 3,
+    encoder_acts=("silu",) * 3,
+    decoder_norms=("batch", "batch", "rms"),
+    decoder_acts=("relu", "relu", "silu"),
+)
+_F16 = DcaeConfig()
+_F32 = DcaeConfig(
+    widths=(256, 512, 512, 1024, 1024),
+    encoder_depths=(4, 8, 2, 2, 2),
+    decoder_depths=(5, 10, 2, 2, 2),
+    blocks=("residual", "residual", "attention", "attention", "attention"),
+    encoder_norms=("rms",) * 5,
+    encoder_acts=("silu",) * 5,
+    decoder_norms=("batch", "batch", "rms", "rms", "rms"),
+    decoder_acts=("relu", "relu", "silu", "silu", "silu"),
+)
+_G4 = ProductVQConfig(groups=4, codebook_size=8192, dim=8, normalised=True, fill="zero")
+_G8 = ProductVQConfig(groups=8, codebook_size=2048, dim=4, normalised=True, fill="zero")
+
+RELEASES: dict[str, TokenizerConfig] = {
+    "mgvq-f8c32-g4": TokenizerConfig(8, _F8, _G4),
+    "mgvq-f8c32-g8": TokenizerConfig(8, _F8, _G8),
+    "mgvq-f16c32-g4": TokenizerConfig(16, _F16, _G4),
+    "mgvq-f16c32-g8": TokenizerConfig(16, _F16, _G8),
+    "mgvq-f32c32-g8": TokenizerConfig(32, _F32, _G8),
+}
+"""By published name; those that end in -mix differ in their weights alone."""
+
+_BLOCK = (
+    (r"^(conv[12])\.", r"main.\1.conv."),
+    (r"^norm\.", "main.conv2.norm."),
+    (r"^attention\.qkv\.", "context_module.main.qkv.conv."),
+    (r"^attention\.project\.", "context_module.main.proj.conv."),
+    (r"^attention\.norm\.", "context_module.main.proj.norm."),
+    (r"^gated\.expand\.", "local_module.main.inverted_conv.conv."),
+    (r"^gated\.depthwise\.", "local_module.main.depth_conv.conv."),
+    (r"^gated\.project\.", "local_module.main.point_conv.conv."),
+    (r"^gated\.norm\.", "local_module.main.point_conv.norm."),
+)
+_ENDS = {
+    "encoder.stem.": "encoder.project_in.conv.conv.",
+    "encoder.head.conv.": "encoder.project_out.main.op_list.0.conv.",
+    "encoder.to_latent.": "quant_conv.",
+    "decoder.from_latent.": "post_quant_conv.",
+    "decoder.head.conv.": "decoder.project_in.main.conv.",
+    "decoder.norm.": "decoder.project_out.op_list.0.",
+    "decoder.tail.": "decoder.project_out.op_list.2.conv.conv.",
+    CODEBOOKS: "quantize.embedding.weight",
+}
+
+
+def released_name(name: str, config: DcaeConfig) -> str:
+    """What the release calls our tensor `name`.
+
+    Its stages count from 1, and each holds its change of size as one more block: the encoder's behind its blocks, the
+    decoder's before them.
+    """
+    for ours, theirs in _ENDS.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    side, kind, number, rest = name.split(".", 3)
+    stage = int(number)
+    start = f"{side}.stages.{stage + 1}.op_list"
+    if kind == "downs":
+        return f"{start}.{config.encoder_depths[stage]}.main.conv.{rest}"
+    if kind == "ups":
+        return f"{start}.0.main.conv.{rest}"
+    position, inner = rest.split(".", 1)
+    before = int(side == "decoder" and stage < len(config.widths) - 1)
+    for pattern, replacement in _BLOCK:
+        inner = re.sub(pattern, replacement, inner)
+    return f"{start}.{int(position) + before}.{inner}"
+
+
+def from_released(config: TokenizerConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors a shipped model holds, from a released state dict; nothing is copied.
+
+    Raises ModelError naming the keys that are missing, left over or of another shape.
+    """
+    if not isinstance(config.backbone, DcaeConfig):
+        raise ModelError(f"released checkpoint: MGVQ's backbone is dcae, not {config.backbone.kind}")
+    with torch.device("meta"):
+        ours = {
+            name: value for name, value in Tokenizer(config).state_dict().items() if name != "quantizer.bank.counts"
+        }
+    names = {name: released_name(name, config.backbone) for name in ours}
+    missing = [theirs for theirs in names.values() if theirs not in state]
+    extra = sorted(set(state) - set(names.values()) - set(IGNORED))
+    for what, keys in (("lacks", missing), ("holds unknown", extra)):
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise ModelError(f"released checkpoint: {what} {', '.join(keys[:3])}{more}; another variant of the model?")
+    found: dict[str, Tensor] = {}
+    for name, theirs in names.items():
+        value, shape = state[theirs], ours[name].shape
+        if name == CODEBOOKS and tuple(value.shape) == (shape[0] * shape[1], shape[2]):
+            value = value.reshape(shape)
+        if value.shape != shape:
+            raise ModelError(f"released checkpoint: {theirs} is {list(value.shape)}; {list(shape)} needed")
+        if not training_only(name):
+            found[name] = value
+    return found
