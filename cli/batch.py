@@ -138,7 +138,8 @@ def _check(settings: Settings) -> str:
     for name in names:
         registry.load_model(name)  # a damaged model is one error, not one for each file
     if settings.rate["quality"] is not None:  # what it means is the ladder's affair, which may change
-        rates |= {"-q": None, "--keep": at_quality(candidates, settings.rate["quality"])[1]}
+        step = at_quality(candidates, settings.rate["quality"])[1]
+        rates |= {"-q": None, "--keep": step.keep} | ({"rate": step.rate} if step.rate != 1 else {})
     digests = [candidates[name].weights_sha256 for name in names]
     made_by = digests[0] if len(digests) == 1 else digests
     return _digest({"to": "vqc", "model": made_by, "strip": settings.strip} | rates)

@@ -81,6 +81,7 @@ def draw(rows: Sequence[Row], summaries: Sequence[Summary], metrics: Sequence[Me
     subsets = [name for name in SUBSETS if any(line.subset == name for line in summaries)]
     width, height = PANEL_INCHES
     figure = Figure((width * len(metrics), height * len(subsets) + 0.4), DPI, layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1)  # inches; a title stands apart from the axis above it
     panels = figure.subplots(len(subsets), len(metrics), squeeze=False)
     for row, subset in zip(panels, subsets, strict=True):
         for panel, metric in zip(row, metrics, strict=True):

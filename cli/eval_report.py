@@ -104,8 +104,8 @@ def bd_tables(rates: Sequence[BdRate], metrics: Sequence[Metric], anchor: Anchor
         table = _table(f"BD-rate against {anchor.codec}, pictures of {SUBSETS[subset]}")
         table.caption = Text(
             f"below 0: smaller than {anchor.codec} at equal quality; mean over the pictures where both have "
-            f"qualities in common{limits}\nshare: of the qualities of ours, how much that is over; to compare two "
-            "codecs of unlike shares, make one the anchor"
+            f"qualities of ours in common, n/a: in none{limits}\nshare: of the qualities of ours, how much that is "
+            "over; to compare two codecs of unlike shares, make one the anchor"
         )
         table.add_column("codec")
         for metric in metrics:

@@ -102,7 +102,7 @@ def evaluate(
 
     BD-rates compare whole curves: the mean size at equal quality, in percent against --bd-anchor, of each model, of
     several models together (for each size the best), and of the other rivals. Rivals get some more files for that.
-    BD-rates, --plot and jxl need the extra: pip install 'vqcodec[eval]'.
+    BD-rates, --plot and jxl need packages that only the extra `eval` of vqcodec installs.
 
     Seconds: of making and of reading one file in memory, without loading the model. The encoder network runs once a
     picture and counts in full in each of its files.

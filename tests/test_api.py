@@ -260,14 +260,14 @@ def test_a_file_of_an_unknown_model_names_it(tiny_vqc: bytes, monkeypatch: pytes
 
 def test_quality_is_monotone(tiny_model: str, photo: Image.Image) -> None:
     tokens = vqcodec.tokenize(photo, tiny_model)
-    from vqcodec.family import keep_for_quality
+    from vqcodec.family import step_for_quality
 
     config = registry.find(tiny_model).config
-    keeps = [keep_for_quality(config, quality) for quality in range(1, 101)]
+    keeps = [step_for_quality(config, quality).keep for quality in range(1, 101)]
     assert keeps == sorted(keeps)
     assert keeps[-1] == tokens.n_layers
     with pytest.raises(UsageError, match=r"1\.\.100"):
-        keep_for_quality(config, 0)
+        step_for_quality(config, 0)
 
 
 def test_grey_pictures_come_back_grey_in_all_channels(tiny_model: str, photo: Image.Image) -> None:

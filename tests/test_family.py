@@ -8,13 +8,15 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import vqcodec
 import vqcodec.pillow_plugin
-from vqcodec import compute, registry
+from vqcodec import compute, registry, steps
 from vqcodec.config import LadderStep
 from vqcodec.errors import ModelError, TargetError, UsageError
 from vqcodec.family import FILLED, at_quality, fills, parts, possible
@@ -33,13 +35,14 @@ def made_by(data: bytes) -> tuple[str | None, int]:
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The models whose encoders have run, in order."""
     names: list[str] = []
-    original = compute.pixels_to_planes
+    original = compute.pixels_to_planes_at
 
-    def counted(model: registry.Model, *rest: object) -> list:
+    def counted(model: registry.Model, *rest: Any) -> list[list[np.ndarray]]:
         names.append(model.config.name)
-        return original(model, *rest)  # type: ignore[arg-type]
+        return original(model, *rest)
 
-    monkeypatch.setattr(compute, "pixels_to_planes", counted)
+    monkeypatch.setattr(compute, "pixels_to_planes_at", counted)
+    monkeypatch.setattr(steps, "pixels_to_planes_at", counted)
     return names
 
 
@@ -48,11 +51,11 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_one_scale_of_quality() -> None:
     found = registry.candidates()
-    steps = [at_quality(found, quality) for quality in range(1, 101)]
-    assert [name for name, _ in steps] == ["small"] * 50 + ["large"] * 50
-    for part in (steps[:50], steps[50:]):
+    places = [(name, step.keep) for name, step in (at_quality(found, quality) for quality in range(1, 101))]
+    assert [name for name, _ in places] == ["small"] * 50 + ["large"] * 50
+    for part in (places[:50], places[50:]):
         assert [keep for _, keep in part] == sorted(keep for _, keep in part)
-    assert (steps[49], steps[50], steps[99]) == (("small", 4), ("large", 2), ("large", 4))
+    assert (places[49], places[50], places[99]) == (("small", 4), ("large", 2), ("large", 4))
     assert parts(found) == {"small": (1, 50), "large": (51, 100)}
     for quality in (0, 101):
         with pytest.raises(UsageError, match=r"1\.\.100"):
@@ -61,8 +64,8 @@ def test_one_scale_of_quality() -> None:
 
 def test_a_model_that_is_alone_covers_the_whole_scale() -> None:
     small, large = (registry.candidates(name) for name in ("small", "large"))
-    assert [at_quality(small, quality)[1] for quality in (1, 50, 51, 100)] == [1, 4, 4, 4]
-    assert [at_quality(large, quality)[1] for quality in (1, 50, 51, 100)] == [1, 1, 2, 4]
+    assert [at_quality(small, quality)[1].keep for quality in (1, 50, 51, 100)] == [1, 4, 4, 4]
+    assert [at_quality(large, quality)[1].keep for quality in (1, 50, 51, 100)] == [2, 2, 2, 4]
     assert parts(large) == {"large": (1, 100)}
 
 
@@ -144,8 +147,8 @@ def test_min_quality_takes_the_first_model_that_reaches_it(photo: Image.Image, r
     assert made_by(vqcodec.encode(photo, min_quality=("psnr", 5.0))) == ("small", 1)
     assert runs == ["small"]
     # Random weights: no layer of `small` but its first is worth anything, and all of them together are worse.
-    assert made_by(vqcodec.encode(photo, min_quality=("psnr", 15.1))) == ("large", 1)
-    with pytest.raises(TargetError, match=r"model 'large' reach 1\d\.\d+; ask for less"):
+    assert made_by(vqcodec.encode(photo, min_quality=("psnr", 15.1))) == ("large", 2)
+    with pytest.raises(TargetError, match=r"model 'large' reaches 1\d\.\d+; ask for less"):
         vqcodec.encode(photo, min_quality=("psnr", 99.0))
 
 
@@ -176,11 +179,11 @@ def only_large(family_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_one_model_is_enough(photo: Image.Image, only_large: Path) -> None:
-    assert [made_by(vqcodec.encode(photo, quality=q)) for q in (1, 60, 100)] == [("large", k) for k in (1, 2, 4)]
+    assert [made_by(vqcodec.encode(photo, quality=q)) for q in (1, 60, 100)] == [("large", k) for k in (2, 2, 4)]
     assert made_by(vqcodec.encode(photo)) == ("large", 4)
     assert made_by(vqcodec.encode(photo, keep=2)) == ("large", 2)
     assert made_by(vqcodec.encode(photo, max_bytes=10**5)) == ("large", 4)
-    assert made_by(vqcodec.encode(photo, min_quality=("psnr", 5.0))) == ("large", 1)
+    assert made_by(vqcodec.encode(photo, min_quality=("psnr", 5.0))) == ("large", 2)
     assert vqcodec.tokenize(photo).model == "large"
 
 

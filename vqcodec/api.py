@@ -16,7 +16,7 @@ from . import container, registry
 from .cutting import cut_to_bytes, cut_to_layers
 from .damage import INCOMPLETE, damage
 from .errors import LimitError, TargetError, UsageError
-from .family import at_quality, fills
+from .family import at_quality, fills, ladder
 from .image import MAX_PIXELS, Picture, as_picture, to_pillow
 from .image import strip as strip_picture
 from .info import Info, read_info
@@ -42,8 +42,8 @@ def encode(
 ) -> bytes:
     """Compress `image` to one .vqc file.
 
-    At most one of these says how large it may be; without any, all layers of the model are kept:
-    `quality` 1..100 (the model's ladder), `keep` (its first 1..N layers), `max_bytes` (whole file), `bpp`
+    At most one of these says how large it may be; without any, it is the last step of the model's ladder:
+    `quality` 1..100 (a step of the ladder), `keep` (its first 1..N layers), `max_bytes` (whole file), `bpp`
     (whole file, bits per pixel) or `min_quality` (("psnr", dB) or ("ms-ssim", 0..1): the fewest layers that reach it).
     `strip` leaves ICC (after conversion to sRGB), Exif and XMP out.
 
@@ -68,9 +68,10 @@ def encode(
     if max_bytes is not None:
         return _encode_within(list(candidates), picture, max_bytes, device)
     name = next(iter(candidates))
-    if quality is not None:
-        name, keep = at_quality(candidates, quality)
-    return encode_tokens(tokenize(picture, name, device=device), keep=keep)
+    if quality is None:
+        return encode_tokens(tokenize(picture, name, device=device), keep=keep)
+    name, step = at_quality(candidates, quality)
+    return encode_tokens(tokenize(picture, name, rate=step.rate, device=device), keep=step.keep)
 
 
 def decode(
@@ -188,10 +189,13 @@ def truncate(data: bytes, *, keep: int | None = None, max_bytes: int | None = No
     return data if len(data) <= max_bytes else cut_to_bytes(file, max_bytes)
 
 
-def tokenize(image: ImageLike, model: str | None = None, *, device: str = "cpu") -> Tokens:
+def tokenize(
+    image: ImageLike, model: str | None = None, *, rate: float | None = None, device: str = "cpu"
+) -> Tokens:
     """The index planes of `image`, and what else a file would keep. Raises InputError, ModelError, LimitError.
 
-    Without a `model` it is the first of `registry.FAMILY` that is at hand.
+    Without a `model` it is the first of `registry.FAMILY` that is at hand. `rate` says how much bits count when
+    codewords are chosen: 0 takes the nearest; without it, it is that of the last step of the model's ladder.
     """
     from .compute import pixels_to_planes
 
@@ -200,7 +204,9 @@ def tokenize(image: ImageLike, model: str | None = None, *, device: str = "cpu")
         raise LimitError(f"{picture.width}x{picture.height} pixels: a side can have at most {container.MAX_SIDE}")
     name = next(iter(registry.candidates(model)))
     loaded = registry.load_model(name, device)
-    tokens = from_picture(picture, pixels_to_planes(loaded, picture.pixels), loaded.config)
+    if rate is None:
+        rate = ladder(loaded.config)[-1].rate
+    tokens = from_picture(picture, pixels_to_planes(loaded, picture.pixels, rate=rate), loaded.config)
     return replace(tokens, model=name)
 
 
@@ -245,41 +251,46 @@ def _cut(data: bytes, tokens: Tokens, max_bytes: int) -> bytes:
 
 
 def _encode_within(names: list[str], picture: Picture, max_bytes: int, device: str) -> bytes:
-    """By the first of the models that fills the budget, else by the last that can be cut so small."""
+    """By the first of the models that fills the budget, else by the last that can be cut so small.
+
+    The first step of the ladder whose complete file is over the budget, cut to it: what is cut off is the last of the
+    finest layers, and the budget is used to the last word.
+    """
+    from .steps import Steps
+
     best: bytes | None = None
     for name in names:
-        tokens = tokenize(picture, name, device=device)
-        complete = encode_tokens(tokens)
+        steps = Steps(picture, name, device)
+        finest = steps.file(len(steps) - 1)
+        step = steps.first(lambda i, steps=steps: len(steps.file(i)) > max_bytes)  # type: ignore[misc]
         try:
-            best = _cut(complete, tokens, max_bytes)
+            best = _cut(steps.file(step), steps.tokens(step), max_bytes)
         except TargetError:
             if best is None:
                 raise
             return best
-        if fills(complete, max_bytes):
+        if fills(finest, max_bytes):
             return best
     assert best is not None
     return best
 
 
 def _encode_reaching(names: list[str], picture: Picture, metric: str, target: float, device: str) -> bytes:
-    """The fewest layers of the first model whose complete file reaches the target; of the last, if any do."""
-    rect, reached = Rect(0, picture.height, 0, picture.width), float("-inf")
+    """The first step that reaches the target, of the first model that does at its last step."""
+    from .steps import Steps
+
+    rect = Rect(0, picture.height, 0, picture.width)
     for name in names:
-        tokens, model = tokenize(picture, name, device=device), registry.load_model(name, device)
+        steps = Steps(picture, name, device)
 
-        def measured(keep: int, tokens: Tokens = tokens, model: registry.Model = model) -> float:
-            return METRICS[metric].measure(picture.pixels, _render(tokens.kept(keep), model, rect).pixels)
+        def measured(step: int, steps: Steps = steps) -> float:
+            shown = _render(steps.tokens(step), steps.model, rect)
+            return METRICS[metric].measure(picture.pixels, shown.pixels)
 
-        if name != names[-1] and not measured(tokens.n_layers) >= target:
-            continue
-        for keep in range(1, tokens.n_layers + 1):
-            reached = measured(keep)
-            if reached >= target:
-                return encode_tokens(tokens, keep=keep)
-    raise TargetError(
-        f"{metric} {target:g}: all {tokens.n_layers} layers of model '{names[-1]}' reach {reached:.4g}; ask for less"
-    )
+        reached = measured(len(steps) - 1)
+        if reached >= target:
+            return steps.file(steps.first(lambda i, measured=measured: measured(i) >= target))  # type: ignore[misc]
+    raise TargetError(f"{metric} {target:g}: the best file of model '{name}' reaches {reached:.4g}; ask for less")
 
 
 def _render(tokens: Tokens, model: registry.Model, region: Rect) -> Picture:

@@ -6,6 +6,8 @@ halo sees the picture as one window, in memory that grows with it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,19 +22,32 @@ MAX_WHOLE_PX = 2**22
 """Most pixels of a picture that a network has to see at once."""
 
 
-def pixels_to_planes(model: Model, pixels: np.ndarray, window_px: int = WINDOW_PX) -> list[np.ndarray]:
-    """uint8 [H, W, 3] -> planes int32 [h, w], coarse to fine; a picture beyond whole steps is continued by its edge."""
+def pixels_to_planes(
+    model: Model, pixels: np.ndarray, window_px: int = WINDOW_PX, rate: float = 1.0
+) -> list[np.ndarray]:
+    """uint8 [H, W, 3] -> planes int32 [h, w], coarse to fine; a picture beyond whole steps is continued by its edge.
+
+    `rate` says how much bits count when codewords are chosen.
+    """
+    return pixels_to_planes_at(model, pixels, [rate], window_px)[0]
+
+
+def pixels_to_planes_at(
+    model: Model, pixels: np.ndarray, rates: Sequence[float], window_px: int = WINDOW_PX
+) -> list[list[np.ndarray]]:
+    """`pixels_to_planes` for each of `rates`, with one pass of the network."""
     tokenizer, stride = model.tokenizer, model.stride
     grid = grid_size(pixels.shape[1], pixels.shape[0], stride)
-    planes = [np.empty(grid, np.int32) for _ in tokenizer.sizes]
+    planes = [[np.empty(grid, np.int32) for _ in tokenizer.sizes] for _ in rates]
     for window in _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, tokenizer.encoder.halo):
         x = _to_tensor(read_padded(pixels, window.outer.times(stride)), model.device)
         with torch.inference_mode():
             z = tokenizer.encoder(x).float()
             rows, columns = window.inner.inside(window.outer).slices
-            found = tokenizer.quantizer.quantize(z[:, :, rows, columns])
-        for plane, part in zip(planes, found, strict=True):
-            plane[window.inner.slices] = part[0].cpu().numpy()
+            for rate, at_rate in zip(rates, planes, strict=True):
+                found = tokenizer.quantizer.quantize(z[:, :, rows, columns], rate)
+                for plane, part in zip(at_rate, found, strict=True):
+                    plane[window.inner.slices] = part[0].cpu().numpy()
     return planes
 
 

@@ -93,13 +93,15 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class LadderStep:
-    """From `quality` (1..100) on, keep the first `keep` layers.
+    """From `quality` (1..100) on, keep the first `keep` layers of tokens that were chosen at `rate`.
 
     Quality is one scale for models that stand in for each other: the first step of a model is where its part begins.
     """
 
     quality: int
     keep: int
+    rate: float = 1.0
+    """How much bits count when codewords are chosen, 0 for the nearest; no effect on models trained without a rate."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def check_model(config: ModelConfig, where: str) -> None:
         (config.format_version != 1, f"format_version {config.format_version} is not known; a newer vqcodec made it"),
         (not 1 <= len(config.layers) <= 16, f"layers: {len(config.layers)} of them; a file can hold 1..16"),
         (planes != list(range(groups)), f"layers must hold the {groups} planes once each, in order"),
+        (any(not 0 <= step.rate < 1e6 for step in config.ladder), "ladder: rate must be at least 0"),
         (any(not 1 <= step.keep <= len(config.layers) for step in config.ladder), "ladder: keep beyond the layers"),
         (any(not 1 <= step.quality <= 100 for step in config.ladder), "ladder: quality beyond 1..100"),
         (

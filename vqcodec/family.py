@@ -1,4 +1,4 @@
-"""Which of several models makes a file, and how many of its layers: by quality, or by how much of a budget it uses.
+"""Which of several models makes a file, and at which step of its ladder: by quality, or by how much of a budget it uses.
 
 `candidates`, here and in `rate.py`, is what `registry.candidates` gives: name -> configuration, smallest files first.
 Differs from rate.py, which checks what was asked for, and from registry.py, which finds models.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from . import container
-from .config import ModelConfig
+from .config import LadderStep, ModelConfig
 from .errors import UsageError
 
 FILLED = 0.8
@@ -22,23 +22,29 @@ def check_quality(quality: int) -> None:
         raise UsageError(f"quality {quality}: give 1..100")
 
 
-def keep_for_quality(config: ModelConfig, quality: int) -> int:
-    """Layers that `quality` 1..100 keeps, by the ladder stored in the model; below its first step one layer."""
+def ladder(config: ModelConfig) -> tuple[LadderStep, ...]:
+    """The steps of a model, at least one, smallest files first."""
+    return config.ladder or (LadderStep(100, len(config.layers)),)
+
+
+def step_for_quality(config: ModelConfig, quality: int) -> LadderStep:
+    """The step for `quality` 1..100: the last one that begins there or below, or else the first."""
     check_quality(quality)
-    return max((step.keep for step in config.ladder if step.quality <= quality), default=1)
+    steps = ladder(config)
+    return max((step for step in steps if step.quality <= quality), key=lambda step: step.quality, default=steps[0])
 
 
-def at_quality(candidates: Mapping[str, ModelConfig], quality: int) -> tuple[str, int]:
-    """(name, layers to keep) at `quality` 1..100. Raises UsageError beyond that.
+def at_quality(candidates: Mapping[str, ModelConfig], quality: int) -> tuple[str, LadderStep]:
+    """(name, step of its ladder) at `quality` 1..100. Raises UsageError beyond that.
 
     Each model covers the scale from the first step of its ladder up to the next model's; where it is alone it covers
-    all of it, with its first layer below its part and its best above.
+    all of it, with its first step below its part and its last above.
     """
     name = next(iter(candidates))
     for other, config in candidates.items():
         if config.ladder and config.ladder[0].quality <= quality:
             name = other
-    return name, keep_for_quality(candidates[name], quality)
+    return name, step_for_quality(candidates[name], quality)
 
 
 def parts(candidates: Mapping[str, ModelConfig]) -> dict[str, tuple[int, int]]:

@@ -33,7 +33,7 @@ def nearest(z: Tensor, codebooks: Tensor, costs: Tensor | None = None, weight: T
         flipped = torch.cat([flipped, costs[:, None, :]], 1)
     elif costs is not None:
         lengths = lengths + costs
-    parts = z.split(max(1, SCORES // lengths.numel()), 1)
+    parts = torch.split(z, max(1, SCORES // lengths.numel()), 1)
     return torch.cat([torch.baddbmm(lengths[:, None, :], part, flipped).argmin(-1) for part in parts], 1)
 
 
