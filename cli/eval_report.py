@@ -59,8 +59,8 @@ def show(tables: Iterable[Table]) -> None:
         console.print(table, "")
 
 
-def mean_tables(summaries: Sequence[Summary], metrics: Sequence[Metric]) -> Iterator[Table]:
-    """One table per subset and model; under each keep a line for ours and one for each rival."""
+def mean_tables(summaries: Sequence[Summary], metrics: Sequence[Metric], by: str = "keep") -> Iterator[Table]:
+    """One table per subset and model; under each keep (or quality, by `by`) a line for ours and one for each rival."""
     seconds = [column for column in SECONDS if column in summaries[0].ours.values]
     columns = [("bpp", 4), *((metric.column, metric.digits) for metric in metrics)]
     for subset, model in dict.fromkeys((line.subset, line.model) for line in summaries):
@@ -68,7 +68,7 @@ def mean_tables(summaries: Sequence[Summary], metrics: Sequence[Metric]) -> Iter
         table = _table(f"{model}, pictures of {SUBSETS[subset]}")
         table.caption = Text("in brackets: ours minus the rival's, over the same pictures")
         titles = ["bpp", *(metric.title for metric in metrics), *(SECONDS[column] for column in seconds)]
-        for title in ("keep", "codec", "pictures", *titles):
+        for title in (by, "codec", "pictures", *titles):
             table.add_column(title, justify="left" if title == "codec" else "right")
         for line in chosen:
             n = line.ours.n_pictures

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ANCHOR = "jpeg"
 NO_ANCHOR = "none"
+MADE_BY = {"quality": "VqcByQuality", "keep": "Vqc"}
+"""What makes our files, in ruler.py."""
 
 
 def evaluate(
@@ -71,6 +73,10 @@ def evaluate(
             "--bd-range", metavar="LOW,HIGH", show_default="no limit", help="BD-rates of files of so many bpp only."
         ),
     ] = None,
+    by: Annotated[
+        str,
+        typer.Option("--by", metavar="quality|keep", help="Our files: the steps of -q, or every number of layers."),
+    ] = "quality",
     times: Annotated[
         bool, typer.Option("--times/--no-times", help="Seconds in tables and report, which differ from run to run.")
     ] = True,
@@ -94,7 +100,7 @@ def evaluate(
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
 ) -> None:
-    """Measure every keep of a model beside JPEG, WebP, AVIF and JPEG XL.
+    """Measure models over their whole range beside JPEG, WebP, AVIF and JPEG XL.
 
     For each of our files the rival is its own largest file that is not larger than ours; where it has none, n/a.
     Sizes are of whole files. Pictures under 0.5 megapixels and larger ones have tables of their own. Transparency is
@@ -107,8 +113,8 @@ def evaluate(
     Seconds: of making and of reading one file in memory, without loading the model. The encoder network runs once a
     picture and counts in full in each of its files.
 
-    A .json report holds `summary` (means per subset, model and keep), `bd_rate` and `rows` (one per file); a .csv
-    report the rows.
+    A .json report holds `summary` (means per subset, model and quality or keep; the key is `keep` for both), `bd_rate`
+    and `rows` (one per file); a .csv report the rows.
     """
     _check_targets(out, plot, force)
     from vqcodec import registry
@@ -121,7 +127,10 @@ def evaluate(
     anchor = _anchor(bd_anchor, bd_range, names, quiet)
     for model in models or ():
         registry.find(model)
-    ours = [ruler.Vqc(model, device) for model in dict.fromkeys(models or registry.candidates())]
+    if by not in MADE_BY:
+        raise UsageError(f"--by {by}: there are {' and '.join(MADE_BY)}")
+    make = getattr(ruler, MADE_BY[by])
+    ours = [make(model, device) for model in dict.fromkeys(models or registry.candidates())]
     reader = eval_pictures.Reader(eval_pictures.find(images), limit, max_pixels, quiet)
     known = None if cache is None else RivalCache(cache)
     for codec in ours:
@@ -132,7 +141,7 @@ def evaluate(
         raise InputError(f"{images[0]}: none of {len(reader.sources)} pictures could be read")
     summaries = eval_means.summarise(rows, names)
     rates = [] if anchor is None else bd_rate.bd_rates(rows, names, measures, anchor)
-    eval_report.show(eval_report.mean_tables(summaries, measures))
+    eval_report.show(eval_report.mean_tables(summaries, measures, by))
     if anchor is not None:
         eval_report.show(eval_report.bd_tables(rates, measures, anchor))
     if out is not None:

@@ -35,12 +35,12 @@ def subset_of(width: int, height: int) -> str:
 
 
 class Codec(Protocol):
-    """Our side: one model, a file for every keep."""
+    """Our side: one model, and its files by a setting, keep or quality."""
 
     model: str
 
     def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
-        """uint8 [H, W, 3] -> (keep, whole file, seconds to make it), from keep 1 to all layers."""
+        """uint8 [H, W, 3] -> (setting, whole file, seconds to make it), smallest first."""
         ...
 
     def decode(self, data: bytes) -> Pixels:
@@ -49,7 +49,7 @@ class Codec(Protocol):
 
 
 class Vqc:
-    """`Codec` over the public API; the encoder network runs once a picture."""
+    """`Codec` over the public API: a file for every number of layers; the encoder network runs once a picture."""
 
     def __init__(self, model: str, device: str = "cpu") -> None:
         self.model = model
@@ -86,6 +86,22 @@ class Vqc:
         return np.asarray(shown.convert("RGB"))
 
 
+class VqcByQuality(Vqc):
+    """A file for every step of the model's ladder instead, under its quality."""
+
+    def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
+        from vqcodec.image import as_picture
+        from vqcodec.steps import Steps
+
+        start = time.perf_counter()
+        steps = Steps(as_picture(pixels), self.model, self.device)
+        network_s = time.perf_counter() - start
+        for i, place in enumerate(steps.ladder):
+            start = time.perf_counter()
+            data = steps.file(i)
+            yield place.quality, data, network_s + time.perf_counter() - start
+
+
 @dataclass(frozen=True)
 class Row:
     """One file of one picture: ours, the rival's that stands against it, or one of a rival's curve."""
@@ -101,7 +117,7 @@ class Row:
     model: str
     """Our model; in a rival's row, the one it stands against, empty in a curve's."""
     setting: int
-    """Ours: keep. A rival's: its setting."""
+    """Ours: keep or quality. A rival's: its setting."""
     rival_of: int | None
     """In a rival's row, the keep of our file; None in ours and in a curve's."""
     n_bytes: int

@@ -113,10 +113,10 @@ def stand_in(patch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run(*words: object) -> str:
-    """`vqcodec eval` with these words: what it prints on stdout; its errors are raised."""
+    """`vqcodec eval --by keep` with these words: what it prints on stdout; its errors are raised."""
     app = typer.Typer()
     app.command("eval")(evaluate)
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    result = CliRunner().invoke(app, [*(str(word) for word in words), "--by", "keep"])
     if result.exception is not None:
         raise result.exception
     return result.stdout

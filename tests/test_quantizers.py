@@ -102,9 +102,11 @@ def test_a_codebook_learned_by_gradient_moves_by_its_loss_alone() -> None:
 
 def test_both_ways_of_learning_read_each_other_and_older_checkpoints() -> None:
     ema, gradient = (ProductVQ(ProductVQConfig(2, 4, 2), learning) for learning in ("ema", "gradient"))
-    assert set(ema.state_dict()) == set(gradient.state_dict()) == {
-        "bank.codebooks", "bank.counts", "bank.energy", "costs", "fill"
-    }
+    assert (
+        set(ema.state_dict())
+        == set(gradient.state_dict())
+        == {"bank.codebooks", "bank.counts", "bank.energy", "costs", "fill"}
+    )
     gradient.load_state_dict({**ema.state_dict(), "bank.sums": torch.zeros(2, 4, 2)})
     assert torch.equal(gradient.bank.codebooks, ema.bank.codebooks)
 

@@ -23,8 +23,8 @@ from vqcodec.train.loader import Loader
 from vqcodec.train.logs import LOG
 from vqcodec.train.masking import draw_kept
 from vqcodec.train.pictures import Pictures, scan
-from vqcodec.train.recipe import DataRecipe, MaskingRecipe, Recipe, load_recipe
-from vqcodec.train.run import CHECKPOINT, TokenizerRun
+from vqcodec.train.recipe import DataRecipe, MaskingRecipe, load_recipe
+from vqcodec.train.run import CHECKPOINT
 from vqcodec.train.schedule import learning_rate
 from vqcodec.train.tokenizer import train_tokenizer
 
@@ -185,8 +185,7 @@ FULL = [
 ]
 
 
-@pytest.mark.parametrize("extra", [[], FULL], ids=["plain", "everything"])
-@pytest.mark.parametrize("killed_at", [3, 7])
+@pytest.mark.parametrize(("extra", "killed_at"), [([], 3), (FULL, 7)], ids=["plain", "everything"])
 def test_resumed_run_equals_the_unbroken_one(
     changes: list[str], extra: list[str], killed_at: int, tmp_path: Path
 ) -> None:

@@ -52,9 +52,7 @@ class Crops:
     no crop is made twice, and together they see what one process with a batch R times as large sees.
     """
 
-    def __init__(
-        self, pictures: Pictures, data: DataRecipe, seed: int, process: int = 0, processes: int = 1
-    ) -> None:
+    def __init__(self, pictures: Pictures, data: DataRecipe, seed: int, process: int = 0, processes: int = 1) -> None:
         self.members = pictures.members
         self.data, self.seed = data, seed
         self.process, self.processes = process, processes

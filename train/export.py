@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,9 @@ def export_run(
     }
     pictures = scan(data or recipe.data.train, recipe.tokenizer.stride)
     report(f"counting indices over {len(pictures.members)} pictures")
-    for s, tables in enumerate(prepared_tables(tokenizer, pictures)):
+    ladder = make_ladder(recipe)
+    rates = list(dict.fromkeys(step.rate for step in ladder))
+    for s, tables in enumerate(prepared_tables(tokenizer, pictures, rates)):
         tensors[f"entropy.tables.{s}"] = tables.astype(np.int32)
     groups = recipe.tokenizer.quantizer.groups
     config = ModelConfig(
@@ -60,7 +63,7 @@ def export_run(
         entropy_id="",
         weights_sha256="",
         layers=tuple((s,) for s in range(groups)),
-        ladder=tuple(LadderStep(quality=1 + 100 * k // groups, keep=k + 1) for k in range(groups)),
+        ladder=ladder,
         license="see README.md",
         description=recipe.description,
         extra={"steps": int(state["step"])},
@@ -71,18 +74,39 @@ def export_run(
     return config
 
 
-def prepared_tables(tokenizer: Tokenizer, pictures: Pictures, n_tables: int = TABLES) -> list[np.ndarray]:
-    """Integer tables [T, K] of each plane: clusters of the index statistics of access tiles."""
+def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
+    """Smallest files first: by rate, all layers kept, where training knew one; or else a layer more at each step."""
+    groups, (first, last) = recipe.tokenizer.quantizer.groups, recipe.export.quality
+    if recipe.codebook.rate:
+        low, high = recipe.codebook.rate_range
+        rates = np.geomspace(high, low, recipe.export.steps)
+        places = [(groups, float(f"{rate:.3g}")) for rate in rates]
+    else:
+        places = [(keep, 1.0) for keep in range(1, groups + 1)]
+    span = max(len(places) - 1, 1)
+    qualities = [first + round(i * (last - first) / span) for i in range(len(places))]
+    return tuple(LadderStep(q, keep, rate) for q, (keep, rate) in zip(qualities, places, strict=True))
+
+
+def rates_of(config: ModelConfig) -> list[float]:
+    """The rates at which a model's ladder chooses codewords."""
+    return list(dict.fromkeys(step.rate for step in config.ladder)) or [1.0]
+
+
+def prepared_tables(
+    tokenizer: Tokenizer, pictures: Pictures, rates: Sequence[float] = (1.0,), n_tables: int = TABLES
+) -> list[np.ndarray]:
+    """Integer tables [T, K] of each plane: clusters of the statistics of access tiles, at one rate after another."""
     tiles: list[list[np.ndarray]] = [[] for _ in tokenizer.sizes]
-    for pixels in pictures.decoded():
-        for planes in _tile_planes(tokenizer, pixels):
+    for i, pixels in enumerate(pictures.decoded()):
+        for planes in _tile_planes(tokenizer, pixels, rates[i % len(rates)]):
             for s, plane in enumerate(planes):
                 tiles[s].append(plane.reshape(-1)[coding_order(plane.shape)])
     return [cluster_tables(symbols, size, n_tables) for symbols, size in zip(tiles, tokenizer.sizes, strict=True)]
 
 
 @torch.no_grad()
-def _tile_planes(tokenizer: Tokenizer, pixels: np.ndarray) -> list[list[np.ndarray]]:
+def _tile_planes(tokenizer: Tokenizer, pixels: np.ndarray, rate: float) -> list[list[np.ndarray]]:
     stride = tokenizer.stride
     h, w = (side // stride * stride for side in pixels.shape[:2])
     found = []
@@ -90,7 +114,7 @@ def _tile_planes(tokenizer: Tokenizer, pixels: np.ndarray) -> list[list[np.ndarr
         for left in range(0, w, TILE_PX):
             part = np.ascontiguousarray(pixels[top : min(top + TILE_PX, h), left : min(left + TILE_PX, w)])
             x = torch.from_numpy(part).permute(2, 0, 1)[None].float() / 127.5 - 1
-            found.append([plane[0].numpy().astype(np.int32) for plane in tokenizer.encode(x)])
+            found.append([plane[0].numpy().astype(np.int32) for plane in tokenizer.encode(x, rate)])
     return found
 
 

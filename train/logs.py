@@ -40,7 +40,7 @@ class Logs:
             report("no TensorBoard files: install vqcodec[train] for them, or set run.tensorboard=false")
 
     def __enter__(self) -> Logs:
-        self.file: IO[str] = open(self.folder / LOG, "a", encoding="utf-8")  # noqa: SIM115
+        self.file: IO[str] = open(self.folder / LOG, "a", encoding="utf-8")
         if self.live:
             self.live.start()
         return self

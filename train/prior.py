@@ -22,6 +22,7 @@ from vqcodec.entropy.scan import PASSES
 from vqcodec.errors import OutputError
 from vqcodec.registry import Model, load_model
 
+from .export import rates_of
 from .pictures import Pictures, scan
 
 
@@ -190,12 +191,16 @@ def _gather(padded: Tensor, offsets: list[tuple[int, int]], h: int, w: int, y: i
 
 
 def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[np.ndarray]:
-    """Index planes uint16 [S, h, w] of all access tiles (`tile` steps a side) of the pictures."""
+    """Index planes uint16 [S, h, w] of all tiles (`tile` steps a side) of the pictures.
+
+    Where codewords are chosen by a rate, one picture after the other takes the next rate of the ladder.
+    """
     from vqcodec.compute import pixels_to_planes
 
+    rates = rates_of(model.config)
     tiles = []
-    for pixels in pictures.decoded():
-        planes = np.stack(pixels_to_planes(model, pixels)).astype(np.uint16)
+    for i, pixels in enumerate(pictures.decoded()):
+        planes = np.stack(pixels_to_planes(model, pixels, rate=rates[i % len(rates)])).astype(np.uint16)
         for y in range(0, planes.shape[1], tile):
             for x in range(0, planes.shape[2], tile):
                 tiles.append(planes[:, y : y + tile, x : x + tile])

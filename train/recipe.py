@@ -26,6 +26,7 @@ COUNTS = ("log_every", "val_every", "save_every", "val_images", "val_crop")
 
 RECIPES = Path(__file__).parent / "recipes"
 
+
 @dataclass(frozen=True)
 class DataRecipe:
     train: tuple[str, ...]
@@ -132,6 +133,16 @@ class RunRecipe:
 
 
 @dataclass(frozen=True)
+class ExportRecipe:
+    """What the exported model offers."""
+
+    quality: tuple[int, ...] = (1, 100)
+    """First and last quality of its ladder, on the scale of 1..100 that models share which stand in for each other."""
+    steps: int = 12
+    """Steps of the ladder where codewords are chosen by a rate; otherwise it has one for each layer."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     name: str
     tokenizer: TokenizerConfig
@@ -143,6 +154,7 @@ class Recipe:
     masking: MaskingRecipe = field(default_factory=MaskingRecipe)
     gan: GanRecipe = field(default_factory=GanRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
+    export: ExportRecipe = field(default_factory=ExportRecipe)
     start_from: str = ""
     """A checkpoint or run folder whose weights and codebooks this run starts from."""
     description: str = ""
@@ -211,8 +223,10 @@ def check(recipe: Recipe) -> None:
             recipe.data.crop % tokenizer.stride or recipe.data.crop < 1,
             f"data.crop: {recipe.data.crop} is not a multiple of the stride {tokenizer.stride}",
         ),
-        (min(recipe.data.batch, recipe.data.workers, optimizer.accumulate) < 1, "data.batch, data.workers and "
-         "optimizer.accumulate: at least 1"),
+        (
+            min(recipe.data.batch, recipe.data.workers, optimizer.accumulate) < 1,
+            "data.batch, data.workers and optimizer.accumulate: at least 1",
+        ),
         (not 0 < recipe.data.min_scale <= 1, "data.min_scale: above 0, at most 1"),
         (
             len(prefixes) not in (0, groups) or any(p < 0 for p in prefixes) or (prefixes and not sum(prefixes)),
@@ -226,6 +240,16 @@ def check(recipe: Recipe) -> None:
         (not optimizer.lr > 0 or not optimizer.clip > 0, "optimizer.lr and optimizer.clip: above 0"),
         (not 0 <= optimizer.decay <= optimizer.steps, "optimizer.decay: between 0 and optimizer.steps"),
         (len(optimizer.betas) != 2, "optimizer.betas: two numbers"),
+        (
+            len(codebook.rate_range) != 2 or not 0 < codebook.rate_range[0] <= codebook.rate_range[1],
+            "codebook.rate_range: two numbers above 0, the smaller one first",
+        ),
+        (codebook.rate < 0, "codebook.rate: at least 0"),
+        (
+            len(recipe.export.quality) != 2 or not 1 <= recipe.export.quality[0] < recipe.export.quality[1] <= 100,
+            "export.quality: two numbers in 1..100, the smaller one first",
+        ),
+        (recipe.export.steps < 2, "export.steps: at least 2"),
         (codebook.revive_every < 1, "codebook.revive_every: at least 1"),
         *((getattr(run, name) < 1, f"run.{name}: at least 1") for name in COUNTS),
     ):

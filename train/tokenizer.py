@@ -46,16 +46,15 @@ def train_tokenizer(
     pictures = scan(recipe.data.train, recipe.data.crop)
     validation = Validation.load(recipe)
     # Codewords learned by gradient have none before the codebooks start.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=recipe.codebook.learning == "gradient",
-                                           broadcast_buffers=False)
+    unused = DistributedDataParallelKwargs(
+        find_unused_parameters=recipe.codebook.learning == "gradient", broadcast_buffers=False
+    )
     accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[unused])
     first = accelerator.is_main_process
     say: Report = report if first else lambda _: None
     for line in pictures.skipped:
         say(f"skipped {line}")
-    crops = Crops(
-        pictures, recipe.data, recipe.run.seed, accelerator.process_index, accelerator.num_processes
-    )
+    crops = Crops(pictures, recipe.data, recipe.run.seed, accelerator.process_index, accelerator.num_processes)
     run = TokenizerRun(recipe, accelerator, crops.batch)
     if checkpoint.exists():
         run.load(checkpoint)

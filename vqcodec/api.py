@@ -189,9 +189,7 @@ def truncate(data: bytes, *, keep: int | None = None, max_bytes: int | None = No
     return data if len(data) <= max_bytes else cut_to_bytes(file, max_bytes)
 
 
-def tokenize(
-    image: ImageLike, model: str | None = None, *, rate: float | None = None, device: str = "cpu"
-) -> Tokens:
+def tokenize(image: ImageLike, model: str | None = None, *, rate: float | None = None, device: str = "cpu") -> Tokens:
     """The index planes of `image`, and what else a file would keep. Raises InputError, ModelError, LimitError.
 
     Without a `model` it is the first of `registry.FAMILY` that is at hand. `rate` says how much bits count when

@@ -192,7 +192,9 @@ def _check_dcae(backbone: DcaeConfig, channels: int, where: str) -> None:
         if 4 * fine % coarse:
             raise ModelError(f"{where}.widths: {coarse} does not divide 4 * {fine}, which comes before it")
     if widths[-1] % channels:
-        raise ModelError(f"{where}.widths: the last, {widths[-1]}, is not a multiple of the latent channels, {channels}")
+        raise ModelError(
+            f"{where}.widths: the last, {widths[-1]}, is not a multiple of the latent channels, {channels}"
+        )
 
 
 _DEPTHS = ("encoder_depths", "decoder_depths")

@@ -1,4 +1,4 @@
-"""Which of several models makes a file, and at which step of its ladder: by quality, or by how much of a budget it uses.
+"""Which of several models makes a file, at which step of its ladder: by quality, or by how much of a budget it uses.
 
 `candidates`, here and in `rate.py`, is what `registry.candidates` gives: name -> configuration, smallest files first.
 Differs from rate.py, which checks what was asked for, and from registry.py, which finds models.

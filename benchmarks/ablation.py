@@ -1,0 +1,133 @@
+"""What sub-codebooks and nested masking bring, as in MGVQ's Tables 5 and 6: small models trained alike, one table.
+
+    python benchmarks/ablation.py TRAIN... --val VAL [--steps 2000] [-o runs/ablation]
+
+All models have the network, data, order of crops and number of steps in common, and as many codewords in all. A run
+that is there already is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from vqcodec.metrics import METRICS
+from vqcodec.tokenizer import Tokenizer
+from vqcodec.train.recipe import load_recipe
+from vqcodec.train.run import CHECKPOINT, TokenizerRun
+from vqcodec.train.tokenizer import train_tokenizer
+from vqcodec.train.validate import Validation
+
+GROUPS = 8
+COMMON = [
+    "tokenizer.backbone.widths=[48,64]",
+    f"tokenizer.quantizer.groups={GROUPS}",
+    "tokenizer.quantizer.codebook_size=256",
+    "tokenizer.quantizer.dims=[]",
+    "codebook.kmeans_at=100",
+    "run.val_every=1000000",
+    "run.tensorboard=false",
+]
+
+
+def only(keep: int) -> list[str]:
+    """A model for one prefix: the others are never seen."""
+    weights = [float(k == keep) for k in range(1, GROUPS + 1)]
+    return [f"masking.prefixes={json.dumps(weights)}", "masking.full=0.0", "masking.block=0.0"]
+
+
+VARIANTS: dict[str, list[str]] = {
+    "single codebook": [
+        *only(GROUPS)[1:],
+        "masking.full=1.0",
+        "tokenizer.quantizer.groups=1",
+        f"tokenizer.quantizer.codebook_size={256 * GROUPS}",
+        f"tokenizer.quantizer.dim={4 * GROUPS}",
+    ],
+    "sub-codebooks": only(GROUPS),
+    "sub-codebooks + nested masking": [],
+    **{f"for k = {keep} alone": only(keep) for keep in (GROUPS // 4, GROUPS // 2)},
+}
+
+
+def main() -> None:
+    """Train what is missing, then print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("train", nargs="+", help="folders or tar shards")
+    parser.add_argument("--val", required=True, help="folder or tar shard")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("-o", type=Path, default=Path("runs/ablation"))
+    arguments = parser.parse_args()
+    found = {}
+    for name, changes in VARIANTS.items():
+        recipe = load_recipe(
+            "tiny",
+            [
+                *COMMON,
+                f"data.train={json.dumps(arguments.train)}",
+                f"data.val={json.dumps([arguments.val])}",
+                f"optimizer.steps={arguments.steps}",
+                f"optimizer.decay={arguments.steps // 3}",
+                *changes,
+            ],
+        )
+        folder = arguments.o / name.replace(" ", "-").replace("+", "and")
+        run = train_tokenizer(recipe, folder, resume=(folder / CHECKPOINT).exists(), report=lambda _: None)
+        found[name] = measure(run, Validation.load(recipe))
+        print(name, json.dumps(found[name]), flush=True)
+    show(found, arguments.steps)
+
+
+@torch.no_grad()
+def measure(run: TokenizerRun, validation: Validation) -> dict[str, list[float]]:
+    """PSNR (dB) and MS-SSIM for each keep over the validation crops; usage of each codebook over the whole set."""
+    with run.averaged() as model:
+        scores = [[score(model, crop, keep) for crop in validation.crops] for keep in range(1, len(model.sizes) + 1)]
+        means = np.nanmean(np.array(scores), axis=1)
+        return {
+            "psnr": means[:, 0].tolist(),
+            "ms-ssim": means[:, 1].tolist(),
+            "usage": validation.usage(model)["val/usage"],
+        }
+
+
+def score(model: Tokenizer, crop: torch.Tensor, keep: int) -> list[float]:
+    """PSNR and MS-SSIM of one crop, uint8 [3, H, W]."""
+    y = model.decode(model.encode(crop[None].float() / 127.5 - 1), keep)[0].clamp(-1, 1)
+    shown = ((y + 1) * 127.5).round().byte()
+    pair = [np.ascontiguousarray(picture.permute(1, 2, 0).numpy()) for picture in (crop, shown)]
+    return [METRICS[name].measure(*pair) for name in ("psnr", "ms-ssim")]
+
+
+def show(found: dict[str, dict[str, list[float]]], steps: int) -> None:
+    """All sub-tokens kept; then each prefix beside the model that was trained for it alone."""
+    table = Table(title=f"{steps:,} steps, all sub-tokens")
+    for title in ("model", "PSNR dB", "MS-SSIM", "least usage of a codebook"):
+        table.add_column(title)
+    for name in list(VARIANTS)[:3]:
+        row = found[name]
+        table.add_row(name, f"{row['psnr'][-1]:.2f}", f"{row['ms-ssim'][-1]:.4f}", f"{min(row['usage']):.1%}")
+    prefixes = Table(title="each prefix of the model with nested masking, beside a model for that prefix alone")
+    for title in ("keep", "PSNR dB", "MS-SSIM", "alone: PSNR dB", "alone: MS-SSIM", "difference"):
+        prefixes.add_column(title)
+    nested = found["sub-codebooks + nested masking"]
+    for keep in range(1, GROUPS + 1):
+        name = "sub-codebooks" if keep == GROUPS else f"for k = {keep} alone"
+        alone = found[name] if name in found else {"psnr": [math.nan] * GROUPS, "ms-ssim": [math.nan] * GROUPS}
+        p, q = nested["psnr"][keep - 1], alone["psnr"][keep - 1]
+        cells = [f"{p:.2f}", f"{nested['ms-ssim'][keep - 1]:.4f}"]
+        if name in found:
+            cells += [f"{q:.2f}", f"{alone['ms-ssim'][keep - 1]:.4f}", f"{p - q:+.2f}"]
+        prefixes.add_row(str(keep), *cells)
+    Console(width=120).print(table, prefixes)
+
+
+if __name__ == "__main__":
+    main()
