@@ -32,6 +32,7 @@ COMMON = [
     "tokenizer.quantizer.codebook_size=256",
     "tokenizer.quantizer.dims=[]",
     "codebook.kmeans_at=100",
+    "codebook.revive_every=10",
     "run.val_every=1000000",
     "run.tensorboard=false",
 ]
@@ -52,7 +53,7 @@ VARIANTS: dict[str, list[str]] = {
         f"tokenizer.quantizer.dim={4 * GROUPS}",
     ],
     "sub-codebooks": only(GROUPS),
-    "sub-codebooks + nested masking": [],
+    "sub-codebooks + nested masking": ["masking.full=0.4", "masking.block=0.0"],
     **{f"for k = {keep} alone": only(keep) for keep in (GROUPS // 4, GROUPS // 2)},
 }
 

@@ -15,6 +15,7 @@ from vqcodec.errors import ModelError
 from . import options, output
 
 if TYPE_CHECKING:
+    from vqcodec.config import LadderStep
     from vqcodec.registry import Broken, Entry
 
 models = typer.Typer(name="models", help="Models at hand: list, show, verify.", no_args_is_help=True)
@@ -85,10 +86,10 @@ def show(name: Name, json: options.Json = False, debug: options.Debug = False) -
         "weights": "missing" if record["bytes"] is None else f"{record['bytes']:,} bytes",
         "stride": f"{record['stride']} pixels",
         "quantizer": f"{quantizer.kind}: {quantizer.groups} groups of {quantizer.codebook_size} codewords, "
-        f"dimension {quantizer.dim}",
+        f"{' '.join(map(str, quantizer.widths))} channels",
         "backbone": f"{backbone.kind}: widths {', '.join(map(str, backbone.widths))}",
         "layers": f"{record['layers']}: planes " + " | ".join(" ".join(map(str, x)) for x in entry.config.layers),
-        "quality": ", ".join(f"-q {step.quality}: {step.keep}" for step in entry.config.ladder) + " layers",
+        "quality": ", ".join(_place(step) for step in entry.config.ladder) or "one file for all",
         "without -m": _chosen_for(record["quality"]),
     } | {str(key): str(value) for key, value in entry.config.extra.items()}
     print(output.clean(entry.config.name))
@@ -149,6 +150,11 @@ def _chosen_for(part: tuple[int, int] | None) -> str:
     if part is None:
         return "never taken"
     return f"taken for -q {part[0]}..{part[1]}; for --bpp and the like see `vqcodec encode --help`"
+
+
+def _place(step: LadderStep) -> str:
+    """`-q 51: 16 layers at rate 2`; the rate is left out where it is 1, as for models trained without one."""
+    return f"-q {step.quality}: {step.keep} layers" + ("" if step.rate == 1 else f" at rate {step.rate:g}")
 
 
 def _kind(record: dict[str, Any]) -> str:

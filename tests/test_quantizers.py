@@ -105,7 +105,7 @@ def test_both_ways_of_learning_read_each_other_and_older_checkpoints() -> None:
     assert (
         set(ema.state_dict())
         == set(gradient.state_dict())
-        == {"bank.codebooks", "bank.counts", "bank.energy", "costs", "fill"}
+        == {"bank.codebooks", "bank.counts", "bank.energy", "caps", "costs", "fill"}
     )
     gradient.load_state_dict({**ema.state_dict(), "bank.sums": torch.zeros(2, 4, 2)})
     assert torch.equal(gradient.bank.codebooks, ema.bank.codebooks)
@@ -190,3 +190,36 @@ def test_normalised_codewords_have_length_one_and_zeros_fill() -> None:
     torch.testing.assert_close(lengths[:, :2], torch.ones(2, 2, 3, 4))
     assert bool((lengths[:, 2] == 0).all())
     assert not list(quantizer.parameters())
+
+
+def test_a_rate_makes_cheap_codewords_win_up_to_the_cap() -> None:
+    quantizer = ProductVQ(ProductVQConfig(2, 2, 1)).eval()
+    quantizer.bank.codebooks.copy_(torch.tensor([[[0.0], [1.0]]] * 2))
+    quantizer.costs.copy_(torch.tensor([[0.0, 1.0]] * 2))
+    quantizer.caps[0] = 0.5
+    z = torch.full((1, 2, 1, 1), 0.9)  # 0.81 from the cheap codeword, 0.01 from the dear one
+    found = {rate: [int(plane) for plane in quantizer.quantize(z, rate)] for rate in (0.0, 0.7, 0.9, 5.0)}
+    assert found == {0.0: [1, 1], 0.7: [1, 1], 0.9: [1, 0], 5.0: [1, 0]}
+    both = quantizer(z.repeat(2, 1, 1, 1), torch.zeros(2, 2, 1, 1), torch.tensor([0.7, 5.0])).indices
+    assert [plane.flatten().tolist() for plane in both] == [[1, 1], [1, 0]]
+
+
+def test_groups_of_different_width() -> None:
+    torch.manual_seed(0)
+    quantizer = ProductVQ(ProductVQConfig(3, 4, 2, dims=(1, 2, 4))).eval()
+    real = torch.tensor([[1.0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
+    quantizer.bank.codebooks *= real[:, None]
+    z = torch.randn(2, 7, 3, 5)
+    rows = quantizer.rows(z)
+    assert rows.shape == (3, 30, 4)
+    assert bool((rows * (1 - real[:, None]) == 0).all())
+    planes = quantizer.quantize(z)
+    z_q, kept = quantizer.dequantize(planes)
+    assert (z_q.shape, kept.shape) == ((2, 7, 3, 5), (2, 3, 3, 5))
+    assert all(torch.equal(a, b) for a, b in zip(quantizer.quantize(z_q), planes, strict=True))
+    for g, part in enumerate(torch.split(z, [1, 2, 4], 1)):
+        flat = part.permute(0, 2, 3, 1).reshape(30, -1)
+        nearest_one = torch.cdist(flat, quantizer.bank.codebooks[g, :, : part.shape[1]]).argmin(1)
+        assert torch.equal(planes[g].flatten(), nearest_one)
+    found = quantizer(z, torch.zeros_like(z))
+    assert torch.equal(torch.stack(found.indices), torch.stack(planes))

@@ -35,6 +35,8 @@ class Codebooks:
         self.bank = model.quantizer.bank
         self.bank.decay = 0.99 if self.settings.revival == "blend" else self.settings.decay
         self.gains: Tensor | None = None
+        for group, cap in enumerate(self.settings.rate_caps):
+            model.quantizer.caps[group] = cap
 
     def started(self, step: int) -> bool:
         """Whether `step` quantizes."""

@@ -15,7 +15,7 @@ from vqcodec.entropy.scan import scan as coding_order
 from vqcodec.entropy.tables import costs, table_from_counts
 from vqcodec.errors import InputError
 from vqcodec.registry import write_model
-from vqcodec.tokenizer import COSTS, Tokenizer, training_only
+from vqcodec.tokenizer import CAPS, COSTS, Tokenizer, training_only
 
 from .checkpoint import read_checkpoint
 from .pictures import Pictures, scan
@@ -25,6 +25,8 @@ from .run import CHECKPOINT
 TABLES = 16
 """Prepared tables of each plane."""
 TILE_PX = 512
+STEPS = 12
+"""Of a ladder of rates, where the recipe names none."""
 
 
 def export_run(
@@ -47,7 +49,7 @@ def export_run(
     tensors = {
         key: np.ascontiguousarray(value.numpy().astype(np.float16))
         for key, value in tokenizer.state_dict().items()
-        if not training_only(key) and (key != COSTS or value.any())
+        if not training_only(key) and (key not in (COSTS, CAPS) or recipe.codebook.rate)
     }
     pictures = scan(data or recipe.data.train, recipe.tokenizer.stride)
     report(f"counting indices over {len(pictures.members)} pictures")
@@ -79,8 +81,8 @@ def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
     groups, (first, last) = recipe.tokenizer.quantizer.groups, recipe.export.quality
     if recipe.codebook.rate:
         low, high = recipe.codebook.rate_range
-        rates = np.geomspace(high, low, recipe.export.steps)
-        places = [(groups, float(f"{rate:.3g}")) for rate in rates]
+        rates = recipe.export.rates or tuple(float(f"{rate:.3g}") for rate in np.geomspace(high, low, STEPS))
+        places = [(groups, rate) for rate in rates]
     else:
         places = [(keep, 1.0) for keep in range(1, groups + 1)]
     span = max(len(places) - 1, 1)

@@ -84,6 +84,8 @@ class CodebookRecipe:
     """Squared error (pixels in -1..1, summed) that a bit is worth when a codeword is chosen; 0 chooses the nearest."""
     rate_range: tuple[float, ...] = (0.5, 8.0)
     """Each sample multiplies `rate` by a factor in this range, so that a file can ask for any of them."""
+    rate_caps: tuple[float, ...] = ()
+    """Largest rate that counts for the first groups, one after the other; the others have none."""
     rate_ramp: int = 1000
     """Steps from the start of the codebooks until `rate` counts in full."""
 
@@ -138,8 +140,9 @@ class ExportRecipe:
 
     quality: tuple[int, ...] = (1, 100)
     """First and last quality of its ladder, on the scale of 1..100 that models share which stand in for each other."""
-    steps: int = 12
-    """Steps of the ladder where codewords are chosen by a rate; otherwise it has one for each layer."""
+    rates: tuple[float, ...] = ()
+    """Where codewords are chosen by a rate: how much it counts at each step of the ladder, falling. Empty: twelve steps
+    over codebook.rate_range. Without a rate the ladder has a step for each layer."""
 
 
 @dataclass(frozen=True)
@@ -246,10 +249,17 @@ def check(recipe: Recipe) -> None:
         ),
         (codebook.rate < 0, "codebook.rate: at least 0"),
         (
+            len(codebook.rate_caps) > groups or any(cap < 0 for cap in codebook.rate_caps),
+            f"codebook.rate_caps: at most {groups}, none below 0",
+        ),
+        (
             len(recipe.export.quality) != 2 or not 1 <= recipe.export.quality[0] < recipe.export.quality[1] <= 100,
             "export.quality: two numbers in 1..100, the smaller one first",
         ),
-        (recipe.export.steps < 2, "export.steps: at least 2"),
+        (
+            list(recipe.export.rates) != sorted(set(recipe.export.rates), reverse=True),
+            "export.rates: falling, since files grow from step to step",
+        ),
         (codebook.revive_every < 1, "codebook.revive_every: at least 1"),
         *((getattr(run, name) < 1, f"run.{name}: at least 1") for name in COUNTS),
     ):

@@ -26,8 +26,9 @@ QUANTIZERS: dict[str, Callable[..., ProductVQ]] = {"product-vq": ProductVQ}
 """By the `kind` of a quantizer's configuration."""
 
 
-COSTS = "quantizer.costs"
-"""State-dict name of what choosing a codeword costs; a tensor of zeros where training knew no rate."""
+COSTS, CAPS = "quantizer.costs", "quantizer.caps"
+"""State-dict names of what choosing a codeword costs and of the largest rate that counts; neither is in a model that was
+trained without a rate."""
 
 
 class Reconstruction(NamedTuple):

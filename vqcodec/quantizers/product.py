@@ -17,6 +17,8 @@ from .base import Quantized, Quantizer
 from .estimators import Estimator, straight_through
 from .vq import LEARNING, nearest
 
+NO_CAP = 1e4
+"""A rate beyond all that is asked for."""
 BYPASS_NOISE = 0.1
 """Standard deviation of what stands for the quantization error before there are codebooks."""
 
@@ -53,12 +55,16 @@ class ProductVQ(Quantizer):
         self.project: Callable[[Tensor], Tensor] = unit_length if config.normalised else as_they_are
         self.estimate: Estimator = straight_through
         self.register_buffer("costs", torch.zeros(self.groups, config.codebook_size))
+        self.register_buffer("caps", torch.full((self.groups,), NO_CAP))
         self.ragged = min(self.widths) < self.dim
         self.slots = [g * self.dim + i for g, width in enumerate(self.widths) for i in range(width)]
         fill = nn.Parameter(torch.zeros(self.groups, self.dim)) if config.fill == "learned" else None
         self.register_parameter("fill", fill)
 
     costs: Tensor
+    caps: Tensor
+    """Largest rate that counts for each group [G]: in smooth areas an error in the mean of a block is a visible step, and
+    with its neighbours known its true cost is far below what `costs` know."""
 
     @property
     def codebooks(self) -> Tensor:
@@ -68,7 +74,7 @@ class ProductVQ(Quantizer):
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
         rows = self.rows(z)
         with torch.no_grad():
-            weight = None if rate is None else rate.repeat_interleave(rows.shape[1] // len(rate))
+            weight = None if rate is None else self._capped(rate.repeat_interleave(rows.shape[1] // len(rate)))
             index = nearest(rows, self.codebooks, self.costs, weight)
             spread = self._spread()
         code = self.project(self.bank.lookup(index))
@@ -85,7 +91,13 @@ class ProductVQ(Quantizer):
         return Quantized(z_q, [], z.square().mean(), z.new_zeros(()))
 
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
-        return self._planes(nearest(self.rows(z), self.codebooks, self.costs * rate), z)
+        return self._planes(
+            nearest(self.rows(z), self.codebooks, self.costs * self._capped(self.costs.new_tensor([rate]))), z
+        )
+
+    def _capped(self, rate: Tensor) -> Tensor:
+        """rate [N] -> [G, N]."""
+        return torch.minimum(rate[None, :], self.caps[:, None])
 
     def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
         stacked = torch.stack(indices)  # [G, B, h, w]

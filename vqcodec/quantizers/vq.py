@@ -22,14 +22,14 @@ SCORES = 2**26
 def nearest(z: Tensor, codebooks: Tensor, costs: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
     """z [G, N, d], codebooks [G, K, d] -> index of the nearest codeword [G, N], int64.
 
-    `costs` [G, K] are added to the squared distances, times `weight` [N] if given (entropy-constrained vector
+    `costs` [G, K] are added to the squared distances, times `weight` [G, N] if given (entropy-constrained vector
     quantization: Chou, Lookabaugh and Gray 1989).
     """
     # argmin |z - c|^2 over c does not need |z|^2.
     lengths = (codebooks * codebooks).sum(-1)
     flipped = -2 * codebooks.transpose(1, 2)
     if costs is not None and weight is not None:
-        z = torch.cat([z, weight[None, :, None].expand(len(z), -1, 1)], 2)
+        z = torch.cat([z, weight[:, :, None]], 2)
         flipped = torch.cat([flipped, costs[:, None, :]], 1)
     elif costs is not None:
         lengths = lengths + costs
