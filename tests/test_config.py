@@ -51,7 +51,10 @@ def test_kind_chooses_the_backbone() -> None:
         ({"backbone": {"kind": "dcae", "widths": [250, 512, 512, 1024]}}, "250 is not a multiple of 4"),
         ({"backbone": {"kind": "dcae", "widths": [256, 512, 520, 1024]}}, "520 is not a multiple of 32"),
         ({"backbone": {"kind": "dcae", "widths": [256, 512, 512, 1056]}}, r"1056 does not divide 4 \* 512"),
-        ({"backbone": {"kind": "dcae"}, "quantizer": {**VQ, "dim": 6}}, "1024, is not a multiple of groups"),
+        (
+            {"backbone": {"kind": "dcae"}, "quantizer": {**VQ, "dim": 6}},
+            "1024, is not a multiple of the latent",
+        ),
         ({"stride": 8, "backbone": {"kind": "dcae"}}, r"stride must be 2 \* 2\^\(widths - 1\)"),
     ],
 )
@@ -75,4 +78,4 @@ def test_settings_that_are_not_used_leave_the_identity_alone() -> None:
 
 def test_the_bundled_model_is_the_one_its_files_name() -> None:
     config = registry.read_config(registry.BUNDLED / "photo")
-    assert config.token_id == "f4570d89a679"
+    assert config.token_id == "3ddfca2d5590"

@@ -34,8 +34,9 @@ from vqcodec.backbones.dcae_blocks import (
 )
 from vqcodec.config import MISSING, ModelConfig, ProductVQConfig, TokenizerConfig, check_tokenizer
 from vqcodec.errors import LimitError, ModelError
-from vqcodec.importing.mgvq import CODEBOOKS, IGNORED, RELEASES, from_released, released_name
-from vqcodec.tokenizer import Tokenizer, training_only
+from vqcodec.importing.mgvq import CODEBOOKS, IGNORED, OWN, RELEASES, from_released, released_name
+from vqcodec.quantizers.product import NO_CAP
+from vqcodec.tokenizer import CAPS, COSTS, Tokenizer, training_only
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 referenced = pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"needs the authors' numbers in {REFERENCE}")
@@ -71,7 +72,9 @@ def loaded(config: TokenizerConfig, state: dict[str, torch.Tensor]) -> Tokenizer
     """A tokenizer with released tensors, in evaluation mode."""
     with torch.device("meta"):
         tokenizer = Tokenizer(config).eval().requires_grad_(False)
-    found = tokenizer.load_state_dict(from_released(config, state), strict=False, assign=True)
+    groups, size = config.quantizer.groups, config.quantizer.codebook_size
+    no_rate = {COSTS: torch.zeros(groups, size), CAPS: torch.full((groups,), NO_CAP)}
+    found = tokenizer.load_state_dict(from_released(config, state) | no_rate, strict=False, assign=True)
     assert found.unexpected_keys == []
     assert all(training_only(name) for name in found.missing_keys)
     return tokenizer
@@ -252,7 +255,8 @@ def released(config: TokenizerConfig) -> dict[str, torch.Tensor]:
     """A state dict as it would be released, without values."""
     with torch.device("meta"):
         ours = Tokenizer(config).state_dict()
-    del ours["quantizer.bank.counts"]
+    for name in OWN:
+        del ours[name]
     ours[CODEBOOKS] = ours[CODEBOOKS].flatten(0, 1)
     return {released_name(name, config.backbone): value for name, value in ours.items()}
 

@@ -21,7 +21,6 @@ from torch.library import Library
 
 from vqcodec.errors import InputError
 
-TRUNK_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 TRUNK_SHA256 = "397923af"
 """Its first eight digits."""
 TIMEOUT_S = 5.0
@@ -76,16 +75,24 @@ def _unit(feature: Tensor) -> Tensor:
     return feature * (feature.square().sum(1, keepdim=True) + 1e-10).rsqrt()
 
 
+def trunk_url() -> str:
+    """Where torchvision has the weights from; it must be importable by now."""
+    from torchvision.models import VGG16_Weights
+
+    url: str = VGG16_Weights.IMAGENET1K_V1.url
+    return url
+
+
 def _fetch_trunk() -> Path:
     """The file of the trunk weights, in torch's own cache, downloaded if it is not there. Raises InputError."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / TRUNK_URL.rpartition("/")[2]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / trunk_url().rpartition("/")[2]
     if path.is_file():
         return path
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(TRUNK_URL, str(path), TRUNK_SHA256, progress=sys.stderr.isatty())
+        torch.hub.download_url_to_file(trunk_url(), str(path), TRUNK_SHA256, progress=sys.stderr.isatty())
     except (OSError, http.client.HTTPException, RuntimeError) as error:
         raise InputError(
             f"rec/lpips needs the weights of VGG16 (528 MB), which could not be downloaded ({error}); {_advice(path)}"
@@ -96,7 +103,7 @@ def _fetch_trunk() -> Path:
 
 
 def _advice(path: Path) -> str:
-    return f"on a machine with network run 'curl -O {TRUNK_URL}' and put the file at {path}, {WAY_OUT}"
+    return f"on a machine with network run 'curl -O {trunk_url()}' and put the file at {path}, {WAY_OUT}"
 
 
 def _import_lpips() -> ModuleType:

@@ -27,8 +27,8 @@ QUANTIZERS: dict[str, Callable[..., ProductVQ]] = {"product-vq": ProductVQ}
 
 
 COSTS, CAPS = "quantizer.costs", "quantizer.caps"
-"""State-dict names of what choosing a codeword costs and of the largest rate that counts; neither is in a model that was
-trained without a rate."""
+"""State-dict names of what choosing a codeword costs and of the largest rate that counts; neither is in a model that
+was trained without a rate."""
 
 
 class Reconstruction(NamedTuple):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..config import DcaeConfig, ProductVQConfig, TokenizerConfig
 from ..errors import ModelError
-from ..tokenizer import Tokenizer, training_only
+from ..tokenizer import CAPS, COSTS, Tokenizer, training_only
 
 CODEBOOKS = "quantizer.bank.codebooks"
 IGNORED = ("quantize.codebook_used", "quantize.embed_prob")
@@ -76,6 +76,10 @@ _ENDS = {
 }
 
 
+OWN = ("quantizer.bank.counts", "quantizer.bank.energy", COSTS, CAPS)
+"""What no release holds: it keeps account of the codewords' use in a way of its own, and knows no rate."""
+
+
 def released_name(name: str, config: DcaeConfig) -> str:
     """What the release calls our tensor `name`.
 
@@ -107,9 +111,7 @@ def from_released(config: TokenizerConfig, state: Mapping[str, Tensor]) -> dict[
     if not isinstance(config.backbone, DcaeConfig):
         raise ModelError(f"released checkpoint: MGVQ's backbone is dcae, not {config.backbone.kind}")
     with torch.device("meta"):
-        ours = {
-            name: value for name, value in Tokenizer(config).state_dict().items() if name != "quantizer.bank.counts"
-        }
+        ours = {name: value for name, value in Tokenizer(config).state_dict().items() if name not in OWN}
     names = {name: released_name(name, config.backbone) for name in ours}
     missing = [theirs for theirs in names.values() if theirs not in state]
     extra = sorted(set(state) - set(names.values()) - set(IGNORED))

@@ -63,8 +63,8 @@ class ProductVQ(Quantizer):
 
     costs: Tensor
     caps: Tensor
-    """Largest rate that counts for each group [G]: in smooth areas an error in the mean of a block is a visible step, and
-    with its neighbours known its true cost is far below what `costs` know."""
+    """Largest rate that counts for each group [G]: in smooth areas an error in the mean of a block is a visible step,
+    and with its neighbours known its true cost is far below what `costs` know."""
 
     @property
     def codebooks(self) -> Tensor:
