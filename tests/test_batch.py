@@ -342,7 +342,7 @@ def test_a_process_that_dies_takes_only_its_file_along(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_whole_files(number: int, src: Path, dst: Path, tiny_model: str) -> None:
-    for i in range(200):
+    for i in range(1000):
         (src / f"{i}.png").write_bytes((src / "one.png").read_bytes())
     command = [sys.executable, "-m", "vqcodec.cli", "batch", str(src), str(dst), "-m", tiny_model]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
@@ -354,7 +354,7 @@ def test_an_interruption_leaves_whole_files(number: int, src: Path, dst: Path, t
     assert process.returncode == 130
     assert "Traceback" not in stderr
     made = tree(dst)
-    assert 0 < len(made) < 203
+    assert 0 < len(made) < 1003
     assert {line["target"] for line in lines(dst)} == set(made)
     assert "left" in stderr
 

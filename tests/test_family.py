@@ -97,7 +97,7 @@ def test_the_first_model_that_fills_the_budget(photo: Image.Image, runs: list[st
         assert len(data) <= budget
     assert "large" not in runs
     runs.clear()
-    for budget in (int(complete / FILLED) + 1, 400, 10**6):
+    for budget in (int(complete / FILLED) + 1, 600, 10**6):
         data = vqcodec.encode(photo, max_bytes=budget)
         assert runs == ["small", "large"]
         assert data == vqcodec.encode(photo, "large", max_bytes=budget)
@@ -109,7 +109,7 @@ def test_bits_per_pixel_are_a_budget(photo: Image.Image) -> None:
     for bpp in (0.03, 0.05, 0.1, 0.13, 1.0):
         data = vqcodec.encode(photo, bpp=bpp)
         assert 8 * len(data) <= bpp * photo.width * photo.height
-        assert made_by(data)[0] == ("small" if bpp < 0.07 else "large")
+        assert made_by(data)[0] == ("small" if bpp < 0.12 else "large")
 
 
 def test_what_the_next_model_cannot_make_so_small(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,8 +136,8 @@ def test_alpha_and_metadata_do_not_fill_a_budget(photo: Image.Image) -> None:
     coded = len(vqcodec.encode(photo, "small"))
     assert fills(data, len(data))
     assert len(data) > FILLED * (len(data) + coded)
-    assert not fills(data, len(data) + coded)
-    assert made_by(vqcodec.encode(laden, max_bytes=len(data) + coded))[0] == "large"
+    assert not fills(data, len(data) + 2 * coded)
+    assert made_by(vqcodec.encode(laden, max_bytes=len(data) + 2 * coded))[0] == "large"
 
 
 # --- a quality to reach, layers, nothing ---

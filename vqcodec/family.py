@@ -12,8 +12,11 @@ from . import container
 from .config import LadderStep, ModelConfig
 from .errors import UsageError
 
-FILLED = 0.8
-"""A file that uses this share of its budget, or more, fills it: no model of larger files is tried."""
+FILLED = 0.5
+"""A file that uses this share of its budget, or more, fills it: no model of larger files is tried.
+
+Measured: `photo-hq` cut to less than twice the size of `photo`'s complete file is the worse picture.
+"""
 
 
 def check_quality(quality: int) -> None:
