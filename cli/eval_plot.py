@@ -33,7 +33,7 @@ SSIM_TICKS = (0, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.
 MOST_SSIM = 0.9999
 """Ends the axis that would have 1 at infinity."""
 CAPTION = (
-    "Whole files; each point a mean over all pictures of the panel: ours by number of layers, the others by setting."
+    "Whole files; each point a mean over all pictures of the panel: ours by quality or layers, the others by setting."
 )
 
 
