@@ -15,7 +15,6 @@ import numpy as np
 
 from . import EntropyModel, Layers, Planes, Shapes, alike
 from .kernels import torch_is_loaded
-from .scan import scan
 from .workers import for_each
 
 Distances = Callable[[int, int, np.ndarray], np.ndarray]
@@ -59,7 +58,15 @@ def choose_tiles(
             planes = [[np.array(plane, np.int32, order="C") for plane in start[t]] for t in batch]
         order = [s for layer in layers for s in layer]
         coders = [
-            Chooser(distances, t, shapes[t], order, prices[t], None if weights is None else weights[t]) for t in batch
+            Chooser(
+                distances,
+                t,
+                [model.order(tuple(shape)) for shape in shapes[t]],
+                order,
+                prices[t],
+                None if weights is None else weights[t],
+            )
+            for t in batch
         ]
         model.code_tiles(coders, planes, layers)
         for t, coder, chosen in zip(batch, coders, planes, strict=True):
@@ -76,14 +83,14 @@ class Chooser:
         self,
         measure: Distances,
         tile: int,
-        shapes: Shapes,
+        positions: Sequence[np.ndarray],
         order: Sequence[int],
         prices: np.ndarray,
         weights: Sequence[np.ndarray] | None,
     ) -> None:
-        self.measure, self.tile, self.shapes, self.order = measure, tile, shapes, list(order)
+        self.measure, self.tile, self.positions, self.order = measure, tile, positions, list(order)
         self.prices, self.weights = prices, weights
-        self.bits, self.distances = np.zeros(len(shapes)), np.zeros(len(shapes))
+        self.bits, self.distances = np.zeros(len(positions)), np.zeros(len(positions))
         self.done = 0
         """Positions of the first plane in `order` that are chosen."""
 
@@ -94,7 +101,7 @@ class Chooser:
         if not len(symbols):
             return
         s = self.order[0]
-        positions = scan(tuple(self.shapes[s]))[self.done : self.done + len(symbols)]
+        positions = self.positions[s][self.done : self.done + len(symbols)]
         distances = self.measure(self.tile, s, positions)
         price = self.prices[s]
         if self.weights is not None:
@@ -106,7 +113,7 @@ class Chooser:
         self.bits[s] += (np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[here].astype(np.float64))).sum()
         self.distances[s] += distances[here].sum(dtype=np.float64)
         self.done += len(symbols)
-        if self.done == np.prod(self.shapes[s]):
+        if self.done == len(self.positions[s]):
             self.order, self.done = self.order[1:], 0
 
     def choose(self, options: int, decide: Callable[[], int]) -> int:
