@@ -56,12 +56,15 @@ class ProductVQ(Quantizer):
         self.estimate: Estimator = straight_through
         self.register_buffer("costs", torch.zeros(self.groups, config.codebook_size))
         self.register_buffer("caps", torch.full((self.groups,), NO_CAP))
+        self.register_buffer("prices", torch.zeros(self.groups))
         self.ragged = min(self.widths) < self.dim
         self.slots = [g * self.dim + i for g, width in enumerate(self.widths) for i in range(width)]
         fill = nn.Parameter(torch.zeros(self.groups, self.dim)) if config.fill == "learned" else None
         self.register_parameter("fill", fill)
 
     costs: Tensor
+    prices: Tensor
+    """Squared error of the latent that a bit is worth in each group [G], at rate 1: what `costs` multiply bits with."""
     caps: Tensor
     """Largest rate that counts for each group [G]: in smooth areas an error in the mean of a block is a visible step,
     and with its neighbours known its true cost is far below what `costs` know."""
