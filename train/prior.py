@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqcodec.entropy.prior import AROUND, EMBEDDING, OWN, lookup_table
+from vqcodec.entropy.prior import AROUND, EMBEDDING, OWN, ContextModel, lookup_table
 from vqcodec.entropy.scan import PASSES
 from vqcodec.errors import OutputError
 from vqcodec.registry import Model, load_model
@@ -172,7 +172,8 @@ class Prior(nn.Module):
         found: dict[str, np.ndarray] = {"prior.lut": lookup_table(max(self.sizes)).astype(np.int32)}
         for s, net in enumerate(self.planes):
             found.update(net.tensors(s))
-        return found
+        check = np.frombuffer(ContextModel(self.sizes, found).check(), np.uint8)
+        return {**found, "prior.check": check}
 
 
 def _known_before(p: int, h: int, w: int) -> Tensor:
