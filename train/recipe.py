@@ -86,6 +86,8 @@ class CodebookRecipe:
     """Each sample multiplies `rate` by a factor in this range, so that a file can ask for any of them."""
     rate_caps: tuple[float, ...] = ()
     """Largest rate that counts for the first groups, one after the other; the others have none."""
+    choice: str = ""
+    """Name or folder of a model whose context model tells what indices cost, in a run that has quantizer frozen."""
     rate_ramp: int = 1000
     """Steps from the start of the codebooks until `rate` counts in full."""
 
@@ -272,6 +274,10 @@ def check(recipe: Recipe) -> None:
         (
             list(recipe.export.rates) != sorted(set(recipe.export.rates), reverse=True),
             "export.rates: falling, since files grow from step to step",
+        ),
+        (
+            bool(codebook.choice) and "quantizer" not in optimizer.frozen,
+            "codebook.choice: needs optimizer.frozen to hold quantizer, since the context model knows its codewords",
         ),
         (codebook.revive_every < 1, "codebook.revive_every: at least 1"),
         *((getattr(run, name) < 1, f"run.{name}: at least 1") for name in COUNTS),

@@ -25,6 +25,7 @@ from vqcodec.tokenizer import PRICES, Tokenizer
 
 from .adversarial import Adversary
 from .checkpoint import read_checkpoint, write_checkpoint
+from .choosing import PriorChoice
 from .clock import Clock
 from .codebooks import Codebooks
 from .losses import active, reconstruction_losses
@@ -54,6 +55,8 @@ class TokenizerRun:
         self.model = Tokenizer(recipe.tokenizer, recipe.codebook.learning)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.quantizer.estimate = ESTIMATORS[recipe.optimizer.estimator]
+        if recipe.codebook.choice:
+            self.model.quantizer.choose = PriorChoice(recipe.codebook.choice)
         for part in recipe.optimizer.frozen:
             getattr(self.model, part).requires_grad_(False)
         self.codebooks = Codebooks(recipe, self.model, accelerator)
