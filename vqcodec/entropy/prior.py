@@ -87,7 +87,10 @@ class ContextModel:
             return self._take(tensors, f"prior.{s}.{name}", shape)
 
         embedding = take("embedding", size + 2, EMBEDDING)
-        around, own = take("around", EMBEDDING * len(self.seen_by(s)), units), take("own", len(OWN) * EMBEDDING, units)
+        around, own = (
+            take("around", EMBEDDING * len(seen_by(s, self.near)), units),
+            take("own", len(OWN) * EMBEDDING, units),
+        )
         bias1, shift1 = take("bias1", len(PASSES), units), take("shift1", units)
         hidden, bias2, shift2 = take("hidden", units, units), take("bias2", units), take("shift2", units)
         out, bias3, shift3 = take("out", units, size), take("bias3", len(PASSES), size), take("shift3", size)
@@ -108,11 +111,6 @@ class ContextModel:
             for value in (embedding, around, own, bias1, scales[0], hidden, bias2, scales[1], out, bias3, scales[2])
         ]
         return PlaneNet(*exact)
-
-    def seen_by(self, s: int) -> list[tuple[int, int, int]]:
-        """(plane, dy, dx) of what plane s sees of those before it, in the order of its inputs."""
-        first = max(0, s - self.near)
-        return [(t, dy, dx) for dy, dx in AROUND for t in range(first, s)] + [(t, 0, 0) for t in range(first)]
 
     def workers(self) -> int:
         """How many threads may code batches of tiles at the same time."""
@@ -172,7 +170,7 @@ class ContextModel:
         (h, w), size = planes[0].shape, self.sizes[s]
         embedding = np.ascontiguousarray(self.nets[s].embedding.astype(np.int8)).view(np.int64)[:, 0]
         known.start(s, unknown=embedding[size], outside=embedding[size + 1])
-        wanted = self.seen_by(s) + [(s, dy, dx) for dy, dx in OWN]
+        wanted = seen_by(s, self.near) + [(s, dy, dx) for dy, dx in OWN]
         for p, (y, x) in enumerate(PASSES):
             for strip in _strips(h, w, y, x, len(planes)):
                 rows = kernel.rows(known.surroundings(s, strip, wanted), p).reshape(len(planes), -1, size)
@@ -185,6 +183,12 @@ class ContextModel:
                 # A cut stream leaves MISSING behind: such codes stay unknown.
                 codes = plane[y::2, x::2]
                 inside[y::2, x::2] = embedding[np.where(codes < 0, size, codes)]
+
+
+def seen_by(s: int, near: int) -> list[tuple[int, int, int]]:
+    """(plane, dy, dx) of what plane s sees of those before it, in the order of its inputs."""
+    first = max(0, s - near)
+    return [(t, dy, dx) for dy, dx in AROUND for t in range(first, s)] + [(t, 0, 0) for t in range(first)]
 
 
 class Known:
