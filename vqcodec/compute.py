@@ -6,7 +6,8 @@ halo sees the picture as one window, in memory that grows with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from .tiling import Rect, Window, grid_size, read_padded, windows
 
 WINDOW_PX = 2048
 """Largest side of the inner part of a compute window, pixels; memory goes with its square."""
+FULL_PRECISION = 2**26
+"""Most values of a latent that are kept in float32."""
 MAX_WHOLE_PX = 2**22
 """Most pixels of a picture that a network has to see at once."""
 
@@ -27,28 +30,37 @@ def pixels_to_planes(
 ) -> list[np.ndarray]:
     """uint8 [H, W, 3] -> planes int32 [h, w], coarse to fine; a picture beyond whole steps is continued by its edge.
 
-    `rate` says how much bits count when codewords are chosen.
+    `rate` says how much bits count when codewords are chosen, each for itself.
     """
-    return pixels_to_planes_at(model, pixels, [rate], window_px)[0]
+    tokenizer = model.tokenizer
+    grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)
+    planes = [np.empty(grid, np.int32) for _ in tokenizer.sizes]
+    for inner, z in _latents(model, pixels, window_px):
+        for plane, part in zip(planes, tokenizer.quantizer.quantize(z, rate), strict=True):
+            plane[inner.slices] = part[0].cpu().numpy()
+    return planes
 
 
-def pixels_to_planes_at(
-    model: Model, pixels: np.ndarray, rates: Sequence[float], window_px: int = WINDOW_PX
-) -> list[list[np.ndarray]]:
-    """`pixels_to_planes` for each of `rates`, with one pass of the network."""
+def pixels_to_latent(model: Model, pixels: np.ndarray, window_px: int = WINDOW_PX) -> np.ndarray:
+    """uint8 [H, W, 3] -> latent [D, h, w]: float32, or float16 where that takes a quarter of a gigabyte."""
+    grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)
+    shape = (model.tokenizer.channels, *grid)
+    latent = np.empty(shape, np.float32 if math.prod(shape) <= FULL_PRECISION else np.float16)
+    for inner, z in _latents(model, pixels, window_px):
+        latent[:, *inner.slices] = z[0].cpu().numpy()
+    return latent
+
+
+def _latents(model: Model, pixels: np.ndarray, window_px: int) -> Iterator[tuple[Rect, Tensor]]:
+    """Parts of the token grid, and what the encoder network makes of each, float32 [1, D, h, w]."""
     tokenizer, stride = model.tokenizer, model.stride
     grid = grid_size(pixels.shape[1], pixels.shape[0], stride)
-    planes = [[np.empty(grid, np.int32) for _ in tokenizer.sizes] for _ in rates]
     for window in _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, tokenizer.encoder.halo):
         x = _to_tensor(read_padded(pixels, window.outer.times(stride)), model.device)
         with torch.inference_mode():
             z = tokenizer.encoder(x).float()
             rows, columns = window.inner.inside(window.outer).slices
-            for rate, at_rate in zip(rates, planes, strict=True):
-                found = tokenizer.quantizer.quantize(z[:, :, rows, columns], rate)
-                for plane, part in zip(at_rate, found, strict=True):
-                    plane[window.inner.slices] = part[0].cpu().numpy()
-    return planes
+            yield window.inner, z[:, :, rows, columns]
 
 
 def planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect, window_px: int = WINDOW_PX) -> np.ndarray:

@@ -270,15 +270,16 @@ def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], fo
     import torch
 
     from .quantizers.product import NO_CAP
-    from .tokenizer import CAPS, COSTS, Tokenizer, training_only
+    from .tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
     with torch.device("meta"):
         tokenizer = Tokenizer(config)
     state = {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}
     expected: dict[str, Any] = {k: v for k, v in tokenizer.state_dict().items() if not training_only(k)}
-    # A model that was trained without a rate holds neither.
+    # A model that was trained without a rate holds none of these.
     state.setdefault(COSTS, torch.zeros(expected[COSTS].shape))
     state.setdefault(CAPS, torch.full(expected[CAPS].shape, NO_CAP))
+    state.setdefault(PRICES, torch.zeros(expected[PRICES].shape))
     for name, value in expected.items():
         if name not in state:
             raise ModelError(f"{folder / WEIGHTS}: tensor '{name}' is missing")

@@ -26,9 +26,9 @@ QUANTIZERS: dict[str, Callable[..., ProductVQ]] = {"product-vq": ProductVQ}
 """By the `kind` of a quantizer's configuration."""
 
 
-COSTS, CAPS = "quantizer.costs", "quantizer.caps"
-"""State-dict names of what choosing a codeword costs and of the largest rate that counts; neither is in a model that
-was trained without a rate."""
+COSTS, CAPS, PRICES = "quantizer.costs", "quantizer.caps", "quantizer.prices"
+"""State-dict names of what choosing a codeword costs, of the largest rate that counts, and of what a bit is worth; none
+of them is in a model that was trained without a rate."""
 
 
 class Reconstruction(NamedTuple):

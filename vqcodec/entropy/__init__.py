@@ -27,6 +27,8 @@ BATCH = 2**12
 class EntropyModel(Protocol):
     """Anything that can name integer frequencies for the next symbols from those before them."""
 
+    kind: str
+    """context or adaptive."""
     sizes: tuple[int, ...]
 
     def identity(self) -> bytes:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import EntropyModel, Layers, Planes, Shapes, alike
+from .coder import TileEncoder
 from .kernels import torch_is_loaded
 from .workers import for_each
 
@@ -31,6 +32,8 @@ class Choice:
     """float64 [planes], what the choice takes under the model's frequencies, without the end of the stream."""
     distances: np.ndarray
     """float64 [planes], sums over the positions."""
+    segments: list[bytes]
+    """One a layer, as `encode_tiles` would make them of the planes; none unless they were asked for."""
 
 
 def choose_tiles(
@@ -41,13 +44,15 @@ def choose_tiles(
     layers: Layers,
     weights: Sequence[Sequence[np.ndarray]] | None = None,
     start: Sequence[Planes] | None = None,
+    coded: bool = False,
 ) -> list[Choice]:
     """Index planes of tiles of `shapes`, each index the one with the least distance + price * weight * bits.
 
     `prices` [tiles, planes] or [planes]: squared distance that a bit is worth, at least 0; at 0 the nearest codeword
     is taken. `weights[tile][plane]` of the plane's shape multiply the price. `distances` may be called from several
     threads. Only planes of `layers` are chosen. `start` are the planes that adaptive tables are fitted to before
-    anything is chosen (for example the nearest codewords); a context model needs none.
+    anything is chosen (for example the nearest codewords); a context model needs none. `coded` makes the segments too,
+    in the same pass.
     """
     prices = np.broadcast_to(np.asarray(prices, np.float32), (len(shapes), len(model.sizes)))
     found: dict[int, Choice] = {}
@@ -65,12 +70,13 @@ def choose_tiles(
                 order,
                 prices[t],
                 None if weights is None else weights[t],
+                TileEncoder() if coded else None,
             )
             for t in batch
         ]
         model.code_tiles(coders, planes, layers)
         for t, coder, chosen in zip(batch, coders, planes, strict=True):
-            found[t] = Choice(chosen, coder.bits, coder.distances)
+            found[t] = Choice(chosen, coder.bits, coder.distances, coder.segments())
 
     for_each(choose, alike([(tuple(map(tuple, shape)), len(layers)) for shape in shapes]), model.workers())
     return [found[t] for t in range(len(shapes))]
@@ -87,8 +93,10 @@ class Chooser:
         order: Sequence[int],
         prices: np.ndarray,
         weights: Sequence[np.ndarray] | None,
+        encoder: TileEncoder | None = None,
     ) -> None:
         self.measure, self.tile, self.positions, self.order = measure, tile, positions, list(order)
+        self.encoder = encoder
         self.prices, self.weights = prices, weights
         self.bits, self.distances = np.zeros(len(positions)), np.zeros(len(positions))
         self.done = 0
@@ -112,16 +120,24 @@ class Chooser:
         here = np.arange(len(symbols)), symbols
         self.bits[s] += (np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[here].astype(np.float64))).sum()
         self.distances[s] += distances[here].sum(dtype=np.float64)
+        if self.encoder:
+            self.encoder.code_rows(rows, symbols)
         self.done += len(symbols)
         if self.done == len(self.positions[s]):
             self.order, self.done = self.order[1:], 0
 
     def choose(self, options: int, decide: Callable[[], int]) -> int:
         self.bits[self.order[0]] += np.log2(options)
-        return decide()
+        return self.encoder.choose(options, decide) if self.encoder else decide()
 
     def end_layer(self) -> None:
         """What is worth a bit is the same in every layer."""
+        if self.encoder:
+            self.encoder.end_layer()
+
+    def segments(self) -> list[bytes]:
+        """What has been chosen, coded; empty without an encoder."""
+        return self.encoder.segments() if self.encoder else []
 
 
 def _log2(rows: np.ndarray) -> np.ndarray:
