@@ -16,7 +16,6 @@ from vqcodec.registry import Model
 
 from .export import rates_of
 from .pictures import Pictures
-from .prior_net import with_margin
 
 Tile = np.ndarray | Sequence[np.ndarray]
 """Planes [S, h, w], or a list of planes [h, w] or [L] of whatever shapes."""
@@ -40,16 +39,18 @@ def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[np.ndarra
 
 
 class PriorCrops:
-    """Batches of crops; `batch(number)` is a pure function of (seed, number) and the tiles.
+    """Batches of crops; `batch(number)` is a pure function of (seed, number) and the tiles, padded planes each.
 
     Tiles whose planes are not grids of one shape are not cut: a crop is a whole tile, and a batch has those of one
     layout only.
     """
 
-    def __init__(self, tiles: Sequence[Tile], sizes: tuple[int, ...], batch: int, side: int, seed: int) -> None:
+    def __init__(
+        self, tiles: Sequence[Sequence[np.ndarray]], sizes: tuple[int, ...], batch: int, side: int, seed: int
+    ) -> None:
         self.sizes, self.batch_size, self.side, self.seed = sizes, batch, side // 2 * 2, seed
-        self.padded = [[with_margin(p, size) for p, size in zip(tile, sizes, strict=True)] for tile in tiles]
-        layouts = [tuple(plane.shape for plane in tile) for tile in self.padded]
+        self.padded = tiles
+        layouts = [tuple(plane.shape for plane in tile) for tile in tiles]
         self.is_cut = all(len(set(layout)) == 1 for layout in layouts)
         self.by_layout = [[t for t, other in enumerate(layouts) if other == layout] for layout in set(layouts)]
         positions = np.array([tile[0].size for tile in tiles], np.float64)
