@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from vqcodec.entropy.scan import scan as coding_order
 from vqcodec.entropy.tables import costs, table_from_counts
 from vqcodec.errors import InputError
 from vqcodec.registry import write_model
-from vqcodec.tokenizer import CAPS, COSTS, Tokenizer, training_only
+from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
 from .checkpoint import read_checkpoint
 from .pictures import Pictures, scan
@@ -25,6 +26,8 @@ from .run import CHECKPOINT
 TABLES = 16
 """Prepared tables of each plane."""
 TILE_PX = 512
+MAX_LAYERS = 16
+"""Of a file."""
 STEPS = 12
 """Of a ladder of rates, where the recipe names none."""
 
@@ -42,14 +45,18 @@ def export_run(
         recipe = from_tree(json.loads(state["recipe"]))
     except (KeyError, ValueError) as error:
         raise InputError(f"{run}: the checkpoint holds no recipe: {error}") from error
+    if recipe.codebook.rate:
+        # Checkpoints from before prices were a part of the model.
+        state["model"].setdefault(PRICES, recipe.codebook.rate / state["codebooks"]["gains"])
     tokenizer = Tokenizer(recipe.tokenizer)
+    state["model"].setdefault(PRICES, tokenizer.quantizer.prices)
     tokenizer.load_state_dict({**state["model"], **state["ema"]})
     # What the codec will use are the rounded weights, so that is what the tables are counted with.
     tokenizer = tokenizer.half().float().eval()
     tensors = {
         key: np.ascontiguousarray(value.numpy().astype(np.float16))
         for key, value in tokenizer.state_dict().items()
-        if not training_only(key) and (key not in (COSTS, CAPS) or recipe.codebook.rate)
+        if not training_only(key) and (key not in (COSTS, CAPS, PRICES) or recipe.codebook.rate)
     }
     pictures = scan(data or recipe.data.train, recipe.tokenizer.stride)
     report(f"counting indices over {len(pictures.members)} pictures")
@@ -57,14 +64,14 @@ def export_run(
     rates = list(dict.fromkeys(step.rate for step in ladder))
     for s, tables in enumerate(prepared_tables(tokenizer, pictures, rates)):
         tensors[f"entropy.tables.{s}"] = tables.astype(np.int32)
-    groups = recipe.tokenizer.quantizer.groups
+    layers = layers_of(recipe.tokenizer.quantizer.groups)
     config = ModelConfig(
         name=name or recipe.name,
         tokenizer=recipe.tokenizer,
         token_id="",
         entropy_id="",
         weights_sha256="",
-        layers=tuple((s,) for s in range(groups)),
+        layers=layers,
         ladder=ladder,
         license="see README.md",
         description=recipe.description,
@@ -76,15 +83,23 @@ def export_run(
     return config
 
 
+def layers_of(planes: int) -> tuple[tuple[int, ...], ...]:
+    """A layer for each plane, coarse to fine; beyond MAX_LAYERS planes the coarsest are taken together."""
+    layers = min(planes, MAX_LAYERS)
+    widths = [planes // layers + (i < planes % layers) for i in range(layers)]
+    ends = itertools.accumulate(widths)
+    return tuple(tuple(range(end - width, end)) for end, width in zip(ends, widths, strict=True))
+
+
 def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
     """Smallest files first: by rate, all layers kept, where training knew one; or else a layer more at each step."""
-    groups, (first, last) = recipe.tokenizer.quantizer.groups, recipe.export.quality
+    layers, (first, last) = len(layers_of(recipe.tokenizer.quantizer.groups)), recipe.export.quality
     if recipe.codebook.rate:
         low, high = recipe.codebook.rate_range
         rates = recipe.export.rates or tuple(float(f"{rate:.3g}") for rate in np.geomspace(high, low, STEPS))
-        places = [(groups, rate) for rate in rates]
+        places = [(layers, rate) for rate in rates]
     else:
-        places = [(keep, 1.0) for keep in range(1, groups + 1)]
+        places = [(keep, 1.0) for keep in range(1, layers + 1)]
     span = max(len(places) - 1, 1)
     qualities = [first + round(i * (last - first) / span) for i in range(len(places))]
     return tuple(LadderStep(q, keep, rate) for q, (keep, rate) in zip(qualities, places, strict=True))

@@ -21,10 +21,11 @@ from torch import Tensor
 
 from vqcodec.errors import InputError
 from vqcodec.quantizers.estimators import ESTIMATORS
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.tokenizer import PRICES, Tokenizer
 
 from .adversarial import Adversary
 from .checkpoint import read_checkpoint, write_checkpoint
+from .choosing import PriorChoice
 from .clock import Clock
 from .codebooks import Codebooks
 from .losses import active, reconstruction_losses
@@ -54,6 +55,10 @@ class TokenizerRun:
         self.model = Tokenizer(recipe.tokenizer, recipe.codebook.learning)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.quantizer.estimate = ESTIMATORS[recipe.optimizer.estimator]
+        if recipe.codebook.choice:
+            self.model.quantizer.choose = PriorChoice(recipe.codebook.choice)
+        for part in recipe.optimizer.frozen:
+            getattr(self.model, part).requires_grad_(False)
         self.codebooks = Codebooks(recipe, self.model, accelerator)
         self.rate = partial(RATE_TERMS[recipe.optimizer.rate_term], tokenizer=self.model)
         self.adversary = Adversary(recipe.gan, self.device, accelerator) if "gan/generator" in names else None
@@ -68,6 +73,8 @@ class TokenizerRun:
         optimizer = self.recipe.optimizer
         parts: dict[tuple[float, float], list[Tensor]] = {}
         for name, value in self.model.named_parameters():
+            if not value.requires_grad:
+                continue
             scale = optimizer.linear_lr if ".linear." in name else 1.0
             decay = 0.0 if name.startswith("quantizer.") else optimizer.weight_decay
             parts.setdefault((scale, decay), []).append(value)
@@ -84,7 +91,10 @@ class TokenizerRun:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         self.model.train()
-        self.codebooks.before_step(self.step, self.batches)
+        if "quantizer" in recipe.optimizer.frozen:
+            self.model.quantizer.eval()
+        else:
+            self.codebooks.before_step(self.step, self.batches)
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         latents: list[Tensor] = []
@@ -98,7 +108,8 @@ class TokenizerRun:
         with self.clock("optimizer"):
             sums["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimizer.clip)
             self.optimizer.step()
-            self.codebooks.after_step(self.step, torch.cat(latents), generator)
+            if "quantizer" not in recipe.optimizer.frozen:
+                self.codebooks.after_step(self.step, torch.cat(latents), generator)
             self._follow()
         self.step += 1
         names = list(sums)
@@ -217,6 +228,8 @@ class TokenizerRun:
         self._load_weights(state, path)
 
     def _load_weights(self, state: dict[str, Any], path: Path) -> None:
+        # Checkpoints from before there were prices: they are set at the next step.
+        state["model"].setdefault(PRICES, self.model.quantizer.prices.clone())
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:

@@ -21,6 +21,7 @@ from .quantizer_config import QuantizerConfig
 
 T = TypeVar("T")
 
+MAX_WINDOW = 2**15
 MISSING = -1
 """The index of a sub-token that is not there: masked, not kept, or cut off."""
 
@@ -71,19 +72,26 @@ class TokenizerConfig:
     backbone: ConvConfig | DcaeConfig
     quantizer: QuantizerConfig
     window: int = 0
-    """Side in px of the squares that are tokenized on their own, for networks of a fixed input size and tokens that
-    stand for a whole input; 0: the tokens of a picture are one grid."""
+    """Side in px of the squares that are tokenized each on its own, for tokens that stand for more than their place;
+    see `side`."""
     overlap: int = 0
     """How far neighbouring windows overlap, px, at most half of them; their pixels are blended there."""
 
-    def latent_grid(self, height: int, width: int) -> tuple[int, ...]:
-        """Shape of the latent of an input of so many pixels, (h, w) or (L,)."""
+    @property
+    def side(self) -> int:
+        """Of the windows, px: `window`, or what the backbone can see; 0 where the tokens of a picture are one grid."""
+        fixed: int = getattr(self.backbone, "window", 0)
+        return self.window or fixed
+
+    @property
+    def window_grid(self) -> tuple[int, ...]:
+        """Shape of the latent of a window, (h, w) or (L,)."""
         fixed: tuple[int, ...] | None = getattr(self.backbone, "latent_grid", None)
-        return fixed or (-(-height // self.stride), -(-width // self.stride))
+        return fixed or (self.side // self.stride,) * 2
 
     def window_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shape of each plane of a window."""
-        return self.quantizer.shapes(self.latent_grid(self.window, self.window))
+        return self.quantizer.shapes(self.window_grid)
 
 
 @dataclass(frozen=True)
@@ -124,8 +132,8 @@ class ModelConfig:
         """What an index means, and nothing else: the part that file compatibility rests on."""
         tokenizer = self.tokenizer
         space: dict[str, Any] = {"stride": tokenizer.stride, "quantizer": _meaning(tokenizer.quantizer)}
-        if tokenizer.window:
-            space |= {"window": tokenizer.window, "overlap": tokenizer.overlap}
+        if tokenizer.side:
+            space |= {"window": tokenizer.side, "overlap": tokenizer.overlap}
         return space | {"layers": [list(layer) for layer in self.layers]}
 
 
@@ -198,28 +206,27 @@ def check_tokenizer(config: TokenizerConfig, where: str) -> None:
 
 def check_quantizer(config: TokenizerConfig, where: str) -> None:
     """Refuse quantizers and windows that cannot be. Raises ModelError naming `where` and the key."""
-    quantizer, window = config.quantizer, config.window
+    quantizer, side = config.quantizer, config.side
     for problem in quantizer.problems():
         raise ModelError(f"{where}.quantizer.{problem}")
+    fixed = getattr(config.backbone, "window", 0)
+    tokens = math.prod(config.window_grid)
     for wrong, problem in (
-        (window and (window < 0 or window % config.stride), f".window: a multiple of the stride, {config.stride}"),
-        (not 0 <= 2 * config.overlap <= window, ".overlap: at least 0, at most half of the window"),
-        (not window and not quantizer.local, ".window: needed, since an index stands for more than its own place"),
+        (fixed and config.window not in (0, fixed), f".window: the backbone sees {fixed} px and nothing else"),
+        (side < 0 or side % config.stride or side > MAX_WINDOW, f".window: multiples of {config.stride} up to 32768"),
+        (not 0 <= 2 * config.overlap <= side, ".overlap: at least 0, at most half of the window"),
+        (not side and not quantizer.local, ".window: needed, since an index stands for more than its own place"),
         (
-            window and getattr(quantizer, "over", "") == "tokens" and _tokens(config) % quantizer.parts,  # type: ignore[union-attr]
-            ".quantizer.parts: the tokens of a window cannot be divided into so many",
+            side and getattr(quantizer, "over", "") == "tokens" and tokens % getattr(quantizer, "parts", 1),
+            f".quantizer.parts: do not divide the {tokens} tokens of a window",
         ),
         (
-            window and _tokens(config) % getattr(quantizer, "segments", 1),
-            ".quantizer.segments: the tokens of a window cannot be divided into so many",
+            side and tokens % getattr(quantizer, "segments", 1),
+            f".quantizer.segments: do not divide the {tokens} tokens of a window",
         ),
     ):
         if wrong:
             raise ModelError(f"{where}{problem}")
-
-
-def _tokens(config: TokenizerConfig) -> int:
-    return math.prod(config.latent_grid(config.window, config.window))
 
 
 def _check_dcae(backbone: DcaeConfig, channels: int, where: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..config import DcaeConfig, ProductVQConfig, TokenizerConfig
 from ..errors import ModelError
-from ..tokenizer import CAPS, COSTS, Tokenizer, training_only
+from ..tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
 CODEBOOKS = "quantizer.bank.codebooks"
 IGNORED = ("quantize.codebook_used", "quantize.embed_prob")
@@ -76,7 +76,7 @@ _ENDS = {
 }
 
 
-OWN = ("quantizer.bank.counts", "quantizer.bank.energy", COSTS, CAPS)
+OWN = ("quantizer.bank.counts", "quantizer.bank.energy", COSTS, CAPS, PRICES)
 """What no release holds: it keeps account of the codewords' use in a way of its own, and knows no rate."""
 
 
