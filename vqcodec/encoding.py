@@ -17,8 +17,9 @@ from .entropy import Layers, Planes
 from .entropy.choose import Choice, Distances, choose_tiles
 from .family import ladder
 from .image import Picture
+from .layout import grid_tiles
 from .tiling import Rect
-from .tokens import Tokens, access_tiles, assemble, from_picture, header_of, write_tokens
+from .tokens import Tokens, assemble, from_picture, header_of, write_tokens
 
 EFFORT = 5
 """The default: one pass of choosing under the entropy model."""
@@ -45,7 +46,8 @@ class Encoding:
         self.name, self.picture, self.effort = name, picture, effort
         self.ladder = ladder(self.model.config)
         quantizer = self.model.tokenizer.quantizer
-        self.by_rate = hasattr(quantizer, "prices") and bool(quantizer.costs.any())
+        has_costs = hasattr(quantizer, "costs") and bool(quantizer.costs.any())
+        self.by_rate = has_costs and not self.model.config.tokenizer.side
         """Whether the rate makes a difference."""
         self.in_context = bool(
             self.by_rate and effort > 1 and self.model.entropy.kind == "context" and quantizer.prices.any()
@@ -78,7 +80,7 @@ class Encoding:
         """The access tiles of the picture, in token steps; only of models with a rate."""
         assert self._latent is not None
         nothing = [np.broadcast_to(np.int32(0), self._latent.grid) for _ in self.model.entropy.sizes]
-        return access_tiles(header_of(self._tokens(nothing), self.model.config), self.model.stride)
+        return grid_tiles(header_of(self._tokens(nothing), self.model.config), self.model.stride)
 
     def tile_planes(self, tiles: Sequence[Rect], rate: float, keep: int | None = None) -> list[Planes]:
         """Planes int32 [h, w] of each of `tiles` at `rate`; only of models with a rate.
