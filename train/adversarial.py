@@ -109,9 +109,7 @@ def make_discriminator(recipe: GanRecipe, crop: int, teacher: Teacher | None = N
         return StyleGAN(recipe.channels, crop)
     if recipe.discriminator in DISCRIMINATORS:
         return DISCRIMINATORS[recipe.discriminator](recipe.channels, recipe.layers)
-    teacher = teacher or load_teacher(
-        recipe.backbone, "gan/generator", "gan.backbone_weights", recipe.backbone_weights
-    )
+    teacher = teacher or load_teacher(recipe.backbone, "gan/generator", "gan.backbone_weights", recipe.backbone_weights)
     return DinoDiscriminator(teacher, token_batch_norm if recipe.discriminator == "dino-batch" else None)
 
 
@@ -223,9 +221,7 @@ class Adversary:
             norms.append(self.processes.reduce(gradient.float(), "mean").norm())
         return (norms[0] / (norms[1] + 1e-4)).clamp(0, MAX_ADAPTIVE)
 
-    def step(
-        self, x: Tensor, y: Tensor, lr_scale: float = 1.0, chances: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def step(self, x: Tensor, y: Tensor, lr_scale: float = 1.0, chances: Tensor | None = None) -> dict[str, Tensor]:
         """One step of the discriminator on pictures x and reconstructions y [B, 3, H, W], at lr * lr_scale.
 
         Within `accelerator.accumulate(adversary.network)` several batches make one step, as for the tokenizer.

@@ -76,7 +76,7 @@ OPERATIONS: tuple[tuple[Callable[[Tensor, Tensor, float], Tensor], int, int], ..
 
 
 def view(x: Tensor, numbers: Tensor | None, px: int) -> Tensor:
-    """x [B, 3, H, W] -> [B, 3, px, px]: half of the samples cropped where there is something to crop, the others scaled.
+    """x [B, 3, H, W] -> [B, 3, px, px]: half of the samples cropped if they are larger, the others scaled.
 
     `numbers` [B, 3], uniform in 0..1: whether to crop, down, right. None: all are scaled. Down by area, up bicubic.
     """

@@ -21,6 +21,7 @@ from .checkpoint import read_checkpoint
 from .pictures import Pictures, scan
 from .recipe import Recipe, from_tree
 from .run import CHECKPOINT
+from .tuning import merged
 
 TABLES = 16
 """Prepared tables of each plane."""
@@ -43,7 +44,7 @@ def export_run(
     except (KeyError, ValueError) as error:
         raise InputError(f"{run}: the checkpoint holds no recipe: {error}") from error
     tokenizer = Tokenizer(recipe.tokenizer)
-    tokenizer.load_state_dict({**state["model"], **state["ema"]})
+    tokenizer.load_state_dict(merged({**state["model"], **state["ema"]}))
     # What the codec will use are the rounded weights, so that is what the tables are counted with.
     tokenizer = tokenizer.half().float().eval()
     tensors = {

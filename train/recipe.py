@@ -6,6 +6,7 @@ A recipe may name a `base` beside it and list only what it changes.
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -18,8 +19,11 @@ from vqcodec.quantizers.estimators import ESTIMATORS
 from vqcodec.quantizers.vq import LEARNING
 
 from .adversarial import GanRecipe, check_gan
+from .alignment import AlignRecipe, check_align
 from .losses import LOSSES, active
+from .perturbation import PerturbationRecipe, check_perturbation
 from .rate_terms import RATE_TERMS
+from .tuning import TuningRecipe, check_tuning
 
 SCHEDULES = ("constant", "cosine")
 COUNTS = ("log_every", "val_every", "save_every", "val_images", "val_crop")
@@ -153,9 +157,14 @@ class Recipe:
     optimizer: OptimizerRecipe
     losses: dict[str, float]
     """Weights by `group/name`."""
+    warmup: dict[str, float] = field(default_factory=dict)
+    """Steps over which the weight of a loss rises linearly from 0, by its name; 0 where none are given."""
     codebook: CodebookRecipe = field(default_factory=CodebookRecipe)
     masking: MaskingRecipe = field(default_factory=MaskingRecipe)
     gan: GanRecipe = field(default_factory=GanRecipe)
+    align: AlignRecipe = field(default_factory=AlignRecipe)
+    perturbation: PerturbationRecipe = field(default_factory=PerturbationRecipe)
+    tuning: TuningRecipe = field(default_factory=TuningRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
     export: ExportRecipe = field(default_factory=ExportRecipe)
     start_from: str = ""
@@ -196,14 +205,14 @@ def check(recipe: Recipe) -> None:
         check_tokenizer(tokenizer, "recipe.tokenizer")
     except ModelError as error:
         raise UsageError(str(error)) from error
-    for key in recipe.losses:
-        if key not in LOSSES:
-            near = difflib.get_close_matches(key, LOSSES, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(LOSSES)}"
-            raise UsageError(f"recipe.losses: unknown loss '{key}'; {hint}")
+    for table in ("losses", "warmup"):
+        _check_losses(table, getattr(recipe, table))
     names = active(recipe.losses)
     if "gan/generator" in names:
         check_gan(recipe.gan, recipe.data.crop)
+    check_align(recipe.align, names, tokenizer.quantizer.groups)
+    check_perturbation(recipe.perturbation, (tokenizer.quantizer.codebook_size,))
+    check_tuning(recipe.tuning, bool(recipe.start_from))
     choices: tuple[tuple[str, str, Collection[str]], ...] = (
         ("codebook.learning", codebook.learning, LEARNING),
         ("codebook.start", codebook.start, ("random", "klt")),
@@ -222,6 +231,10 @@ def check(recipe: Recipe) -> None:
     for wrong, problem in (
         (not 1 <= groups <= 16, "tokenizer.quantizer.groups: 1..16, as many layers as a file can hold"),
         (not any(name.startswith("rec/") for name in names), "losses: at least one rec/* is needed"),
+        (
+            "vq/disentanglement" in names and groups < 2,
+            "losses: vq/disentanglement needs a quantizer of several branches",
+        ),
         (
             recipe.data.crop % tokenizer.stride or recipe.data.crop < 1,
             f"data.crop: {recipe.data.crop} is not a multiple of the stride {tokenizer.stride}",
@@ -265,6 +278,16 @@ def check(recipe: Recipe) -> None:
     ):
         if wrong:
             raise UsageError(f"recipe.{problem}")
+
+
+def _check_losses(table: str, values: dict[str, float]) -> None:
+    for key, value in values.items():
+        if key not in LOSSES:
+            near = difflib.get_close_matches(key, LOSSES, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(LOSSES)}"
+            raise UsageError(f"recipe.{table}: unknown loss '{key}'; {hint}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise UsageError(f"recipe.{table}.{key}: a number of at least 0 needed, found {value!r}")
 
 
 def _find(source: str) -> Path:

@@ -215,7 +215,9 @@ def _import(package: str, loss: str, way_out: str) -> ModuleType:
 
             return open_clip
     except ImportError as error:
-        raise InputError(f"{loss} needs more packages: pip install 'vqcodec[alignment]' ({error}), {way_out}") from error
+        raise InputError(
+            f"{loss} needs more packages: pip install 'vqcodec[alignment]' ({error}), {way_out}"
+        ) from error
 
 
 @contextlib.contextmanager

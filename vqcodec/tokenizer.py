@@ -15,6 +15,7 @@ from .backbones.base import Decoder, Encoder
 from .backbones.conv import ConvDecoder, ConvEncoder
 from .backbones.dcae import DcaeDecoder, DcaeEncoder
 from .config import MISSING, TokenizerConfig
+from .quantizers.base import Quantized
 from .quantizers.product import ProductVQ
 
 BACKBONES: dict[str, tuple[Callable[..., Encoder], Callable[..., Decoder]]] = {
@@ -45,6 +46,8 @@ class Reconstruction(NamedTuple):
     """Scalar: squared distance of the latent from its codewords, relative to their spread."""
     codebook: Tensor
     """Scalar: the same, with a gradient towards the codewords if they are learned by gradient; 0 before they are."""
+    z_q: Tensor | None = None
+    """Latent as quantized, of the shape of z, before masking and perturbation."""
 
 
 class Tokenizer(nn.Module):
@@ -52,6 +55,9 @@ class Tokenizer(nn.Module):
 
     `learning` says how training moves the codebooks: "ema" (moving averages) or "gradient" (the codebook loss).
     """
+
+    perturb: Callable[[Tensor, Quantized], Tensor] | None = None
+    """A setting of training: (z, what the quantizer made of it) -> the z_q that the decoder gets instead."""
 
     def __init__(self, config: TokenizerConfig, learning: str = "ema") -> None:
         super().__init__()
@@ -104,8 +110,9 @@ class Tokenizer(nn.Module):
         z = self.encoder(x).float()
         with torch.autocast(x.device.type, enabled=False):
             made = self.quantizer(z, noise, rate) if quantized else self.quantizer.bypass(z, noise)
-            z_q = self.quantizer.mask(made.z_q, kept)
-        return Reconstruction(self.decoder(z_q, kept), z, made.indices, made.commitment, made.codebook)
+            z_q = self.perturb(z, made) if self.perturb is not None and made.indices else made.z_q
+            z_q = self.quantizer.mask(z_q, kept)
+        return Reconstruction(self.decoder(z_q, kept), z, made.indices, made.commitment, made.codebook, made.z_q)
 
 
 def training_only(name: str) -> bool:
