@@ -65,7 +65,11 @@ def tune(model: nn.Module, recipe: TuningRecipe) -> None:
             value.requires_grad_(".lora_" in name or any(fnmatchcase(plain, pattern) for pattern in recipe.trained))
         if mode == "frozen" and not any(value.requires_grad for value in module.parameters()):
             # Also what a batch normalization remembers stays as it is.
-            module.register_forward_pre_hook(lambda module, _: module.eval())
+            module.register_forward_pre_hook(_stay)
+
+
+def _stay(module: nn.Module, _: object) -> None:
+    module.eval()
 
 
 def _add_updates(part: str, module: nn.Module, recipe: TuningRecipe) -> None:
