@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqcodec.errors import UsageError
+from vqcodec.errors import InputError, UsageError
 
 from .alignment_losses import contrastive, cosine, prediction, repeated, resized
 from .teachers import Features, Teacher, check_teacher, load_teacher
@@ -24,6 +24,7 @@ from .teachers import Features, Teacher, check_teacher, load_teacher
 OBJECTIVES = ("contrastive", "prediction", "cosine")
 LEVELS = ("picture", "places")
 HEADS = 8
+SHARED = "only for the objective contrastive and a vit backbone"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class AlignmentRecipe:
     """Where the scale ends, going up linearly over the run; 0: it stays."""
     unit_length: bool = False
     """contrastive: by cosine instead of the dot product."""
+    shared: bool = False
+    """contrastive: the encoder's own last layer takes the teacher's features to the latent's channels, as in XQ-GAN;
+    for a vit backbone that is as wide as the teacher. Otherwise a layer of its own does."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,11 @@ class AlignRecipe:
 ALIGNMENTS = tuple(f"align/{name}" for name in AlignRecipe.__dataclass_fields__)
 
 
-def check_align(recipe: AlignRecipe, losses: set[str], branches: int) -> None:
-    """Refuse what cannot be aligned, of the losses asked for. Raises UsageError naming the key."""
+def check_align(recipe: AlignRecipe, losses: set[str], branches: int, width: int | None = None) -> None:
+    """Refuse what cannot be aligned, of the losses asked for. Raises UsageError naming the key.
+
+    `width`: channels of a vit backbone's encoder, None for others.
+    """
     for loss in sorted(losses & set(ALIGNMENTS)):
         part, where = recipe.of(loss), f"recipe.{loss.replace('/', '.')}"
         check_teacher(part.teacher, f"{where}.teacher")
@@ -83,6 +90,7 @@ def check_align(recipe: AlignRecipe, losses: set[str], branches: int) -> None:
             (part.objective == "prediction" and part.width % HEADS, f"width: a multiple of {HEADS} for prediction"),
             (not part.scale > 0 or not part.scale_end >= 0, "scale: above 0; scale_end: at least 0"),
             (part.objective == "prediction" and part.level != "picture", "level: prediction knows pictures only"),
+            (part.shared and (part.objective != "contrastive" or width is None), f"shared: {SHARED}"),
         ):
             if wrong:
                 raise UsageError(f"{where}.{problem}")
@@ -92,7 +100,8 @@ class Alignments(nn.Module):
     """The heads of all align/* losses, trained with the tokenizer; the teachers are frozen and in no checkpoint.
 
     `shapes`: of each loss asked for, the shape [B, L, C] of its branch on training crops. First weights are drawn from
-    torch's default generator. `teachers`, by loss, stand in for those of the recipe.
+    torch's default generator. `teachers`, by loss, stand in for those of the recipe; `last` is the encoder's last
+    layer, for losses that share it.
     Raises InputError if a teacher cannot be had.
     """
 
@@ -102,6 +111,7 @@ class Alignments(nn.Module):
         shapes: Mapping[str, torch.Size],
         device: str | torch.device = "cpu",
         teachers: Mapping[str, Teacher] | None = None,
+        last: nn.Linear | None = None,
     ) -> None:
         super().__init__()
         self.parts = {loss: recipe.of(loss) for loss in ALIGNMENTS if loss in shapes}
@@ -119,7 +129,16 @@ class Alignments(nn.Module):
                 teacher = loaded[key]
             self.teachers[loss] = teacher
             _, places, channels = shapes[loss]
-            self.heads[name_of(loss)] = make_head(part, channels, places, teacher.width)
+            if part.shared and (last is None or last.in_features != teacher.width):
+                have = "none" if last is None else last.in_features
+                raise InputError(
+                    f"align.{loss.partition('/')[2]}.shared: the encoder's last layer has {have} channels, "
+                    f"{part.teacher} {teacher.width}"
+                )
+            head = nn.Identity() if part.shared else make_head(part, channels, places, teacher.width)
+            self.heads[name_of(loss)] = head
+        # In a tuple: it is a part of the tokenizer, not of this.
+        self.last = (last,)
         self.to(device)
 
     def forward(
@@ -136,7 +155,7 @@ class Alignments(nn.Module):
             if id(teacher) not in seen:
                 with torch.no_grad():
                     seen[id(teacher)] = teacher(x)
-            head = self.heads[name_of(loss)]
+            head = self.last[0] if part.shared and self.last[0] else self.heads[name_of(loss)]
             scale = part.scale + (part.scale_end - part.scale) * progress if part.scale_end else part.scale
             student, target = branches[part.branch], seen[id(teacher)]
             losses[loss] = MEASURES[part.objective](part, head, student, target, scale, included)

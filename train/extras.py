@@ -65,7 +65,9 @@ class Extras:
             side = recipe.data.crop // model.stride
             like = branches_of(torch.zeros(1, model.channels, side, side), model)
             widths = {loss: like[recipe.align.of(loss).branch].shape for loss in self.names & set(ALIGNMENTS)}
-            self.alignments = Alignments(recipe.align, widths, processes.device, teachers)
+            self.alignments = Alignments(
+                recipe.align, widths, processes.device, teachers, getattr(model.encoder, "to_latent", None)
+            )
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """Of the heads."""

@@ -105,6 +105,8 @@ class OptimizerRecipe:
     warmup: int = 500
     decay: int = 0
     """The last so many steps of a constant schedule go down along a cosine."""
+    floor: float = 0.001
+    """Where the cosine ends, as a share of `lr`."""
     betas: tuple[float, ...] = (0.9, 0.99)
     weight_decay: float = 0.0
     accumulate: int = 1
@@ -255,6 +257,7 @@ def check(recipe: Recipe) -> None:
         ),
         (not optimizer.lr > 0 or not optimizer.clip > 0, "optimizer.lr and optimizer.clip: above 0"),
         (not 0 <= optimizer.decay <= optimizer.steps, "optimizer.decay: between 0 and optimizer.steps"),
+        (not 0 <= optimizer.floor <= 1, "optimizer.floor: a share, 0..1"),
         (len(optimizer.betas) != 2, "optimizer.betas: two numbers"),
         (
             len(codebook.rate_range) != 2 or not 0 < codebook.rate_range[0] <= codebook.rate_range[1],
@@ -311,7 +314,9 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        # Settings of another kind of network or quantizer are no base to change.
+        other = both and "kind" in value and value["kind"] != merged[key].get("kind")
+        merged[key] = _merge(merged[key], value) if both and not other else value
     return merged
 
 
