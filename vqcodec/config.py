@@ -14,6 +14,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from .backbone_config import VitConfig, VqganConfig, vit_faults, vqgan_faults
 from .errors import ModelError
 
 T = TypeVar("T")
@@ -87,7 +88,7 @@ class TokenizerConfig:
 
     stride: int
     """Pixels per latent step."""
-    backbone: ConvConfig | DcaeConfig
+    backbone: ConvConfig | DcaeConfig | VqganConfig | VitConfig
     quantizer: ProductVQConfig
 
 
@@ -161,25 +162,49 @@ def check_model(config: ModelConfig, where: str) -> None:
 def check_tokenizer(config: TokenizerConfig, where: str) -> None:
     """Refuse networks that cannot be built. Raises ModelError naming `where` and the key."""
     backbone, quantizer = config.backbone, config.quantizer
+    numbers = (*backbone.widths, quantizer.groups, quantizer.codebook_size, *quantizer.widths)
+    for wrong, problem in (
+        (len(quantizer.widths) != quantizer.groups, ".quantizer.dims: one for each group needed, or none at all"),
+        (min(numbers, default=0) < 1, ": widths, groups, codebook_size, dim and dims must be at least 1"),
+    ):
+        if wrong:
+            raise ModelError(f"{where}{problem}")
+    _check_backbone(config, sum(quantizer.widths), where)
+
+
+def _check_backbone(config: TokenizerConfig, channels: int, where: str) -> None:
+    """Refuse a backbone that cannot make `channels` latent channels."""
+    backbone = config.backbone
+    faults: list[tuple[bool, str]] = []
+    if isinstance(backbone, VitConfig):
+        faults = vit_faults(backbone, channels)
+    else:
+        _check_stages(backbone, config.stride, where)
+    if isinstance(backbone, DcaeConfig):
+        _check_dcae(backbone, channels, f"{where}.backbone")
+    if isinstance(backbone, VqganConfig):
+        faults = vqgan_faults(backbone, config.stride, channels)
+    for wrong, problem in faults:
+        if wrong:
+            raise ModelError(f"{where}.backbone.{problem}")
+
+
+def _check_stages(backbone: ConvConfig | DcaeConfig | VqganConfig, stride: int, where: str) -> None:
+    """Each list of a network in stages has an entry for every stage, and the stages make the stride."""
     stages = len(backbone.widths)
     finest, lists = _SHAPES[backbone.kind]
     for name in lists:
         if len(getattr(backbone, name)) != stages:
             raise ModelError(f"{where}.backbone.{name}: one for each of the {stages} widths needed")
-    numbers = (*backbone.widths, quantizer.groups, quantizer.codebook_size, *quantizer.widths)
     for wrong, problem in (
         (
-            stages == 0 or config.stride != finest * 2 ** (stages - 1),
-            f".stride must be {finest} * 2^(widths - 1); {stages} widths and {config.stride} do not agree",
+            stages == 0 or stride != finest * 2 ** (stages - 1),
+            f".stride must be {finest} * 2^(widths - 1); {stages} widths and {stride} do not agree",
         ),
-        (len(quantizer.widths) != quantizer.groups, ".quantizer.dims: one for each group needed, or none at all"),
-        (min(numbers) < 1, ": widths, groups, codebook_size, dim and dims must be at least 1"),
         (min((*backbone.encoder_depths, *backbone.decoder_depths), default=0) < 0, ".backbone: depths at least 0"),
     ):
         if wrong:
             raise ModelError(f"{where}{problem}")
-    if isinstance(backbone, DcaeConfig):
-        _check_dcae(backbone, sum(quantizer.widths), f"{where}.backbone")
 
 
 def _check_dcae(backbone: DcaeConfig, channels: int, where: str) -> None:
@@ -200,6 +225,7 @@ def _check_dcae(backbone: DcaeConfig, channels: int, where: str) -> None:
 _DEPTHS = ("encoder_depths", "decoder_depths")
 _SHAPES = {
     "conv": (8, _DEPTHS),
+    "vqgan": (1, _DEPTHS),
     "dcae": (2, (*_DEPTHS, "blocks", "encoder_norms", "encoder_acts", "decoder_norms", "decoder_acts")),
 }
 """Of each kind of backbone: the stride of its first stage, and its lists with one entry for each stage."""

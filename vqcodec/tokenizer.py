@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from .backbones.base import Decoder, Encoder
 from .backbones.conv import ConvDecoder, ConvEncoder
 from .backbones.dcae import DcaeDecoder, DcaeEncoder
+from .backbones.vit import VitDecoder, VitEncoder
+from .backbones.vqgan import VqganDecoder, VqganEncoder
 from .config import MISSING, TokenizerConfig
 from .quantizers.base import Quantized
 from .quantizers.product import ProductVQ
@@ -21,6 +23,8 @@ from .quantizers.product import ProductVQ
 BACKBONES: dict[str, tuple[Callable[..., Encoder], Callable[..., Decoder]]] = {
     "conv": (ConvEncoder, ConvDecoder),
     "dcae": (DcaeEncoder, DcaeDecoder),
+    "vqgan": (VqganEncoder, VqganDecoder),
+    "vit": (VitEncoder, VitDecoder),
 }
 """By the `kind` of a backbone's configuration."""
 QUANTIZERS: dict[str, Callable[..., ProductVQ]] = {"product-vq": ProductVQ}
