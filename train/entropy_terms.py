@@ -84,7 +84,9 @@ def _entropy(p: Tensor, log_p: Tensor) -> Tensor:
 
 
 def entropy_loss(result: Reconstruction, tokenizer: Tokenizer) -> Tensor:
-    """vq/entropy of a training pass: the mean over the codebooks."""
+    """vq/entropy of a training pass: what the quantizer found, or for groups of codebooks their mean."""
+    if result.entropy is not None:
+        return result.entropy
     quantizer = tokenizer.quantizer
     rows, codebooks = quantizer.rows(result.z.float()), quantizer.codebooks.detach()
     terms = [

@@ -21,11 +21,12 @@ from .checkpoint import read_checkpoint
 from .pictures import Pictures, scan
 from .recipe import Recipe, from_tree
 from .run import CHECKPOINT
+from .shapes import fixed_side
 from .tuning import merged
+from .validate import tiles as cut
 
 TABLES = 16
 """Prepared tables of each plane."""
-TILE_PX = 512
 STEPS = 12
 """Of a ladder of rates, where the recipe names none."""
 
@@ -110,14 +111,10 @@ def prepared_tables(
 
 @torch.no_grad()
 def _tile_planes(tokenizer: Tokenizer, pixels: np.ndarray, rate: float) -> list[list[np.ndarray]]:
-    stride = tokenizer.stride
-    h, w = (side // stride * stride for side in pixels.shape[:2])
     found = []
-    for top in range(0, h, TILE_PX):
-        for left in range(0, w, TILE_PX):
-            part = np.ascontiguousarray(pixels[top : min(top + TILE_PX, h), left : min(left + TILE_PX, w)])
-            x = torch.from_numpy(part).permute(2, 0, 1)[None].float() / 127.5 - 1
-            found.append([plane[0].numpy().astype(np.int32) for plane in tokenizer.encode(x, rate)])
+    for part in cut(pixels, tokenizer.stride, fixed_side(tokenizer.config)):
+        x = part[None].float() / 127.5 - 1
+        found.append([plane[0].numpy().astype(np.int32) for plane in tokenizer.encode(x, rate)])
     return found
 
 

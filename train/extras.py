@@ -6,6 +6,7 @@ They are functions of what one forward pass of the tokenizer returned, so that t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -17,12 +18,12 @@ from vqcodec.quantizers.base import Quantized
 from vqcodec.tokenizer import Reconstruction, Tokenizer
 
 from .alignment import ALIGNMENTS, Alignments
-from .branches import branches_of
 from .disentanglement import disentanglement
 from .entropy_terms import entropy_loss
 from .losses import active
 from .perturbation import annealed, perturbed
 from .recipe import Recipe
+from .shapes import branches_of, latent_grid
 from .teachers import Teacher
 
 
@@ -60,10 +61,10 @@ class Extras:
     ) -> None:
         self.recipe, self.model, self.processes = recipe, model, processes
         self.names = active(recipe.losses)
+        self.grid = latent_grid(model, recipe.data.crop)
         self.alignments: Alignments | None = None
         if self.names & set(ALIGNMENTS):
-            side = recipe.data.crop // model.stride
-            like = branches_of(torch.zeros(1, model.channels, side, side), model)
+            like = branches_of(torch.zeros(1, model.channels, *self.grid), recipe.tokenizer)
             widths = {loss: like[recipe.align.of(loss).branch].shape for loss in self.names & set(ALIGNMENTS)}
             self.alignments = Alignments(
                 recipe.align, widths, processes.device, teachers, getattr(model.encoder, "to_latent", None)
@@ -82,9 +83,10 @@ class Extras:
             if "vq/entropy" in self.names:
                 losses["vq/entropy"] = entropy_loss(result, self.model)
             if "vq/disentanglement" in self.names:
-                losses["vq/disentanglement"] = disentanglement(branches_of(result.z_q, self.model))
+                losses["vq/disentanglement"] = disentanglement(branches_of(result.z_q, self.recipe.tokenizer))
         if self.alignments is not None:
-            losses |= self.alignments(branches_of(result.z_q, self.model), x, progress)
+            branches = branches_of(result.z_q, self.recipe.tokenizer)
+            losses |= self.alignments(branches, x, progress, whole_samples(result))
         return losses
 
     def synchronize(self) -> None:
@@ -100,9 +102,7 @@ class Extras:
         if not settings.samples:
             return
         whole = batch * self.processes.num_processes
-        side = self.recipe.data.crop // self.model.stride
-        planes = len(self.model.sizes)
-        numbers = torch.rand((whole, planes, side * side, 2), generator=generator)
+        numbers = torch.rand((whole, len(self.model.sizes), math.prod(self.grid), 2), generator=generator)
         numbers[int(whole * settings.samples) :, ..., 0] = 1.0
         first = self.processes.process_index * batch
         tokens, nearest = annealed(settings, step)
@@ -137,3 +137,8 @@ class Extras:
         except (RuntimeError, KeyError) as error:
             reason = str(error).splitlines()[-1].strip()
             raise InputError(f"the checkpoint holds other alignments than recipe.align asks for: {reason}") from error
+
+
+def whole_samples(result: Reconstruction) -> Tensor | None:
+    """[B] bool: samples of which the quantizer left out nothing; None if that is all of them."""
+    return None if result.kept is None else (result.kept > 0.999).flatten(1).all(1)

@@ -30,11 +30,13 @@ class PerturbationRecipe:
 
 
 def check_perturbation(recipe: PerturbationRecipe, sizes: tuple[int, ...]) -> None:
-    """Refuse what cannot be meant, for alphabets of `sizes`. Raises UsageError naming the key."""
+    """Refuse what cannot be meant, for the codebooks of `sizes`, if there are any. Raises UsageError naming the key."""
+    most = min(sizes, default=0)
     for wrong, problem in (
+        (recipe.samples > 0 and not sizes, "samples: only for the quantizer product-vq"),
         (not 0 <= recipe.samples <= 1, "samples: a share, 0..1"),
         (not 0 <= recipe.tokens <= 1, "tokens: a share, 0..1"),
-        (recipe.samples > 0 and not 1 <= recipe.nearest <= min(sizes), f"nearest: 1..{min(sizes)}, the codewords"),
+        (recipe.samples > 0 and not 1 <= recipe.nearest <= most, f"nearest: 1..{most}, the codewords"),
         (
             bool(recipe.anneal) and (len(recipe.anneal) != 2 or not 0 <= recipe.anneal[0] < recipe.anneal[1]),
             "anneal: two steps, the earlier one first, or an empty list",

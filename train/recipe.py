@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vqcodec.config import ConvConfig, TokenizerConfig, check_tokenizer, from_dict
+from vqcodec.backbone_config import VitConfig
+from vqcodec.config import ConvConfig, ProductVQConfig, TokenizerConfig, check_tokenizer, from_dict
 from vqcodec.errors import InputError, ModelError, UsageError
 from vqcodec.quantizers.estimators import ESTIMATORS
 from vqcodec.quantizers.vq import LEARNING
@@ -23,6 +24,7 @@ from .alignment import AlignRecipe, check_align
 from .losses import LOSSES, active
 from .perturbation import PerturbationRecipe, check_perturbation
 from .rate_terms import RATE_TERMS
+from .shapes import fixed_side
 from .tuning import TuningRecipe, check_tuning
 
 SCHEDULES = ("constant", "cosine")
@@ -212,8 +214,10 @@ def check(recipe: Recipe) -> None:
     names = active(recipe.losses)
     if "gan/generator" in names:
         check_gan(recipe.gan, recipe.data.crop)
-    check_align(recipe.align, names, tokenizer.quantizer.groups)
-    check_perturbation(recipe.perturbation, (tokenizer.quantizer.codebook_size,))
+    width = tokenizer.backbone.encoder_width if isinstance(tokenizer.backbone, VitConfig) else None
+    check_align(recipe.align, names, tokenizer.quantizer.groups, width)
+    nested = isinstance(tokenizer.quantizer, ProductVQConfig)
+    check_perturbation(recipe.perturbation, (tokenizer.quantizer.codebook_size,) if nested else ())
     check_tuning(recipe.tuning, bool(recipe.start_from))
     choices: tuple[tuple[str, str, Collection[str]], ...] = (
         ("codebook.learning", codebook.learning, LEARNING),
@@ -228,7 +232,7 @@ def check(recipe: Recipe) -> None:
     for key, value, known in choices:
         if value not in known:
             raise UsageError(f"recipe.{key}: '{value}' is not one of {', '.join(known)}")
-    groups, prefixes = tokenizer.quantizer.groups, recipe.masking.prefixes
+    groups, prefixes, side = tokenizer.quantizer.groups, recipe.masking.prefixes, fixed_side(tokenizer)
     linear = isinstance(tokenizer.backbone, ConvConfig) and tokenizer.backbone.linear_path
     for wrong, problem in (
         (not 1 <= groups <= 16, "tokenizer.quantizer.groups: 1..16, as many layers as a file can hold"),
@@ -240,6 +244,16 @@ def check(recipe: Recipe) -> None:
         (
             recipe.data.crop % tokenizer.stride or recipe.data.crop < 1,
             f"data.crop: {recipe.data.crop} is not a multiple of the stride {tokenizer.stride}",
+        ),
+        (side not in (0, recipe.data.crop), f"data.crop: the network sees pictures of {side} px only"),
+        (not nested and "rate/bits" in names, "losses: rate/bits needs the quantizer product-vq"),
+        (
+            not nested and (codebook.kmeans_at or codebook.rate or codebook.revival != "none"),
+            "codebook: kmeans_at = 0, rate = 0 and revival = none for quantizers other than product-vq",
+        ),
+        (
+            not nested and recipe.masking.full < 1,
+            "masking.full: 1 for quantizers other than product-vq; they leave out stages by their own dropout",
         ),
         (
             min(recipe.data.batch, recipe.data.workers, optimizer.accumulate) < 1,

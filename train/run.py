@@ -19,6 +19,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from vqcodec.config import ProductVQConfig
 from vqcodec.errors import InputError
 from vqcodec.quantizers.estimators import ESTIMATORS
 from vqcodec.tokenizer import Tokenizer
@@ -30,6 +31,7 @@ from .codebooks import Codebooks
 from .extras import Extras
 from .losses import active, reconstruction_losses, weights_at
 from .masking import draw_kept
+from .no_codebooks import NoCodebooks
 from .perceptual import make_perceptual
 from .rate_terms import RATE_TERMS
 from .recipe import Recipe
@@ -57,7 +59,8 @@ class TokenizerRun:
         tune(self.model, recipe.tuning)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.quantizer.estimate = ESTIMATORS[recipe.optimizer.estimator]
-        self.codebooks = Codebooks(recipe, self.model, accelerator)
+        nested = isinstance(recipe.tokenizer.quantizer, ProductVQConfig)
+        self.codebooks = Codebooks(recipe, self.model, accelerator) if nested else NoCodebooks()
         self.rate = partial(RATE_TERMS[recipe.optimizer.rate_term], tokenizer=self.model)
         self.adversary = (
             Adversary(recipe.gan, self.device, accelerator, recipe.data.crop) if "gan/generator" in names else None
@@ -157,10 +160,10 @@ class TokenizerRun:
 
     def _draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """This process's part of the global batch's keep map [B, G, h, w], noise [B, D, h, w] and rates [B]."""
-        size = (x.shape[2] // self.model.stride, x.shape[3] // self.model.stride)
+        size = self.extras.grid
         whole = len(x) * self.accelerator.num_processes
         part = slice(self.accelerator.process_index * len(x), (self.accelerator.process_index + 1) * len(x))
-        kept = draw_kept(self.recipe.masking, whole, len(self.model.sizes), *size, generator)
+        kept = draw_kept(self.recipe.masking, whole, self.recipe.tokenizer.quantizer.groups, size, generator)
         noise = torch.randn((whole, self.model.channels, *size), generator=generator)
         rates = self.codebooks.draw_rate(whole, generator)
         return (

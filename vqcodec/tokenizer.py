@@ -52,6 +52,8 @@ class Reconstruction(NamedTuple):
     """Scalar: the same, with a gradient towards the codewords if they are learned by gradient; 0 before they are."""
     z_q: Tensor | None = None
     """Latent as quantized, of the shape of z, before masking and perturbation."""
+    kept: Tensor | None = None
+    """[B, G, *] in 0..1 where the quantizer itself has left something out."""
 
 
 class Tokenizer(nn.Module):
