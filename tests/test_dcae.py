@@ -35,7 +35,8 @@ from vqcodec.backbones.dcae_blocks import (
 )
 from vqcodec.config import MISSING, ModelConfig, ProductVQConfig, TokenizerConfig, check_tokenizer
 from vqcodec.errors import LimitError, ModelError
-from vqcodec.importing.mgvq import CODEBOOKS, OWN, RELEASES, SKIPPED, from_released, released_name
+from vqcodec.importing.matching import needed
+from vqcodec.importing.mgvq import CODEBOOKS, RELEASES, SKIPPED, from_released, released_name
 from vqcodec.quantizers.product import NO_CAP
 from vqcodec.tokenizer import CAPS, COSTS, Tokenizer, training_only
 
@@ -254,10 +255,7 @@ def test_every_release_loads_whole(name: str) -> None:
 
 def released(config: TokenizerConfig) -> dict[str, torch.Tensor]:
     """A state dict as it would be released, without values."""
-    with torch.device("meta"):
-        ours = Tokenizer(config).state_dict()
-    for name in OWN:
-        del ours[name]
+    ours = needed(config)
     ours[CODEBOOKS] = ours[CODEBOOKS].flatten(0, 1)
     return {released_name(name, config.backbone): value for name, value in ours.items()}
 

@@ -20,7 +20,7 @@ from vqcodec.backbone_config import VitConfig, VqganConfig
 from vqcodec.config import DcaeConfig, ProductVQConfig, TokenizerConfig, check_tokenizer
 from vqcodec.errors import ModelError, OutputError, UsageError
 from vqcodec.importing import fqgan, mgvq, release, xqgan
-from vqcodec.importing.matching import OWN, needed
+from vqcodec.importing.matching import needed, own
 from vqcodec.importing.release import SYSTEMS, System, find_release, import_release
 from vqcodec.tokenizer import Tokenizer
 
@@ -92,7 +92,7 @@ def small(name: str) -> TokenizerConfig:
     elif isinstance(config.backbone, VqganConfig):
         n = len(config.backbone.widths)
         backbone = dataclasses.replace(
-            config.backbone, widths=(32,) * n, latent=8, adapter_depth=1, adapter_heads=4, window=64
+            config.backbone, widths=(32,) * n, latent=8, adapter_depth=1, adapter_heads=4, adapter_window=64
         )
     else:
         backbone = dataclasses.replace(config.backbone, encoder_width=64, decoder_width=64, window=64, tokens=16)
@@ -108,7 +108,7 @@ def released(system: System, config: TokenizerConfig, seed: int = 0) -> dict[str
     """A state dict of random weights as it would be released."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        ours = {name: value for name, value in Tokenizer(config).state_dict().items() if name not in OWN}
+        ours = {name: value for name, value in Tokenizer(config).state_dict().items() if not own(name)}
     state = {}
     for name, source in module(system).sources(config, ours).items():
         parts = ours[name] if len(source.keys) > 1 else ours[name][None]

@@ -19,7 +19,14 @@ from .reference import close, fill, filled, loaded, referenced, vector
 def tiny(adapters: int = 0, groups: int = 1) -> TokenizerConfig:
     """Stride 4; 64 px where there are adapters."""
     backbone = VqganConfig(
-        (32, 32, 64), (1, 1, 1), (2, 2, 2), latent=16, adapters=adapters, adapter_depth=2, adapter_heads=4, window=64
+        (32, 32, 64),
+        (1, 1, 1),
+        (2, 2, 2),
+        latent=16,
+        adapters=adapters,
+        adapter_depth=2,
+        adapter_heads=4,
+        adapter_window=64,
     )
     return TokenizerConfig(4, backbone, ProductVQConfig(groups, 64, 8, normalised=True, fill="zero"))
 

@@ -1,6 +1,6 @@
 """The backbones of LlamaGen, FQGAN, XQ-GAN and SoftVQ-VAE, as frozen dataclasses.
 
-Differs from config.py: these networks look at the whole of a picture at once and were trained at one size, `window`.
+Differs from config.py: these networks look at the whole of a picture at once, and most know one size of it alone.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class VqganConfig:
     """Layers of an adapter."""
     adapter_heads: int = 8
     """Attention heads of an adapter."""
-    window: int = 256
-    """Side of the picture the network was trained for, pixels; with adapters the only one it can see."""
+    adapter_window: int = 256
+    """Side of the only pictures that adapters can see, pixels; without them any size will do."""
     kind: Literal["vqgan"] = "vqgan"
 
 
@@ -73,6 +73,12 @@ class VitConfig:
         return self.encoder_width, self.decoder_width
 
     @property
+    def latent_grid(self) -> tuple[int, ...]:
+        """Shape of the latent, (h, w) or (L,)."""
+        side = round(self.tokens**0.5)
+        return (side, side) if self.layout == "grid" else (self.tokens,)
+
+    @property
     def side(self) -> int:
         """Tokens along a side of the picture."""
         return self.window // self.patch
@@ -90,7 +96,10 @@ def vqgan_faults(config: VqganConfig, stride: int, channels: int) -> list[tuple[
             config.adapters > 0 and (config.adapter_heads < 1 or config.widths[-1] % config.adapter_heads != 0),
             f"adapter_heads: {config.adapter_heads} do not divide the last width, {config.widths[-1]}",
         ),
-        (config.window < stride or config.window % stride != 0, f"window: a multiple of the stride, {stride}, needed"),
+        (
+            config.adapter_window < stride or config.adapter_window % stride != 0,
+            f"adapter_window: a multiple of the stride, {stride}, needed",
+        ),
     ]
 
 

@@ -50,8 +50,7 @@ class VitEncoder(Encoder):
 
     def __init__(self, config: VitConfig, channels: int, groups: int) -> None:
         super().__init__()
-        width, self.branches, self.layout = config.encoder_width, config.branches, config.layout
-        self.window = config.window
+        width, self.branches, self.grid = config.encoder_width, config.branches, config.latent_grid
         self.patches = nn.Conv2d(3, width, config.patch, stride=config.patch)
         self.trunk = Trunk(width, config.encoder_depth, config.side)
         self.latents = nn.Parameter(torch.randn(1, config.branches * config.tokens, width) * 1e-6)
@@ -63,7 +62,8 @@ class VitEncoder(Encoder):
         latents = list(self.latents.expand(len(x), -1, -1).chunk(self.branches, 1))
         seen = self.trunk(self.places(self.trunk, picture, latents, whole=False))
         rows = self.to_latent(seen[:, -self.latents.shape[1] :])
-        return _arranged(torch.cat(rows.chunk(self.branches, 1), 2), self.layout)
+        z = torch.cat(rows.chunk(self.branches, 1), 2).transpose(1, 2)
+        return z.reshape(*z.shape[:2], *self.grid)
 
 
 class VitDecoder(Decoder):
@@ -74,7 +74,7 @@ class VitDecoder(Decoder):
     def __init__(self, config: VitConfig, channels: int, groups: int) -> None:
         super().__init__()
         width = config.decoder_width
-        self.window, self.patch = config.window, config.patch
+        self.patch = config.patch
         self.from_latent = nn.Linear(channels, width)
         self.blank = nn.Parameter(torch.randn(1, 1, width) * 1e-6)
         self.trunk = Trunk(width, config.decoder_depth, config.side)
@@ -96,13 +96,6 @@ class VitDecoder(Decoder):
 
 def _places(config: VitConfig, branches: int, tokens: int, width: int) -> GridPlaces | LearnedPlaces:
     return GridPlaces(1 + branches, width) if config.positions == "grid" else LearnedPlaces(tokens, width)
-
-
-def _arranged(rows: Tensor, layout: str) -> Tensor:
-    """Rows [B, L, D] -> [B, D, L], or for a grid [B, D, h, w]."""
-    z = rows.transpose(1, 2)
-    side = round(z.shape[2] ** 0.5)
-    return z.reshape(*z.shape[:2], side, side) if layout == "grid" else z
 
 
 def unpatched(rows: Tensor, patch: int) -> Tensor:

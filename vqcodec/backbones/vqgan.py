@@ -26,7 +26,7 @@ class Branch(nn.Module):
     def __init__(self, config: VqganConfig, channels: int) -> None:
         super().__init__()
         width = config.widths[-1]
-        side = config.window // 2 ** (len(config.widths) - 1)
+        side = config.adapter_window // 2 ** (len(config.widths) - 1)
         self.adapter = (
             Adapter(width, side**2, config.adapter_depth, config.adapter_heads) if config.adapters else nn.Identity()
         )
@@ -46,7 +46,6 @@ class VqganEncoder(Encoder):
     def __init__(self, config: VqganConfig, channels: int, groups: int) -> None:
         super().__init__()
         widths, branches = config.widths, max(config.adapters, 1)
-        self.window = config.window
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
         before = (widths[0], *widths[:-1])
         self.stages = nn.ModuleList(
@@ -73,7 +72,6 @@ class VqganDecoder(Decoder):
     def __init__(self, config: VqganConfig, channels: int, groups: int) -> None:
         super().__init__()
         widths = config.widths
-        self.window = config.window
         self.from_latent = nn.Conv2d(channels, config.latent, 1)
         self.stem = nn.Conv2d(config.latent, widths[-1], 3, padding=1)
         self.middle = _middle(widths[-1])

@@ -16,8 +16,6 @@ from ..config import TokenizerConfig
 from ..errors import ModelError
 from ..tokenizer import CAPS, COSTS, Tokenizer, training_only
 
-OWN = ("quantizer.bank.counts", "quantizer.bank.energy", COSTS, CAPS)
-"""What no release holds: it keeps account of the codewords' use in a way of its own, and knows no rate."""
 SHOWN = 3
 """Most keys that one message names."""
 
@@ -31,11 +29,17 @@ class Source(NamedTuple):
     """Of the tensor under each key; the numbers come in our order."""
 
 
+def own(name: str) -> bool:
+    """Whether no release holds our tensor `name`: each keeps account of the codewords' use in a way of its own, and
+    none knows a rate."""
+    return name in (COSTS, CAPS) or (name.startswith("quantizer.") and training_only(name))
+
+
 def needed(config: TokenizerConfig) -> dict[str, Tensor]:
     """Our tensors that a release has to fill, by name, without values."""
     with torch.device("meta"):
         state = Tokenizer(config).state_dict()
-    return {name: value for name, value in state.items() if name not in OWN}
+    return {name: value for name, value in state.items() if not own(name)}
 
 
 def single(key: str, value: Tensor) -> Source:

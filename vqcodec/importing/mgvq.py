@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ..config import DcaeConfig, ProductVQConfig, TokenizerConfig
 from ..errors import ModelError
-from .matching import OWN as OWN
 from .matching import Source, matched, needed, single
 
 CODEBOOKS = "quantizer.bank.codebooks"
