@@ -62,6 +62,8 @@ class Extras:
         self.recipe, self.model, self.processes = recipe, model, processes
         self.names = active(recipe.losses)
         self.grid = latent_grid(model, recipe.data.crop)
+        if "vq/entropy" in self.names:
+            model.quantizer.want_entropy()
         self.alignments: Alignments | None = None
         if self.names & set(ALIGNMENTS):
             like = branches_of(torch.zeros(1, model.channels, *self.grid), recipe.tokenizer)

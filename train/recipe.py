@@ -246,6 +246,7 @@ def check(recipe: Recipe) -> None:
             f"data.crop: {recipe.data.crop} is not a multiple of the stride {tokenizer.stride}",
         ),
         (side not in (0, recipe.data.crop), f"data.crop: the network sees pictures of {side} px only"),
+        (tokenizer.window not in (0, side), f"tokenizer.window: the network sees pictures of {side} px only"),
         (not nested and "rate/bits" in names, "losses: rate/bits needs the quantizer product-vq"),
         (
             not nested and (codebook.kmeans_at or codebook.rate or codebook.revival != "none"),

@@ -22,9 +22,11 @@ def latent_grid(model: Tokenizer, crop: int) -> tuple[int, ...]:
 def fixed_side(config: TokenizerConfig) -> int:
     """Side of the only pictures the network can see, px; 0 where it can see any."""
     backbone = config.backbone
-    if isinstance(backbone, VitConfig) or (isinstance(backbone, VqganConfig) and backbone.adapters):
+    if isinstance(backbone, VitConfig):
         return backbone.window
-    return 0
+    if isinstance(backbone, VqganConfig) and backbone.adapters:
+        return backbone.adapter_window
+    return config.window
 
 
 def branch_widths(config: TokenizerConfig) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import itertools
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from typing import Any, Literal, TypeVar
 
 from .backbone_config import VitConfig, VqganConfig, vit_faults, vqgan_faults
 from .errors import ModelError
+from .quantizer_config import ProductVQConfig as ProductVQConfig
+from .quantizer_config import QuantizerConfig
 
 T = TypeVar("T")
 
@@ -61,35 +64,27 @@ class DcaeConfig:
 
 
 @dataclass(frozen=True)
-class ProductVQConfig:
-    """G groups of the latent channels, each with its own codebook [K, d]."""
-
-    groups: int
-    codebook_size: int
-    dim: int
-    """Channels of each group, where `dims` does not say otherwise."""
-    dims: tuple[int, ...] = ()
-    """Channels of each group: few for the strong ones, so that all spend their bits alike. Empty: `dim` each."""
-    normalised: bool = False
-    """Latent and codewords are scaled to length 1 before they are compared; so is what the decoder gets."""
-    fill: Literal["learned", "zero"] = "learned"
-    """What stands for a group that is not kept."""
-    kind: Literal["product-vq"] = "product-vq"
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of each group."""
-        return self.dims or (self.dim,) * self.groups
-
-
-@dataclass(frozen=True)
 class TokenizerConfig:
     """Encoder + quantizer + decoder."""
 
     stride: int
     """Pixels per latent step."""
     backbone: ConvConfig | DcaeConfig | VqganConfig | VitConfig
-    quantizer: ProductVQConfig
+    quantizer: QuantizerConfig
+    window: int = 0
+    """Side in px of the squares that are tokenized on their own, for networks of a fixed input size and tokens that
+    stand for a whole input; 0: the tokens of a picture are one grid."""
+    overlap: int = 0
+    """How far neighbouring windows overlap, px, at most half of them; their pixels are blended there."""
+
+    def latent_grid(self, height: int, width: int) -> tuple[int, ...]:
+        """Shape of the latent of an input of so many pixels, (h, w) or (L,)."""
+        fixed: tuple[int, ...] | None = getattr(self.backbone, "latent_grid", None)
+        return fixed or (-(-height // self.stride), -(-width // self.stride))
+
+    def window_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of each plane of a window."""
+        return self.quantizer.shapes(self.latent_grid(self.window, self.window))
 
 
 @dataclass(frozen=True)
@@ -128,25 +123,45 @@ class ModelConfig:
 
     def token_space(self) -> dict[str, Any]:
         """What an index means, and nothing else: the part that file compatibility rests on."""
-        quantizer = dataclasses.asdict(self.tokenizer.quantizer)
+        tokenizer = self.tokenizer
+        space: dict[str, Any] = {"stride": tokenizer.stride, "quantizer": _meaning(tokenizer.quantizer)}
+        if tokenizer.window:
+            space |= {"window": tokenizer.window, "overlap": tokenizer.overlap}
+        return space | {"layers": [list(layer) for layer in self.layers]}
+
+
+def _meaning(quantizer: QuantizerConfig) -> dict[str, Any]:
+    """The settings of a quantizer that decide what its indices stand for."""
+    settings = dataclasses.asdict(quantizer)
+    if isinstance(quantizer, ProductVQConfig):
         # What stands for a missing sub-token is the decoder's affair.
-        del quantizer["fill"]
+        del settings["fill"]
         # Settings that came later count only where they are used, so that identities stay.
         for name in ("normalised", "dims"):
-            if not quantizer[name]:
-                del quantizer[name]
-        return {"stride": self.tokenizer.stride, "quantizer": quantizer, "layers": [list(x) for x in self.layers]}
+            if not settings[name]:
+                del settings[name]
+        return settings
+    return _without(settings, ("dropout", "dropout_start"))
+
+
+def _without(settings: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Nested settings without those that only training knows."""
+    return {
+        name: _without(value, names) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if name not in names
+    }
 
 
 def check_model(config: ModelConfig, where: str) -> None:
     """Refuse a configuration that the codec cannot run. Raises ModelError naming `where` and the key."""
     check_tokenizer(config.tokenizer, f"{where}: tokenizer")
-    groups = config.tokenizer.quantizer.groups
+    n_planes = len(config.tokenizer.quantizer.sizes)
     planes = [plane for layer in config.layers for plane in layer]
     for wrong, problem in (
         (config.format_version != 1, f"format_version {config.format_version} is not known; a newer vqcodec made it"),
         (not 1 <= len(config.layers) <= 16, f"layers: {len(config.layers)} of them; a file can hold 1..16"),
-        (planes != list(range(groups)), f"layers must hold the {groups} planes once each, in order"),
+        (planes != list(range(n_planes)), f"layers must hold the {n_planes} planes once each, in order"),
         (any(not 0 <= step.rate < 1e6 for step in config.ladder), "ladder: rate must be at least 0"),
         (any(not 1 <= step.keep <= len(config.layers) for step in config.ladder), "ladder: keep beyond the layers"),
         (any(not 1 <= step.quality <= 100 for step in config.ladder), "ladder: quality beyond 1..100"),
@@ -161,15 +176,8 @@ def check_model(config: ModelConfig, where: str) -> None:
 
 def check_tokenizer(config: TokenizerConfig, where: str) -> None:
     """Refuse networks that cannot be built. Raises ModelError naming `where` and the key."""
-    backbone, quantizer = config.backbone, config.quantizer
-    numbers = (*backbone.widths, quantizer.groups, quantizer.codebook_size, *quantizer.widths)
-    for wrong, problem in (
-        (len(quantizer.widths) != quantizer.groups, ".quantizer.dims: one for each group needed, or none at all"),
-        (min(numbers, default=0) < 1, ": widths, groups, codebook_size, dim and dims must be at least 1"),
-    ):
-        if wrong:
-            raise ModelError(f"{where}{problem}")
-    _check_backbone(config, sum(quantizer.widths), where)
+    check_quantizer(config, where)
+    _check_backbone(config, config.quantizer.channels, where)
 
 
 def _check_backbone(config: TokenizerConfig, channels: int, where: str) -> None:
@@ -201,10 +209,37 @@ def _check_stages(backbone: ConvConfig | DcaeConfig | VqganConfig, stride: int, 
             stages == 0 or stride != finest * 2 ** (stages - 1),
             f".stride must be {finest} * 2^(widths - 1); {stages} widths and {stride} do not agree",
         ),
+        (min(backbone.widths, default=0) < 1, ".backbone.widths: at least 1"),
         (min((*backbone.encoder_depths, *backbone.decoder_depths), default=0) < 0, ".backbone: depths at least 0"),
     ):
         if wrong:
             raise ModelError(f"{where}{problem}")
+
+
+def check_quantizer(config: TokenizerConfig, where: str) -> None:
+    """Refuse quantizers and windows that cannot be. Raises ModelError naming `where` and the key."""
+    quantizer, window = config.quantizer, config.window
+    for problem in quantizer.problems():
+        raise ModelError(f"{where}.quantizer.{problem}")
+    for wrong, problem in (
+        (window and (window < 0 or window % config.stride), f".window: a multiple of the stride, {config.stride}"),
+        (not 0 <= 2 * config.overlap <= window, ".overlap: at least 0, at most half of the window"),
+        (not window and not quantizer.local, ".window: needed, since an index stands for more than its own place"),
+        (
+            window and getattr(quantizer, "over", "") == "tokens" and _tokens(config) % quantizer.parts,  # type: ignore[union-attr]
+            ".quantizer.parts: the tokens of a window cannot be divided into so many",
+        ),
+        (
+            window and _tokens(config) % getattr(quantizer, "segments", 1),
+            ".quantizer.segments: the tokens of a window cannot be divided into so many",
+        ),
+    ):
+        if wrong:
+            raise ModelError(f"{where}{problem}")
+
+
+def _tokens(config: TokenizerConfig) -> int:
+    return math.prod(config.latent_grid(config.window, config.window))
 
 
 def _check_dcae(backbone: DcaeConfig, channels: int, where: str) -> None:
