@@ -39,6 +39,11 @@ class VqganConfig:
     """Side of the only pictures that adapters can see, pixels; without them any size will do."""
     kind: Literal["vqgan"] = "vqgan"
 
+    @property
+    def window(self) -> int:
+        """Side of the only pictures the network can see, pixels; 0: any size."""
+        return self.adapter_window if self.adapters else 0
+
 
 @dataclass(frozen=True)
 class VitConfig:
