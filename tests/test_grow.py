@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from vqcodec.errors import UsageError
+from vqcodec.quantizer_config import layered
 from vqcodec.registry import load_model
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.checkpoint import read_checkpoint
-from vqcodec.quantizer_config import layered
 from vqcodec.train.export import export_run
 from vqcodec.train.recipe import load_recipe
 from vqcodec.train.run import CHECKPOINT
