@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,6 +79,9 @@ def train_prior(
     """
     torch.manual_seed(recipe.seed)
     prior = Prior(sizes, recipe.units, recipe.near or None)
+    seen = [np.concatenate([np.ravel(tile[s]) for tile in tiles]) for s in range(len(sizes))]
+    counts = [np.bincount(codes, minlength=size) for codes, size in zip(seen, sizes, strict=True)]
+    prior.start_from(counts)
     optimizer = torch.optim.Adam(prior.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
     crops = PriorCrops(tiles, sizes, recipe.batch, recipe.crop, recipe.seed)
     step, spent, total = 0, 0.0, torch.zeros(len(sizes))
@@ -183,4 +187,4 @@ def run_prior(recipe: PriorRecipe, out: Path, resume: bool = False, report: Call
     shutil.copytree(model.entry.folder, out)
     add_prior(out, prior)
     checkpoint.unlink(missing_ok=True)
-    report(f"{out}: {model.config.name} with a context model after {recipe.steps} steps")
+    report(f"{out}: {model.config.name} with a context model")

@@ -180,6 +180,13 @@ class Prior(nn.Module):
             maps.append(net.embed(plane))
         return bits
 
+    @torch.no_grad()
+    def start_from(self, counts: Sequence[np.ndarray]) -> None:
+        """Before training: every code of a plane as likely as its `counts` [K]."""
+        for use, net in zip(counts, self.planes, strict=True):
+            logits = torch.from_numpy(np.log2(use + 0.5)).float()
+            net.bias3.copy_(logits - logits.amax())
+
     def tensors(self) -> dict[str, np.ndarray]:
         """All `prior.*` tensors of a model file."""
         found: dict[str, np.ndarray] = {"prior.lut": lookup_table(max(self.sizes)).astype(np.int32)}

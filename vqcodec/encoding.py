@@ -46,9 +46,8 @@ class Encoding:
         self.name, self.picture, self.effort = name, picture, effort
         self.ladder = ladder(self.model.config)
         quantizer = self.model.tokenizer.quantizer
-        rated = hasattr(quantizer, "prices") and bool(quantizer.costs.any())
-        # Windows have no latent in common that indices could be chosen for again.
-        self.by_rate = rated and not self.model.config.tokenizer.side
+        has_costs = hasattr(quantizer, "costs") and bool(quantizer.costs.any())
+        self.by_rate = has_costs and not self.model.config.tokenizer.side
         """Whether the rate makes a difference."""
         self.in_context = bool(
             self.by_rate and effort > 1 and self.model.entropy.kind == "context" and quantizer.prices.any()

@@ -37,6 +37,9 @@ class EntropyModel(Protocol):
     def workers(self) -> int:
         """How many threads may call `code_tiles` at the same time, so that it pays."""
 
+    def order(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Flat positions int64 of a plane of `shape` in the order they are coded in."""
+
     def code_tiles(self, coders: Sequence[Coder], tiles: Sequence[Planes], layers: Layers) -> None:
         """Code planes (int32, C-contiguous, the same shapes in every tile) of `layers` in order.
 

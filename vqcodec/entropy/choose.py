@@ -16,7 +16,6 @@ import numpy as np
 from . import EntropyModel, Layers, Planes, Shapes, alike
 from .coder import TileEncoder
 from .kernels import torch_is_loaded
-from .scan import scan
 from .workers import for_each
 
 Distances = Callable[[int, int, np.ndarray], np.ndarray]
@@ -67,7 +66,7 @@ def choose_tiles(
             Chooser(
                 distances,
                 t,
-                shapes[t],
+                [model.order(tuple(shape)) for shape in shapes[t]],
                 order,
                 prices[t],
                 None if weights is None else weights[t],
@@ -90,16 +89,16 @@ class Chooser:
         self,
         measure: Distances,
         tile: int,
-        shapes: Shapes,
+        positions: Sequence[np.ndarray],
         order: Sequence[int],
         prices: np.ndarray,
         weights: Sequence[np.ndarray] | None,
         encoder: TileEncoder | None = None,
     ) -> None:
+        self.measure, self.tile, self.positions, self.order = measure, tile, positions, list(order)
         self.encoder = encoder
-        self.measure, self.tile, self.shapes, self.order = measure, tile, shapes, list(order)
         self.prices, self.weights = prices, weights
-        self.bits, self.distances = np.zeros(len(shapes)), np.zeros(len(shapes))
+        self.bits, self.distances = np.zeros(len(positions)), np.zeros(len(positions))
         self.done = 0
         """Positions of the first plane in `order` that are chosen."""
 
@@ -110,7 +109,7 @@ class Chooser:
         if not len(symbols):
             return
         s = self.order[0]
-        positions = scan(tuple(self.shapes[s]))[self.done : self.done + len(symbols)]
+        positions = self.positions[s][self.done : self.done + len(symbols)]
         distances = self.measure(self.tile, s, positions)
         price = self.prices[s]
         if self.weights is not None:
@@ -124,7 +123,7 @@ class Chooser:
         if self.encoder:
             self.encoder.code_rows(rows, symbols)
         self.done += len(symbols)
-        if self.done == np.prod(self.shapes[s]):
+        if self.done == len(self.positions[s]):
             self.order, self.done = self.order[1:], 0
 
     def choose(self, options: int, decide: Callable[[], int]) -> int:

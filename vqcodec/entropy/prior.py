@@ -21,7 +21,7 @@ import numpy as np
 
 from .coder import Coder
 from .kernels import FAST, LOOKUP, ExactKernel, Kernel, PlaneNet, torch_is_loaded
-from .scan import PASSES
+from .scan import PASSES, scan
 
 EMBEDDING = 8
 """Values per code."""
@@ -115,6 +115,10 @@ class ContextModel:
     def workers(self) -> int:
         """How many threads may code batches of tiles at the same time."""
         return WORKERS
+
+    def order(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Flat positions int64 of a plane of `shape` in coding order; a sequence is a grid of one row."""
+        return scan(shape if len(shape) == 2 else (1, *shape))
 
     def check(self, kernels: Sequence[Kernel] | None = None) -> bytes:
         """SHA-256 of all frequencies for fixed planes, as 32-bit little-endian integers in coding order."""
