@@ -15,6 +15,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from .backbone_config import VitConfig, VqganConfig, vit_faults, vqgan_faults
 from .errors import ModelError
 from .quantizer_config import ProductVQConfig as ProductVQConfig
 from .quantizer_config import QuantizerConfig
@@ -69,7 +70,7 @@ class TokenizerConfig:
 
     stride: int
     """Pixels per latent step."""
-    backbone: ConvConfig | DcaeConfig
+    backbone: ConvConfig | DcaeConfig | VqganConfig | VitConfig
     quantizer: QuantizerConfig
     window: int = 0
     """Side in px of the squares that are tokenized each on its own, for tokens that stand for more than their place;
@@ -183,7 +184,29 @@ def check_model(config: ModelConfig, where: str) -> None:
 
 def check_tokenizer(config: TokenizerConfig, where: str) -> None:
     """Refuse networks that cannot be built. Raises ModelError naming `where` and the key."""
-    backbone, quantizer = config.backbone, config.quantizer
+    check_quantizer(config, where)
+    _check_backbone(config, config.quantizer.channels, where)
+
+
+def _check_backbone(config: TokenizerConfig, channels: int, where: str) -> None:
+    """Refuse a backbone that cannot make `channels` latent channels."""
+    backbone = config.backbone
+    faults: list[tuple[bool, str]] = []
+    if isinstance(backbone, VitConfig):
+        faults = vit_faults(backbone, channels)
+    else:
+        _check_stages(backbone, config.stride, where)
+    if isinstance(backbone, DcaeConfig):
+        _check_dcae(backbone, channels, f"{where}.backbone")
+    if isinstance(backbone, VqganConfig):
+        faults = vqgan_faults(backbone, config.stride, channels)
+    for wrong, problem in faults:
+        if wrong:
+            raise ModelError(f"{where}.backbone.{problem}")
+
+
+def _check_stages(backbone: ConvConfig | DcaeConfig | VqganConfig, stride: int, where: str) -> None:
+    """Each list of a network in stages has an entry for every stage, and the stages make the stride."""
     stages = len(backbone.widths)
     finest, lists = _SHAPES[backbone.kind]
     for name in lists:
@@ -191,17 +214,14 @@ def check_tokenizer(config: TokenizerConfig, where: str) -> None:
             raise ModelError(f"{where}.backbone.{name}: one for each of the {stages} widths needed")
     for wrong, problem in (
         (
-            stages == 0 or config.stride != finest * 2 ** (stages - 1),
-            f".stride must be {finest} * 2^(widths - 1); {stages} widths and {config.stride} do not agree",
+            stages == 0 or stride != finest * 2 ** (stages - 1),
+            f".stride must be {finest} * 2^(widths - 1); {stages} widths and {stride} do not agree",
         ),
-        (min(backbone.widths) < 1, ".backbone.widths: at least 1"),
+        (min(backbone.widths, default=0) < 1, ".backbone.widths: at least 1"),
         (min((*backbone.encoder_depths, *backbone.decoder_depths), default=0) < 0, ".backbone: depths at least 0"),
     ):
         if wrong:
             raise ModelError(f"{where}{problem}")
-    check_quantizer(config, where)
-    if isinstance(backbone, DcaeConfig):
-        _check_dcae(backbone, quantizer.channels, f"{where}.backbone")
 
 
 def check_quantizer(config: TokenizerConfig, where: str) -> None:
@@ -247,6 +267,7 @@ def _check_dcae(backbone: DcaeConfig, channels: int, where: str) -> None:
 _DEPTHS = ("encoder_depths", "decoder_depths")
 _SHAPES = {
     "conv": (8, _DEPTHS),
+    "vqgan": (1, _DEPTHS),
     "dcae": (2, (*_DEPTHS, "blocks", "encoder_norms", "encoder_acts", "decoder_norms", "decoder_acts")),
 }
 """Of each kind of backbone: the stride of its first stage, and its lists with one entry for each stage."""

@@ -14,13 +14,18 @@ from torch import Tensor, nn
 from .backbones.base import Decoder, Encoder
 from .backbones.conv import ConvDecoder, ConvEncoder
 from .backbones.dcae import DcaeDecoder, DcaeEncoder
+from .backbones.vit import VitDecoder, VitEncoder
+from .backbones.vqgan import VqganDecoder, VqganEncoder
 from .config import MISSING, ProductVQConfig, TokenizerConfig
+from .quantizers.base import Quantized
 from .quantizers.build import build_quantizer
 from .quantizers.split import Split
 
 BACKBONES: dict[str, tuple[Callable[..., Encoder], Callable[..., Decoder]]] = {
     "conv": (ConvEncoder, ConvDecoder),
     "dcae": (DcaeEncoder, DcaeDecoder),
+    "vqgan": (VqganEncoder, VqganDecoder),
+    "vit": (VitEncoder, VitDecoder),
 }
 """By the `kind` of a backbone's configuration."""
 
@@ -45,6 +50,10 @@ class Reconstruction(NamedTuple):
     """Scalar: the same, with a gradient towards the codewords if they are learned by gradient; 0 before they are."""
     entropy: Tensor | None = None
     """Scalar, nats: entropy of the soft choice of a codeword minus that of its mean, where it is asked for."""
+    z_q: Tensor | None = None
+    """Latent as quantized, of the shape of z, before masking and perturbation."""
+    kept: Tensor | None = None
+    """[B, G, *] in 0..1 where the quantizer itself has left something out."""
 
 
 class Tokenizer(nn.Module):
@@ -52,6 +61,9 @@ class Tokenizer(nn.Module):
 
     `learning` says how training moves the codebooks: "ema" (moving averages) or "gradient" (the codebook loss).
     """
+
+    perturb: Callable[[Tensor, Quantized], Tensor] | None = None
+    """A setting of training: (z, what the quantizer made of it) -> the z_q that the decoder gets instead."""
 
     def __init__(self, config: TokenizerConfig, learning: str = "ema") -> None:
         super().__init__()
@@ -118,9 +130,11 @@ class Tokenizer(nn.Module):
         z = self.encoder(x).float()
         with torch.autocast(x.device.type, enabled=False):
             made = self.quantizer(z, noise, rate) if quantized else self.quantizer.bypass(z, noise)
-            z_q = self.quantizer.mask(made.z_q, kept) if made.kept is None else made.z_q
+            z_q = self.perturb(z, made) if self.perturb is not None and made.indices else made.z_q
+            z_q = self.quantizer.mask(z_q, kept) if made.kept is None else z_q
             kept = kept if made.kept is None else made.kept
-        return Reconstruction(self.decoder(z_q, kept), z, made.indices, made.commitment, made.codebook, made.entropy)
+        x = self.decoder(z_q, kept)
+        return Reconstruction(x, z, made.indices, made.commitment, made.codebook, made.entropy, made.z_q, made.kept)
 
 
 def training_only(name: str) -> bool:
