@@ -16,6 +16,7 @@ from typing import Any
 from vqcodec.backbone_config import VitConfig
 from vqcodec.config import ConvConfig, ProductVQConfig, TokenizerConfig, check_tokenizer, from_dict
 from vqcodec.errors import InputError, ModelError, UsageError
+from vqcodec.quantizer_config import SoftVQConfig
 from vqcodec.quantizers.estimators import ESTIMATORS
 from vqcodec.quantizers.vq import LEARNING
 
@@ -274,7 +275,10 @@ def check(recipe: Recipe) -> None:
         ),
         (codebook.start == "klt" and not linear, "codebook.start: klt needs tokenizer.backbone.linear_path"),
         (
-            codebook.learning == "gradient" and "vq/codebook" not in names and optimizer.estimator != "noise",
+            codebook.learning == "gradient"
+            and "vq/codebook" not in names
+            and optimizer.estimator != "noise"
+            and not isinstance(tokenizer.quantizer, SoftVQConfig),
             "losses: codebooks learned by gradient need vq/codebook",
         ),
         (not optimizer.lr > 0 or not optimizer.clip > 0, "optimizer.lr and optimizer.clip: above 0"),
