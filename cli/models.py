@@ -13,12 +13,14 @@ import typer
 from vqcodec.errors import ModelError
 
 from . import options, output
+from .import_model import import_model
 
 if TYPE_CHECKING:
     from vqcodec.config import LadderStep
     from vqcodec.registry import Broken, Entry
 
-models = typer.Typer(name="models", help="Models at hand: list, show, verify.", no_args_is_help=True)
+models = typer.Typer(name="models", help="Models at hand: list, show, verify, import.", no_args_is_help=True)
+models.command("import")(import_model)
 
 Name = Annotated[
     str,

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from vqcodec.errors import InputError, UsageError
-from vqcodec.train.adversarial import Adversary, GanRecipe, check_gan, hinge_loss, lecam_loss
+from vqcodec.train.adversarial import Adversary, GanRecipe, check_gan
 from vqcodec.train.checkpoint import read_checkpoint, write_checkpoint
 from vqcodec.train.discriminators import DISCRIMINATORS, PatchGAN
+from vqcodec.train.gan_losses import hinge_loss, lecam_loss
 
 SMALL = GanRecipe(discriminator="patch", channels=4, layers=2, start=3, lr=1e-3)
 
@@ -294,7 +295,7 @@ def test_accumulated_batches_make_one_step(accelerator_of: Callable[..., Any]) -
 @pytest.mark.parametrize(
     ("recipe", "crop", "key"),
     [
-        (GanRecipe(discriminator="style"), 128, "discriminator: 'style' is not one of patch, patch-plain"),
+        (GanRecipe(discriminator="pitch"), 128, "discriminator: 'pitch' is not one of patch, patch-plain, style, dino"),
         (GanRecipe(channels=0), 128, "channels"),
         (GanRecipe(layers=0), 128, "layers"),
         (GanRecipe(layers=5), 64, "need crops of 96 px"),
@@ -305,6 +306,12 @@ def test_accumulated_batches_make_one_step(accelerator_of: Callable[..., Any]) -
         (GanRecipe(betas=(0.9, 1.0)), 128, "betas"),
         (GanRecipe(clip=0.0), 128, "clip"),
         (GanRecipe(lecam=-0.1), 128, "lecam"),
+        (GanRecipe(loss="cross"), 128, "loss: 'cross' is not one of hinge, vanilla, non-saturating"),
+        (GanRecipe(generator="none"), 128, "generator: 'none'"),
+        (GanRecipe(augment=1.5), 128, "augment"),
+        (GanRecipe(consistency=-1.0), 128, "consistency"),
+        (GanRecipe(discriminator="dino", backbone="dinno"), 128, "backbone: 'dinno' is not one of dino-small"),
+        (GanRecipe(discriminator="style"), 4, "style needs crops of 8 px"),
     ],
 )
 def test_what_cannot_train_is_refused(recipe: GanRecipe, crop: int, key: str) -> None:

@@ -229,16 +229,17 @@ def test_indices_do_not_depend_on_threads_process_or_tile_order(tiny_model: str,
 
 
 def test_tiles_decode_alone_as_together(tiny_model: str) -> None:
-    from vqcodec.tokens import access_tiles, read_tokens
+    from vqcodec.layout import access_tiles
+    from vqcodec.tokens import read_tokens
 
     data = vqcodec.encode(picture(1100, 560), tiny_model)
     file = container.read(data)
     model = registry.load_model(tiny_model)
     whole = read_tokens(file, model)
-    for tile in access_tiles(file.header, model.stride):
-        alone = read_tokens(file, model, area=tile)
+    for tile in access_tiles(file.header, model.config.tokenizer):
+        alone = read_tokens(file, model, area=tile.pixels)
         for a, b in zip(alone.planes, whole.planes, strict=True):
-            np.testing.assert_array_equal(a[tile.slices], b[tile.slices])
+            np.testing.assert_array_equal(tile.of(a), tile.of(b))
 
 
 def test_overhead_is_bounded_and_told(tiny_model: str) -> None:

@@ -12,10 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from vqcodec.errors import UsageError
+from vqcodec.quantizer_config import layered
 from vqcodec.registry import load_model
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.checkpoint import read_checkpoint
-from vqcodec.train.export import export_run, layers_of
+from vqcodec.train.export import export_run
 from vqcodec.train.recipe import load_recipe
 from vqcodec.train.run import CHECKPOINT
 from vqcodec.train.tokenizer import train_tokenizer
@@ -134,6 +135,6 @@ def test_codewords_need_a_frozen_encoder(changes: list[str]) -> None:
     ("planes", "sizes"), [(1, [1]), (16, [1] * 16), (24, [2] * 8 + [1] * 8), (40, [3] * 8 + [2] * 8)]
 )
 def test_more_planes_than_layers_share_the_coarse_ones(planes: int, sizes: list[int]) -> None:
-    layers = layers_of(planes)
+    layers = layered(planes)
     assert [len(layer) for layer in layers] == sizes
     assert [s for layer in layers for s in layer] == list(range(planes))

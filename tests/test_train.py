@@ -150,7 +150,7 @@ def test_missing_data_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_kept_groups_are_a_prefix_everywhere() -> None:
     generator = torch.Generator().manual_seed(0)
-    kept = draw_kept(MaskingRecipe(full=0.3, block=0.4), 200, 8, 6, 5, generator)
+    kept = draw_kept(MaskingRecipe(full=0.3, block=0.4), 200, 8, (6, 5), generator)
     assert kept.shape == (200, 8, 6, 5)
     assert bool((kept[:, 1:] <= kept[:, :-1]).all())
     per_sample = kept.sum(1).flatten(1)

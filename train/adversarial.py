@@ -1,9 +1,9 @@
 """Adversarial training: the discriminator's side in one object, and the loss it gives to the tokenizer.
 
-    x -> encoder, quantizer, decoder -> y -> discriminator, frozen -> gan/generator -> gradient of the tokenizer
-    x, y without their graph ---------------> discriminator ---------> hinge, LeCAM -> gradient of the discriminator
+    x -> encoder, quantizer, decoder -> y -> augment -> discriminator, frozen -> gan/generator -> tokenizer's gradient
+    x, y without their graph -------------> augment -> discriminator -> its loss, LeCAM, consistency -> its own gradient
 
-Hinge loss: Lim and Ye 2017. Adaptive weight: Esser et al. 2021 (VQGAN), section 3.1. LeCAM: Tseng et al. 2021.
+Losses: gan_losses.py. Augmentation: augment.py. Adaptive weight: Esser et al. 2021 (VQGAN), section 3.1.
 """
 
 from __future__ import annotations
@@ -14,14 +14,23 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from vqcodec.errors import InputError, UsageError
 
+from .augment import NUMBERS, augment, view
+from .dino_discriminator import DinoDiscriminator, token_batch_norm
 from .discriminators import DISCRIMINATORS, PatchGAN
+from .gan_losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, consistency_loss, lecam_loss
+from .style_discriminator import StyleGAN
+from .teachers import Teacher, check_teacher, load_teacher
 
 LECAM_DECAY = 0.999
 MAX_ADAPTIVE = 1e4
+KINDS = (*DISCRIMINATORS, "style", "dino", "dino-batch")
+CHANCES = (5, NUMBERS + 3)
+"""Random numbers a sample takes: for y in the generator's pass, then x, y and both once more in the discriminator's."""
+STRONGER = 2.0
+"""Strength of the augmentation that must not change the logits."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +38,19 @@ class GanRecipe:
     """The table `gan` of a recipe; without a weight of gan/generator it does nothing."""
 
     discriminator: str = "patch"
-    """patch or patch-plain, see train.discriminators."""
+    """patch, patch-plain (train.discriminators), style, dino, or dino-batch with batch normalization in its heads."""
     channels: int = 64
+    """Of patch and style, at full resolution."""
     layers: int = 3
+    """Of patch."""
+    backbone: str = "dino-small"
+    """What dino looks through, see train.teachers."""
+    backbone_weights: str = ""
+    """A file with its weights; empty: they are downloaded."""
+    loss: str = "hinge"
+    """Of the discriminator: hinge, vanilla or non-saturating."""
+    generator: str = "hinge"
+    """What gan/generator is: hinge, vanilla (the same) or non-saturating."""
     start: int = 20000
     """Step from which both sides train."""
     lr: float = 1e-4
@@ -43,41 +62,55 @@ class GanRecipe:
     """Weigh gan/generator by the ratio of the gradients at the decoder's last layer as well."""
     lecam: float = 0.0
     """Weight of the LeCAM regularization; 0 is none."""
+    augment: float = 0.0
+    """Probability of each operation of train.augment on what the discriminator sees."""
+    consistency: float = 0.0
+    """Weight of the squared difference that a stronger augmentation makes to the logits; 0 is none."""
 
 
 def check_gan(recipe: GanRecipe, crop: int) -> None:
     """Refuse what cannot train on crops of `crop` px. Raises UsageError naming the key."""
-    least = PatchGAN.least_px(max(recipe.layers, 0))
+    patches = recipe.discriminator in DISCRIMINATORS
+    least = PatchGAN.least_px(max(recipe.layers, 0)) if patches else 8
+    choices = (("discriminator", KINDS), ("loss", tuple(DISCRIMINATOR_LOSSES)), ("generator", tuple(GENERATOR_LOSSES)))
+    for key, known in choices:
+        value = getattr(recipe, key)
+        if value not in known:
+            raise UsageError(f"recipe.gan.{key}: '{value}' is not one of {', '.join(known)}")
+    if recipe.discriminator.startswith("dino"):
+        check_teacher(recipe.backbone, "recipe.gan.backbone")
     for wrong, problem in (
-        (
-            recipe.discriminator not in DISCRIMINATORS,
-            f"discriminator: '{recipe.discriminator}' is not one of {', '.join(DISCRIMINATORS)}",
-        ),
         (recipe.channels < 1, "channels: at least 1"),
         (not 1 <= recipe.layers <= 8, "layers: 1..8"),
-        (crop < least, f"layers: {recipe.layers} of them need crops of {least} px, data.crop is {crop}"),
+        (
+            crop < least and patches,
+            f"layers: {recipe.layers} of them need crops of {least} px, data.crop is {crop}",
+        ),
+        (crop < least, f"discriminator: {recipe.discriminator} needs crops of {least} px, data.crop is {crop}"),
         (recipe.start < 0, "start: at least 0"),
         (not recipe.lr > 0, "lr: above 0"),
         (len(recipe.betas) != 2 or not all(0 <= beta < 1 for beta in recipe.betas), "betas: two numbers in 0..1"),
         (not recipe.weight_decay >= 0, "weight_decay: at least 0"),
         (not recipe.clip > 0, "clip: above 0"),
         (not recipe.lecam >= 0, "lecam: at least 0"),
+        (not 0 <= recipe.augment <= 1, "augment: a probability, 0..1"),
+        (not recipe.consistency >= 0, "consistency: at least 0"),
     ):
         if wrong:
             raise UsageError(f"recipe.gan.{problem}")
 
 
-def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Half the means of max(0, 1 - real) and max(0, 1 + fake), over logits [B, 1, h, w]."""
-    return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
+def make_discriminator(recipe: GanRecipe, crop: int, teacher: Teacher | None = None) -> torch.nn.Module:
+    """The network that `recipe` names, for crops of `crop` px; `teacher` stands in for the backbone of dino.
 
-
-def lecam_loss(real: Tensor, fake: Tensor, averages: Tensor) -> Tensor:
-    """Squared distance of logits [B, 1, h, w] to the other side's moving average; averages [2] = real, fake.
-
-    One-sided: logits on the wrong side of the other's average are left to the hinge.
+    Raises InputError if the backbone cannot be had.
     """
-    return F.relu(real - averages[1]).square().mean() + F.relu(averages[0] - fake).square().mean()
+    if recipe.discriminator == "style":
+        return StyleGAN(recipe.channels, crop)
+    if recipe.discriminator in DISCRIMINATORS:
+        return DISCRIMINATORS[recipe.discriminator](recipe.channels, recipe.layers)
+    teacher = teacher or load_teacher(recipe.backbone, "gan/generator", "gan.backbone_weights", recipe.backbone_weights)
+    return DinoDiscriminator(teacher, token_batch_norm if recipe.discriminator == "dino-batch" else None)
 
 
 class Processes(Protocol):
@@ -124,11 +157,16 @@ class Adversary:
     """
 
     def __init__(
-        self, recipe: GanRecipe, device: str | torch.device = "cpu", accelerator: Processes | None = None
+        self,
+        recipe: GanRecipe,
+        device: str | torch.device = "cpu",
+        accelerator: Processes | None = None,
+        crop: int = 256,
+        teacher: Teacher | None = None,
     ) -> None:
         self.recipe = recipe
         self.processes: Processes = accelerator or OneProcess()
-        module = DISCRIMINATORS[recipe.discriminator](recipe.channels, recipe.layers)
+        module = make_discriminator(recipe, crop, teacher)
         self.module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(
             self.module.parameters(),
@@ -146,10 +184,31 @@ class Adversary:
         """Whether the adversarial part takes part in `step`."""
         return step >= self.recipe.start
 
-    def generator_loss(self, y: Tensor) -> Tensor:
-        """-mean D(y), gan/generator, of reconstructions y [B, 3, H, W]; has a gradient towards y only."""
+    @property
+    def draws(self) -> bool:
+        """Whether the random numbers `chances` make a difference."""
+        return self.recipe.augment > 0 or self.recipe.consistency > 0 or isinstance(self.module, DinoDiscriminator)
+
+    def generator_loss(self, y: Tensor, chances: Tensor | None = None) -> Tensor:
+        """gan/generator of reconstructions y [B, 3, H, W]; has a gradient towards y only.
+
+        `chances` [B, *CHANCES], uniform in 0..1, decide on the augmentation; None: none.
+        """
         frozen = {name: value.detach() for name, value in self.module.named_parameters()}
-        return -functional_call(self.module, frozen, (y.float(),)).float().mean()
+        # Spectral norms keep vectors that every pass moves on; this one must leave the network alone.
+        frozen |= {name: value.clone() for name, value in self.module.named_buffers()}
+        shown = self._shown(y.float(), chances, 0)
+        return GENERATOR_LOSSES[self.recipe.generator](functional_call(self.module, frozen, (shown,)).float())
+
+    def _shown(self, x: Tensor, chances: Tensor | None, which: int, strength: float = 1.0) -> Tensor:
+        """What the network sees of x [B, 3, H, W]."""
+        if chances is None:
+            return x
+        numbers = chances[:, which].to(x.device)
+        if isinstance(self.module, DinoDiscriminator):
+            x = view(x, numbers[:, NUMBERS:], self.module.px)
+        probability = self.recipe.augment if strength == 1 else 1.0
+        return augment(x, numbers[:, :NUMBERS], probability, strength) if probability else x
 
     def adaptive_weight(self, rec_loss: Tensor, gan_loss: Tensor, last_layer: Tensor) -> Tensor:
         """|d rec_loss| / |d gan_loss| at the weight `last_layer` of the decoder, 0..1e4; a constant, the graph stays.
@@ -162,25 +221,32 @@ class Adversary:
             norms.append(self.processes.reduce(gradient.float(), "mean").norm())
         return (norms[0] / (norms[1] + 1e-4)).clamp(0, MAX_ADAPTIVE)
 
-    def step(self, x: Tensor, y: Tensor, lr_scale: float = 1.0) -> dict[str, Tensor]:
+    def step(self, x: Tensor, y: Tensor, lr_scale: float = 1.0, chances: Tensor | None = None) -> dict[str, Tensor]:
         """One step of the discriminator on pictures x and reconstructions y [B, 3, H, W], at lr * lr_scale.
 
         Within `accelerator.accumulate(adversary.network)` several batches make one step, as for the tokenizer.
-        Returns scalars without graph: gan/discriminator (hinge), gan/real and gan/fake (mean logits), and gan/lecam
-        (unweighted) where the recipe has it.
+        `chances` is as in generator_loss. Returns scalars without graph: gan/discriminator, gan/real and gan/fake (mean
+        logits), and gan/lecam and gan/consistency (unweighted) where the recipe has them.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr * lr_scale
         # Apart, not joined: batch normalization must not see both at once, as it does not for the generator.
-        real = self.network(x.detach().float()).float()
-        fake = self.network(y.detach().float()).float()
-        hinge = hinge_loss(real, fake)
-        losses = {"gan/discriminator": hinge, "gan/real": real.mean(), "gan/fake": fake.mean()}
-        total = hinge
+        x, y = x.detach().float(), y.detach().float()
+        real = self.network(self._shown(x, chances, 1)).float()
+        fake = self.network(self._shown(y, chances, 2)).float()
+        total = DISCRIMINATOR_LOSSES[self.recipe.loss](real, fake)
+        losses = {"gan/discriminator": total, "gan/real": real.mean(), "gan/fake": fake.mean()}
         if self.recipe.lecam:
             self._follow(torch.stack([losses["gan/real"], losses["gan/fake"]]).detach())
             losses["gan/lecam"] = lecam_loss(real, fake, self.averages)
             total = total + self.recipe.lecam * losses["gan/lecam"]
+        if self.recipe.consistency and chances is not None:
+            again = (self._shown(part, chances, 3 + i, STRONGER) for i, part in enumerate((x, y)))
+            losses["gan/consistency"] = sum(
+                (consistency_loss(a, self.network(b).float()) for a, b in zip((real, fake), again, strict=True)),
+                real.new_zeros(()),
+            )
+            total = total + self.recipe.consistency * losses["gan/consistency"]
         self.processes.backward(total)
         if self.processes.sync_gradients:
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip)

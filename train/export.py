@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +21,12 @@ from .checkpoint import read_checkpoint
 from .pictures import Pictures, scan
 from .recipe import Recipe, from_tree
 from .run import CHECKPOINT
+from .shapes import fixed_side
+from .tuning import merged
+from .validate import tiles as cut
 
 TABLES = 16
 """Prepared tables of each plane."""
-TILE_PX = 512
-MAX_LAYERS = 16
-"""Of a file."""
 STEPS = 12
 """Of a ladder of rates, where the recipe names none."""
 
@@ -49,8 +48,9 @@ def export_run(
         # Checkpoints from before prices were a part of the model.
         state["model"].setdefault(PRICES, recipe.codebook.rate / state["codebooks"]["gains"])
     tokenizer = Tokenizer(recipe.tokenizer)
-    state["model"].setdefault(PRICES, tokenizer.quantizer.prices)
-    tokenizer.load_state_dict({**state["model"], **state["ema"]})
+    if PRICES in tokenizer.state_dict():
+        state["model"].setdefault(PRICES, tokenizer.quantizer.prices)
+    tokenizer.load_state_dict(merged({**state["model"], **state["ema"]}))
     # What the codec will use are the rounded weights, so that is what the tables are counted with.
     tokenizer = tokenizer.half().float().eval()
     tensors = {
@@ -64,7 +64,7 @@ def export_run(
     rates = list(dict.fromkeys(step.rate for step in ladder))
     for s, tables in enumerate(prepared_tables(tokenizer, pictures, rates)):
         tensors[f"entropy.tables.{s}"] = tables.astype(np.int32)
-    layers = layers_of(recipe.tokenizer.quantizer.groups)
+    layers = recipe.tokenizer.quantizer.layers
     config = ModelConfig(
         name=name or recipe.name,
         tokenizer=recipe.tokenizer,
@@ -83,23 +83,19 @@ def export_run(
     return config
 
 
-def layers_of(planes: int) -> tuple[tuple[int, ...], ...]:
-    """A layer for each plane, coarse to fine; beyond MAX_LAYERS planes the coarsest are taken together."""
-    layers = min(planes, MAX_LAYERS)
-    widths = [planes // layers + (i < planes % layers) for i in range(layers)]
-    ends = itertools.accumulate(widths)
-    return tuple(tuple(range(end - width, end)) for end, width in zip(ends, widths, strict=True))
-
-
 def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
-    """Smallest files first: by rate, all layers kept, where training knew one; or else a layer more at each step."""
-    layers, (first, last) = len(layers_of(recipe.tokenizer.quantizer.groups)), recipe.export.quality
+    """Smallest files first: by rate, all layers kept, where training knew one; or else a layer more at each step.
+
+    A single step where the first layers are nothing without the others.
+    """
+    quantizer, (first, last) = recipe.tokenizer.quantizer, recipe.export.quality
+    layers = len(quantizer.layers)
     if recipe.codebook.rate:
         low, high = recipe.codebook.rate_range
         rates = recipe.export.rates or tuple(float(f"{rate:.3g}") for rate in np.geomspace(high, low, STEPS))
         places = [(layers, rate) for rate in rates]
     else:
-        places = [(keep, 1.0) for keep in range(1, layers + 1)]
+        places = [(keep, 1.0) for keep in range(layers if quantizer.fill == "none" else 1, layers + 1)]
     span = max(len(places) - 1, 1)
     qualities = [first + round(i * (last - first) / span) for i in range(len(places))]
     return tuple(LadderStep(q, keep, rate) for q, (keep, rate) in zip(qualities, places, strict=True))
@@ -124,14 +120,10 @@ def prepared_tables(
 
 @torch.no_grad()
 def _tile_planes(tokenizer: Tokenizer, pixels: np.ndarray, rate: float) -> list[list[np.ndarray]]:
-    stride = tokenizer.stride
-    h, w = (side // stride * stride for side in pixels.shape[:2])
     found = []
-    for top in range(0, h, TILE_PX):
-        for left in range(0, w, TILE_PX):
-            part = np.ascontiguousarray(pixels[top : min(top + TILE_PX, h), left : min(left + TILE_PX, w)])
-            x = torch.from_numpy(part).permute(2, 0, 1)[None].float() / 127.5 - 1
-            found.append([plane[0].numpy().astype(np.int32) for plane in tokenizer.encode(x, rate)])
+    for part in cut(pixels, tokenizer.stride, fixed_side(tokenizer.config)):
+        x = part[None].float() / 127.5 - 1
+        found.append([plane[0].numpy().astype(np.int32) for plane in tokenizer.encode(x, rate)])
     return found
 
 

@@ -23,6 +23,11 @@ LOSSES = (
     "gan/generator",
     "vq/commitment",
     "vq/codebook",
+    "vq/entropy",
+    "vq/disentanglement",
+    "align/semantic",
+    "align/middle",
+    "align/detail",
     "rate/bits",
 )
 """Every loss of the tokenizer by its `group/name`: the key in recipes, code and logs."""
@@ -34,6 +39,13 @@ CHARBONNIER_EPSILON = 1e-3
 def active(weights: Mapping[str, float]) -> set[str]:
     """Names of the losses to compute: a weight of 0 takes out what a base recipe has put in."""
     return {name for name, weight in weights.items() if weight != 0}
+
+
+def weights_at(weights: Mapping[str, float], warmup: Mapping[str, float], step: int) -> dict[str, float]:
+    """The weights at `step`: those in `warmup` rise linearly from 0 over so many steps."""
+    return {
+        name: weight * min(1.0, step / warmup[name]) if warmup.get(name) else weight for name, weight in weights.items()
+    }
 
 
 def reconstruction_losses(

@@ -10,11 +10,18 @@ from torch import Tensor
 from .recipe import MaskingRecipe
 
 
-def draw_kept(recipe: MaskingRecipe, batch: int, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
+def draw_kept(
+    recipe: MaskingRecipe, batch: int, groups: int, size: tuple[int, ...], generator: torch.Generator
+) -> Tensor:
     """Keep map [B, G, h, w] of 0 and 1; at every position the kept groups are a prefix.
 
-    For several processes: draw the map of the global batch, and let each take its part.
+    `size` is (h, w); or (L,) for a sequence, which counts as one row. For several processes: draw the map of the global
+    batch, and let each take its part.
     """
+    return _draw(recipe, batch, groups, *((1,) * (2 - len(size))), *size, generator).reshape(batch, groups, *size)
+
+
+def _draw(recipe: MaskingRecipe, batch: int, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
     if recipe.per == "batch":
         return prefix_map(_keep(recipe, groups, h, w, generator).expand(batch, h, w), groups)
     return prefix_map(torch.stack([_keep(recipe, groups, h, w, generator) for _ in range(batch)]), groups)

@@ -111,7 +111,7 @@ def _import_lpips() -> ModuleType:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _import_torchvision()
+            import_torchvision()
             import lpips
     except ImportError as error:
         raise InputError(
@@ -120,7 +120,7 @@ def _import_lpips() -> ModuleType:
     return lpips
 
 
-def _import_torchvision() -> None:
+def import_torchvision() -> None:
     """Import torchvision even where its compiled part does not fit torch, as beside a CPU-only one.
 
     It then describes two operators nobody has declared, which fails; LPIPS needs neither.

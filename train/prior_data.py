@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vqcodec.entropy.prior import MARGIN
 from vqcodec.registry import Model
+from vqcodec.tiling import Rect, split
 
 from .export import rates_of
 from .pictures import Pictures
@@ -21,21 +22,41 @@ Tile = np.ndarray | Sequence[np.ndarray]
 """Planes [S, h, w], or a list of planes [h, w] or [L] of whatever shapes."""
 
 
-def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[np.ndarray]:
-    """Index planes uint16 [S, h, w] of all tiles (`tile` steps a side) of the pictures.
+MOST_TILES = 8
+"""Of one picture: others than wallpapers are to be seen, too."""
+LEAST_TILES = 2
 
-    Where codewords are chosen by a rate, one picture after the other takes the next rate of the ladder.
+
+def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[np.ndarray]:
+    """Index planes uint16 [S, h, w] of tiles (`tile` steps a side) of the pictures.
+
+    Where codewords are chosen by a rate, every tile has one of its own, evenly in the logarithm over what the ladder
+    spans; under the model's own context model if it has one. Of large pictures some tiles are drawn; small ones are
+    taken at two rates.
     """
-    from vqcodec.compute import pixels_to_planes
+    from vqcodec.encoding import Encoding
+    from vqcodec.image import as_picture
 
     rates = rates_of(model.config)
-    tiles = []
-    for i, pixels in enumerate(pictures.decoded()):
-        planes = np.stack(pixels_to_planes(model, pixels, rate=rates[i % len(rates)])).astype(np.uint16)
-        for y in range(0, planes.shape[1], tile):
-            for x in range(0, planes.shape[2], tile):
-                tiles.append(planes[:, y : y + tile, x : x + tile])
-    return tiles
+    low, high = min(rates), max(rates)
+    found = []
+    for number, pixels in enumerate(pictures.decoded()):
+        encoding = Encoding(as_picture(pixels), str(model.entry.folder))
+        if not encoding.by_rate:
+            found += _cut_up(np.stack(encoding.tokens(1.0).planes).astype(np.uint16), tile)
+            continue
+        rng = np.random.default_rng(number)
+        rects = list(split(Rect(0, encoding.grid[0], 0, encoding.grid[1]), tile))
+        chosen = rng.permutation(np.tile(np.arange(len(rects)), LEAST_TILES))[: max(MOST_TILES, LEAST_TILES)]
+        for t in chosen:
+            rate = float(max(low, 1e-3 * high) * (high / max(low, 1e-3 * high)) ** rng.random())
+            found.append(np.stack(encoding.tile_planes([rects[t]], rate)[0]).astype(np.uint16))
+    return found
+
+
+def _cut_up(planes: np.ndarray, tile: int) -> list[np.ndarray]:
+    height, width = planes.shape[1:]
+    return [planes[:, y : y + tile, x : x + tile] for y in range(0, height, tile) for x in range(0, width, tile)]
 
 
 class PriorCrops:

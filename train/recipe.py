@@ -6,20 +6,27 @@ A recipe may name a `base` beside it and list only what it changes.
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vqcodec.config import ConvConfig, TokenizerConfig, check_tokenizer, from_dict
+from vqcodec.backbone_config import VitConfig
+from vqcodec.config import ConvConfig, ProductVQConfig, TokenizerConfig, check_tokenizer, from_dict
 from vqcodec.errors import InputError, ModelError, UsageError
+from vqcodec.quantizer_config import SoftVQConfig
 from vqcodec.quantizers.estimators import ESTIMATORS
 from vqcodec.quantizers.vq import LEARNING
 
 from .adversarial import GanRecipe, check_gan
+from .alignment import AlignRecipe, check_align
 from .losses import LOSSES, active
+from .perturbation import PerturbationRecipe, check_perturbation
 from .rate_terms import RATE_TERMS
+from .shapes import fixed_side
+from .tuning import TuningRecipe, check_tuning
 
 SCHEDULES = ("constant", "cosine")
 COUNTS = ("log_every", "val_every", "save_every", "val_images", "val_crop")
@@ -103,6 +110,8 @@ class OptimizerRecipe:
     warmup: int = 500
     decay: int = 0
     """The last so many steps of a constant schedule go down along a cosine."""
+    floor: float = 0.001
+    """Where the cosine ends, as a share of `lr`."""
     betas: tuple[float, ...] = (0.9, 0.99)
     weight_decay: float = 0.0
     accumulate: int = 1
@@ -159,9 +168,14 @@ class Recipe:
     optimizer: OptimizerRecipe
     losses: dict[str, float]
     """Weights by `group/name`."""
+    warmup: dict[str, float] = field(default_factory=dict)
+    """Steps over which the weight of a loss rises linearly from 0, by its name; 0 where none are given."""
     codebook: CodebookRecipe = field(default_factory=CodebookRecipe)
     masking: MaskingRecipe = field(default_factory=MaskingRecipe)
     gan: GanRecipe = field(default_factory=GanRecipe)
+    align: AlignRecipe = field(default_factory=AlignRecipe)
+    perturbation: PerturbationRecipe = field(default_factory=PerturbationRecipe)
+    tuning: TuningRecipe = field(default_factory=TuningRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
     export: ExportRecipe = field(default_factory=ExportRecipe)
     start_from: str = ""
@@ -203,14 +217,16 @@ def check(recipe: Recipe) -> None:
         check_tokenizer(tokenizer, "recipe.tokenizer")
     except ModelError as error:
         raise UsageError(str(error)) from error
-    for key in recipe.losses:
-        if key not in LOSSES:
-            near = difflib.get_close_matches(key, LOSSES, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(LOSSES)}"
-            raise UsageError(f"recipe.losses: unknown loss '{key}'; {hint}")
+    for table in ("losses", "warmup"):
+        _check_losses(table, getattr(recipe, table))
     names = active(recipe.losses)
     if "gan/generator" in names:
         check_gan(recipe.gan, recipe.data.crop)
+    width = tokenizer.backbone.encoder_width if isinstance(tokenizer.backbone, VitConfig) else None
+    check_align(recipe.align, names, tokenizer.quantizer.groups, width)
+    nested = isinstance(tokenizer.quantizer, ProductVQConfig)
+    check_perturbation(recipe.perturbation, (tokenizer.quantizer.codebook_size,) if nested else ())
+    check_tuning(recipe.tuning, bool(recipe.start_from))
     choices: tuple[tuple[str, str, Collection[str]], ...] = (
         ("codebook.learning", codebook.learning, LEARNING),
         ("codebook.start", codebook.start, ("random", "klt")),
@@ -224,14 +240,29 @@ def check(recipe: Recipe) -> None:
     for key, value, known in choices:
         if value not in known:
             raise UsageError(f"recipe.{key}: '{value}' is not one of {', '.join(known)}")
-    groups, prefixes = tokenizer.quantizer.groups, recipe.masking.prefixes
+    groups, prefixes, side = tokenizer.quantizer.groups, recipe.masking.prefixes, fixed_side(tokenizer)
     linear = isinstance(tokenizer.backbone, ConvConfig) and tokenizer.backbone.linear_path
     for wrong, problem in (
         (not 1 <= groups <= 64, "tokenizer.quantizer.groups: 1..64"),
         (not any(name.startswith("rec/") for name in names), "losses: at least one rec/* is needed"),
         (
+            "vq/disentanglement" in names and groups < 2,
+            "losses: vq/disentanglement needs a quantizer of several branches",
+        ),
+        (
             recipe.data.crop % tokenizer.stride or recipe.data.crop < 1,
             f"data.crop: {recipe.data.crop} is not a multiple of the stride {tokenizer.stride}",
+        ),
+        (side not in (0, recipe.data.crop), f"data.crop: the network sees pictures of {side} px only"),
+        (tokenizer.window not in (0, side), f"tokenizer.window: the network sees pictures of {side} px only"),
+        (not nested and "rate/bits" in names, "losses: rate/bits needs the quantizer product-vq"),
+        (
+            not nested and (codebook.kmeans_at or codebook.rate or codebook.revival != "none"),
+            "codebook: kmeans_at = 0, rate = 0 and revival = none for quantizers other than product-vq",
+        ),
+        (
+            not nested and recipe.masking.full < 1,
+            "masking.full: 1 for quantizers other than product-vq; they leave out stages by their own dropout",
         ),
         (
             min(recipe.data.batch, recipe.data.workers, optimizer.accumulate) < 1,
@@ -244,11 +275,15 @@ def check(recipe: Recipe) -> None:
         ),
         (codebook.start == "klt" and not linear, "codebook.start: klt needs tokenizer.backbone.linear_path"),
         (
-            codebook.learning == "gradient" and "vq/codebook" not in names and optimizer.estimator != "noise",
+            codebook.learning == "gradient"
+            and "vq/codebook" not in names
+            and optimizer.estimator != "noise"
+            and not isinstance(tokenizer.quantizer, SoftVQConfig),
             "losses: codebooks learned by gradient need vq/codebook",
         ),
         (not optimizer.lr > 0 or not optimizer.clip > 0, "optimizer.lr and optimizer.clip: above 0"),
         (not 0 <= optimizer.decay <= optimizer.steps, "optimizer.decay: between 0 and optimizer.steps"),
+        (not 0 <= optimizer.floor <= 1, "optimizer.floor: a share, 0..1"),
         (len(optimizer.betas) != 2, "optimizer.betas: two numbers"),
         (
             bool(set(optimizer.frozen) - {"encoder", "quantizer"}),
@@ -286,6 +321,16 @@ def check(recipe: Recipe) -> None:
             raise UsageError(f"recipe.{problem}")
 
 
+def _check_losses(table: str, values: dict[str, float]) -> None:
+    for key, value in values.items():
+        if key not in LOSSES:
+            near = difflib.get_close_matches(key, LOSSES, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(LOSSES)}"
+            raise UsageError(f"recipe.{table}: unknown loss '{key}'; {hint}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise UsageError(f"recipe.{table}.{key}: a number of at least 0 needed, found {value!r}")
+
+
 def _find(source: str) -> Path:
     for path in (Path(source), RECIPES / source, RECIPES / f"{source}.toml"):
         if path.is_file():
@@ -307,7 +352,9 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        # Settings of another kind of network or quantizer are no base to change.
+        other = both and "kind" in value and value["kind"] != merged[key].get("kind")
+        merged[key] = _merge(merged[key], value) if both and not other else value
     return merged
 
 

@@ -19,21 +19,25 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from vqcodec.config import ProductVQConfig
 from vqcodec.errors import InputError
 from vqcodec.quantizers.estimators import ESTIMATORS
 from vqcodec.tokenizer import PRICES, Tokenizer
 
-from .adversarial import Adversary
+from .adversarial import CHANCES, Adversary
 from .checkpoint import read_checkpoint, write_checkpoint
 from .choosing import PriorChoice
 from .clock import Clock
 from .codebooks import Codebooks
-from .losses import active, reconstruction_losses
+from .extras import Extras
+from .losses import active, reconstruction_losses, weights_at
 from .masking import draw_kept
+from .no_codebooks import NoCodebooks
 from .perceptual import make_perceptual
 from .rate_terms import RATE_TERMS
 from .recipe import Recipe
 from .schedule import learning_rate
+from .tuning import load_tuned, merged, tune
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -53,15 +57,20 @@ class TokenizerRun:
         self.perceptual = make_perceptual(self.device) if "rec/lpips" in names else None
         torch.manual_seed(recipe.run.seed)
         self.model = Tokenizer(recipe.tokenizer, recipe.codebook.learning)
+        tune(self.model, recipe.tuning)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.quantizer.estimate = ESTIMATORS[recipe.optimizer.estimator]
         if recipe.codebook.choice:
             self.model.quantizer.choose = PriorChoice(recipe.codebook.choice)
         for part in recipe.optimizer.frozen:
             getattr(self.model, part).requires_grad_(False)
-        self.codebooks = Codebooks(recipe, self.model, accelerator)
+        nested = isinstance(recipe.tokenizer.quantizer, ProductVQConfig)
+        self.codebooks = Codebooks(recipe, self.model, accelerator) if nested else NoCodebooks()
         self.rate = partial(RATE_TERMS[recipe.optimizer.rate_term], tokenizer=self.model)
-        self.adversary = Adversary(recipe.gan, self.device, accelerator) if "gan/generator" in names else None
+        self.adversary = (
+            Adversary(recipe.gan, self.device, accelerator, recipe.data.crop) if "gan/generator" in names else None
+        )
+        self.extras = Extras(recipe, self.model, accelerator)
         self.ema = {name: value.detach().clone() for name, value in self.model.named_parameters()}
         if recipe.run.compile:
             self.model.encoder.compile()
@@ -78,6 +87,8 @@ class TokenizerRun:
             scale = optimizer.linear_lr if ".linear." in name else 1.0
             decay = 0.0 if name.startswith("quantizer.") else optimizer.weight_decay
             parts.setdefault((scale, decay), []).append(value)
+        if heads := self.extras.parameters():
+            parts.setdefault((1.0, optimizer.weight_decay), []).extend(heads)
         groups = [{"params": part, "scale": scale, "weight_decay": decay} for (scale, decay), part in parts.items()]
         return torch.optim.AdamW(groups, lr=optimizer.lr, betas=(optimizer.betas[0], optimizer.betas[1]), fused=True)
 
@@ -106,7 +117,9 @@ class TokenizerRun:
             for name, value in losses.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value / len(parts)
         with self.clock("optimizer"):
-            sums["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimizer.clip)
+            self.extras.synchronize()
+            trained = [*self.model.parameters(), *self.extras.parameters()]
+            sums["grad_norm"] = torch.nn.utils.clip_grad_norm_(trained, recipe.optimizer.clip)
             self.optimizer.step()
             if "quantizer" not in recipe.optimizer.frozen:
                 self.codebooks.after_step(self.step, torch.cat(latents), generator)
@@ -124,16 +137,20 @@ class TokenizerRun:
         x = batch.to(self.device, memory_format=torch.channels_last).float() / 127.5 - 1
         with self.clock("forward"):
             kept, noise, weight = self._draw(x, generator)
+            self.extras.perturb(self.step, len(x), generator)
+            chances = self._draw_chances(len(x), generator)
             with self._autocast():
                 result = self.network(x, kept, noise, self.codebooks.started(self.step), weight)
             names = active(recipe.losses)
             with self._autocast():
                 losses = reconstruction_losses(result, x, names, self.perceptual, self.rate)
-            total = sum((recipe.losses[name] * loss for name, loss in losses.items()), x.new_zeros(()))
+                losses |= self.extras.losses(result, x, self.step / recipe.optimizer.steps)
+            weights = weights_at(recipe.losses, recipe.warmup, self.step)
+            total = sum((weights[name] * loss for name, loss in losses.items()), x.new_zeros(()))
             playing = self.adversary is not None and self.adversary.active(self.step)
             if self.adversary is not None and playing:
-                gan = self.adversary.generator_loss(result.x)
-                weight = recipe.losses["gan/generator"] * self._adaptive_weight(losses, gan)
+                gan = self.adversary.generator_loss(result.x, chances)
+                weight = weights["gan/generator"] * self._adaptive_weight(losses, weights, gan)
                 losses["gan/generator"] = gan
                 total = total + weight * gan
         with self.clock("backward"):
@@ -141,21 +158,21 @@ class TokenizerRun:
         logged = {name: value.detach() for name, value in losses.items()}
         if self.adversary is not None and playing:
             with self.clock("discriminator"):
-                logged |= self.adversary.step(x, result.x, rate / recipe.optimizer.lr)
+                logged |= self.adversary.step(x, result.x, rate / recipe.optimizer.lr, chances)
         return {**logged, "total": total.detach()}, result.z.detach()
 
-    def _adaptive_weight(self, losses: dict[str, Tensor], gan: Tensor) -> Tensor | float:
+    def _adaptive_weight(self, losses: dict[str, Tensor], weights: dict[str, float], gan: Tensor) -> Tensor | float:
         if self.adversary is None or not self.recipe.gan.adaptive:
             return 1.0
-        rec = sum(self.recipe.losses[name] * loss for name, loss in losses.items() if name.startswith("rec/"))
+        rec = sum(weights[name] * loss for name, loss in losses.items() if name.startswith("rec/"))
         return self.adversary.adaptive_weight(rec, gan, self.model.decoder.last_layer)
 
     def _draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """This process's part of the global batch's keep map [B, G, h, w], noise [B, D, h, w] and rates [B]."""
-        size = (x.shape[2] // self.model.stride, x.shape[3] // self.model.stride)
+        size = self.extras.grid
         whole = len(x) * self.accelerator.num_processes
         part = slice(self.accelerator.process_index * len(x), (self.accelerator.process_index + 1) * len(x))
-        kept = draw_kept(self.recipe.masking, whole, len(self.model.sizes), *size, generator)
+        kept = draw_kept(self.recipe.masking, whole, self.recipe.tokenizer.quantizer.groups, size, generator)
         noise = torch.randn((whole, self.model.channels, *size), generator=generator)
         rates = self.codebooks.draw_rate(whole, generator)
         return (
@@ -163,6 +180,13 @@ class TokenizerRun:
             noise[part].to(self.device),
             None if rates is None else rates[part].to(self.device),
         )
+
+    def _draw_chances(self, batch: int, generator: torch.Generator) -> Tensor | None:
+        """This process's part of the global batch's random numbers for the adversary."""
+        if self.adversary is None or not self.adversary.draws or not self.adversary.active(self.step):
+            return None
+        whole, first = batch * self.accelerator.num_processes, batch * self.accelerator.process_index
+        return torch.rand((whole, *CHANCES), generator=generator)[first : first + batch].to(self.device)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -205,6 +229,7 @@ class TokenizerRun:
             "ema": self.ema,
             "optimizer": self.optimizer.state_dict(),
             "codebooks": self.codebooks.state_dict(),
+            "extras": self.extras.state_dict(),
             "recipe": json.dumps(asdict(self.recipe)),
         }
         if self.adversary is not None:
@@ -217,6 +242,7 @@ class TokenizerRun:
         self._load_weights(state, path)
         self.optimizer.load_state_dict(state["optimizer"])
         self.codebooks.load_state_dict(state["codebooks"])
+        self.extras.load_state_dict(state.get("extras", {}))
         if self.adversary is not None and "adversary" in state:
             self.adversary.load_state_dict(state["adversary"])
         self.step = int(state["step"])
@@ -224,16 +250,17 @@ class TokenizerRun:
     def start_from(self, path: Path) -> None:
         """Take weights and codebooks of the checkpoint at `path`, as the start of a new run. Raises InputError."""
         state = read_checkpoint(path)
-        state["model"].update(state["ema"])
+        state["model"] = merged({**state["model"], **state["ema"]})
         self._load_weights(state, path)
 
     def _load_weights(self, state: dict[str, Any], path: Path) -> None:
         # Checkpoints from before there were prices: they are set at the next step.
-        state["model"].setdefault(PRICES, self.model.quantizer.prices.clone())
+        if isinstance(self.recipe.tokenizer.quantizer, ProductVQConfig):
+            state["model"].setdefault(PRICES, self.model.quantizer.prices.clone())
         try:
-            self.model.load_state_dict(state["model"])
+            load_tuned(self.model, state["model"])
         except RuntimeError as error:
             raise InputError(f"{path}: made by another architecture: {str(error).splitlines()[1].strip()}") from error
         with torch.no_grad():
-            for name, value in state["ema"].items():
-                self.ema[name].copy_(value)
+            for name, value in self.model.named_parameters():
+                self.ema[name].copy_(state["ema"].get(name, value))

@@ -6,9 +6,6 @@ import math
 
 from .recipe import OptimizerRecipe
 
-FLOOR = 0.001
-"""Where the cosine ends, as a share of the full rate."""
-
 
 def learning_rate(optimizer: OptimizerRecipe, step: int) -> float:
     """Warm-up, then constant; its last part goes down along a cosine.
@@ -20,4 +17,5 @@ def learning_rate(optimizer: OptimizerRecipe, step: int) -> float:
     left = optimizer.steps - step
     if left >= length:
         return optimizer.lr * warm
-    return optimizer.lr * warm * (FLOOR + (1 - FLOOR) * 0.5 * (1 - math.cos(math.pi * left / length)))
+    floor = optimizer.floor
+    return optimizer.lr * warm * (floor + (1 - floor) * 0.5 * (1 - math.cos(math.pi * left / length)))

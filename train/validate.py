@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcodec.config import ProductVQConfig
 from vqcodec.tokenizer import Tokenizer
 
 from .losses import psnr
 from .pictures import Member, Pictures, scan
 from .recipe import Recipe
+from .shapes import fixed_side
 
 TILE_PX = 512
 RATE_WEIGHTS = (0.0, 4.0)
@@ -31,14 +33,16 @@ class Validation:
     crops: list[Tensor]
     """uint8 [3, H, W] each, sides multiples of the stride."""
     whole: Pictures
+    window: int = 0
+    """Side of the only pictures that the network can see, px; 0: any."""
 
     @classmethod
     def load(cls, recipe: Recipe) -> Validation:
         """Raises InputError if there is no picture."""
-        stride, side = recipe.tokenizer.stride, recipe.run.val_crop
-        whole = scan(recipe.data.val, stride)
+        stride, side, window = recipe.tokenizer.stride, recipe.run.val_crop, fixed_side(recipe.tokenizer)
+        whole = scan(recipe.data.val, window or stride)
         chosen = _spaced(whole.members, recipe.run.val_images)
-        return cls([_centre(pixels, side, stride) for pixels in whole.decoded(chosen)], whole)
+        return cls([_centre(pixels, window or side, stride) for pixels in whole.decoded(chosen)], whole, window)
 
     @torch.no_grad()
     def measure(self, model: Tokenizer) -> dict[str, Any]:
@@ -46,10 +50,10 @@ class Validation:
 
         Where choosing codewords knows a rate, `val/rate-W` are bpp and PSNR with the rate weighing W.
         """
-        psnrs, counts = self._pass(model, 1.0, range(1, len(model.sizes) + 1))
+        psnrs, counts = self._pass(model, 1.0, range(1, len(model.layers) + 1))
         row = {"val/psnr": psnrs, **_use(counts), "val/bpp": _bpp(model, counts)}
-        for weight in RATE_WEIGHTS if model.quantizer.costs.any() else ():
-            psnrs, counts = self._pass(model, weight, [len(model.sizes)])
+        for weight in RATE_WEIGHTS if knows_rate(model) else ():
+            psnrs, counts = self._pass(model, weight, [len(model.layers)])
             row[f"val/rate-{weight:g}"] = [_bpp(model, counts), *psnrs]
         return row
 
@@ -58,7 +62,7 @@ class Validation:
         """`val/usage` (share of codewords) and `val/perplexity` per group, over every pixel of the validation set."""
         counts = [torch.zeros(size) for size in model.sizes]
         for pixels in self.whole.decoded():
-            for part in tiles(pixels, model.stride):
+            for part in tiles(pixels, model.stride, self.window):
                 _count(counts, model.encode(_batch(part, model)))
         return {
             "val/usage": [round((c > 0).float().mean().item(), 4) for c in counts],
@@ -69,7 +73,7 @@ class Validation:
     def pictures(self, model: Tokenizer) -> dict[int, Tensor]:
         """The first crop by keep (0: itself), uint8 [3, H, W]."""
         planes = model.encode(_batch(self.crops[0], model))
-        keeps = range(1, len(planes) + 1)
+        keeps = range(1, len(model.layers) + 1)
         decoded = {keep: model.decode(planes, keep)[0].float().clamp(-1, 1) for keep in keeps}
         return {0: self.crops[0], **{k: ((y + 1) * 127.5).round().byte().cpu() for k, y in decoded.items()}}
 
@@ -86,12 +90,21 @@ class Validation:
         return [round(score, 3) for score in scores], counts
 
 
-def tiles(pixels: np.ndarray, stride: int) -> Iterator[Tensor]:
-    """RGB [H, W, 3] -> uint8 [3, h, w], the picture in tiles whose sides are multiples of the stride."""
-    height, width = (side // stride * stride for side in pixels.shape[:2])
-    for top in range(0, height, TILE_PX):
-        for left in range(0, width, TILE_PX):
-            part = pixels[top : min(top + TILE_PX, height), left : min(left + TILE_PX, width)]
+def knows_rate(model: Tokenizer) -> bool:
+    """Whether codewords are chosen by their cost too."""
+    return isinstance(model.config.quantizer, ProductVQConfig) and bool(model.quantizer.costs.any())
+
+
+def tiles(pixels: np.ndarray, stride: int, window: int = 0) -> Iterator[Tensor]:
+    """RGB [H, W, 3] -> uint8 [3, h, w], the picture in tiles whose sides are multiples of the stride.
+
+    With a `window` all of them are squares of that side, and what is left over at the edges is left out.
+    """
+    unit, side = window or stride, window or TILE_PX
+    height, width = (length // unit * unit for length in pixels.shape[:2])
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            part = pixels[top : min(top + side, height), left : min(left + side, width)]
             yield torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)
 
 

@@ -23,7 +23,7 @@ from .image import strip as strip_picture
 from .info import Info, read_info
 from .metrics import METRICS
 from .rate import budget_for_bpp, check_rate
-from .tiling import Rect, grid_size
+from .tiling import Rect
 from .tokens import Tokens, check_tokens, read_tokens, write_tokens
 
 ImageLike = Picture | Image.Image | np.ndarray | str | Path
@@ -117,7 +117,7 @@ def decode_picture(
     max_pixels: int | None = MAX_PIXELS,
 ) -> Picture:
     """`decode` without the last step: the pixels and what belongs to them."""
-    from .compute import steps_needed
+    from .compute import pixels_needed
 
     file = container.read(data, allow_partial, max_pixels)
     header = file.header
@@ -125,7 +125,7 @@ def decode_picture(
     model = registry.load(registry.find_by_id(header.token_id, header.entropy_id), device)
     if decoder not in (None, "default"):
         raise UsageError(f"decoder '{decoder}': model '{model.config.name}' has only 'default'")
-    area = steps_needed(model, rect, grid_size(header.width, header.height, model.stride))
+    area = pixels_needed(model, rect, (header.width, header.height))
     picture = _render(read_tokens(file, model, keep, area), model, rect)
     return picture if file.complete else replace(picture, warnings=(*picture.warnings, damage(file, len(data))))
 
@@ -309,7 +309,7 @@ def _encode_reaching(names: list[str], picture: Picture, metric: str, target: fl
 def _render(tokens: Tokens, model: registry.Model, region: Rect) -> Picture:
     from .compute import planes_to_pixels
 
-    pixels = planes_to_pixels(model, list(tokens.planes), region)
+    pixels = planes_to_pixels(model, list(tokens.planes), region, size=(tokens.width, tokens.height))
     if tokens.grey:
         # Three estimates of one value.
         mean = (pixels.sum(-1, dtype=np.uint16) + 1) // 3

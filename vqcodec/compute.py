@@ -1,7 +1,8 @@
 """The network over a whole picture, window by window: pixels -> index planes -> pixels, in flat memory.
 
 Differs from tokenizer.py: any size of picture, numpy in and out, halo and borders handled here. A network without a
-halo sees the picture as one window, in memory that grows with it.
+halo sees the picture as one window, in memory that grows with it; one whose model declares windows of its own is run
+in windows.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 from .errors import LimitError
 from .registry import Model
 from .tiling import Rect, Window, grid_size, read_padded, windows
+from .windows import pixels_to_window_planes, to_levels, to_tensor, window_planes_to_pixels
 
 WINDOW_PX = 2048
 """Largest side of the inner part of a compute window, pixels; memory goes with its square."""
@@ -28,11 +30,13 @@ MAX_WHOLE_PX = 2**22
 def pixels_to_planes(
     model: Model, pixels: np.ndarray, window_px: int = WINDOW_PX, rate: float = 1.0
 ) -> list[np.ndarray]:
-    """uint8 [H, W, 3] -> planes int32 [h, w], coarse to fine; a picture beyond whole steps is continued by its edge.
+    """uint8 [H, W, 3] -> planes int32, coarse to fine; a picture beyond whole steps is continued by its edge.
 
     `rate` says how much bits count when codewords are chosen, each for itself.
     """
     tokenizer = model.tokenizer
+    if model.config.tokenizer.side:
+        return pixels_to_window_planes(model, pixels, rate)
     grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)
     planes = [np.empty(grid, np.int32) for _ in tokenizer.sizes]
     for inner, z in _latents(model, pixels, window_px):
@@ -56,22 +60,33 @@ def _latents(model: Model, pixels: np.ndarray, window_px: int) -> Iterator[tuple
     tokenizer, stride = model.tokenizer, model.stride
     grid = grid_size(pixels.shape[1], pixels.shape[0], stride)
     for window in _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, tokenizer.encoder.halo):
-        x = _to_tensor(read_padded(pixels, window.outer.times(stride)), model.device)
+        x = to_tensor([read_padded(pixels, window.outer.times(stride))], model.device)
         with torch.inference_mode():
             z = tokenizer.encoder(x).float()
             rows, columns = window.inner.inside(window.outer).slices
             yield window.inner, z[:, :, rows, columns]
 
 
-def planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect, window_px: int = WINDOW_PX) -> np.ndarray:
-    """Planes int32 [h, w], MISSING where unknown -> uint8 pixels of `region` (pixels, within the picture)."""
+def planes_to_pixels(
+    model: Model,
+    planes: list[np.ndarray],
+    region: Rect,
+    window_px: int = WINDOW_PX,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Planes int32, MISSING where unknown -> uint8 pixels of `region` (pixels, within the picture).
+
+    `size` (width, height) is that of the picture, if it is more than the region.
+    """
+    if model.config.tokenizer.side:
+        return window_planes_to_pixels(model, planes, region, size or (region.x1, region.y1))
     tokenizer, stride = model.tokenizer, model.stride
     grid = planes[0].shape
     pixels = np.empty((*region.shape, 3), np.uint8)
     for window in _windows(model, _steps(region, stride), (grid[0], grid[1]), window_px, tokenizer.decoder.halo):
         part = [torch.from_numpy(p[window.outer.slices].astype(np.int64))[None].to(model.device) for p in planes]
         with torch.inference_mode():
-            levels = _to_levels(tokenizer.decode(part))
+            levels = to_levels(tokenizer.decode(part))[0]
         inner = window.inner.times(stride)
         wanted = Rect(
             max(inner.y0, region.y0), min(inner.y1, region.y1), max(inner.x0, region.x0), min(inner.x1, region.x1)
@@ -80,11 +95,15 @@ def planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect, windo
     return pixels
 
 
-def steps_needed(model: Model, region: Rect, grid: tuple[int, int]) -> Rect:
-    """The part of a grid (h, w) of tokens that the pixels of `region` depend on."""
+def pixels_needed(model: Model, region: Rect, size: tuple[int, int]) -> Rect:
+    """Where tokens stand for something that the pixels of `region` depend on, for a picture of `size`; in pixels."""
+    if model.config.tokenizer.side:
+        return region
+    grid = grid_size(*size, model.stride)
     halo = model.tokenizer.decoder.halo
     area = _steps(region, model.stride)
-    return Rect(0, grid[0], 0, grid[1]) if halo is None else area.grow(halo // model.stride, grid)
+    steps = Rect(0, grid[0], 0, grid[1]) if halo is None else area.grow(halo // model.stride, grid)
+    return steps.times(model.stride)
 
 
 def _steps(region: Rect, stride: int) -> Rect:
@@ -104,15 +123,3 @@ def _windows(model: Model, area: Rect, grid: tuple[int, int], window_px: int, ha
             "pixels of it; make the picture smaller, or take a model that works window by window, such as photo"
         )
     return [Window(area, Rect(0, grid[0], 0, grid[1]))]
-
-
-def _to_tensor(pixels: np.ndarray, device: str) -> Tensor:
-    """uint8 [H, W, 3] -> float [1, 3, H, W] in -1..1."""
-    x = torch.tensor(pixels, device=device).permute(2, 0, 1)[None]
-    return x.to(torch.float32).div_(127.5).sub_(1)
-
-
-def _to_levels(x: Tensor) -> np.ndarray:
-    """float [1, 3, H, W], about -1..1 -> uint8 [H, W, 3]."""
-    levels = x[0].add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return levels.permute(1, 2, 0).cpu().numpy()

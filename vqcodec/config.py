@@ -9,76 +9,24 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import itertools
+import math
 import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from .backbone_config import BackboneConfig, backbone_problems
+from .backbone_config import ConvConfig as ConvConfig
+from .backbone_config import DcaeConfig as DcaeConfig
 from .errors import ModelError
+from .quantizer_config import ProductVQConfig as ProductVQConfig
+from .quantizer_config import QuantizerConfig
 
 T = TypeVar("T")
 
+MAX_WINDOW = 2**15
 MISSING = -1
 """The index of a sub-token that is not there: masked, not kept, or cut off."""
-
-
-@dataclass(frozen=True)
-class ConvConfig:
-    """The convolutional backbone: stage i works at stride 8 * 2**i."""
-
-    widths: tuple[int, ...]
-    """Channels of each stage, finest first; as many stages as the stride needs."""
-    encoder_depths: tuple[int, ...]
-    """Residual blocks of each encoder stage."""
-    decoder_depths: tuple[int, ...]
-    """Residual blocks of each decoder stage, in the order of `widths`."""
-    linear_path: bool = False
-    """Whether a linear block transform runs beside the network, both ways, and the two are added."""
-    kind: Literal["conv"] = "conv"
-
-
-@dataclass(frozen=True)
-class DcaeConfig:
-    """The DC-AE backbone of MGVQ: stage i works at stride 2 * 2**i, every list has one entry for each, finest first.
-
-    The defaults are MGVQ's at stride 16. Its published lists begin with one more stage, of no blocks and no tensors.
-    """
-
-    widths: tuple[int, ...] = (256, 512, 512, 1024)
-    """Channels."""
-    encoder_depths: tuple[int, ...] = (4, 8, 2, 2)
-    """Blocks of each encoder stage."""
-    decoder_depths: tuple[int, ...] = (5, 10, 2, 2)
-    """Blocks of each decoder stage."""
-    blocks: tuple[Literal["residual", "attention"], ...] = ("residual", "residual", "attention", "attention")
-    """Convolutions only, or linear attention over the whole picture followed by a gated convolution."""
-    encoder_norms: tuple[Literal["rms", "batch"], ...] = ("rms", "rms", "rms", "rms")
-    encoder_acts: tuple[Literal["silu", "relu"], ...] = ("silu", "silu", "silu", "silu")
-    decoder_norms: tuple[Literal["rms", "batch"], ...] = ("batch", "batch", "rms", "rms")
-    decoder_acts: tuple[Literal["silu", "relu"], ...] = ("relu", "relu", "silu", "silu")
-    kind: Literal["dcae"] = "dcae"
-
-
-@dataclass(frozen=True)
-class ProductVQConfig:
-    """G groups of the latent channels, each with its own codebook [K, d]."""
-
-    groups: int
-    codebook_size: int
-    dim: int
-    """Channels of each group, where `dims` does not say otherwise."""
-    dims: tuple[int, ...] = ()
-    """Channels of each group: few for the strong ones, so that all spend their bits alike. Empty: `dim` each."""
-    normalised: bool = False
-    """Latent and codewords are scaled to length 1 before they are compared; so is what the decoder gets."""
-    fill: Literal["learned", "zero"] = "learned"
-    """What stands for a group that is not kept."""
-    kind: Literal["product-vq"] = "product-vq"
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of each group."""
-        return self.dims or (self.dim,) * self.groups
 
 
 @dataclass(frozen=True)
@@ -87,8 +35,29 @@ class TokenizerConfig:
 
     stride: int
     """Pixels per latent step."""
-    backbone: ConvConfig | DcaeConfig
-    quantizer: ProductVQConfig
+    backbone: BackboneConfig
+    quantizer: QuantizerConfig
+    window: int = 0
+    """Side in px of the squares that are tokenized each on its own, for tokens that stand for more than their place;
+    see `side`."""
+    overlap: int = 0
+    """How far neighbouring windows overlap, px, at most half of them; their pixels are blended there."""
+
+    @property
+    def side(self) -> int:
+        """Of the windows, px: `window`, or what the backbone can see; 0 where the tokens of a picture are one grid."""
+        fixed: int = getattr(self.backbone, "window", 0)
+        return self.window or fixed
+
+    @property
+    def window_grid(self) -> tuple[int, ...]:
+        """Shape of the latent of a window, (h, w) or (L,)."""
+        fixed: tuple[int, ...] | None = getattr(self.backbone, "latent_grid", None)
+        return fixed or (self.side // self.stride,) * 2
+
+    def window_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of each plane of a window."""
+        return self.quantizer.shapes(self.window_grid)
 
 
 @dataclass(frozen=True)
@@ -127,25 +96,45 @@ class ModelConfig:
 
     def token_space(self) -> dict[str, Any]:
         """What an index means, and nothing else: the part that file compatibility rests on."""
-        quantizer = dataclasses.asdict(self.tokenizer.quantizer)
+        tokenizer = self.tokenizer
+        space: dict[str, Any] = {"stride": tokenizer.stride, "quantizer": _meaning(tokenizer.quantizer)}
+        if tokenizer.side:
+            space |= {"window": tokenizer.side, "overlap": tokenizer.overlap}
+        return space | {"layers": [list(layer) for layer in self.layers]}
+
+
+def _meaning(quantizer: QuantizerConfig) -> dict[str, Any]:
+    """The settings of a quantizer that decide what its indices stand for."""
+    settings = dataclasses.asdict(quantizer)
+    if isinstance(quantizer, ProductVQConfig):
         # What stands for a missing sub-token is the decoder's affair.
-        del quantizer["fill"]
+        del settings["fill"]
         # Settings that came later count only where they are used, so that identities stay.
         for name in ("normalised", "dims"):
-            if not quantizer[name]:
-                del quantizer[name]
-        return {"stride": self.tokenizer.stride, "quantizer": quantizer, "layers": [list(x) for x in self.layers]}
+            if not settings[name]:
+                del settings[name]
+        return settings
+    return _without(settings, ("dropout", "dropout_start"))
+
+
+def _without(settings: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Nested settings without those that only training knows."""
+    return {
+        name: _without(value, names) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if name not in names
+    }
 
 
 def check_model(config: ModelConfig, where: str) -> None:
     """Refuse a configuration that the codec cannot run. Raises ModelError naming `where` and the key."""
     check_tokenizer(config.tokenizer, f"{where}: tokenizer")
-    groups = config.tokenizer.quantizer.groups
+    n_planes = len(config.tokenizer.quantizer.sizes)
     planes = [plane for layer in config.layers for plane in layer]
     for wrong, problem in (
         (config.format_version != 1, f"format_version {config.format_version} is not known; a newer vqcodec made it"),
         (not 1 <= len(config.layers) <= 16, f"layers: {len(config.layers)} of them; a file can hold 1..16"),
-        (planes != list(range(groups)), f"layers must hold the {groups} planes once each, in order"),
+        (planes != list(range(n_planes)), f"layers must hold the {n_planes} planes once each, in order"),
         (any(not 0 <= step.rate < 1e6 for step in config.ladder), "ladder: rate must be at least 0"),
         (any(not 1 <= step.keep <= len(config.layers) for step in config.ladder), "ladder: keep beyond the layers"),
         (any(not 1 <= step.quality <= 100 for step in config.ladder), "ladder: quality beyond 1..100"),
@@ -160,49 +149,34 @@ def check_model(config: ModelConfig, where: str) -> None:
 
 def check_tokenizer(config: TokenizerConfig, where: str) -> None:
     """Refuse networks that cannot be built. Raises ModelError naming `where` and the key."""
-    backbone, quantizer = config.backbone, config.quantizer
-    stages = len(backbone.widths)
-    finest, lists = _SHAPES[backbone.kind]
-    for name in lists:
-        if len(getattr(backbone, name)) != stages:
-            raise ModelError(f"{where}.backbone.{name}: one for each of the {stages} widths needed")
-    numbers = (*backbone.widths, quantizer.groups, quantizer.codebook_size, *quantizer.widths)
+    check_quantizer(config, where)
+    for problem in backbone_problems(config.backbone, config.stride, config.quantizer.channels, config.window):
+        raise ModelError(f"{where}{problem}")
+
+
+def check_quantizer(config: TokenizerConfig, where: str) -> None:
+    """Refuse quantizers and windows that cannot be. Raises ModelError naming `where` and the key."""
+    quantizer, side = config.quantizer, config.side
+    for problem in quantizer.problems():
+        raise ModelError(f"{where}.quantizer.{problem}")
+    fixed = getattr(config.backbone, "window", 0)
+    tokens = math.prod(config.window_grid)
     for wrong, problem in (
+        (fixed and config.window not in (0, fixed), f".window: the backbone sees {fixed} px and nothing else"),
+        (side < 0 or side % config.stride or side > MAX_WINDOW, f".window: multiples of {config.stride} up to 32768"),
+        (not 0 <= 2 * config.overlap <= side, ".overlap: at least 0, at most half of the window"),
+        (not side and not quantizer.local, ".window: needed, since an index stands for more than its own place"),
         (
-            stages == 0 or config.stride != finest * 2 ** (stages - 1),
-            f".stride must be {finest} * 2^(widths - 1); {stages} widths and {config.stride} do not agree",
+            side and getattr(quantizer, "over", "") == "tokens" and tokens % getattr(quantizer, "parts", 1),
+            f".quantizer.parts: do not divide the {tokens} tokens of a window",
         ),
-        (len(quantizer.widths) != quantizer.groups, ".quantizer.dims: one for each group needed, or none at all"),
-        (min(numbers) < 1, ": widths, groups, codebook_size, dim and dims must be at least 1"),
-        (min((*backbone.encoder_depths, *backbone.decoder_depths), default=0) < 0, ".backbone: depths at least 0"),
+        (
+            side and tokens % getattr(quantizer, "segments", 1),
+            f".quantizer.segments: do not divide the {tokens} tokens of a window",
+        ),
     ):
         if wrong:
             raise ModelError(f"{where}{problem}")
-    if isinstance(backbone, DcaeConfig):
-        _check_dcae(backbone, sum(quantizer.widths), f"{where}.backbone")
-
-
-def _check_dcae(backbone: DcaeConfig, channels: int, where: str) -> None:
-    """Its shortcuts repeat or average whole runs of channels, and its attention has heads of 32."""
-    widths = backbone.widths
-    for width, block in zip(widths, backbone.blocks, strict=True):
-        if width % 4 or (block == "attention" and width % 32):
-            raise ModelError(f"{where}.widths: {width} is not a multiple of {32 if block == 'attention' else 4}")
-    for fine, coarse in zip(widths, widths[1:], strict=False):
-        if 4 * fine % coarse:
-            raise ModelError(f"{where}.widths: {coarse} does not divide 4 * {fine}, which comes before it")
-    if widths[-1] % channels:
-        raise ModelError(
-            f"{where}.widths: the last, {widths[-1]}, is not a multiple of the latent channels, {channels}"
-        )
-
-
-_DEPTHS = ("encoder_depths", "decoder_depths")
-_SHAPES = {
-    "conv": (8, _DEPTHS),
-    "dcae": (2, (*_DEPTHS, "blocks", "encoder_norms", "encoder_acts", "decoder_norms", "decoder_acts")),
-}
-"""Of each kind of backbone: the stride of its first stage, and its lists with one entry for each stage."""
 
 
 def from_dict(cls: type[T], data: Any, where: str = "config") -> T:

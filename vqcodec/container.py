@@ -20,8 +20,8 @@ from .wire import MAX_VARINT, Reader, fault, varint_bytes
 MAGIC = b"\x8fVQC"
 VERSION = 1
 
-CUT, GREY, ALPHA, CHUNKS = 1, 2, 4, 8  # bits of the flags byte
-RESERVED = 0xFF & ~(CUT | GREY | ALPHA | CHUNKS)
+CUT, GREY, ALPHA, CHUNKS, WINDOWS = 1, 2, 4, 8, 64  # bits of the flags byte
+RESERVED = 0xFF & ~(CUT | GREY | ALPHA | CHUNKS | WINDOWS)
 
 MAX_SIDE = 2**20
 MAX_LAYERS = 16
@@ -44,21 +44,23 @@ class Header:
     entropy_id: bytes
     """4 bytes: identity of the entropy model."""
     tile: int
-    """Side of an access tile, a power of two, 16..32768 px."""
+    """Side of an access tile, 16..32768 px."""
     n_layers: int
     """Layers present, 1..16."""
     grey: bool = False
     cut: bool = False
     """The last kept segment of a tile may end at any word."""
+    overlap: int = 0
+    """How far a tile reaches into the next one, 0..tile/2 px: more than 0 where tiles are windows of a network."""
 
     def __post_init__(self) -> None:
-        power = self.tile > 0 and not self.tile & (self.tile - 1)
         for name, value, good, rule in (
             ("width", self.width, 1 <= self.width <= MAX_SIDE, f"1..{MAX_SIDE}"),
             ("height", self.height, 1 <= self.height <= MAX_SIDE, f"1..{MAX_SIDE}"),
             ("token_id", self.token_id, len(self.token_id) == 6, "6 bytes"),
             ("entropy_id", self.entropy_id, len(self.entropy_id) == 4, "4 bytes"),
-            ("tile", self.tile, power and MIN_TILE <= self.tile <= MAX_TILE, f"2^k in {MIN_TILE}..{MAX_TILE}"),
+            ("tile", self.tile, MIN_TILE <= self.tile <= MAX_TILE, f"{MIN_TILE}..{MAX_TILE}"),
+            ("overlap", self.overlap, 0 <= 2 * self.overlap <= self.tile, "0..tile/2"),
             ("n_layers", self.n_layers, 1 <= self.n_layers <= MAX_LAYERS, f"1..{MAX_LAYERS}"),
         ):
             if not good:
@@ -68,15 +70,20 @@ class Header:
 
     @property
     def tiles_x(self) -> int:
-        return -(-self.width // self.tile)
+        return tiles_along(self.width, self.tile, self.overlap)
 
     @property
     def tiles_y(self) -> int:
-        return -(-self.height // self.tile)
+        return tiles_along(self.height, self.tile, self.overlap)
 
     @property
     def n_tiles(self) -> int:
         return self.tiles_x * self.tiles_y
+
+    @property
+    def windows(self) -> bool:
+        """Whether the tiling is more than a power of two can say."""
+        return self.overlap > 0 or bool(self.tile & (self.tile - 1))
 
 
 @dataclass(frozen=True)
@@ -247,10 +254,11 @@ def _write_head(
 ) -> bytes:
     """The head with its CRC-32; `None` means that there is no such part."""
     flags = CUT * header.cut | GREY * header.grey
-    flags |= ALPHA * (alpha_bytes is not None) | CHUNKS * (chunks_bytes is not None)
-    geometry = (header.tile.bit_length() - 5) << 4 | (header.n_layers - 1)
+    flags |= ALPHA * (alpha_bytes is not None) | CHUNKS * (chunks_bytes is not None) | WINDOWS * header.windows
+    geometry = (0 if header.windows else header.tile.bit_length() - 5) << 4 | (header.n_layers - 1)
     parts = [MAGIC, bytes([VERSION, flags]), header.token_id, header.entropy_id]
     parts += [varint_bytes(header.width - 1), varint_bytes(header.height - 1), bytes([geometry])]
+    parts += [varint_bytes(header.tile), varint_bytes(header.overlap)] if header.windows else []
     parts += [varint_bytes(n) for n in (alpha_bytes, chunks_bytes) if n is not None]
     parts += [varint_bytes(entry) for entry in _entries(header, words, partial)]
     head = b"".join(parts)
@@ -286,10 +294,19 @@ def read_head(data: bytes, max_pixels: int | None = 2**28) -> Head:
     width, height = r.varint("width") + 1, r.varint("height") + 1
     geometry = r.take(1, "tile and layers")[0]
     tile, n_layers = 16 << (geometry >> 4), (geometry & 15) + 1
+    overlap = 0
+    if flags & WINDOWS:
+        if geometry >> 4:
+            raise fault("tile and layers", r.pos - 1, "a high nibble of 0 in a file of windows", f"{geometry:#04x}")
+        tile, overlap = r.varint("window", MIN_TILE, MAX_TILE), r.varint("overlap", 0, MAX_TILE // 2)
     try:
-        header = Header(width, height, token_id, entropy_id, tile, n_layers, bool(flags & GREY), bool(flags & CUT))
+        header = Header(
+            width, height, token_id, entropy_id, tile, n_layers, bool(flags & GREY), bool(flags & CUT), overlap
+        )
     except ValueError as error:
         raise FormatError(f"header at byte 16: {error}") from error
+    if header.windows != bool(flags & WINDOWS):
+        raise fault("window", r.pos, "an overlap, or a side that is no power of two", str(tile))
     alpha_bytes = r.varint("alpha length", 1) if flags & ALPHA else None
     chunks_bytes = r.varint("chunks length", 9, MAX_CHUNKS_BYTES) if flags & CHUNKS else None
     entries = header.n_layers * header.n_tiles
@@ -315,6 +332,11 @@ def _read_contents(r: Reader, header: Header) -> tuple[tuple[tuple[int, ...], ..
         return tuple(rows), ()
     last = [r.varint(name, 0, 2 * MAX_WORDS + 1) for _ in tiles]
     return (*rows, tuple(n >> 1 for n in last)), tuple(bool(n & 1) for n in last)
+
+
+def tiles_along(length: int, tile: int, overlap: int = 0) -> int:
+    """How many tiles of `tile` px, each `overlap` into the next, it takes to cover `length` px."""
+    return max(1, -(-(length - overlap) // (tile - overlap)))
 
 
 def _stored(words: int) -> int:

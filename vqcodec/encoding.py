@@ -13,11 +13,13 @@ import numpy as np
 
 from . import registry
 from .compute import pixels_to_latent, pixels_to_planes
+from .entropy import Layers, Planes
 from .entropy.choose import Choice, Distances, choose_tiles
 from .family import ladder
 from .image import Picture
+from .layout import grid_tiles
 from .tiling import Rect
-from .tokens import Tokens, access_tiles, assemble, from_picture, header_of, write_tokens
+from .tokens import Tokens, assemble, from_picture, header_of, write_tokens
 
 EFFORT = 5
 """The default: one pass of choosing under the entropy model."""
@@ -44,26 +46,51 @@ class Encoding:
         self.name, self.picture, self.effort = name, picture, effort
         self.ladder = ladder(self.model.config)
         quantizer = self.model.tokenizer.quantizer
-        self.by_rate = hasattr(quantizer, "prices") and bool(quantizer.costs.any())
+        has_costs = hasattr(quantizer, "costs") and bool(quantizer.costs.any())
+        self.by_rate = has_costs and not self.model.config.tokenizer.side
         """Whether the rate makes a difference."""
-        chosen = self.by_rate and bool(quantizer.prices.any()) and self.model.entropy.kind == "context"
-        self._scores = _Scores(self.model, picture.pixels) if chosen and effort > 1 else None
-        self._planes: dict[float, list[np.ndarray]] = {}
+        self.in_context = bool(
+            self.by_rate and effort > 1 and self.model.entropy.kind == "context" and quantizer.prices.any()
+        )
+        """Whether indices are chosen under the entropy model."""
+        self._latent = _Latent(self.model, picture.pixels) if self.by_rate else None
+        self._only: list[np.ndarray] | None = None
         self._files: dict[tuple[float, int], bytes] = {}
 
     def tokens(self, rate: float, keep: int | None = None) -> Tokens:
         """The first `keep` layers at `rate`; without `keep`, all."""
-        if self._scores is None:
-            planes = self._plain(rate)
+        if self._latent is None:
+            planes = self._planes()
         else:
-            shape = self._scores.latent.shape[1:]
-            planes = [np.empty(shape, np.int32) for _ in self.model.entropy.sizes]
-            tiles = access_tiles(header_of(self._tokens(planes), self.model.config), self.model.stride)
-            for tile, choice in zip(tiles, self._choose(tiles, rate, self.model.layers, False), strict=True):
-                for plane, part in zip(planes, choice.planes, strict=True):
+            planes = [np.empty(self._latent.grid, np.int32) for _ in self.model.entropy.sizes]
+            tiles = self.tiles()
+            for tile, parts in zip(tiles, self.tile_planes(tiles, rate, keep), strict=True):
+                for plane, part in zip(planes, parts, strict=True):
                     plane[tile.slices] = part
         tokens = self._tokens(planes)
         return tokens if keep is None else tokens.kept(keep)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the latent; only of models with a rate."""
+        assert self._latent is not None
+        return self._latent.grid
+
+    def tiles(self) -> list[Rect]:
+        """The access tiles of the picture, in token steps; only of models with a rate."""
+        assert self._latent is not None
+        nothing = [np.broadcast_to(np.int32(0), self._latent.grid) for _ in self.model.entropy.sizes]
+        return grid_tiles(header_of(self._tokens(nothing), self.model.config), self.model.stride)
+
+    def tile_planes(self, tiles: Sequence[Rect], rate: float, keep: int | None = None) -> list[Planes]:
+        """Planes int32 [h, w] of each of `tiles` at `rate`; only of models with a rate.
+
+        Beyond the first `keep` layers there may be anything in them.
+        """
+        assert self._latent is not None
+        if self.in_context:
+            return [choice.planes for choice in self._choose(tiles, rate, self.model.layers[:keep], False)]
+        return [self._latent.nearest(tile, rate) for tile in tiles]
 
     def file(self, rate: float, keep: int | None = None) -> bytes:
         """The complete file of `tokens(rate, keep)`; each is made once."""
@@ -73,42 +100,33 @@ class Encoding:
         return self._files[place]
 
     def _file(self, rate: float, keep: int | None) -> bytes:
-        if self._scores is None:
+        if not self.in_context or self._latent is None:
             return write_tokens(self.tokens(rate, keep), self.model)
-        shape = self._scores.latent.shape[1:]
-        known = self._tokens([np.broadcast_to(np.int32(0), shape) for _ in self.model.entropy.sizes])
+        known = self._tokens([np.broadcast_to(np.int32(0), self._latent.grid) for _ in self.model.entropy.sizes])
         known = replace(known, layers=known.layers[: keep or len(known.layers)])
-        header = header_of(known, self.model.config)
-        tiles = access_tiles(header, self.model.stride)
-        chosen = self._choose(tiles, rate, known.layers, True)
-        return assemble(known, header, [choice.segments for choice in chosen])
+        chosen = self._choose(self.tiles(), rate, known.layers, True)
+        return assemble(known, header_of(known, self.model.config), [choice.segments for choice in chosen])
 
-    def _choose(self, tiles: Sequence[Rect], rate: float, layers: Sequence[Sequence[int]], coded: bool) -> list[Choice]:
-        assert self._scores is not None
-        scores, model = self._scores, self.model.entropy
+    def _choose(self, tiles: Sequence[Rect], rate: float, layers: Layers, coded: bool) -> list[Choice]:
+        assert self._latent is not None
+        latent, model = self._latent, self.model.entropy
         shapes = [(tile.shape,) * len(model.sizes) for tile in tiles]
-        distances = scores.distances(tiles)
+        distances = latent.distances(tiles)
+        worth = latent.prices * rate
         profiles = PROFILES.get(self.effort, (1.0,))
-        prices = [
-            np.outer(np.ones(len(tiles)), scores.prices * rate * _tilt(share, len(model.sizes))) for share in profiles
-        ]
+        prices = [np.outer(np.ones(len(tiles)), worth * _tilt(share, len(worth))) for share in profiles]
         if len(prices) > 1:
             tried = [choose_tiles(model, distances, price, shapes, layers) for price in prices]
-            worth = np.maximum(scores.prices * rate, 1e-12)
-            costs = np.array([[choice.bits.sum() + (choice.distances / worth).sum() for choice in t] for t in tried])
-            best = costs.argmin(0)
-            prices = [np.stack([prices[b][t] for t, b in enumerate(best)])]
+            unit = np.maximum(worth, 1e-12)
+            costs = np.array([[choice.bits.sum() + (choice.distances / unit).sum() for choice in t] for t in tried])
+            prices = [np.stack([prices[b][t] for t, b in enumerate(costs.argmin(0))])]
         return choose_tiles(model, distances, prices[0], shapes, layers, coded=coded)
 
-    def _plain(self, rate: float) -> list[np.ndarray]:
-        """Each codeword chosen for itself; of models without a rate there is but one result."""
-        rate = rate if self.by_rate else 0.0
-        if rate not in self._planes:
-            # Of a large picture there are many planes; most alphabets fit a byte.
-            smallest = [np.min_scalar_type(size - 1) for size in self.model.tokenizer.sizes]
-            found = pixels_to_planes(self.model, self.picture.pixels, rate=rate)
-            self._planes[rate] = [plane.astype(kind) for plane, kind in zip(found, smallest, strict=True)]
-        return [plane.astype(np.int32) for plane in self._planes[rate]]
+    def _planes(self) -> list[np.ndarray]:
+        """Of models without a rate there is but one result."""
+        if self._only is None:
+            self._only = pixels_to_planes(self.model, self.picture.pixels)
+        return self._only
 
     def _tokens(self, planes: Sequence[np.ndarray]) -> Tokens:
         return replace(from_picture(self.picture, planes, self.model.config), model=self.name)
@@ -172,23 +190,32 @@ class Encoding:
         return found
 
 
-class _Scores:
+class _Latent:
     """The latent of a picture, and how far it is from the codewords."""
 
     def __init__(self, model: registry.Model, pixels: np.ndarray) -> None:
-        quantizer = model.tokenizer.quantizer
-        self.latent = pixels_to_latent(model, pixels)
+        self.quantizer = quantizer = model.tokenizer.quantizer
+        self.values = pixels_to_latent(model, pixels)
+        self.grid = (self.values.shape[1], self.values.shape[2])
         self.prices = quantizer.prices.double().cpu().numpy()
         codebooks = quantizer.codebooks.float().cpu().numpy()
         self.codebooks = [book[:, :width] for book, width in zip(codebooks, quantizer.widths, strict=True)]
         self.lengths = [np.square(book).sum(1) for book in self.codebooks]
         self.ends = np.cumsum([0, *quantizer.widths])
 
+    def nearest(self, tile: Rect, rate: float) -> Planes:
+        """Planes int32 [h, w] of a tile, each codeword chosen for itself."""
+        import torch
+
+        part = np.ascontiguousarray(self.values[:, *tile.slices], dtype=np.float32)
+        z = torch.from_numpy(part)[None].to(self.quantizer.costs.device)
+        return [plane[0].cpu().numpy().astype(np.int32) for plane in self.quantizer.quantize(z, rate)]
+
     def distances(self, tiles: Sequence[Rect]) -> Distances:
         """Squared distances of the latent in `tiles` from the codewords of each plane."""
 
         def measure(tile: int, s: int, positions: np.ndarray) -> np.ndarray:
-            part = self.latent[self.ends[s] : self.ends[s + 1], *tiles[tile].slices]
+            part = self.values[self.ends[s] : self.ends[s + 1], *tiles[tile].slices]
             rows = part.reshape(len(part), -1)[:, positions].T.astype(np.float32)
             found = rows @ (-2 * self.codebooks[s].T)
             found += self.lengths[s]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # numpy and the entropy coder are imported where weights are 
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+CODEBOOKS = "quantizer.bank.codebooks"
 BUNDLED = Path(__file__).parent / "models"
 FAMILY = ("photo", "photo-hq")
 """The bundled models that stand in for each other, smallest files first: who names no model gets one of them."""
@@ -200,11 +201,30 @@ def load_model(name: str | None = None, device: str = "cpu") -> Model:
     return load(find(next(iter(candidates())) if name is None else name), device)
 
 
-def token_identity(config: ModelConfig, codebooks: np.ndarray) -> bytes:
-    """6 bytes of SHA-256 over what an index means: the canonical token space and the codebooks [G, K, d]."""
+def token_identity(config: ModelConfig, tensors: dict[str, np.ndarray]) -> bytes:
+    """6 bytes of SHA-256 over what an index means: the canonical token space and the tensors it rests on.
+
+    Raises KeyError if codebooks are missing.
+    """
     canonical = json.dumps(config.token_space(), sort_keys=True, separators=(",", ":"))
-    values = codebooks.astype("<f4", order="C")
-    return hashlib.sha256(canonical.encode() + str(values.shape).encode() + values.tobytes()).digest()[:6]
+    digest = hashlib.sha256(canonical.encode())
+    if config.tokenizer.quantizer.kind == "product-vq":
+        names = {CODEBOOKS: ""}
+    else:
+        names = {name: name for name in meaning_tensors(tensors)}
+    for name, told in names.items():
+        values = tensors[name].astype("<f4", order="C")
+        digest.update(told.encode() + str(values.shape).encode() + values.tobytes())
+    return digest.digest()[:6]
+
+
+def meaning_tensors(tensors: dict[str, np.ndarray]) -> list[str]:
+    """Names of the tensors that give indices their meaning, sorted: what dequantization reads.
+
+    A quantizer without any, whose codewords are signs or levels, leaves the meaning to the encoder alone.
+    """
+    of_quantizer = [name for name in tensors if name.startswith("quantizer.") and ".sharpness." not in name]
+    return sorted(of_quantizer or [name for name in tensors if name.startswith("encoder.")])
 
 
 def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
@@ -225,8 +245,7 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
 
 def _entropy_model(entry: Entry, tensors: dict[str, np.ndarray]) -> EntropyModel:
     """The entropy model of a folder; its tensors are taken out of `tensors`."""
-    quantizer = entry.config.tokenizer.quantizer
-    sizes = (quantizer.codebook_size,) * quantizer.groups
+    sizes = entry.config.tokenizer.quantizer.sizes
     try:
         return entropy_from_tensors(
             sizes, {name: tensors.pop(name) for name in list(tensors) if name.startswith(("entropy.", "prior."))}
@@ -253,13 +272,12 @@ def entropy_from_tensors(sizes: tuple[int, ...], tensors: dict[str, np.ndarray])
 def _check_identity(entry: Entry, tensors: dict[str, np.ndarray], entropy: EntropyModel) -> None:
     import numpy as np
 
-    codebooks = tensors.get("quantizer.bank.codebooks")
-    if codebooks is None:
+    if entry.config.tokenizer.quantizer.kind == "product-vq" and CODEBOOKS not in tensors:
         raise ModelError(f"{entry.folder / WEIGHTS}: holds no codebooks")
     for name, value in tensors.items():
         if not np.isfinite(value).all():
             raise ModelError(f"{entry.folder / WEIGHTS}: tensor '{name}' holds values that are not finite")
-    found = (token_identity(entry.config, codebooks).hex(), entropy.identity().hex())
+    found = (token_identity(entry.config, tensors).hex(), entropy.identity().hex())
     said = (entry.config.token_id, entry.config.entropy_id)
     if found != said:
         raise ModelError(f"{entry.folder}: identity is {'/'.join(found)}, config.json says {'/'.join(said)}")
@@ -277,9 +295,9 @@ def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], fo
     state = {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}
     expected: dict[str, Any] = {k: v for k, v in tokenizer.state_dict().items() if not training_only(k)}
     # A model that was trained without a rate holds none of these.
-    state.setdefault(COSTS, torch.zeros(expected[COSTS].shape))
-    state.setdefault(CAPS, torch.full(expected[CAPS].shape, NO_CAP))
-    state.setdefault(PRICES, torch.zeros(expected[PRICES].shape))
+    for key, value_without in ((COSTS, 0.0), (CAPS, NO_CAP), (PRICES, 0.0)):
+        if key in expected:
+            state.setdefault(key, torch.full(expected[key].shape, value_without))
     for name, value in expected.items():
         if name not in state:
             raise ModelError(f"{folder / WEIGHTS}: tensor '{name}' is missing")
@@ -301,11 +319,11 @@ def write_model(folder: Path, config: ModelConfig, tensors: dict[str, np.ndarray
 
     folder.mkdir(parents=True, exist_ok=True)
     data = save(tensors)
-    sizes = (config.tokenizer.quantizer.codebook_size,) * config.tokenizer.quantizer.groups
+    sizes = config.tokenizer.quantizer.sizes
     entropy = {name: value for name, value in tensors.items() if name.startswith(("entropy.", "prior."))}
     config = dataclasses.replace(
         config,
-        token_id=token_identity(config, tensors["quantizer.bank.codebooks"]).hex(),
+        token_id=token_identity(config, tensors).hex(),
         entropy_id=entropy_from_tensors(sizes, entropy).identity().hex(),
         weights_sha256=hashlib.sha256(data).hexdigest(),
     )

@@ -6,7 +6,7 @@ The codec calls `encode` and `decode`; the trainer calls `forward` with a keep m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +14,20 @@ from torch import Tensor, nn
 from .backbones.base import Decoder, Encoder
 from .backbones.conv import ConvDecoder, ConvEncoder
 from .backbones.dcae import DcaeDecoder, DcaeEncoder
-from .config import MISSING, TokenizerConfig
-from .quantizers.product import ProductVQ
+from .backbones.vit import VitDecoder, VitEncoder
+from .backbones.vqgan import VqganDecoder, VqganEncoder
+from .config import MISSING, ProductVQConfig, TokenizerConfig
+from .quantizers.base import Quantized
+from .quantizers.build import build_quantizer
+from .quantizers.split import Split
 
 BACKBONES: dict[str, tuple[Callable[..., Encoder], Callable[..., Decoder]]] = {
     "conv": (ConvEncoder, ConvDecoder),
     "dcae": (DcaeEncoder, DcaeDecoder),
+    "vqgan": (VqganEncoder, VqganDecoder),
+    "vit": (VitEncoder, VitDecoder),
 }
 """By the `kind` of a backbone's configuration."""
-QUANTIZERS: dict[str, Callable[..., ProductVQ]] = {"product-vq": ProductVQ}
-"""By the `kind` of a quantizer's configuration."""
-
 
 COSTS, CAPS, PRICES = "quantizer.costs", "quantizer.caps", "quantizer.prices"
 """State-dict names of what choosing a codeword costs, of the largest rate that counts, and of what a bit is worth; none
@@ -38,13 +41,19 @@ class Reconstruction(NamedTuple):
     x: Tensor
     """[B, 3, H, W], about -1..1."""
     z: Tensor
-    """Latent before quantization [B, D, h, w]."""
+    """Latent before quantization [B, D, *]."""
     indices: list[Tensor]
-    """Planes [B, h, w]; empty before the codebooks have been started."""
+    """Planes [B, *]; empty before the codebooks have been started."""
     commitment: Tensor
     """Scalar: squared distance of the latent from its codewords, relative to their spread."""
     codebook: Tensor
     """Scalar: the same, with a gradient towards the codewords if they are learned by gradient; 0 before they are."""
+    entropy: Tensor | None = None
+    """Scalar, nats: entropy of the soft choice of a codeword minus that of its mean, where it is asked for."""
+    z_q: Tensor | None = None
+    """Latent as quantized, of the shape of z, before masking and perturbation."""
+    kept: Tensor | None = None
+    """[B, G, *] in 0..1 where the quantizer itself has left something out."""
 
 
 class Tokenizer(nn.Module):
@@ -53,41 +62,58 @@ class Tokenizer(nn.Module):
     `learning` says how training moves the codebooks: "ema" (moving averages) or "gradient" (the codebook loss).
     """
 
+    perturb: Callable[[Tensor, Quantized], Tensor] | None = None
+    """A setting of training: (z, what the quantizer made of it) -> the z_q that the decoder gets instead."""
+
     def __init__(self, config: TokenizerConfig, learning: str = "ema") -> None:
         super().__init__()
         self.config = config
         self.stride = config.stride
-        groups, channels = config.quantizer.groups, sum(config.quantizer.widths)
+        groups, channels = config.quantizer.groups, config.quantizer.channels
         self.channels = channels
         encoder, decoder = BACKBONES[config.backbone.kind]
         self.encoder = encoder(config.backbone, channels, groups)
-        self.quantizer = QUANTIZERS[config.quantizer.kind](config.quantizer, learning)
+        # Parts that are not of every quantizer (a bank, costs) are the business of who knows which one it is.
+        self.quantizer: Any = build_quantizer(config.quantizer, learning)
+        if isinstance(self.quantizer, Split) and config.side:
+            self.quantizer.window_grid = config.window_grid
         self.decoder = decoder(config.backbone, channels, groups)
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Alphabet size of each plane."""
-        return self.quantizer.sizes
+        sizes: tuple[int, ...] = self.quantizer.sizes
+        return sizes
+
+    @property
+    def layers(self) -> tuple[tuple[int, ...], ...]:
+        """Planes of each layer, coarse to fine; of groups each on its own, however a file puts them together."""
+        if isinstance(self.config.quantizer, ProductVQConfig):
+            return tuple((s,) for s in range(len(self.sizes)))
+        return self.config.quantizer.layers
 
     @property
     def codebooks(self) -> Tensor:
-        """[G, K, d]."""
-        return self.quantizer.bank.codebooks
+        """[G, K, d] of a quantizer that has one bank of codebooks."""
+        codebooks: Tensor = self.quantizer.bank.codebooks
+        return codebooks
 
     def encode(self, x: Tensor, rate: float = 1.0) -> list[Tensor]:
-        """Pixels x [B, 3, H, W] in -1..1 -> planes [B, h, w] int64, coarse to fine.
+        """Pixels x [B, 3, H, W] in -1..1 -> planes [B, *] int64, coarse to fine.
 
         `rate` says how much bits count when codewords are chosen; it has no effect where training knew no rate.
         """
-        return self.quantizer.quantize(self.encoder(x).float(), rate)
+        planes: list[Tensor] = self.quantizer.quantize(self.encoder(x).float(), rate)
+        return planes
 
     def decode(self, planes: list[Tensor], keep: int | None = None) -> Tensor:
-        """Planes [B, h, w], MISSING where unknown -> pixels [B, 3, H, W], about -1..1, not clamped.
+        """Planes [B, *], MISSING where unknown -> pixels [B, 3, H, W], about -1..1, not clamped.
 
-        `keep` hides all but the first 1..G planes.
+        `keep` hides all but the first 1..N layers.
         """
         if keep is not None:
-            planes = [p if i < keep else torch.full_like(p, MISSING) for i, p in enumerate(planes)]
+            shown = {s for layer in self.layers[:keep] for s in layer}
+            planes = [p if s in shown else torch.full_like(p, MISSING) for s, p in enumerate(planes)]
         return self.decoder(*self.quantizer.dequantize(planes))
 
     def forward(
@@ -104,10 +130,14 @@ class Tokenizer(nn.Module):
         z = self.encoder(x).float()
         with torch.autocast(x.device.type, enabled=False):
             made = self.quantizer(z, noise, rate) if quantized else self.quantizer.bypass(z, noise)
-            z_q = self.quantizer.mask(made.z_q, kept)
-        return Reconstruction(self.decoder(z_q, kept), z, made.indices, made.commitment, made.codebook)
+            z_q = self.perturb(z, made) if self.perturb is not None and made.indices else made.z_q
+            z_q = self.quantizer.mask(z_q, kept) if made.kept is None else z_q
+            kept = kept if made.kept is None else made.kept
+        x = self.decoder(z_q, kept)
+        return Reconstruction(x, z, made.indices, made.commitment, made.codebook, made.entropy, made.z_q, made.kept)
 
 
 def training_only(name: str) -> bool:
     """Whether a tensor of the state dict is of use in training alone, so that a shipped model does not hold it."""
-    return name in ("quantizer.bank.counts", "quantizer.bank.energy") or name.endswith(".num_batches_tracked")
+    used = name.startswith("quantizer.") and name.endswith(("bank.counts", "bank.energy"))
+    return used or name.endswith(".num_batches_tracked")

@@ -18,7 +18,8 @@ from .config import MISSING, ModelConfig
 from .entropy import Ending, EntropyModel, decode_tiles, encode_tiles
 from .errors import FormatError, UsageError
 from .image import Picture
-from .tiling import Rect, grid_size, split
+from .layout import access_tiles, blank_planes, fits, plane_shapes
+from .tiling import Rect
 
 TILE_PX = 512
 """Default side of an access tile, pixels."""
@@ -43,7 +44,7 @@ class Tokens:
     """A picture of `width` x `height` pixels as index planes."""
 
     planes: tuple[np.ndarray, ...]
-    """int32 [h, w] each, coarse to fine; MISSING where unknown."""
+    """int32, coarse to fine; MISSING where unknown. [h, w] each, or [windows, *] for models that work by windows."""
     width: int
     height: int
     model: str
@@ -77,16 +78,24 @@ def check_keep(keep: int, n_layers: int) -> None:
         raise UsageError(f"keep {keep}: there are {n_layers} layers; give 1..{n_layers}")
 
 
+def check_fill(keep: int, config: ModelConfig) -> None:
+    """Raise UsageError if the first `keep` layers alone are nothing to this model."""
+    n = len(config.layers)
+    if keep < n and config.tokenizer.quantizer.fill == "none":
+        raise UsageError(f"keep {keep}: model '{config.name}' has nothing to stand for missing layers; keep all {n}")
+
+
 def check_tokens(tokens: Tokens, model: EntropyCoded, known: bool) -> None:
     """Refuse planes that are not the picture's or the model's; `known` refuses MISSING too. Raises UsageError."""
-    grid = grid_size(tokens.width, tokens.height, model.config.tokenizer.stride)
+    shapes = plane_shapes(model.config.tokenizer, tokens.width, tokens.height)
     sizes = model.entropy.sizes
     if len(tokens.planes) != len(sizes) or tokens.layers != model.config.layers[: tokens.n_layers]:
         raise UsageError(f"tokens: {len(sizes)} planes in the layers of model '{model.config.name}' are needed")
     kept = {s for layer in tokens.layers for s in layer}
-    for s, (plane, size) in enumerate(zip(tokens.planes, sizes, strict=True)):
-        if plane.shape != grid:
-            raise UsageError(f"tokens: plane {s} is {plane.shape}, a {tokens.width}x{tokens.height} picture has {grid}")
+    for s, (plane, size, shape) in enumerate(zip(tokens.planes, sizes, shapes, strict=True)):
+        if plane.shape != shape:
+            wanted = f"a {tokens.width}x{tokens.height} picture has {shape}"
+            raise UsageError(f"tokens: plane {s} is {plane.shape}, {wanted}")
         low, high = int(plane.min()), int(plane.max())
         if low < MISSING or high >= size:
             raise UsageError(f"tokens: plane {s} holds {low}..{high}, the model knows 0..{size - 1}")
@@ -98,23 +107,25 @@ def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int = TILE_PX) ->
     """A complete .vqc file of all layers of `tokens`. Raises UsageError for planes that are not the model's."""
     check_tokens(tokens, model, known=True)
     header = header_of(tokens, model.config, tile_px)
-    tiles = access_tiles(header, model.config.tokenizer.stride)
+    tiles = access_tiles(header, model.config.tokenizer)
     by_tile = encode_tiles(
-        model.entropy, [[plane[tile.slices] for plane in tokens.planes] for tile in tiles], tokens.layers
+        model.entropy, [[tile.of(plane) for plane in tokens.planes] for tile in tiles], tokens.layers
     )
     return assemble(tokens, header, by_tile)
 
 
 def header_of(tokens: Tokens, config: ModelConfig, tile_px: int = TILE_PX) -> container.Header:
-    """The head of a complete file of `tokens`."""
+    """The head of a complete file of `tokens`. Raises UsageError for layers that are nothing without the others."""
+    check_fill(tokens.n_layers, config)
     return container.Header(
         width=tokens.width,
         height=tokens.height,
         token_id=bytes.fromhex(config.token_id),
         entropy_id=bytes.fromhex(config.entropy_id),
-        tile=tile_px,
+        tile=config.tokenizer.side or tile_px,
         n_layers=tokens.n_layers,
         grey=tokens.grey,
+        overlap=config.tokenizer.overlap,
     )
 
 
@@ -127,45 +138,41 @@ def assemble(tokens: Tokens, header: container.Header, by_tile: Sequence[Sequenc
 
 
 def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = None, area: Rect | None = None) -> Tokens:
-    """Undo `write_tokens`. Only tiles that touch `area` (token steps) are decoded, and only the first `keep` layers.
+    """Undo `write_tokens`. Only tiles that touch `area` (pixels) are decoded, and only the first `keep` layers.
 
     Raises FormatError for damaged streams and UsageError for a `keep` the file does not hold.
     """
     header, config = file.header, model.config
     if header.n_layers > len(config.layers):
         raise FormatError(f"layers: the file claims {header.n_layers}, its model has {len(config.layers)}")
-    if header.tile % config.tokenizer.stride:
-        raise FormatError(f"tile side: {header.tile} px is not a multiple of the model's stride")
+    if not fits(header, config.tokenizer):
+        raise FormatError(
+            f"tile side: {header.tile} px with an overlap of {header.overlap} is not for the file's model"
+        )
     keep = header.n_layers if keep is None else keep
     check_keep(keep, header.n_layers)
+    check_fill(keep, config)
     layers = config.layers[:keep]
-    grid = grid_size(header.width, header.height, config.tokenizer.stride)
-    planes = [np.full(grid, MISSING, np.int32) for _ in model.entropy.sizes]
+    planes = blank_planes(plane_shapes(config.tokenizer, header.width, header.height), MISSING)
     tiles = [
         (_ending(file, t, len(given)), tile, given)
-        for t, tile in enumerate(access_tiles(header, config.tokenizer.stride))
-        if area is None or _touch(tile, area)
+        for t, tile in enumerate(access_tiles(header, config.tokenizer))
+        if area is None or _touch(tile.pixels, area)
         for given in [_present([layer[t] for layer in file.segments[:keep]])]
     ]
     for ending in sorted({ending for ending, _, _ in tiles}):
         chosen = [(tile, given) for found, tile, given in tiles if found == ending]
-        shapes = [(tile.shape,) * len(planes) for tile, _ in chosen]
+        shapes = [tuple(tile.of(plane).shape for plane in planes) for tile, _ in chosen]
         parts = decode_tiles(model.entropy, [given for _, given in chosen], shapes, layers, ending)
         for (tile, _), found_planes in zip(chosen, parts, strict=True):
             for plane, part in zip(planes, found_planes, strict=True):
-                plane[tile.slices] = part
+                tile.of(plane)[...] = part
     alpha = None if file.alpha is None else decode_alpha(file.alpha, header.width, header.height)
     kinds = {kind: name for name, kind in CHUNK_KINDS.items()}
     extra: dict[str, Any] = {kinds[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in kinds}
     return Tokens(
         tuple(planes), header.width, header.height, config.name, layers, grey=header.grey, alpha=alpha, **extra
     )
-
-
-def access_tiles(header: container.Header, stride: int) -> list[Rect]:
-    """The access tiles of a picture in token steps, row by row."""
-    h, w = grid_size(header.width, header.height, stride)
-    return list(split(Rect(0, h, 0, w), header.tile // stride))
 
 
 def from_picture(picture: Picture, planes: Sequence[np.ndarray], config: ModelConfig) -> Tokens:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ..config import DcaeConfig, ProductVQConfig, TokenizerConfig
 from ..errors import ModelError
-from ..tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
+from .matching import Source, matched, needed, single
 
 CODEBOOKS = "quantizer.bank.codebooks"
-IGNORED = ("quantize.codebook_used", "quantize.embed_prob")
+SKIPPED = (r"quantize\.(codebook_used|embed_prob)$",)
 """Which codewords the last batches used, and how often each was: never needed to encode or decode."""
 
 _F8 = DcaeConfig(
@@ -51,7 +50,9 @@ RELEASES: dict[str, TokenizerConfig] = {
     "mgvq-f16c32-g8": TokenizerConfig(16, _F16, _G8),
     "mgvq-f32c32-g8": TokenizerConfig(32, _F32, _G8),
 }
-"""By published name; those that end in -mix differ in their weights alone."""
+"""By published name."""
+RELEASES |= {f"{name}-mix": RELEASES[name] for name in ("mgvq-f16c32-g4", "mgvq-f32c32-g8")}
+# Of these the weights alone are others: they were trained on more pictures.
 
 _BLOCK = (
     (r"^(conv[12])\.", r"main.\1.conv."),
@@ -74,10 +75,6 @@ _ENDS = {
     "decoder.tail.": "decoder.project_out.op_list.2.conv.conv.",
     CODEBOOKS: "quantize.embedding.weight",
 }
-
-
-OWN = ("quantizer.bank.counts", "quantizer.bank.energy", COSTS, CAPS, PRICES)
-"""What no release holds: it keeps account of the codewords' use in a way of its own, and knows no rate."""
 
 
 def released_name(name: str, config: DcaeConfig) -> str:
@@ -103,29 +100,20 @@ def released_name(name: str, config: DcaeConfig) -> str:
     return f"{start}.{int(position) + before}.{inner}"
 
 
+def sources(config: TokenizerConfig, ours: Mapping[str, Tensor]) -> dict[str, Source]:
+    """Where the release has each of our tensors."""
+    backbone = config.backbone
+    if not isinstance(backbone, DcaeConfig):
+        raise ModelError(f"released checkpoint: MGVQ's backbone is dcae, not {backbone.kind}")
+    found = {name: single(released_name(name, backbone), value) for name, value in ours.items()}
+    groups, size, dim = ours[CODEBOOKS].shape
+    return found | {CODEBOOKS: Source((_ENDS[CODEBOOKS],), (groups * size, dim))}
+
+
 def from_released(config: TokenizerConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors a shipped model holds, from a released state dict; nothing is copied.
 
     Raises ModelError naming the keys that are missing, left over or of another shape.
     """
-    if not isinstance(config.backbone, DcaeConfig):
-        raise ModelError(f"released checkpoint: MGVQ's backbone is dcae, not {config.backbone.kind}")
-    with torch.device("meta"):
-        ours = {name: value for name, value in Tokenizer(config).state_dict().items() if name not in OWN}
-    names = {name: released_name(name, config.backbone) for name in ours}
-    missing = [theirs for theirs in names.values() if theirs not in state]
-    extra = sorted(set(state) - set(names.values()) - set(IGNORED))
-    for what, keys in (("lacks", missing), ("holds unknown", extra)):
-        if keys:
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            raise ModelError(f"released checkpoint: {what} {', '.join(keys[:3])}{more}; another variant of the model?")
-    found: dict[str, Tensor] = {}
-    for name, theirs in names.items():
-        value, shape = state[theirs], ours[name].shape
-        if name == CODEBOOKS and tuple(value.shape) == (shape[0] * shape[1], shape[2]):
-            value = value.reshape(shape)
-        if value.shape != shape:
-            raise ModelError(f"released checkpoint: {theirs} is {list(value.shape)}; {list(shape)} needed")
-        if not training_only(name):
-            found[name] = value
-    return found
+    ours = needed(config)
+    return matched(ours, sources(config, ours), state, SKIPPED)

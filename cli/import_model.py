@@ -1,0 +1,72 @@
+"""`vqcodec models import`: a model folder from a checkpoint of MGVQ, XQ-GAN, FQGAN or SoftVQ-VAE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options, output
+
+
+def import_model(
+    system: Annotated[
+        str,
+        typer.Argument(
+            metavar="SYSTEM",
+            show_default=False,
+            help="Name of the release, for example mgvq-f16c32-g4; another name lists them all.",
+        ),
+    ],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", show_default=False, help="Checkpoint: .pt, .pth or .safetensors.")
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="Model folder to make.")
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", show_default="SYSTEM", help="Name of the model.")
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option("--part", metavar="KEY", show_default="ema, else model", help="Which weights of a checkpoint."),
+    ] = None,
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.QuietShort = False,
+    debug: options.Debug = False,
+) -> None:
+    """Make a model folder of a checkpoint that the authors of a system published.
+
+    Nothing in the file is run. Every tensor must be there, with its shape; what only training needs is left out. The
+    model codes tokens by adaptive tables, so that the same checkpoint gives the same identity everywhere.
+
+    Exit code 3: FILE cannot be read, or is no checkpoint. Exit code 5: its tensors are not those of SYSTEM.
+
+    JSON keys: name, folder, token_id, entropy_id, layers, left_out (first part of a name -> tensors).
+    """
+    from vqcodec.importing.checkpoint import read_checkpoint
+    from vqcodec.importing.release import check_folder, find_release, import_release
+
+    family, config = find_release(system)
+    check_folder(out, force)
+    with output.naming(file):
+        state = read_checkpoint(file, part)
+        made = import_release(family, config, state, out, name or system, force)
+    if json:
+        output.print_json(
+            {
+                "name": made.config.name,
+                "folder": str(out),
+                "token_id": made.config.token_id,
+                "entropy_id": made.config.entropy_id,
+                "layers": len(made.config.layers),
+                "left_out": made.skipped,
+            }
+        )
+    elif not quiet:
+        output.say(f"{out}: model '{made.config.name}', {made.config.token_id}/{made.config.entropy_id}")
+        if made.skipped:
+            left = ", ".join(f"{start} ({count})" for start, count in made.skipped.items())
+            output.say(f"left out, for training only: {left}")

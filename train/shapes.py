@@ -1,0 +1,42 @@
+"""What a tokenizer's latent looks like in training: its grid, its branches, and the size of picture it insists on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vqcodec.backbone_config import VitConfig, VqganConfig
+from vqcodec.config import ProductVQConfig, TokenizerConfig
+from vqcodec.tokenizer import Tokenizer
+
+
+@torch.no_grad()
+def latent_grid(model: Tokenizer, crop: int) -> tuple[int, ...]:
+    """(h, w), or (L,) for a sequence, of the latent of crops of `crop` px: seen by looking at one."""
+    training = model.training
+    z = model.eval().encoder(torch.zeros(1, 3, crop, crop, device=next(model.parameters()).device))
+    model.train(training)
+    return tuple(z.shape[2:])
+
+
+def fixed_side(config: TokenizerConfig) -> int:
+    """Side of the only pictures the network can see, px; 0 where it can see any."""
+    backbone = config.backbone
+    if isinstance(backbone, VitConfig):
+        return backbone.window
+    if isinstance(backbone, VqganConfig) and backbone.adapters:
+        return backbone.adapter_window
+    return config.window
+
+
+def branch_widths(config: TokenizerConfig) -> tuple[int, ...]:
+    """Latent channels of each branch: of the parts of the latent that have codebooks of their own."""
+    quantizer = config.quantizer
+    if isinstance(quantizer, ProductVQConfig):
+        return quantizer.widths
+    return (quantizer.channels // quantizer.groups,) * quantizer.groups
+
+
+def branches_of(latent: Tensor, config: TokenizerConfig) -> list[Tensor]:
+    """latent, z or z_q [B, D, *] -> of each branch the tokens [B, L, C], in rows."""
+    return [part.flatten(2).transpose(1, 2) for part in latent.split(list(branch_widths(config)), 1)]

@@ -1,0 +1,135 @@
+"""What a run that starts from weights trains: encoder and decoder in full, by low-rank updates (LoRA), or not at all.
+
+Hu et al. 2022 (LoRA), through peft; XQ-GAN, section 6.1. `merged` gives back plain weights, with the updates added.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from vqcodec.errors import InputError, UsageError
+
+MODES = ("full", "lora", "frozen")
+PARTS = ("encoder", "decoder")
+BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
+"""How peft names what it puts in place of a layer."""
+
+
+@dataclass(frozen=True)
+class TuningRecipe:
+    """The table `tuning` of a recipe."""
+
+    encoder: str = "full"
+    """full, lora or frozen."""
+    decoder: str = "full"
+    rank: int = 8
+    """Of the updates."""
+    layers: tuple[str, ...] = ("*.mlp.fc1", "*.mlp.fc2")
+    """Patterns of the names of linear layers and convolutions with an update, in parts on lora."""
+    trained: tuple[str, ...] = ()
+    """Patterns of parameter names, as in encoder.norm.weight, that are trained in full in parts on lora or frozen."""
+
+
+def check_tuning(recipe: TuningRecipe, starts: bool) -> None:
+    """Refuse what cannot be meant; `starts`: whether the run starts from weights. Raises UsageError naming the key."""
+    for part in PARTS:
+        mode = getattr(recipe, part)
+        if mode not in MODES:
+            raise UsageError(f"recipe.tuning.{part}: '{mode}' is not one of {', '.join(MODES)}")
+        if mode != "full" and not starts:
+            raise UsageError(f"recipe.tuning.{part}: {mode} needs weights to start from; name them by start_from")
+    if recipe.rank < 1:
+        raise UsageError("recipe.tuning.rank: at least 1")
+
+
+def tune(model: nn.Module, recipe: TuningRecipe) -> None:
+    """Leave gradients to what `recipe` trains of model.encoder and model.decoder; put the updates in.
+
+    An update begins at zero. Raises UsageError for a part in which no layer has a name asked for, InputError without
+    peft.
+    """
+    for part in PARTS:
+        mode, module = getattr(recipe, part), getattr(model, part)
+        if mode == "full":
+            continue
+        if mode == "lora":
+            _add_updates(part, module, recipe)
+        for name, value in module.named_parameters(prefix=part):
+            plain = name.replace(BASE, ".")
+            value.requires_grad_(".lora_" in name or any(fnmatchcase(plain, pattern) for pattern in recipe.trained))
+        if mode == "frozen" and not any(value.requires_grad for value in module.parameters()):
+            # Also what a batch normalization remembers stays as it is.
+            module.register_forward_pre_hook(_stay)
+
+
+def _stay(module: nn.Module, _: object) -> None:
+    module.eval()
+
+
+def _add_updates(part: str, module: nn.Module, recipe: TuningRecipe) -> None:
+    names = [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)
+        and any(fnmatchcase(f"{part}.{name}", pattern) for pattern in recipe.layers)
+    ]
+    if not names:
+        raise UsageError(f"recipe.tuning.layers: no layer of the {part} is called {' or '.join(recipe.layers)}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from .perceptual import import_torchvision
+
+            import_torchvision()
+            from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise InputError(
+            f"tuning.{part}=lora needs more packages: pip install 'vqcodec[alignment]' ({error})"
+        ) from error
+    inject_adapter_in_model(LoraConfig(r=recipe.rank, lora_alpha=recipe.rank, target_modules=names), module)
+
+
+def merged(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of a tuned model -> that of a plain one, with the updates added to the weights.
+
+    One without updates comes back as it is.
+    """
+    plain = {}
+    for name, value in state.items():
+        if ".lora_" in name:
+            continue
+        if BASE in name and name.endswith("weight"):
+            layer = name.removesuffix(f"{BASE}weight")
+            value = value + _update(state[layer + DOWN], state[layer + UP], value.shape)
+        plain[name.replace(BASE, ".")] = value
+    return plain
+
+
+def _update(down: Tensor, up: Tensor, shape: torch.Size) -> Tensor:
+    """down [r, in, ...], up [out, r, 1, ...] -> their product, of a weight's `shape`."""
+    return (up.flatten(1) @ down.flatten(1)).reshape(shape)
+
+
+def load_tuned(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load into a tuned model its own state dict, or a plain one: that goes below the updates, which stay.
+
+    Raises RuntimeError, as load_state_dict does, for that of another model.
+    """
+    own = model.state_dict()
+    updates = {name: value for name, value in own.items() if ".lora_" in name}
+    if updates and not any(".lora_" in name for name in state):
+        names = {name.replace(BASE, "."): name for name in own if name not in updates}
+        state = {**updates, **{names.get(name, name): value for name, value in state.items()}}
+    model.load_state_dict(state)
+
+
+def trained_share(model: nn.Module) -> float:
+    """Of all numbers in the parameters, those that are trained, 0..1."""
+    counts = [(math.prod(value.shape), value.requires_grad) for value in model.parameters()]
+    return sum(count for count, trained in counts if trained) / max(sum(count for count, _ in counts), 1)

@@ -1,0 +1,69 @@
+"""The parts of the vision transformer: its layers, and positions on grids of other sizes.
+
+Differs from vit.py: that is what goes into a sequence and what is read from it. ViT (Dosovitskiy et al. 2021) with the
+layer scales of CaiT (Touvron et al. 2021), as in DINOv2 (Oquab et al. 2023). Sequences are [B, N, C].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..backbone_config import HEAD
+from .vqgan_blocks import self_attention
+
+EPS = 1e-6
+"""Added to a variance before its root is taken."""
+SCALE = 1e-5
+"""How much of a layer's output is added at the start of training."""
+
+
+class Layer(nn.Module):
+    """Attention, then a perceptron, each normalised first, scaled channel by channel, and with a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=EPS)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.scale1 = nn.Parameter(torch.full((width,), SCALE))
+        self.norm2 = nn.LayerNorm(width, eps=EPS)
+        self.expand = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+        self.scale2 = nn.Parameter(torch.full((width,), SCALE))
+        self.heads = width // HEAD
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.scale1 * self.project(self_attention(self.qkv(self.norm1(x)), self.heads))
+        return x + self.scale2 * self.narrow(F.gelu(self.expand(self.norm2(x))))
+
+
+class Trunk(nn.Module):
+    """The layers, the token that stands for the picture as a whole, and the positions of that and of the patches."""
+
+    def __init__(self, width: int, depth: int, side: int) -> None:
+        super().__init__()
+        self.whole = nn.Parameter(torch.randn(1, 1, width) * 1e-6)
+        self.positions = nn.Parameter(torch.randn(1, 1 + side**2, width) * 0.02)
+        self.layers = nn.Sequential(*(Layer(width) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width, eps=EPS)
+
+    def placed(self, tokens: Tensor) -> Tensor:
+        """The tokens [B, n * n, C] of a square grid -> [B, 1 + n * n, C]: the whole and they, each with its place."""
+        whole = self.whole.expand(len(tokens), -1, -1)
+        return torch.cat([whole, tokens], 1) + resampled(self.positions, tokens.shape[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.layers(x))
+
+
+def resampled(positions: Tensor, tokens: int) -> Tensor:
+    """Positions [1, 1 + m * m, C] of a whole and its grid -> [1, 1 + n * n, C] for a grid of n * n `tokens`."""
+    if positions.shape[1] == 1 + tokens:
+        return positions
+    whole, grid = positions[:, :1], positions[:, 1:]
+    m, n = round(grid.shape[1] ** 0.5), round(tokens**0.5)
+    picture = grid.float().reshape(1, m, m, -1).permute(0, 3, 1, 2)
+    picture = F.interpolate(picture, (n, n), mode="bicubic", antialias=True)
+    return torch.cat([whole, picture.flatten(2).transpose(1, 2).to(grid.dtype)], 1)

@@ -1,0 +1,177 @@
+"""A checkpoint that others published -> a model folder of ours; the systems that are known, by the names of releases.
+
+Differs from checkpoint.py, which reads any file, and from the files of the systems, which know one family each.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import ModelConfig, TokenizerConfig, check_model
+from ..errors import ModelError, OutputError, UsageError
+from ..registry import CONFIG, write_model
+from . import fqgan, mgvq, softvq, xqgan
+
+
+class System(NamedTuple):
+    """One family of releases."""
+
+    name: str
+    releases: Mapping[str, TokenizerConfig]
+    from_released: Callable[[TokenizerConfig, Mapping[str, Tensor]], dict[str, Tensor]]
+    skipped: tuple[str, ...]
+    """Patterns of the keys that only training needs."""
+    terms: str
+    """What its authors say of the use of their weights."""
+    nested: bool = False
+    """Whether groups of channels are trained to be left out from the last on; if not, all are one layer."""
+
+
+SYSTEMS = (
+    System("MGVQ", mgvq.RELEASES, mgvq.from_released, mgvq.SKIPPED, "MIT, by the authors' README", nested=True),
+    System(
+        "XQ-GAN",
+        xqgan.RELEASES,
+        xqgan.from_released,
+        xqgan.SKIPPED,
+        "Adobe Research License: research without commercial use",
+    ),
+    System("SoftVQ-VAE", softvq.RELEASES, softvq.from_released, softvq.SKIPPED, "Apache-2.0, by the model's class"),
+    System("FQGAN", fqgan.RELEASES, fqgan.from_released, fqgan.SKIPPED, "CC-BY-NC-4.0"),
+)
+
+
+class Imported(NamedTuple):
+    """A model that was made of a checkpoint."""
+
+    config: ModelConfig
+    skipped: dict[str, int]
+    """First part of the names of tensors that were left out -> how many."""
+
+
+def find_release(name: str) -> tuple[System, TokenizerConfig]:
+    """The system and configuration of the release `name`. Raises UsageError naming the nearest, or all."""
+    known = {release: (system, config) for system in SYSTEMS for release, config in system.releases.items()}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3)
+    meant = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    raise UsageError(f"{name}: no release of that name; {meant}")
+
+
+def import_release(
+    system: System, config: TokenizerConfig, state: Mapping[str, Tensor], folder: Path, name: str, force: bool = False
+) -> Imported:
+    """Write a model called `name`, with adaptive tables, to `folder`, whole or not at all.
+
+    Raises ModelError for a state dict that is not the release's, and OutputError if `folder` exists or cannot be
+    written.
+    """
+    check_folder(folder, force)
+    tensors = {key: as_array(key, value) for key, value in system.from_released(config, state).items()}
+    model = ModelConfig(
+        name=name,
+        tokenizer=config,
+        token_id="",
+        entropy_id="",
+        weights_sha256="",
+        layers=_layers(system, config),
+        ladder=(),
+        license=system.terms,
+        description=f"{system.name}, imported",
+    )
+    check_model(model, name)
+    skipped = _left_out(system, state)
+    try:
+        written = _write(folder, model, tensors, card(system, model, skipped))
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    return Imported(written, skipped)
+
+
+def check_folder(folder: Path, force: bool) -> None:
+    """Raise OutputError now, before any work, if a model could not be written to `folder` later."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; name a folder")
+    if (folder / CONFIG).exists() and not force:
+        raise OutputError(f"{folder}: holds a model already; add -f to overwrite it")
+
+
+def as_array(name: str, value: Tensor) -> np.ndarray:
+    """A tensor's numbers, in half or single precision. Raises ModelError if they are not all there, and finite."""
+    if value.is_meta:
+        raise ModelError(f"released checkpoint: what becomes {name} has no numbers")
+    wide = value.detach().to("cpu", value.dtype if value.dtype == torch.float16 else torch.float32)
+    if not bool(torch.isfinite(wide).all()):
+        raise ModelError(f"released checkpoint: what becomes {name} holds values that are not finite")
+    return np.ascontiguousarray(wide.numpy())
+
+
+def card(system: System, model: ModelConfig, skipped: Mapping[str, int]) -> str:
+    """The model's README."""
+    left = ", ".join(f"{name}.* ({count})" for name, count in skipped.items()) or "none"
+    return "\n".join(
+        [
+            f"# {model.name}",
+            "",
+            f"Weights of {system.name}, imported from the authors' checkpoint as release `{model.name}`; nothing was "
+            "trained here.",
+            "",
+            f"Terms of the weights: {system.terms}.",
+            "",
+            f"Tensors of the checkpoint that only training needs, left out: {left}.",
+            "",
+            "Tokens are coded by adaptive tables, so that whoever imports the same checkpoint gets the same identity "
+            "and reads the same files; `vqcodec train prior` makes a model with smaller files of it.",
+            "",
+        ]
+    )
+
+
+def _layers(system: System, config: TokenizerConfig) -> tuple[tuple[int, ...], ...]:
+    """Planes of each layer; groups that are branches have no order."""
+    if config.quantizer.kind == "product-vq" and not system.nested:
+        return (tuple(range(len(config.quantizer.sizes))),)
+    return config.quantizer.layers
+
+
+def _left_out(system: System, state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Of the tensors that only training needs: the first part of their names -> how many."""
+    starts = [key.split(".")[0] for key in state if any(re.match(pattern, key) for pattern in system.skipped)]
+    return dict(Counter(starts))
+
+
+def _write(folder: Path, model: ModelConfig, tensors: dict[str, np.ndarray], text: str) -> ModelConfig:
+    """The folder is made beside its place, and moved there when all is in it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", suffix=".part", dir=folder.parent))
+    try:
+        written = write_model(draft, model, tensors)
+        (draft / "README.md").write_text(text, encoding="utf-8")
+        os.chmod(draft, 0o777 & ~_umask())
+        if folder.exists():
+            for file in sorted(draft.iterdir(), key=lambda file: file.name == CONFIG):  # what makes it a model, last
+                os.replace(file, folder / file.name)
+        else:
+            os.rename(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return written
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value

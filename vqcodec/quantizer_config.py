@@ -1,0 +1,436 @@
+"""What a quantizer is made of, as frozen dataclasses: ours, those of the four papers, and what they are composed of.
+
+    product-vq                                 ours and MGVQ's: groups of channels, nested
+    vq, binary, fsq                            one index a position: what the next three are built from
+    residual, multi-scale                      several indices a position, or grids that grow, each refining the last
+    split                                      any of these for each part of the channels or of the tokens
+    soft-vq, gmm-vq                            mixtures of codewords
+
+Each answers what the codec asks (`QuantizerSettings`) without building a network.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Grid = tuple[int, ...]
+"""(h, w), or (L,) for a sequence."""
+Layers = tuple[tuple[int, ...], ...]
+
+MAX_LAYERS = 16
+"""Of a file."""
+MAX_ALPHABET = 2**16
+"""Codewords of a plane: what a frequency table can hold."""
+MAX_PLANES = 256
+
+
+class QuantizerSettings:
+    """What every quantizer's configuration answers; planes and layers come coarse to fine."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Alphabet of each plane."""
+        return ()
+
+    @property
+    def channels(self) -> int:
+        """Latent channels D."""
+        return 0
+
+    @property
+    def groups(self) -> int:
+        """Parts of the latent's channels; the decoder is told of each how much is kept."""
+        return 1
+
+    @property
+    def layers(self) -> Layers:
+        """Planes of each layer, 1..16 layers; a quantizer whose planes have no order has one."""
+        return (tuple(range(len(self.sizes))),)
+
+    @property
+    def local(self) -> bool:
+        """Whether the planes of a part of the latent are that part of the planes; if not, tokens belong to windows."""
+        return True
+
+    @property
+    def fill(self) -> Literal["learned", "zero", "none"]:
+        """What stands for layers that are not kept; none: all of them are needed."""
+        return "zero"
+
+    def shapes(self, grid: Grid) -> tuple[Grid, ...]:
+        """Shape of each plane for a latent of `grid`."""
+        return (grid,) * len(self.sizes)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with these settings, key first."""
+        yield from ()
+
+
+def layered(planes: int) -> Layers:
+    """A layer for each plane, coarse to fine; beyond MAX_LAYERS planes the coarsest are taken together."""
+    layers = min(planes, MAX_LAYERS)
+    widths = [planes // layers + (i < planes % layers) for i in range(layers)]
+    ends = itertools.accumulate(widths)
+    return tuple(tuple(range(end - width, end)) for end, width in zip(ends, widths, strict=True))
+
+
+@dataclass(frozen=True)
+class ProductVQConfig:
+    """G groups of the latent channels, each with its own codebook [K, d]. Answers what QuantizerSettings do."""
+
+    groups: int
+    codebook_size: int
+    dim: int
+    """Channels of each group, where `dims` does not say otherwise."""
+    dims: tuple[int, ...] = ()
+    """Channels of each group: few for the strong ones, so that all spend their bits alike. Empty: `dim` each."""
+    normalised: bool = False
+    """Latent and codewords are scaled to length 1 before they are compared; so is what the decoder gets."""
+    fill: Literal["learned", "zero"] = "learned"
+    """What stands for a group that is not kept."""
+    kind: Literal["product-vq"] = "product-vq"
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each group."""
+        return self.dims or (self.dim,) * self.groups
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (self.codebook_size,) * self.groups
+
+    @property
+    def channels(self) -> int:
+        return sum(self.widths)
+
+    @property
+    def layers(self) -> Layers:
+        return layered(self.groups)
+
+    @property
+    def local(self) -> bool:
+        return True
+
+    def shapes(self, grid: Grid) -> tuple[Grid, ...]:
+        """Shape of each plane for a latent of `grid`."""
+        return (grid,) * self.groups
+
+    def problems(self) -> Iterator[str]:
+        if len(self.widths) != self.groups:
+            yield "dims: one for each group needed, or none at all"
+        if min(self.groups, self.codebook_size, *self.widths) < 1:
+            yield "groups, codebook_size, dim and dims must be at least 1"
+
+
+@dataclass(frozen=True)
+class VQConfig(QuantizerSettings):
+    """One codebook [K, d] for all channels."""
+
+    codebook_size: int
+    dim: int
+    metric: Literal["euclidean", "cosine", "unit"] = "euclidean"
+    """The nearest codeword; the nearest in direction; or that, with latent and codeword of length 1 from there on."""
+    kind: Literal["vq"] = "vq"
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (self.codebook_size,)
+
+    @property
+    def channels(self) -> int:
+        return self.dim
+
+    @property
+    def fill(self) -> Literal["none"]:
+        return "none"
+
+    def problems(self) -> Iterator[str]:
+        if not 1 <= self.codebook_size <= MAX_ALPHABET or self.dim < 1:
+            yield f"codebook_size must be 1..{MAX_ALPHABET} and dim at least 1"
+
+
+@dataclass(frozen=True)
+class BinaryConfig(QuantizerSettings):
+    """A bit for each channel, K = 2^bits without a codebook: LFQ (Yu et al. 2024), BSQ (Zhao et al. 2024)."""
+
+    bits: int
+    """Channels."""
+    spherical: bool = False
+    """BSQ: the latent is scaled to length 1, and so is what stands for the bits."""
+    scale: float = 1.0
+    """What the values of a residual stage or scale are, in units of those of the one before it."""
+    kind: Literal["binary"] = "binary"
+
+    @property
+    def codebook_size(self) -> int:
+        """2^bits."""
+        return 1 << self.bits
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (self.codebook_size,)
+
+    @property
+    def channels(self) -> int:
+        return self.bits
+
+    @property
+    def fill(self) -> Literal["none"]:
+        return "none"
+
+    def problems(self) -> Iterator[str]:
+        if not 1 <= self.bits <= 16:
+            yield "bits: 1..16; split more over parts"
+        if not 0 < self.scale <= 1:
+            yield "scale: above 0, at most 1"
+
+
+@dataclass(frozen=True)
+class FSQConfig(QuantizerSettings):
+    """Each channel bounded and rounded to one of a few levels, K is their product (Mentzer et al. 2023)."""
+
+    levels: tuple[int, ...]
+    """Of each channel, at least 2."""
+    kind: Literal["fsq"] = "fsq"
+
+    @property
+    def codebook_size(self) -> int:
+        """The product of the levels."""
+        return math.prod(self.levels)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (self.codebook_size,)
+
+    @property
+    def channels(self) -> int:
+        return len(self.levels)
+
+    @property
+    def fill(self) -> Literal["none"]:
+        return "none"
+
+    def problems(self) -> Iterator[str]:
+        if not self.levels or min(self.levels) < 2 or self.codebook_size > MAX_ALPHABET:
+            yield f"levels: at least 2 for each channel, at most {MAX_ALPHABET} codes in all"
+
+
+CodeConfig = VQConfig | BinaryConfig | FSQConfig
+"""One index a position."""
+
+
+@dataclass(frozen=True)
+class ResidualConfig(QuantizerSettings):
+    """N stages: each quantizes what those before it have left over."""
+
+    stages: int
+    base: CodeConfig
+    shared: bool = False
+    """One codebook for all stages."""
+    dropout: float = 0.0
+    """Share of the samples that, in training, keep only a few of the stages."""
+    dropout_start: int = 1
+    """How many they keep at least."""
+    kind: Literal["residual"] = "residual"
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self.base.sizes * self.stages
+
+    @property
+    def channels(self) -> int:
+        return self.base.channels
+
+    @property
+    def layers(self) -> Layers:
+        return layered(self.stages)
+
+    def problems(self) -> Iterator[str]:
+        yield from (f"base.{problem}" for problem in self.base.problems())
+        if not 1 <= self.stages <= MAX_PLANES:
+            yield f"stages: 1..{MAX_PLANES}"
+        if isinstance(self.base, VQConfig) and self.base.metric == "unit":
+            yield "base.metric: what is left over has no unit length; take euclidean or cosine"
+        if not 0 <= self.dropout <= 1 or not 1 <= self.dropout_start <= max(self.stages, 1):
+            yield "dropout: 0..1; dropout_start: 1..stages"
+
+
+@dataclass(frozen=True)
+class MultiScaleConfig(QuantizerSettings):
+    """Residual stages on grids that grow, with a few shared convolutions after enlarging (VAR, XQ-GAN)."""
+
+    scales: tuple[int, ...]
+    """Side of each grid, in units of which the latent's own has the last."""
+    base: CodeConfig
+    convolutions: int = 4
+    """How many there are; a scale takes the one whose place among them is nearest to its own. 0: none."""
+    blend: float = 0.5
+    """Weight of the convolved latent beside the plain one."""
+    dropout: float = 0.0
+    """Share of the samples that, in training, keep only the first scales."""
+    dropout_start: int = 3
+    """How many they keep at least."""
+    kind: Literal["multi-scale"] = "multi-scale"
+
+    @property
+    def stages(self) -> int:
+        """Scales."""
+        return len(self.scales)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self.base.sizes * self.stages
+
+    @property
+    def channels(self) -> int:
+        return self.base.channels
+
+    @property
+    def layers(self) -> Layers:
+        return layered(self.stages)
+
+    @property
+    def local(self) -> bool:
+        return False
+
+    def shapes(self, grid: Grid) -> tuple[Grid, ...]:
+        """Each side in proportion, rounded; the last is `grid`."""
+        last = self.scales[-1]
+        return tuple(tuple(max(1, (2 * n * scale + last) // (2 * last)) for n in grid) for scale in self.scales)
+
+    def problems(self) -> Iterator[str]:
+        yield from (f"base.{problem}" for problem in self.base.problems())
+        if not 1 <= self.stages <= MAX_PLANES or list(self.scales) != sorted(self.scales) or min(self.scales) < 1:
+            yield f"scales: 1..{MAX_PLANES} of them, at least 1 each, none smaller than the one before it"
+        if isinstance(self.base, VQConfig) and self.base.metric == "unit":
+            yield "base.metric: what is left over has no unit length; take euclidean or cosine"
+        if self.convolutions < 0 or not 0 <= self.blend <= 1:
+            yield "convolutions: at least 0; blend: 0..1"
+        if not 0 <= self.dropout <= 1 or not 1 <= self.dropout_start <= max(self.stages, 1):
+            yield "dropout: 0..1; dropout_start: 1..scales"
+
+
+@dataclass(frozen=True)
+class SplitConfig(QuantizerSettings):
+    """P equal parts of the channels, or of the sequence of tokens, each with a quantizer of its own.
+
+    Of channels: FQGAN's branches; XQ-GAN's, whose chunks of tokens stand side by side as channels for the decoder.
+    """
+
+    parts: int
+    part: CodeConfig | ResidualConfig | MultiScaleConfig
+    over: Literal["channels", "tokens"] = "channels"
+    kind: Literal["split"] = "split"
+
+    @property
+    def order(self) -> tuple[tuple[int, int], ...]:
+        """(part, plane of it) of each plane: layer by layer, part by part."""
+        return tuple((p, s) for layer in self.part.layers for p in range(self.parts) for s in layer)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(self.part.sizes[s] for _, s in self.order)
+
+    @property
+    def channels(self) -> int:
+        return self.part.channels * (self.parts if self.over == "channels" else 1)
+
+    @property
+    def groups(self) -> int:
+        return self.part.groups * (self.parts if self.over == "channels" else 1)
+
+    @property
+    def layers(self) -> Layers:
+        ends = [0, *itertools.accumulate(len(layer) * self.parts for layer in self.part.layers)]
+        return tuple(tuple(range(a, b)) for a, b in itertools.pairwise(ends))
+
+    @property
+    def local(self) -> bool:
+        return self.over == "channels" and self.part.local
+
+    @property
+    def fill(self) -> Literal["learned", "zero", "none"]:
+        return self.part.fill
+
+    def shapes(self, grid: Grid) -> tuple[Grid, ...]:
+        """Parts of the tokens are sequences, whatever the latent is."""
+        shapes = self.part.shapes(grid if self.over == "channels" else (math.prod(grid) // self.parts,))
+        return tuple(shapes[s] for _, s in self.order)
+
+    def problems(self) -> Iterator[str]:
+        yield from (f"part.{problem}" for problem in self.part.problems())
+        if self.parts < 1 or self.parts * len(self.part.sizes) > MAX_PLANES:
+            yield f"parts: at least 1, at most {MAX_PLANES} planes in all"
+
+
+@dataclass(frozen=True)
+class SoftVQConfig(QuantizerSettings):
+    """A mixture of all codewords, weighted by a softmax of their likeness (SoftVQ-VAE); see quantizers/soft.py.
+
+    A file holds the likeliest codeword, then more of them with weights, so that their sum comes close to the mixture.
+    """
+
+    codebook_size: int
+    dim: int
+    segments: int = 1
+    """Runs of tokens of equal length, each with its own codebook."""
+    temperature: float = 0.07
+    normalised: bool = True
+    """Latent and codewords are scaled to length 1 before they are compared, and codewords before they are mixed."""
+    terms: int = 4
+    """Codewords that a file holds for each token."""
+    first_weight: float = 1.0
+    """Of the likeliest codeword; a mixture is shorter than that."""
+    kind: Literal["soft-vq"] = "soft-vq"
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (self.codebook_size, *(self.codebook_size, WEIGHTS) * (self.terms - 1))
+
+    @property
+    def channels(self) -> int:
+        return self.dim
+
+    @property
+    def layers(self) -> Layers:
+        return ((0,), *((s, s + 1) for s in range(1, 2 * self.terms - 1, 2)))
+
+    @property
+    def local(self) -> bool:
+        return self.segments == 1
+
+    def problems(self) -> Iterator[str]:
+        if not 1 <= self.codebook_size <= MAX_ALPHABET or min(self.dim, self.segments) < 1:
+            yield f"codebook_size must be 1..{MAX_ALPHABET}, dim and segments at least 1"
+        if not 1 <= self.terms <= MAX_LAYERS:
+            yield f"terms: 1..{MAX_LAYERS}"
+        if not self.temperature > 0 or not 0 < self.first_weight <= 1:
+            yield "temperature: above 0; first_weight: above 0, at most 1"
+
+
+@dataclass(frozen=True)
+class GMMVQConfig(SoftVQConfig):
+    """SoftVQ whose sharpness is not a constant: a small network tells it from the latent (GMMVQ, SoftVQ-VAE B.2)."""
+
+    normalised: bool = False
+    kind: Literal["gmm-vq"] = "gmm-vq"  # type: ignore[assignment]
+
+
+WEIGHTS = 32
+"""Alphabet of a weight: a sign and 16 magnitudes."""
+
+QuantizerConfig = (
+    ProductVQConfig
+    | VQConfig
+    | BinaryConfig
+    | FSQConfig
+    | ResidualConfig
+    | MultiScaleConfig
+    | SplitConfig
+    | SoftVQConfig
+    | GMMVQConfig
+)

@@ -1,0 +1,55 @@
+"""A bit for each channel: the sign. Lookup-free quantization (LFQ) and binary spherical quantization (BSQ).
+
+Yu et al. 2024 (MAGVIT-v2); Zhao, Xiong and Krähenbühl 2024. XQ-GAN has them over residual scales only; here they also
+stand alone, or over residual stages.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..quantizer_config import BinaryConfig
+from .base import entropy_of, unit_length
+from .code import Code
+
+SHARPNESS = 4.0
+"""Of the soft bits whose entropy is a loss: a softmax of -(distance^2) over the two values."""
+
+
+class Binary(Code):
+    """Rows [N, b] <-> index: bit i, of weight 2^i, is set where channel i is above 0. It has no tensors."""
+
+    def __init__(self, config: BinaryConfig) -> None:
+        super().__init__(config)
+        self.spherical, self.scale = config.spherical, config.scale
+        self.value = config.bits**-0.5 if config.spherical else 1.0
+
+    def project(self, rows: Tensor) -> Tensor:
+        return unit_length(rows) if self.spherical else rows
+
+    def step(self, stage: int) -> Tensor:
+        return torch.tensor([self.scale**stage])
+
+    def choose(self, rows: Tensor) -> Tensor:
+        return ((rows > 0).long() << self._places(rows)).sum(1)
+
+    def codewords(self, index: Tensor) -> Tensor:
+        return ((index[:, None] >> self._places(index) & 1).float() * 2 - 1) * self.value
+
+    def entropy(self, rows: Tensor, stage: int = 0) -> Tensor:
+        """Mean entropy of the bits minus that of the mean bits, each summed over the bits (BSQ's approximation).
+
+        Bits are independent given the latent, so that the first sum is exact. The entropy of the mean over 2^b
+        codewords is at most the second one.
+        """
+        p = torch.sigmoid(SHARPNESS * rows * self.value * self.step(stage).to(rows))
+        return _bits_entropy(p).sum(1).mean() - _bits_entropy(p.mean(0)).sum()
+
+    def _places(self, like: Tensor) -> Tensor:
+        return torch.arange(self.dim, device=like.device)
+
+
+def _bits_entropy(p: Tensor) -> Tensor:
+    """Of bits that are set with probability p, in nats, entry by entry."""
+    return entropy_of(torch.stack([p, 1 - p], -1))

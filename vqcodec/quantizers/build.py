@@ -1,0 +1,56 @@
+"""From a quantizer's configuration to the quantizer: one table, one function."""
+
+from __future__ import annotations
+
+from ..quantizer_config import (
+    BinaryConfig,
+    CodeConfig,
+    FSQConfig,
+    GMMVQConfig,
+    MultiScaleConfig,
+    ProductVQConfig,
+    QuantizerConfig,
+    ResidualConfig,
+    SoftVQConfig,
+    SplitConfig,
+    VQConfig,
+)
+from .base import Quantizer
+from .binary import Binary
+from .code import VQ, Code
+from .multiscale import MultiScale
+from .product import ProductVQ
+from .residual import make_residual
+from .scalar import FSQ
+from .soft import GMMVQ, SoftVQ
+from .split import Split
+
+
+def build_quantizer(config: QuantizerConfig, learning: str = "ema") -> Quantizer:
+    """`learning` says how codebooks move in training: "ema" or "gradient"; those of mixtures always do by gradient."""
+    match config:
+        case ProductVQConfig():
+            return ProductVQ(config, learning)
+        case ResidualConfig():
+            return make_residual(config, lambda: build_code(config.base, learning))
+        case MultiScaleConfig():
+            return MultiScale(config, build_code(config.base, learning))
+        case SplitConfig():
+            return Split(config, lambda: build_quantizer(config.part, learning))
+        case GMMVQConfig():
+            return GMMVQ(config)
+        case SoftVQConfig():
+            return SoftVQ(config)
+        case _:
+            return build_code(config, learning)
+
+
+def build_code(config: CodeConfig, learning: str = "ema") -> Code:
+    """A quantizer of one plane."""
+    match config:
+        case VQConfig():
+            return VQ(config, learning)
+        case BinaryConfig():
+            return Binary(config)
+        case FSQConfig():
+            return FSQ(config)

@@ -1,0 +1,55 @@
+"""Multi-scale residual quantization: the stages of residual.py on grids that grow (Tian et al. 2024, VAR; XQ-GAN).
+
+What is left over is shrunk by area to the grid of its scale, quantized there, and enlarged by bicubic interpolation.
+A convolution, one of a few that the scales share, mends what the enlarging leaves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..quantizer_config import MultiScaleConfig
+from .code import Code
+from .residual import Residual
+
+
+class MultiScale(Residual):
+    """z [B, D, h, w] <-> a plane for each scale; one code for all of them. Sequences [B, D, L] work the same way."""
+
+    def __init__(self, config: MultiScaleConfig, code: Code) -> None:
+        super().__init__(config, [code])
+        self.shapes, self.blend = config.shapes, config.blend
+        self.mends = nn.ModuleList(
+            nn.Conv2d(config.channels, config.channels, 3, padding=1) for _ in range(config.convolutions)
+        )
+        self.mend_of = nearest_tick(self.stages, config.convolutions)
+
+    def down(self, rest: Tensor, stage: int) -> Tensor:
+        grid = self.shapes(tuple(rest.shape[2:]))[stage]
+        return rest if stage == self.stages - 1 else F.interpolate(rest, size=grid, mode="area")
+
+    def up(self, code: Tensor, stage: int, grid: torch.Size) -> Tensor:
+        # A sequence is a picture of one row.
+        wide = code if code.dim() == 4 else code[:, :, None]
+        size = tuple(grid) if len(grid) == 2 else (1, *grid)
+        if stage < self.stages - 1:
+            wide = F.interpolate(wide, size=size, mode="bicubic")
+        if self.mends:
+            wide = (1 - self.blend) * wide + self.blend * self.mends[self.mend_of[stage]](wide)
+        return wide.reshape(*wide.shape[:2], *grid)
+
+
+def nearest_tick(stages: int, convolutions: int) -> list[int]:
+    """Which convolution each stage takes: the one whose tick is nearest to its own place, both spread over 0..1.
+
+    The outermost ticks of n are 1/(2n) from the ends, those of four 1/12: so VAR and XQ-GAN have them.
+    """
+    if not convolutions:
+        return [0] * stages
+    # In their arithmetic too: some places lie half-way between two ticks, where the last digit decides.
+    edge = 1 / 3 / convolutions if convolutions == 4 else 1 / 2 / convolutions
+    ticks = np.linspace(edge, 1 - edge, convolutions)
+    return [int(np.argmin(abs(ticks - stage / max(stages - 1, 1)))) for stage in range(stages)]

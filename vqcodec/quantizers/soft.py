@@ -1,0 +1,156 @@
+"""Mixtures of codewords: SoftVQ-VAE (Chen et al. 2024) and its GMMVQ, and how a file holds them.
+
+The latent of a token is the mean of all codewords of its segment, weighted by a softmax of their likeness: continuous,
+so that no index says it. A file holds a sum of few codewords that comes close to it, coarse to fine:
+
+    layer 1      the likeliest codeword, as the released models name it; its weight is a constant of the model
+    layer m      one more codeword and its weight, which is a sign and one of 16 magnitudes, half a bit apart
+
+Differs from a truncated softmax: the m-th codeword is the one that leaves least over of what is still missing (matching
+pursuit: Mallat and Zhang 1993), not the one with the m-th largest weight.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import MISSING
+from ..quantizer_config import WEIGHTS, GMMVQConfig, SoftVQConfig
+from .base import Quantized, Quantizer, assignment_entropy, grid_of, unit_length
+from .vq import SCORES
+
+MAGNITUDES = WEIGHTS // 2
+ENTROPY_TEMPERATURE = 0.01
+"""Of the soft choices whose entropy is a loss, sharper than what codewords are mixed with."""
+
+
+class SoftVQ(Quantizer):
+    """z [B, D, *] <-> planes of its shape: index, then index and weight of every further term.
+
+    Segment k of a token sequence, of `segments` runs of equal length, has `codebooks[k]` [K, D].
+    """
+
+    def __init__(self, config: SoftVQConfig) -> None:
+        super().__init__()
+        self.sizes, self.terms = config.sizes, config.terms
+        self.segments, self.first_weight = config.segments, config.first_weight
+        self.temperature, self.normalised = config.temperature, config.normalised
+        start = torch.randn(config.segments, config.codebook_size, config.dim)
+        self.codebooks = nn.Parameter(unit_length(start))
+
+    @property
+    def codewords(self) -> Tensor:
+        """[segments, K, D], as they are mixed."""
+        return unit_length(self.codebooks) if self.normalised else self.codebooks
+
+    def likeness(self, rows: Tensor, codewords: Tensor) -> Tensor:
+        """rows [segments, N, D], codewords [segments, K, D] -> [segments, N, K]."""
+        return rows @ codewords.transpose(1, 2)
+
+    def sharpened(self, rows: Tensor, codewords: Tensor) -> Tensor:
+        """The logits of the mixture, [segments, N, K]."""
+        return self.likeness(rows, codewords) / self.temperature
+
+    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+        """The mixture itself: the gradient needs no help. Codewords learn as parts of it alone."""
+        rows, codewords = self._rows(z), self.codewords
+        logits = self.sharpened(rows, codewords.detach())
+        mixed = torch.softmax(logits, -1) @ codewords
+        plane = self._plane(logits.argmax(-1), z)
+        entropy = None
+        if self.wants_entropy:
+            likeness = self.likeness(rows, codewords.detach())
+            entropy = assignment_entropy(likeness.flatten(0, 1) / ENTROPY_TEMPERATURE)
+        zero = z.new_zeros(())
+        return Quantized(self._grid(mixed, plane), [plane], zero, zero, entropy, z.new_ones(len(z), 1, *z.shape[2:]))
+
+    def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
+        rows, codewords = self._rows(z), self.codewords
+        parts = [
+            self._pursued(part, codewords) for part in torch.split(rows, max(1, SCORES // codewords[..., 0].numel()), 1)
+        ]
+        return [self._plane(torch.cat(planes, 1), z) for planes in zip(*parts, strict=True)]
+
+    def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """A term counts where those before it do; `kept` is the share of the terms."""
+        first = indices[0]
+        there = first != MISSING
+        total = self._codes(first) * (self.first_weight * there[:, None])
+        kept = there.float() / self.terms
+        for index, weight in zip(indices[1::2], indices[2::2], strict=True):
+            there = there & (index != MISSING) & (weight != MISSING)
+            total = total + self._codes(index) * (weight_of(weight.clamp_min(0)) * there)[:, None]
+            kept = kept + there.float() / self.terms
+        return total, kept[:, None]
+
+    def _pursued(self, rows: Tensor, codewords: Tensor) -> list[Tensor]:
+        """rows [segments, N, D] -> index and weight of each term [segments, N], the first without a weight."""
+        logits = self.sharpened(rows, codewords)
+        index = logits.argmax(-1)
+        rest = torch.softmax(logits, -1) @ codewords - self.first_weight * _taken(codewords, index)
+        lengths = codewords.norm(dim=-1).clamp_min(1e-12)[:, None, :]
+        planes = [index]
+        for _ in range(1, self.terms):
+            index = (rest @ codewords.transpose(1, 2) / lengths).abs().argmax(-1)
+            words = _taken(codewords, index)
+            weight = nearest_weight((rest * words).sum(-1) / words.square().sum(-1).clamp_min(1e-12))
+            rest = rest - weight_of(weight)[..., None] * words
+            planes += [index, weight]
+        return planes
+
+    def _codes(self, plane: Tensor) -> Tensor:
+        """Plane [B, *], MISSING taken for 0 -> codewords [B, D, *]."""
+        index = plane.clamp_min(0).flatten(1)
+        split = index.reshape(len(index), self.segments, -1).transpose(0, 1).reshape(self.segments, -1)
+        return self._grid(_taken(self.codewords, split), plane)
+
+    def _rows(self, z: Tensor) -> Tensor:
+        """[B, D, *] -> [segments, B*l, D]."""
+        rows = z.flatten(2).transpose(1, 2)
+        rows = unit_length(rows) if self.normalised else rows
+        split = rows.reshape(len(z), self.segments, -1, z.shape[1])
+        return split.transpose(0, 1).reshape(self.segments, -1, z.shape[1])
+
+    def _grid(self, rows: Tensor, plane: Tensor) -> Tensor:
+        """The inverse of _rows, for planes [B, *]."""
+        split = rows.reshape(self.segments, len(plane), -1, rows.shape[-1]).transpose(0, 1)
+        return grid_of(split.reshape(-1, rows.shape[-1]), plane)
+
+    def _plane(self, values: Tensor, z: Tensor) -> Tensor:
+        """[segments, B*l] -> [B, *]."""
+        return values.reshape(self.segments, len(z), -1).transpose(0, 1).reshape(len(z), *z.shape[2:])
+
+
+class GMMVQ(SoftVQ):
+    """Weights by distance times a sharpness that a linear layer tells from the latent: softmax(-omega(z) |z - C|)."""
+
+    def __init__(self, config: GMMVQConfig) -> None:
+        super().__init__(config)
+        self.sharpness = nn.Linear(config.dim, 1)
+        # Starts as sharp as a constant temperature would be, everywhere.
+        nn.init.zeros_(self.sharpness.weight)
+        nn.init.constant_(self.sharpness.bias, 1 / config.temperature)
+
+    def likeness(self, rows: Tensor, codewords: Tensor) -> Tensor:
+        return -torch.cdist(rows, codewords)
+
+    def sharpened(self, rows: Tensor, codewords: Tensor) -> Tensor:
+        return F.softplus(self.sharpness(rows)) * self.likeness(rows, codewords)
+
+
+def nearest_weight(values: Tensor) -> Tensor:
+    """Any values -> int64: sign and the nearest of the magnitudes, in their logarithm."""
+    steps = (-2 * values.abs().clamp_min(1e-12).log2()).round().long().clamp(0, MAGNITUDES - 1)
+    return steps + MAGNITUDES * (values < 0)
+
+
+def weight_of(symbols: Tensor) -> Tensor:
+    """0..31 -> 2^(-k/2) for k = symbol mod 16, negative from 16 on."""
+    return torch.exp2(-(symbols % MAGNITUDES) / 2) * (1 - 2 * (symbols // MAGNITUDES))
+
+
+def _taken(codewords: Tensor, index: Tensor) -> Tensor:
+    """codewords [segments, K, D], index [segments, N] -> [segments, N, D]."""
+    return codewords.gather(1, index[..., None].expand(-1, -1, codewords.shape[-1]))

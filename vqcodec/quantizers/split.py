@@ -1,0 +1,67 @@
+"""Equal parts of the channels or of the tokens, each with a quantizer of its own (product quantization).
+
+Differs from product.py: any quantizer may be the part; there is neither a rate nor a learned fill.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..quantizer_config import SplitConfig
+from .base import Quantized, Quantizer
+
+
+class Split(Quantizer):
+    """z [B, D, *] <-> the planes of all parts, layer by layer.
+
+    Parts of tokens are runs of equal length of the tokens row by row, and their planes are sequences; the latent's
+    own shape is not in them, so it is asked of `window_grid`.
+    """
+
+    def __init__(self, config: SplitConfig, make: Callable[[], Quantizer]) -> None:
+        super().__init__()
+        self.sizes, self.groups, self.order = config.sizes, config.groups, config.order
+        self.over_tokens = config.over == "tokens"
+        self.parts = nn.ModuleList(make() for _ in range(config.parts))
+        self.window_grid: tuple[int, ...] | None = None
+        """Shape of the latent, where that is a grid that is split into runs of tokens; None for a sequence."""
+
+    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+        found = [part(x, n, rate) for part, x, n in zip(self.parts, self._cut(z), self._cut(noise), strict=True)]
+        entropies = [each.entropy for each in found if each.entropy is not None]
+        return Quantized(
+            self._join([each.z_q for each in found], z.shape[2:]),
+            [found[p].indices[s] for p, s in self.order],
+            torch.stack([each.commitment for each in found]).mean(),
+            torch.stack([each.codebook for each in found]).mean(),
+            torch.stack(entropies).mean() if entropies else None,
+            self._join([each.kept for each in found], z.shape[2:]),
+        )
+
+    def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
+        found = [part.quantize(x, rate) for part, x in zip(self.parts, self._cut(z), strict=True)]  # type: ignore[operator]
+        return [found[p][s] for p, s in self.order]
+
+    def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
+        planes: list[list[Tensor]] = [[] for _ in self.parts]
+        for (p, _), plane in zip(self.order, indices, strict=True):
+            planes[p].append(plane)
+        found = [part.dequantize(given) for part, given in zip(self.parts, planes, strict=True)]  # type: ignore[operator]
+        grid = found[0][0].shape[2:]
+        if self.over_tokens:
+            grid = torch.Size(self.window_grid or (len(found) * math.prod(grid),))
+        return self._join([z for z, _ in found], grid), self._join([kept for _, kept in found], grid)
+
+    def _cut(self, z: Tensor) -> list[Tensor]:
+        if self.over_tokens:
+            return list(z.flatten(2).chunk(len(self.parts), 2))
+        return list(z.chunk(len(self.parts), 1))
+
+    def _join(self, parts: list[Tensor], grid: torch.Size) -> Tensor:
+        if self.over_tokens:
+            return torch.cat(parts, 2).reshape(*parts[0].shape[:2], *grid)
+        return torch.cat(parts, 1)
