@@ -187,9 +187,11 @@ def run_prior(recipe: PriorRecipe, out: Path, resume: bool = False, report: Call
     pictures = scan(recipe.train, model.stride)
     report(f"{model.config.name}: indices of {len(pictures.members)} pictures")
     tiles = collect_tiles(model, pictures, recipe.tile_px // model.stride)
-    codewords = model.tensors["quantizer.bank.codebooks"].astype(np.float32)
+    books = model.tensors.get("quantizer.bank.codebooks")
+    fitting = books is not None and [len(book) for book in books] == list(model.entropy.sizes)
+    codewords = list(books.astype(np.float32)) if books is not None and fitting else None
     out.parent.mkdir(parents=True, exist_ok=True)
-    prior = train_prior(tiles, model.entropy.sizes, recipe, report, checkpoint, resume, list(codewords))
+    prior = train_prior(tiles, model.entropy.sizes, recipe, report, checkpoint, resume, codewords)
     if recipe.val:
         held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride)
         report(compare(prior, tiles, held_out))

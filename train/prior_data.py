@@ -27,8 +27,10 @@ MOST_TILES = 8
 LEAST_TILES = 2
 
 
-def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[np.ndarray]:
+def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[Tile]:
     """Index planes uint16 [S, h, w] of tiles (`tile` steps a side) of the pictures.
+
+    Of a model whose tokens are windows, each window is a tile, a list of planes int32.
 
     Where codewords are chosen by a rate, every tile has one of its own, evenly in the logarithm over what the ladder
     spans; under the model's own context model if it has one. Of large pictures some tiles are drawn; small ones are
@@ -39,9 +41,13 @@ def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[np.ndarra
 
     rates = rates_of(model.config)
     low, high = min(rates), max(rates)
-    found = []
+    found: list[Tile] = []
     for number, pixels in enumerate(pictures.decoded()):
         encoding = Encoding(as_picture(pixels), str(model.entry.folder))
+        if model.config.tokenizer.side:
+            planes = encoding.tokens(1.0).planes
+            found += [[plane[window] for plane in planes] for window in range(len(planes[0]))]
+            continue
         if not encoding.by_rate:
             found += _cut_up(np.stack(encoding.tokens(1.0).planes).astype(np.uint16), tile)
             continue
