@@ -81,7 +81,8 @@ def train_prior(
 ) -> Prior:
     """Fit a prior to index planes; the last `quantized_share` of the steps train the rounded network.
 
-    It starts from `before`, if given. `codewords` [K, d] of each plane say which codes are alike where alphabets are so large that they are split.
+    It starts from `before`, if given. `codewords` [K, d] of each plane say which codes are alike where alphabets are so
+    large that they are split.
     The state is kept in the file `checkpoint`; with `resume` a run goes on from there. Raises InputError for a
     checkpoint that cannot be read or is of another recipe.
     """
