@@ -90,15 +90,15 @@ class VqcByQuality(Vqc):
     """A file for every step of the model's ladder instead, under its quality."""
 
     def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
+        from vqcodec.encoding import Encoding
         from vqcodec.image import as_picture
-        from vqcodec.steps import Steps
 
         start = time.perf_counter()
-        steps = Steps(as_picture(pixels), self.model, self.device)
+        encoding = Encoding(as_picture(pixels), self.model, self.device)
         network_s = time.perf_counter() - start
-        for i, place in enumerate(steps.ladder):
+        for i, place in enumerate(encoding.ladder):
             start = time.perf_counter()
-            data = steps.file(i)
+            data = encoding.step(i)
             yield place.quality, data, network_s + time.perf_counter() - start
 
 

@@ -73,6 +73,9 @@ def prior(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, for example steps=500; may be repeated."),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the state a killed run left beside DIR.")
+    ] = False,
     threads: options.Threads = 0,
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
@@ -89,7 +92,7 @@ def prior(
             settings = from_dict(PriorRecipe, read_tree(recipe, changes), "recipe")
         except ModelError as error:
             raise UsageError(str(error)) from error
-        run_prior(settings, out, report=_reporter(quiet))
+        run_prior(settings, out, resume, report=_reporter(quiet))
 
 
 @train.command()

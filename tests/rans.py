@@ -67,6 +67,7 @@ def decode_context_planes(
 ) -> list[list[list[int]]]:
     """All planes [h][w] of a tile of a context model, whose tensors are nested lists of integers."""
     h, w = shape
+    [m] = tensors.get("prior.near", [len(sizes)])
     planes: list[list[list[int]]] = []
 
     def surroundings(t: int, i: int, j: int) -> list[int]:
@@ -86,8 +87,9 @@ def decode_context_planes(
 
     def frequencies(s: int, p: int, i: int, j: int) -> list[int]:
         net = {name.split(".")[2]: value for name, value in tensors.items() if name.startswith(f"prior.{s}.")}
-        near, wide = (-1, 0, 1), (-2, -1, 0, 1, 2)
-        a = [e for dy in near for dx in near for t in range(s) for e in surroundings(t, i + dy, j + dx)]
+        near, wide, first = (-1, 0, 1), (-2, -1, 0, 1, 2), max(0, s - m)
+        a = [e for dy in near for dx in near for t in range(first, s) for e in surroundings(t, i + dy, j + dx)]
+        a += [e for t in range(first) for e in surroundings(t, i, j)]
         o = [e for dy in wide for dx in wide if (dy, dx) != (0, 0) for e in surroundings(s, i + dy, j + dx)]
         h1 = clamped(floored(sums(a + o, net["around"] + net["own"], net["bias1"][p]), net["shift1"]))
         step = floored(sums(h1, net["hidden"], net["bias2"]), net["shift2"])

@@ -40,7 +40,7 @@ def test_kind_chooses_the_backbone() -> None:
         ({"backbone": {"kind": []}}, r"is not one of conv, dcae, vqgan, vit$"),
         ({"backbone": {"kind": "dcae", "width": [8]}}, "unknown key 'width'; did you mean 'widths'"),
         ({"backbone": {"kind": "dcae", "blocks": ["conv"]}}, r"blocks\[0\]: 'conv' is not one of residual, attention"),
-        ({"quantizer": {**VQ, "kind": "vq"}}, "'vq' is not one of product-vq"),
+        ({"quantizer": {**VQ, "kind": "vqq"}}, "'vqq' is not one of product-vq, vq, binary, fsq, residual"),
         ({"quantizer": {**VQ, "fill": "ones"}}, "'ones' is not one of learned, zero"),
         ({"quantizer": {**VQ, "normalised": 1}}, "normalised: bool needed"),
         ({"stride": 8}, r"stride must be 8 \* 2\^\(widths - 1\); 2 widths and 8"),

@@ -218,7 +218,10 @@ def test_every_single_bit_flip_is_found() -> None:
         (f"02 00 {IDS} 00 00 00 00", "newer version"),
         (f"01 10 {IDS} 00 00 00 00", "flags at byte 5.*newer version"),
         (f"01 20 {IDS} 00 00 00 00", "newer version"),
-        (f"01 40 {IDS} 00 00 00 00", "newer version"),
+        (f"01 40 {IDS} 00 00 00 00", "window at byte 19: expected 16..32768, found 0"),
+        (f"01 40 {IDS} 00 00 10 30 08 00", "high nibble of 0"),
+        (f"01 40 {IDS} 00 00 00 20 00 00", "an overlap, or a side that is no power of two, found 32"),
+        (f"01 40 {IDS} 00 00 00 30 19 00", "overlap must be 0..tile/2, got 25"),
         (f"01 80 {IDS} 00 00 00 00", "newer version"),
         (f"01 00 {IDS} 8000 00 00 00", "width at byte 16: expected a canonical.*80 00"),
         (f"01 00 {IDS} 00 ffff8000 00 00", "height at byte 17: expected a canonical"),
@@ -337,13 +340,33 @@ def test_pixel_limit() -> None:
     "change",
     [
         {"width": 0}, {"width": 2**20 + 1}, {"height": 0}, {"height": -5}, {"token_id": b"12345"},
-        {"entropy_id": b"12345"}, {"tile": 8}, {"tile": 48}, {"tile": 0}, {"tile": 65536}, {"n_layers": 0},
+        {"entropy_id": b"12345"}, {"tile": 8}, {"tile": 0}, {"tile": 65536}, {"overlap": -1},
+        {"tile": 48, "overlap": 25}, {"n_layers": 0},
         {"n_layers": 17}, {"tile": 16, "width": 2**20, "height": 2**10},
     ],
 )  # fmt: skip
 def test_header_out_of_range(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         dataclasses.replace(HEADER, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("length", "tile", "overlap", "count"),
+    [(1, 256, 0, 1), (256, 256, 32, 1), (257, 256, 32, 2), (480, 256, 32, 2), (481, 256, 32, 3), (513, 256, 0, 3)],
+)
+def test_tiles_cover_the_picture_and_no_more(length: int, tile: int, overlap: int, count: int) -> None:
+    header = dataclasses.replace(HEADER, width=length, height=1, tile=tile, overlap=overlap)
+    assert (header.tiles_x, header.tiles_y) == (count, 1)
+    assert count == 1 or (count - 1) * (tile - overlap) + overlap < length <= count * (tile - overlap) + overlap
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(256, 32), (48, 0), (48, 24), (32768, 16384)])
+def test_windows_are_told_by_the_head(tile: int, overlap: int) -> None:
+    header = dataclasses.replace(HEADER, width=600, height=300, tile=tile, overlap=overlap, n_layers=1)
+    data = write(header, [[b""] * header.n_tiles])
+    assert read(data).header == header
+    plain = write(dataclasses.replace(header, tile=256, overlap=0), [[b""] * 6])
+    assert data[5] == plain[5] | 64
 
 
 def test_write_checks_its_arguments() -> None:

@@ -38,7 +38,7 @@ from vqcodec.errors import LimitError, ModelError
 from vqcodec.importing.matching import needed
 from vqcodec.importing.mgvq import CODEBOOKS, RELEASES, SKIPPED, from_released, released_name
 from vqcodec.quantizers.product import NO_CAP
-from vqcodec.tokenizer import CAPS, COSTS, Tokenizer, training_only
+from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 referenced = pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"needs the authors' numbers in {REFERENCE}")
@@ -75,7 +75,7 @@ def loaded(config: TokenizerConfig, state: dict[str, torch.Tensor]) -> Tokenizer
     with torch.device("meta"):
         tokenizer = Tokenizer(config).eval().requires_grad_(False)
     groups, size = config.quantizer.groups, config.quantizer.codebook_size
-    no_rate = {COSTS: torch.zeros(groups, size), CAPS: torch.full((groups,), NO_CAP)}
+    no_rate = {COSTS: torch.zeros(groups, size), CAPS: torch.full((groups,), NO_CAP), PRICES: torch.zeros(groups)}
     found = tokenizer.load_state_dict(from_released(config, state) | no_rate, strict=False, assign=True)
     assert found.unexpected_keys == []
     assert all(training_only(name) for name in found.missing_keys)

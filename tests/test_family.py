@@ -10,13 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 import vqcodec
 import vqcodec.pillow_plugin
-from vqcodec import compute, registry, steps
+from vqcodec import compute, registry
 from vqcodec.config import LadderStep
 from vqcodec.errors import ModelError, TargetError, UsageError
 from vqcodec.family import FILLED, at_quality, fills, parts, possible
@@ -35,14 +34,13 @@ def made_by(data: bytes) -> tuple[str | None, int]:
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The models whose encoders have run, in order."""
     names: list[str] = []
-    original = compute.pixels_to_planes_at
+    original = compute._latents
 
-    def counted(model: registry.Model, *rest: Any) -> list[list[np.ndarray]]:
+    def counted(model: registry.Model, *rest: Any) -> Any:
         names.append(model.config.name)
         return original(model, *rest)
 
-    monkeypatch.setattr(compute, "pixels_to_planes_at", counted)
-    monkeypatch.setattr(steps, "pixels_to_planes_at", counted)
+    monkeypatch.setattr(compute, "_latents", counted)
     return names
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import tracemalloc
 
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 from tests.rans import AnsDecoder, decode_context_planes
 from vqcodec.config import MISSING
 from vqcodec.entropy import decode_tiles, encode_tiles
-from vqcodec.entropy.prior import ContextModel, PlaneNet
+from vqcodec.entropy.kernels import FAST, ExactKernel, FloatKernel, Int8Kernel, PlaneNet
+from vqcodec.entropy.prior import ContextModel
+from vqcodec.entropy.workers import for_each
 from vqcodec.errors import FormatError
 from vqcodec.train.prior import Prior, PriorRecipe, bits_per_index, train_prior
 
@@ -66,6 +69,13 @@ def frequencies(model: ContextModel, tiles: list[list[np.ndarray]]) -> list[np.n
 def with_nets(model: ContextModel, change: object) -> ContextModel:
     other = copy.copy(model)
     other.nets = [change(net) for net in model.nets]  # type: ignore[operator]
+    return with_kernels(other, ExactKernel)
+
+
+def with_kernels(model: ContextModel, kind: object) -> ContextModel:
+    other = copy.copy(model)
+    other.kernels = [kind(net, model.lut) for net in other.nets]  # type: ignore[operator]
+    other.is_chosen = True
     return other
 
 
@@ -93,11 +103,84 @@ def test_frequencies_do_not_depend_on_how_they_are_computed(model: ContextModel)
     tiles = some_tiles(0, [(32, 32)] * 5)
     expected = frequencies(model, tiles)
     assert len(np.unique(expected[0])) > 20, "a model that says nothing would prove nothing"
-    for other in (with_nets(model, in_float64), with_nets(model, hidden_units_permuted)):
+    others = [with_nets(model, in_float64), with_nets(model, hidden_units_permuted)]
+    for other in [*others, *(with_kernels(model, kind) for kind in (ExactKernel, *FAST))]:
         for a, b in zip(expected, frequencies(other, tiles), strict=True):
             np.testing.assert_array_equal(a, b)
     for tile, a in zip(tiles, expected, strict=True):
         np.testing.assert_array_equal(a, frequencies(model, [tile])[0])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_change_no_byte(model: ContextModel, threads: int) -> None:
+    tiles = some_tiles(6, [(40, 60)] * 5 + [(3, 9)])
+    shapes = [tuple(plane.shape for plane in tile) for tile in tiles]
+    before = torch.get_num_threads()
+    expected = encode_tiles(with_kernels(model, ExactKernel), tiles, LAYERS)
+    try:
+        torch.set_num_threads(threads)
+        assert encode_tiles(model, tiles, LAYERS) == expected
+        found = decode_tiles(model, expected, shapes, LAYERS)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for tile, right in zip(found, tiles, strict=True):
+        for plane, original in zip(tile, right, strict=True):
+            np.testing.assert_array_equal(plane, original)
+
+
+def test_an_error_in_a_thread_is_not_lost() -> None:
+    def work(item: int) -> None:
+        if item == 3:
+            raise FormatError("three")
+
+    with pytest.raises(FormatError, match="three"):
+        for_each(work, range(6), 2)
+
+
+def test_a_kernel_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong in one bit of one product, or gone: the files stay the same."""
+    tensors = a_prior().tensors()
+    tiles = some_tiles(8, [(8, 8)])
+    expected = encode_tiles(ContextModel(SIZES, tensors), tiles, LAYERS)
+
+    def wrong(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a.int() @ b.int()) ^ 64
+
+    monkeypatch.setattr(torch, "_int_mm", wrong)
+    model = ContextModel(SIZES, tensors)
+    assert encode_tiles(model, tiles, LAYERS) == expected
+    assert isinstance(model.kernels[0], FloatKernel)
+    monkeypatch.delattr(torch, "_int_mm")
+    monkeypatch.delattr(torch, "addmm")
+    model = ContextModel(SIZES, tensors)
+    assert encode_tiles(model, tiles, LAYERS) == expected
+    assert isinstance(model.kernels[0], ExactKernel)
+
+
+def test_weights_beyond_int8_are_not_cut_off() -> None:
+    tensors = golden_tensors()
+    tensors["prior.1.hidden"] = tensors["prior.1.hidden"] * 3
+    model = ContextModel((5, 5), tensors)
+    found = encode_tiles(model, [GOLDEN_PLANES], [[0], [1]])
+    assert isinstance(model.kernels[0], FloatKernel)
+    assert found == encode_tiles(with_kernels(model, ExactKernel), [GOLDEN_PLANES], [[0], [1]])
+    with pytest.raises(RuntimeError, match="int8"):
+        Int8Kernel(model.nets[1], model.lut)
+
+
+def test_the_stored_check_is_held_against_this_machine() -> None:
+    tensors = a_prior().tensors()
+    identity = ContextModel(SIZES, {k: v for k, v in tensors.items() if k != "prior.check"}).identity()
+    assert ContextModel(SIZES, tensors).identity() == identity
+    q = np.arange(11 * 13)
+    planes = [((q * q * (2 * s + 3) + 7 * q + s) % 65521 % size).reshape(11, 13) for s, size in enumerate(SIZES)]
+    model = ContextModel(SIZES, tensors)
+    rows = frequencies(model, [[plane.astype(np.int32) for plane in planes]])[0]
+    assert hashlib.sha256(rows.astype("<i4").tobytes()).digest() == tensors["prior.check"].tobytes()
+    tensors["prior.check"] = tensors["prior.check"] ^ 1
+    with pytest.raises(ValueError, match="other frequencies"):
+        ContextModel(SIZES, tensors)
 
 
 def test_control_weights_that_are_not_integers_do_depend_on_it(model: ContextModel) -> None:
@@ -203,7 +286,7 @@ def test_training_finds_the_structure_of_codes() -> None:
     for _ in range(12):
         first = rng.integers(0, 8, (16, 16))
         tiles.append(np.stack([first, first, np.roll(first, 1, 1)]))
-    recipe = PriorRecipe(model="", train=(), steps=130, batch=1, units=32, lr=1e-2)
+    recipe = PriorRecipe(model="", train=(), steps=130, batch=4, units=32, lr=1e-2)
     prior = train_prior(tiles, (8, 8, 8), recipe, report=lambda _: None)
     bits = bits_per_index(prior, tiles)
     assert bits[0] > 2.5
@@ -222,6 +305,8 @@ def test_training_finds_the_structure_of_codes() -> None:
         ("prior.0.embedding", lambda v: v.astype(np.int32) + 200, "embedding"),
         ("prior.lut", lambda v: v * 0, "entries must be"),
         ("prior.2.out", None, "missing"),
+        ("prior.near", lambda _: np.array([-1]), "below 0"),
+        ("prior.near", lambda _: np.array([1]), "shape"),
     ],
 )
 def test_bad_tensors_are_refused(name: str, change: object, message: str) -> None:
@@ -229,13 +314,14 @@ def test_bad_tensors_are_refused(name: str, change: object, message: str) -> Non
     if change is None:
         del tensors[name]
     else:
-        tensors[name] = change(tensors[name])  # type: ignore[operator]
+        tensors[name] = change(tensors.get(name))  # type: ignore[operator]
     with pytest.raises(ValueError, match=message):
         ContextModel(SIZES, tensors)
 
 
 def test_identity_follows_every_weight() -> None:
     tensors = a_prior().tensors()
+    del tensors["prior.check"]
     before = ContextModel(SIZES, tensors).identity()
     tensors["prior.2.out"][0, 0] ^= 1
     assert ContextModel(SIZES, tensors).identity() != before
@@ -247,13 +333,24 @@ GOLDEN_SEGMENTS = ["17000000b769493ade8c55e133c49e5ed819e34f27c0fcbbb3f8fbe59a4d
 GOLDEN_IDENTITY = "9bf1435b"
 
 
-def golden_tensors() -> dict[str, np.ndarray]:
-    """A model of two planes of 5 codes with 4 hidden units; the stream of RandomState is frozen for good."""
+GOLDEN_NEAR_SEGMENTS = [
+    "b1b07b3b542e37a1af679e06ce4bcd721bc01f1aa1d1cb792c43e352",
+    "76999936cfb77f287b434e52a6b5a309",
+    "c5a53c6f2af7025df84007e72fe67b0fa646d183",
+]
+GOLDEN_NEAR_IDENTITY = "52a0b415"
+
+
+def golden_tensors(planes: int = 2, near: int | None = None) -> dict[str, np.ndarray]:
+    """A model of planes of 5 codes with 4 hidden units; the stream of RandomState is frozen for good."""
     rng = np.random.RandomState(0)
     tensors = {"prior.lut": np.maximum(1, (2**24 // 5 >> np.arange(256) // 16) - 3 * np.arange(256))}
-    for s in range(2):
+    if near is not None:
+        tensors["prior.near"] = np.array([near])
+    for s in range(planes):
+        seen = 9 * min(s, planes if near is None else near) + max(0, s - (planes if near is None else near))
         sizes = {
-            "embedding": ((7, 8), -127, 127), "around": ((72 * s, 4), -20, 20), "own": ((192, 4), -20, 20),
+            "embedding": ((7, 8), -127, 127), "around": ((8 * seen, 4), -20, 20), "own": ((192, 4), -20, 20),
             "bias1": ((4, 4), -2000, 9000), "shift1": ((4,), 7, 9), "hidden": ((4, 4), -90, 90),
             "bias2": ((4,), -3000, 3000), "shift2": ((4,), 6, 8), "out": ((4, 5), -90, 90),
             "bias3": ((4, 5), -3000, 3000), "shift3": ((5,), 6, 8),
@@ -268,13 +365,19 @@ def test_golden_segments_of_the_context_model() -> None:
     [segments] = encode_tiles(model, [GOLDEN_PLANES], [[0], [1]])
     assert [segment.hex() for segment in segments] == GOLDEN_SEGMENTS
     assert model.identity().hex() == GOLDEN_IDENTITY
+    near = ContextModel((5,) * 4, golden_tensors(4, near=1))
+    [segments] = encode_tiles(near, [GOLDEN_PLANES + GOLDEN_PLANES], [[0], [1], [2, 3]])
+    assert [segment.hex() for segment in segments] == GOLDEN_NEAR_SEGMENTS
+    assert near.identity().hex() == GOLDEN_NEAR_IDENTITY
 
 
-def test_pure_python_decoder_agrees() -> None:
+@pytest.mark.parametrize("near", [None, 1])
+def test_pure_python_decoder_agrees(near: int | None) -> None:
     """Written after the specification alone: neither numpy nor the coder's library."""
-    tensors = {name: value.tolist() for name, value in golden_tensors().items()}
-    decoder = AnsDecoder(bytes.fromhex("".join(GOLDEN_SEGMENTS)))
-    planes = decode_context_planes(decoder, tensors, (5, 5), GOLDEN_SHAPE)
-    assert planes == [plane.tolist() for plane in GOLDEN_PLANES]
+    n, segments = (2, GOLDEN_SEGMENTS) if near is None else (4, GOLDEN_NEAR_SEGMENTS)
+    tensors = {name: value.tolist() for name, value in golden_tensors(n, near).items()}
+    decoder = AnsDecoder(bytes.fromhex("".join(segments)))
+    planes = decode_context_planes(decoder, tensors, (5,) * n, GOLDEN_SHAPE)
+    assert planes == [plane.tolist() for plane in GOLDEN_PLANES] * (n // 2)
     assert decoder.state == 0
     assert not decoder.words

@@ -105,7 +105,7 @@ def test_both_ways_of_learning_read_each_other_and_older_checkpoints() -> None:
     assert (
         set(ema.state_dict())
         == set(gradient.state_dict())
-        == {"bank.codebooks", "bank.counts", "bank.energy", "caps", "costs", "fill"}
+        == {"bank.codebooks", "bank.counts", "bank.energy", "caps", "costs", "prices", "fill"}
     )
     gradient.load_state_dict({**ema.state_dict(), "bank.sums": torch.zeros(2, 4, 2)})
     assert torch.equal(gradient.bank.codebooks, ema.bank.codebooks)
@@ -156,7 +156,7 @@ def test_estimators_pass_a_gradient_to_z() -> None:
     torch.testing.assert_close(straight_through(z, code, noise), code)
     found = noise_substitution(z, code, noise)
     torch.testing.assert_close((found - z).norm(dim=-1), (code - z).norm(dim=-1))
-    for estimate in ESTIMATORS.values():
+    for estimate in (straight_through, noise_substitution):
         (grad,) = torch.autograd.grad(estimate(z, code, noise).sum(), z)
         assert bool((grad != 0).all())
 
@@ -223,3 +223,15 @@ def test_groups_of_different_width() -> None:
         assert torch.equal(planes[g].flatten(), nearest_one)
     found = quantizer(z, torch.zeros_like(z))
     assert torch.equal(torch.stack(found.indices), torch.stack(planes))
+
+
+def test_half_and_half_shows_true_codewords_to_the_first_samples_only() -> None:
+    z, code, noise = torch.randn(3, 2, 10, 4, generator=torch.Generator().manual_seed(0)).unbind()
+    z.requires_grad_()
+    seen = ESTIMATORS["half-and-half"](z, code, noise)
+    assert torch.equal(seen[:, :5], code[:, :5])
+    assert not torch.isclose(seen[:, 5:], code[:, 5:]).any()
+    seen.sum().backward()
+    assert z.grad is not None
+    assert not z.grad[:, :5].any()
+    assert z.grad[:, 5:].all()

@@ -15,7 +15,7 @@ from vqcodec.entropy.scan import scan as coding_order
 from vqcodec.entropy.tables import costs, table_from_counts
 from vqcodec.errors import InputError
 from vqcodec.registry import write_model
-from vqcodec.tokenizer import CAPS, COSTS, Tokenizer, training_only
+from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
 from .checkpoint import read_checkpoint
 from .pictures import Pictures, scan
@@ -44,14 +44,19 @@ def export_run(
         recipe = from_tree(json.loads(state["recipe"]))
     except (KeyError, ValueError) as error:
         raise InputError(f"{run}: the checkpoint holds no recipe: {error}") from error
+    if recipe.codebook.rate:
+        # Checkpoints from before prices were a part of the model.
+        state["model"].setdefault(PRICES, recipe.codebook.rate / state["codebooks"]["gains"])
     tokenizer = Tokenizer(recipe.tokenizer)
+    if PRICES in tokenizer.state_dict():
+        state["model"].setdefault(PRICES, tokenizer.quantizer.prices)
     tokenizer.load_state_dict(merged({**state["model"], **state["ema"]}))
     # What the codec will use are the rounded weights, so that is what the tables are counted with.
     tokenizer = tokenizer.half().float().eval()
     tensors = {
         key: np.ascontiguousarray(value.numpy().astype(np.float16))
         for key, value in tokenizer.state_dict().items()
-        if not training_only(key) and (key not in (COSTS, CAPS) or recipe.codebook.rate)
+        if not training_only(key) and (key not in (COSTS, CAPS, PRICES) or recipe.codebook.rate)
     }
     pictures = scan(data or recipe.data.train, recipe.tokenizer.stride)
     report(f"counting indices over {len(pictures.members)} pictures")
@@ -59,14 +64,14 @@ def export_run(
     rates = list(dict.fromkeys(step.rate for step in ladder))
     for s, tables in enumerate(prepared_tables(tokenizer, pictures, rates)):
         tensors[f"entropy.tables.{s}"] = tables.astype(np.int32)
-    groups = recipe.tokenizer.quantizer.groups
+    layers = recipe.tokenizer.quantizer.layers
     config = ModelConfig(
         name=name or recipe.name,
         tokenizer=recipe.tokenizer,
         token_id="",
         entropy_id="",
         weights_sha256="",
-        layers=tuple((s,) for s in range(groups)),
+        layers=layers,
         ladder=ladder,
         license="see README.md",
         description=recipe.description,
@@ -79,14 +84,18 @@ def export_run(
 
 
 def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
-    """Smallest files first: by rate, all layers kept, where training knew one; or else a layer more at each step."""
-    groups, (first, last) = recipe.tokenizer.quantizer.groups, recipe.export.quality
+    """Smallest files first: by rate, all layers kept, where training knew one; or else a layer more at each step.
+
+    A single step where the first layers are nothing without the others.
+    """
+    quantizer, (first, last) = recipe.tokenizer.quantizer, recipe.export.quality
+    layers = len(quantizer.layers)
     if recipe.codebook.rate:
         low, high = recipe.codebook.rate_range
         rates = recipe.export.rates or tuple(float(f"{rate:.3g}") for rate in np.geomspace(high, low, STEPS))
-        places = [(groups, rate) for rate in rates]
+        places = [(layers, rate) for rate in rates]
     else:
-        places = [(keep, 1.0) for keep in range(1, groups + 1)]
+        places = [(keep, 1.0) for keep in range(layers if quantizer.fill == "none" else 1, layers + 1)]
     span = max(len(places) - 1, 1)
     qualities = [first + round(i * (last - first) / span) for i in range(len(places))]
     return tuple(LadderStep(q, keep, rate) for q, (keep, rate) in zip(qualities, places, strict=True))

@@ -93,6 +93,8 @@ class CodebookRecipe:
     """Each sample multiplies `rate` by a factor in this range, so that a file can ask for any of them."""
     rate_caps: tuple[float, ...] = ()
     """Largest rate that counts for the first groups, one after the other; the others have none."""
+    choice: str = ""
+    """Name or folder of a model whose context model tells what indices cost, in a run that has quantizer frozen."""
     rate_ramp: int = 1000
     """Steps from the start of the codebooks until `rate` counts in full."""
 
@@ -119,7 +121,11 @@ class OptimizerRecipe:
     ema: float = 0.999
     """Decay of the moving average of the weights, which is what is validated and exported."""
     estimator: str = "noise"
-    """How the gradient passes the quantizer: noise or straight-through, see vqcodec.quantizers.estimators."""
+    """How the gradient passes the quantizer: noise, straight-through, half-and-half, or codewords (which is for a
+    frozen encoder), see vqcodec.quantizers.estimators."""
+    frozen: tuple[str, ...] = ()
+    """Parts of the tokenizer that stay as they are: encoder and quantizer, to train a decoder on tokens as they will
+    be."""
     rate_term: str = "usage"
     """What the loss rate/bits is, see train.rate_terms."""
 
@@ -173,7 +179,8 @@ class Recipe:
     run: RunRecipe = field(default_factory=RunRecipe)
     export: ExportRecipe = field(default_factory=ExportRecipe)
     start_from: str = ""
-    """A checkpoint or run folder whose weights and codebooks this run starts from."""
+    """A checkpoint or run folder whose weights and codebooks this run starts from; or the name or folder of a model,
+    whose network is taken over into one that may have more channels and other groups."""
     description: str = ""
 
 
@@ -236,7 +243,7 @@ def check(recipe: Recipe) -> None:
     groups, prefixes, side = tokenizer.quantizer.groups, recipe.masking.prefixes, fixed_side(tokenizer)
     linear = isinstance(tokenizer.backbone, ConvConfig) and tokenizer.backbone.linear_path
     for wrong, problem in (
-        (not 1 <= groups <= 16, "tokenizer.quantizer.groups: 1..16, as many layers as a file can hold"),
+        (not 1 <= groups <= 64, "tokenizer.quantizer.groups: 1..64"),
         (not any(name.startswith("rec/") for name in names), "losses: at least one rec/* is needed"),
         (
             "vq/disentanglement" in names and groups < 2,
@@ -279,6 +286,14 @@ def check(recipe: Recipe) -> None:
         (not 0 <= optimizer.floor <= 1, "optimizer.floor: a share, 0..1"),
         (len(optimizer.betas) != 2, "optimizer.betas: two numbers"),
         (
+            bool(set(optimizer.frozen) - {"encoder", "quantizer"}),
+            "optimizer.frozen: only encoder and quantizer can be",
+        ),
+        (
+            optimizer.estimator == "codewords" and set(optimizer.frozen) != {"encoder", "quantizer"},
+            "optimizer.estimator: codewords gives the encoder no gradient; freeze encoder and quantizer",
+        ),
+        (
             len(codebook.rate_range) != 2 or not 0 < codebook.rate_range[0] <= codebook.rate_range[1],
             "codebook.rate_range: two numbers above 0, the smaller one first",
         ),
@@ -294,6 +309,10 @@ def check(recipe: Recipe) -> None:
         (
             list(recipe.export.rates) != sorted(set(recipe.export.rates), reverse=True),
             "export.rates: falling, since files grow from step to step",
+        ),
+        (
+            bool(codebook.choice) and "quantizer" not in optimizer.frozen,
+            "codebook.choice: needs optimizer.frozen to hold quantizer, since the context model knows its codewords",
         ),
         (codebook.revive_every < 1, "codebook.revive_every: at least 1"),
         *((getattr(run, name) < 1, f"run.{name}: at least 1") for name in COUNTS),

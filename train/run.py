@@ -22,10 +22,11 @@ from torch import Tensor
 from vqcodec.config import ProductVQConfig
 from vqcodec.errors import InputError
 from vqcodec.quantizers.estimators import ESTIMATORS
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.tokenizer import PRICES, Tokenizer
 
 from .adversarial import CHANCES, Adversary
 from .checkpoint import read_checkpoint, write_checkpoint
+from .choosing import PriorChoice
 from .clock import Clock
 from .codebooks import Codebooks
 from .extras import Extras
@@ -59,6 +60,10 @@ class TokenizerRun:
         tune(self.model, recipe.tuning)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.quantizer.estimate = ESTIMATORS[recipe.optimizer.estimator]
+        if recipe.codebook.choice:
+            self.model.quantizer.choose = PriorChoice(recipe.codebook.choice)
+        for part in recipe.optimizer.frozen:
+            getattr(self.model, part).requires_grad_(False)
         nested = isinstance(recipe.tokenizer.quantizer, ProductVQConfig)
         self.codebooks = Codebooks(recipe, self.model, accelerator) if nested else NoCodebooks()
         self.rate = partial(RATE_TERMS[recipe.optimizer.rate_term], tokenizer=self.model)
@@ -97,7 +102,10 @@ class TokenizerRun:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         self.model.train()
-        self.codebooks.before_step(self.step, self.batches)
+        if "quantizer" in recipe.optimizer.frozen:
+            self.model.quantizer.eval()
+        else:
+            self.codebooks.before_step(self.step, self.batches)
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         latents: list[Tensor] = []
@@ -113,7 +121,8 @@ class TokenizerRun:
             trained = [*self.model.parameters(), *self.extras.parameters()]
             sums["grad_norm"] = torch.nn.utils.clip_grad_norm_(trained, recipe.optimizer.clip)
             self.optimizer.step()
-            self.codebooks.after_step(self.step, torch.cat(latents), generator)
+            if "quantizer" not in recipe.optimizer.frozen:
+                self.codebooks.after_step(self.step, torch.cat(latents), generator)
             self._follow()
         self.step += 1
         names = list(sums)
@@ -245,6 +254,9 @@ class TokenizerRun:
         self._load_weights(state, path)
 
     def _load_weights(self, state: dict[str, Any], path: Path) -> None:
+        # Checkpoints from before there were prices: they are set at the next step.
+        if isinstance(self.recipe.tokenizer.quantizer, ProductVQConfig):
+            state["model"].setdefault(PRICES, self.model.quantizer.prices.clone())
         try:
             load_tuned(self.model, state["model"])
         except RuntimeError as error:

@@ -17,6 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from vqcodec.errors import OutputError
 
 from .data import Crops
+from .grow import start_from_model
 from .loader import Loader
 from .logs import Logs, Report
 from .pictures import scan
@@ -60,7 +61,10 @@ def train_tokenizer(
         run.load(checkpoint)
     elif recipe.start_from:
         source = Path(recipe.start_from)
-        run.start_from(source / CHECKPOINT if source.is_dir() else source)
+        if source.is_file() or (source / CHECKPOINT).exists():
+            run.start_from(source / CHECKPOINT if source.is_dir() else source)
+        else:
+            start_from_model(run, recipe.start_from, Crops(pictures, recipe.data, recipe.run.seed))
     elif recipe.codebook.start == "klt":
         start_from_klt(run, Crops(pictures, dataclasses.replace(recipe.data, batch=32), recipe.run.seed))
     say(

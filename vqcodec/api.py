@@ -5,8 +5,9 @@ image -> Picture -> index planes -> Tokens -> segments -> bytes; torch is loaded
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from .info import Info, read_info
 from .metrics import METRICS
 from .rate import budget_for_bpp, check_rate
 from .tiling import Rect
-from .tokens import Tokens, check_tokens, from_picture, read_tokens, write_tokens
+from .tokens import Tokens, check_tokens, read_tokens, write_tokens
 
 ImageLike = Picture | Image.Image | np.ndarray | str | Path
 
@@ -37,6 +38,7 @@ def encode(
     max_bytes: int | None = None,
     bpp: float | None = None,
     min_quality: tuple[str, float] | None = None,
+    effort: int = 5,
     strip: bool = False,
     device: str = "cpu",
 ) -> bytes:
@@ -44,7 +46,10 @@ def encode(
 
     At most one of these says how large it may be; without any, it is the last step of the model's ladder:
     `quality` 1..100 (a step of the ladder), `keep` (its first 1..N layers), `max_bytes` (whole file), `bpp`
-    (whole file, bits per pixel) or `min_quality` (("psnr", dB) or ("ms-ssim", 0..1): the fewest layers that reach it).
+    (whole file, bits per pixel) or `min_quality` (("psnr", dB) or ("ms-ssim", 0..1): the smallest file found that
+    reaches it).
+    `effort` 1..9 says how hard to look for indices that cost few bits: 1 takes each for itself, 5 (the default) under
+    the entropy model, 6 and more in several passes of that.
     `strip` leaves ICC (after conversion to sRGB), Exif and XMP out.
 
     `model` is a name or folder. Without one it is chosen from `registry.FAMILY`, as far as at hand:
@@ -58,20 +63,24 @@ def encode(
     """
     candidates = registry.candidates(model)
     check_rate(candidates, quality=quality, keep=keep, max_bytes=max_bytes, bpp=bpp, min_quality=min_quality)
+    if not 1 <= effort <= 9:
+        raise UsageError(f"effort {effort}: give 1..9")
     picture = as_picture(image)
     if strip:
         picture = strip_picture(picture)
+    _check_size(picture)
+    names = list(candidates)
     if min_quality is not None:
-        return _encode_reaching(list(candidates), picture, *min_quality, device)
+        return _encode_reaching(names, picture, *min_quality, device, effort)
     if bpp is not None:
         max_bytes = budget_for_bpp(bpp, picture.width, picture.height)
     if max_bytes is not None:
-        return _encode_within(list(candidates), picture, max_bytes, device)
-    name = next(iter(candidates))
-    if quality is None:
-        return encode_tokens(tokenize(picture, name, device=device), keep=keep)
-    name, step = at_quality(candidates, quality)
-    return encode_tokens(tokenize(picture, name, rate=step.rate, device=device), keep=step.keep)
+        return _encode_within(names, picture, max_bytes, device, effort)
+    from .encoding import Encoding
+
+    name, step = (names[0], ladder(candidates[names[0]])[-1]) if quality is None else at_quality(candidates, quality)
+    kept = step.keep if quality is not None else keep
+    return Encoding(picture, name, device, effort).file(step.rate, kept)
 
 
 def decode(
@@ -195,17 +204,18 @@ def tokenize(image: ImageLike, model: str | None = None, *, rate: float | None =
     Without a `model` it is the first of `registry.FAMILY` that is at hand. `rate` says how much bits count when
     codewords are chosen: 0 takes the nearest; without it, it is that of the last step of the model's ladder.
     """
-    from .compute import pixels_to_planes
+    from .encoding import Encoding
 
     picture = as_picture(image)
+    _check_size(picture)
+    name = next(iter(registry.candidates(model)))
+    encoding = Encoding(picture, name, device)
+    return encoding.tokens(encoding.ladder[-1].rate if rate is None else rate)
+
+
+def _check_size(picture: Picture) -> None:
     if max(picture.width, picture.height) > container.MAX_SIDE:
         raise LimitError(f"{picture.width}x{picture.height} pixels: a side can have at most {container.MAX_SIDE}")
-    name = next(iter(registry.candidates(model)))
-    loaded = registry.load_model(name, device)
-    if rate is None:
-        rate = ladder(loaded.config)[-1].rate
-    tokens = from_picture(picture, pixels_to_planes(loaded, picture.pixels, rate=rate), loaded.config)
-    return replace(tokens, model=name)
 
 
 def detokenize(tokens: Tokens, *, keep: int | None = None, device: str = "cpu") -> Image.Image:
@@ -220,8 +230,9 @@ def encode_tokens(tokens: Tokens, *, keep: int | None = None, max_bytes: int | N
     """A .vqc file of `tokens`: its first `keep` layers, or what fits into `max_bytes`; without either, all."""
     if keep is not None:
         tokens = tokens.kept(keep)
-    data = write_tokens(tokens, registry.load_model(tokens.model))
-    return data if max_bytes is None else _cut(data, tokens, max_bytes)
+    model = registry.load_model(tokens.model)
+    data = write_tokens(tokens, model)
+    return data if max_bytes is None else _cut(data, max_bytes, lambda: write_tokens(tokens.kept(1), model))
 
 
 def decode_tokens(data: bytes, *, keep: int | None = None, max_pixels: int | None = MAX_PIXELS) -> Tokens:
@@ -231,15 +242,15 @@ def decode_tokens(data: bytes, *, keep: int | None = None, max_pixels: int | Non
     return replace(read_tokens(file, registry.load(entry), keep), model=registry.name_of(entry))
 
 
-def _cut(data: bytes, tokens: Tokens, max_bytes: int) -> bytes:
-    """The complete file `data` of `tokens`, or as much of it as fits."""
+def _cut(data: bytes, max_bytes: int, first_layer: Callable[[], bytes]) -> bytes:
+    """The complete file `data`, or as much of it as fits; `first_layer` makes a complete file of that alone."""
     if len(data) <= max_bytes:
         return data
     try:
         return truncate(data, max_bytes=max_bytes)
     except TargetError:
         # A stream that ends after the first layer is a little shorter than one cut there.
-        smallest = write_tokens(tokens.kept(1), registry.load_model(tokens.model))
+        smallest = first_layer()
         if len(smallest) <= max_bytes:
             return smallest
         raise TargetError(
@@ -248,46 +259,50 @@ def _cut(data: bytes, tokens: Tokens, max_bytes: int) -> bytes:
         ) from None
 
 
-def _encode_within(names: list[str], picture: Picture, max_bytes: int, device: str) -> bytes:
-    """By the first of the models that fills the budget, else by the last that can be cut so small.
+def _encode_within(names: list[str], picture: Picture, max_bytes: int, device: str, effort: int) -> bytes:
+    """By the first of the models whose finest file fills the budget, else by the last that can be cut so small.
 
-    The first step of the ladder whose complete file is over the budget, cut to it: what is cut off is the last of the
-    finest layers, and the budget is used to the last word.
+    The largest complete file within the budget, if that is close to it; or else the next larger one, cut to it.
     """
-    from .steps import Steps
+    from .encoding import CLOSE, Encoding
 
     best: bytes | None = None
     for name in names:
-        steps = Steps(picture, name, device)
-        finest = steps.file(len(steps) - 1)
-        step = steps.first(lambda i, steps=steps: len(steps.file(i)) > max_bytes)  # type: ignore[misc]
-        try:
-            best = _cut(steps.file(step), steps.tokens(step), max_bytes)
-        except TargetError:
-            if best is None:
-                raise
-            return best
-        if fills(finest, max_bytes):
-            return best
+        encoding = Encoding(picture, name, device, effort)
+        under, over = encoding.within(max_bytes)
+        if under is None or len(under) < CLOSE * max_bytes:
+            try:
+                cut = _cut(over, max_bytes, lambda e=encoding: e.file(e.ladder[0].rate, 1))  # type: ignore[misc]
+            except TargetError:
+                if best is None:
+                    raise
+                return best
+            under = max(under or b"", cut, key=len)
+        best = under
+        if fills(encoding.step(len(encoding.ladder) - 1), max_bytes):
+            break
     assert best is not None
     return best
 
 
-def _encode_reaching(names: list[str], picture: Picture, metric: str, target: float, device: str) -> bytes:
-    """The first step that reaches the target, of the first model that does at its last step."""
-    from .steps import Steps
+def _encode_reaching(names: list[str], picture: Picture, metric: str, target: float, device: str, effort: int) -> bytes:
+    """The smallest file found that reaches the target, of the first model that does at its last step."""
+    from .encoding import Encoding
 
     rect = Rect(0, picture.height, 0, picture.width)
+    reached = 0.0
     for name in names:
-        steps = Steps(picture, name, device)
+        encoding = Encoding(picture, name, device, effort)
 
-        def measured(step: int, steps: Steps = steps) -> float:
-            shown = _render(steps.tokens(step), steps.model, rect)
+        @cache
+        def measured(rate: float, keep: int, encoding: Encoding = encoding) -> float:
+            shown = _render(encoding.tokens(rate, keep), encoding.model, rect)
             return METRICS[metric].measure(picture.pixels, shown.pixels)
 
-        reached = measured(len(steps) - 1)
-        if reached >= target:
-            return steps.file(steps.first(lambda i, measured=measured: measured(i) >= target))  # type: ignore[misc]
+        found = encoding.reaching(measured, target)
+        if found is not None:
+            return found
+        reached = measured(encoding.ladder[-1].rate, encoding.ladder[-1].keep)
     raise TargetError(f"{metric} {target:g}: the best file of model '{name}' reaches {reached:.4g}; ask for less")
 
 

@@ -7,10 +7,12 @@ in windows.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .errors import LimitError
 from .registry import Model
@@ -19,6 +21,8 @@ from .windows import pixels_to_window_planes, to_levels, to_tensor, window_plane
 
 WINDOW_PX = 2048
 """Largest side of the inner part of a compute window, pixels; memory goes with its square."""
+FULL_PRECISION = 2**26
+"""Most values of a latent that are kept in float32."""
 MAX_WHOLE_PX = 2**22
 """Most pixels of a picture that a network has to see at once."""
 
@@ -28,30 +32,39 @@ def pixels_to_planes(
 ) -> list[np.ndarray]:
     """uint8 [H, W, 3] -> planes int32, coarse to fine; a picture beyond whole steps is continued by its edge.
 
-    `rate` says how much bits count when codewords are chosen.
+    `rate` says how much bits count when codewords are chosen, each for itself.
     """
-    return pixels_to_planes_at(model, pixels, [rate], window_px)[0]
+    tokenizer = model.tokenizer
+    if model.config.tokenizer.side:
+        return pixels_to_window_planes(model, pixels, rate)
+    grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)
+    planes = [np.empty(grid, np.int32) for _ in tokenizer.sizes]
+    for inner, z in _latents(model, pixels, window_px):
+        for plane, part in zip(planes, tokenizer.quantizer.quantize(z, rate), strict=True):
+            plane[inner.slices] = part[0].cpu().numpy()
+    return planes
 
 
-def pixels_to_planes_at(
-    model: Model, pixels: np.ndarray, rates: Sequence[float], window_px: int = WINDOW_PX
-) -> list[list[np.ndarray]]:
-    """`pixels_to_planes` for each of `rates`, with one pass of the network."""
-    if model.config.tokenizer.window:
-        return pixels_to_window_planes(model, pixels, rates)
+def pixels_to_latent(model: Model, pixels: np.ndarray, window_px: int = WINDOW_PX) -> np.ndarray:
+    """uint8 [H, W, 3] -> latent [D, h, w]: float32, or float16 where that takes a quarter of a gigabyte."""
+    grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)
+    shape = (model.tokenizer.channels, *grid)
+    latent = np.empty(shape, np.float32 if math.prod(shape) <= FULL_PRECISION else np.float16)
+    for inner, z in _latents(model, pixels, window_px):
+        latent[:, *inner.slices] = z[0].cpu().numpy()
+    return latent
+
+
+def _latents(model: Model, pixels: np.ndarray, window_px: int) -> Iterator[tuple[Rect, Tensor]]:
+    """Parts of the token grid, and what the encoder network makes of each, float32 [1, D, h, w]."""
     tokenizer, stride = model.tokenizer, model.stride
     grid = grid_size(pixels.shape[1], pixels.shape[0], stride)
-    planes = [[np.empty(grid, np.int32) for _ in tokenizer.sizes] for _ in rates]
     for window in _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, tokenizer.encoder.halo):
         x = to_tensor([read_padded(pixels, window.outer.times(stride))], model.device)
         with torch.inference_mode():
             z = tokenizer.encoder(x).float()
             rows, columns = window.inner.inside(window.outer).slices
-            for rate, at_rate in zip(rates, planes, strict=True):
-                found = tokenizer.quantizer.quantize(z[:, :, rows, columns], rate)
-                for plane, part in zip(at_rate, found, strict=True):
-                    plane[window.inner.slices] = part[0].cpu().numpy()
-    return planes
+            yield window.inner, z[:, :, rows, columns]
 
 
 def planes_to_pixels(
@@ -65,7 +78,7 @@ def planes_to_pixels(
 
     `size` (width, height) is that of the picture, if it is more than the region.
     """
-    if model.config.tokenizer.window:
+    if model.config.tokenizer.side:
         return window_planes_to_pixels(model, planes, region, size or (region.x1, region.y1))
     tokenizer, stride = model.tokenizer, model.stride
     grid = planes[0].shape
@@ -84,7 +97,7 @@ def planes_to_pixels(
 
 def pixels_needed(model: Model, region: Rect, size: tuple[int, int]) -> Rect:
     """Where tokens stand for something that the pixels of `region` depend on, for a picture of `size`; in pixels."""
-    if model.config.tokenizer.window:
+    if model.config.tokenizer.side:
         return region
     grid = grid_size(*size, model.stride)
     halo = model.tokenizer.decoder.halo

@@ -37,7 +37,7 @@ class Tile:
 
 def plane_shapes(config: TokenizerConfig, width: int, height: int) -> list[tuple[int, ...]]:
     """Shape of each plane of a picture of `width` x `height` px."""
-    if not config.window:
+    if not config.side:
         return list(config.quantizer.shapes(grid_size(width, height, config.stride)))
     count = len(window_rects(config, width, height))
     return [(count, *shape) for shape in config.window_shapes()]
@@ -45,8 +45,8 @@ def plane_shapes(config: TokenizerConfig, width: int, height: int) -> list[tuple
 
 def window_rects(config: TokenizerConfig, width: int, height: int) -> list[Rect]:
     """The windows over a picture, row by row, in px. All have the full side: a smaller picture is continued."""
-    rows, columns = (_starts(length, config.window, config.overlap) for length in (height, width))
-    return [Rect(y, y + config.window, x, x + config.window) for y in rows for x in columns]
+    rows, columns = (_starts(length, config.side, config.overlap) for length in (height, width))
+    return [Rect(y, y + config.side, x, x + config.side) for y in rows for x in columns]
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:
@@ -56,18 +56,22 @@ def _starts(length: int, side: int, overlap: int) -> list[int]:
 
 def access_tiles(header: Header, config: TokenizerConfig) -> list[Tile]:
     """The access tiles of a picture, row by row."""
-    if config.window:
+    if config.side:
         rects = window_rects(config, header.width, header.height)
         return [Tile(rect, number) for number, rect in enumerate(rects)]
-    h, w = grid_size(header.width, header.height, config.stride)
-    parts = split(Rect(0, h, 0, w), header.tile // config.stride)
-    return [Tile(part.times(config.stride), part.slices) for part in parts]
+    return [Tile(part.times(config.stride), part.slices) for part in grid_tiles(header, config.stride)]
+
+
+def grid_tiles(header: Header, stride: int) -> list[Rect]:
+    """The access tiles of a picture whose tokens are one grid, in steps of it."""
+    h, w = grid_size(header.width, header.height, stride)
+    return list(split(Rect(0, h, 0, w), header.tile // stride))
 
 
 def fits(header: Header, config: TokenizerConfig) -> bool:
     """Whether the tiles of a file can be those of a model."""
-    if config.window:
-        return (header.tile, header.overlap) == (config.window, config.overlap)
+    if config.side:
+        return (header.tile, header.overlap) == (config.side, config.overlap)
     return not header.tile % config.stride and not header.overlap
 
 

@@ -288,14 +288,14 @@ def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], fo
     import torch
 
     from .quantizers.product import NO_CAP
-    from .tokenizer import CAPS, COSTS, Tokenizer, training_only
+    from .tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
     with torch.device("meta"):
         tokenizer = Tokenizer(config)
     state = {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}
     expected: dict[str, Any] = {k: v for k, v in tokenizer.state_dict().items() if not training_only(k)}
-    # A model that was trained without a rate holds neither.
-    for key, value_without in ((COSTS, 0.0), (CAPS, NO_CAP)):
+    # A model that was trained without a rate holds none of these.
+    for key, value_without in ((COSTS, 0.0), (CAPS, NO_CAP), (PRICES, 0.0)):
         if key in expected:
             state.setdefault(key, torch.full(expected[key].shape, value_without))
     for name, value in expected.items():

@@ -29,9 +29,9 @@ BACKBONES: dict[str, tuple[Callable[..., Encoder], Callable[..., Decoder]]] = {
 }
 """By the `kind` of a backbone's configuration."""
 
-COSTS, CAPS = "quantizer.costs", "quantizer.caps"
-"""State-dict names of what choosing a codeword costs and of the largest rate that counts; neither is in a model that
-was trained without a rate."""
+COSTS, CAPS, PRICES = "quantizer.costs", "quantizer.caps", "quantizer.prices"
+"""State-dict names of what choosing a codeword costs, of the largest rate that counts, and of what a bit is worth; none
+of them is in a model that was trained without a rate."""
 
 
 class Reconstruction(NamedTuple):
@@ -75,8 +75,8 @@ class Tokenizer(nn.Module):
         self.encoder = encoder(config.backbone, channels, groups)
         # Parts that are not of every quantizer (a bank, costs) are the business of who knows which one it is.
         self.quantizer: Any = build_quantizer(config.quantizer, learning)
-        if isinstance(self.quantizer, Split) and config.window:
-            self.quantizer.window_grid = config.latent_grid(config.window, config.window)
+        if isinstance(self.quantizer, Split) and config.side:
+            self.quantizer.window_grid = config.window_grid
         self.decoder = decoder(config.backbone, channels, groups)
 
     @property

@@ -106,22 +106,31 @@ def check_tokens(tokens: Tokens, model: EntropyCoded, known: bool) -> None:
 def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int = TILE_PX) -> bytes:
     """A complete .vqc file of all layers of `tokens`. Raises UsageError for planes that are not the model's."""
     check_tokens(tokens, model, known=True)
-    config = model.config
+    header = header_of(tokens, model.config, tile_px)
+    tiles = access_tiles(header, model.config.tokenizer)
+    by_tile = encode_tiles(
+        model.entropy, [[tile.of(plane) for plane in tokens.planes] for tile in tiles], tokens.layers
+    )
+    return assemble(tokens, header, by_tile)
+
+
+def header_of(tokens: Tokens, config: ModelConfig, tile_px: int = TILE_PX) -> container.Header:
+    """The head of a complete file of `tokens`. Raises UsageError for layers that are nothing without the others."""
     check_fill(tokens.n_layers, config)
-    header = container.Header(
+    return container.Header(
         width=tokens.width,
         height=tokens.height,
         token_id=bytes.fromhex(config.token_id),
         entropy_id=bytes.fromhex(config.entropy_id),
-        tile=config.tokenizer.window or tile_px,
+        tile=config.tokenizer.side or tile_px,
         n_layers=tokens.n_layers,
         grey=tokens.grey,
         overlap=config.tokenizer.overlap,
     )
-    tiles = access_tiles(header, config.tokenizer)
-    by_tile = encode_tiles(
-        model.entropy, [[tile.of(plane) for plane in tokens.planes] for tile in tiles], tokens.layers
-    )
+
+
+def assemble(tokens: Tokens, header: container.Header, by_tile: Sequence[Sequence[bytes]]) -> bytes:
+    """A file of segments [tile][layer] that hold the planes, and of all else that `tokens` hold."""
     segments = [[tile[layer] for tile in by_tile] for layer in range(tokens.n_layers)]
     chunks = [Chunk(kind, data) for name, kind in CHUNK_KINDS.items() if (data := getattr(tokens, name)) is not None]
     alpha = None if tokens.alpha is None else encode_alpha(tokens.alpha)

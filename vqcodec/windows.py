@@ -23,20 +23,18 @@ BATCH = 8
 """Windows that a network sees at once."""
 
 
-def pixels_to_window_planes(model: Model, pixels: np.ndarray, rates: Sequence[float]) -> list[list[np.ndarray]]:
-    """uint8 [H, W, 3] -> for each rate planes int32 [windows, *]."""
+def pixels_to_window_planes(model: Model, pixels: np.ndarray, rate: float = 1.0) -> list[np.ndarray]:
+    """uint8 [H, W, 3] -> planes int32 [windows, *]."""
     tokenizer, config = model.tokenizer, model.config.tokenizer
     height, width = pixels.shape[:2]
     rects = window_rects(config, width, height)
-    planes = [[np.empty(shape, np.int32) for shape in plane_shapes(config, width, height)] for _ in rates]
+    planes = [np.empty(shape, np.int32) for shape in plane_shapes(config, width, height)]
     for start in range(0, len(rects), BATCH):
         part = slice(start, min(start + BATCH, len(rects)))
         x = to_tensor([read_padded(pixels, rect) for rect in rects[part]], model.device)
         with torch.inference_mode():
-            z = tokenizer.encoder(x).float()
-            for rate, at_rate in zip(rates, planes, strict=True):
-                for plane, found in zip(at_rate, tokenizer.quantizer.quantize(z, rate), strict=True):
-                    plane[part] = found.cpu().numpy()
+            for plane, found in zip(planes, tokenizer.encode(x, rate), strict=True):
+                plane[part] = found.cpu().numpy()
     return planes
 
 
@@ -46,7 +44,7 @@ def window_planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect
     rects = window_rects(config, *size)
     touched = [i for i, rect in enumerate(rects) if _common(rect, region) is not None]
     total, weights = np.zeros((*region.shape, 3), np.float32), np.zeros((*region.shape, 1), np.float32)
-    fade = _fade(config.window, config.overlap)
+    fade = _fade(config.side, config.overlap)
     for start in range(0, len(touched), BATCH):
         numbers = touched[start : start + BATCH]
         part = [torch.from_numpy(plane[numbers].astype(np.int64)).to(model.device) for plane in planes]

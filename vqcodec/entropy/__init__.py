@@ -13,6 +13,7 @@ import numpy as np
 
 from ..config import MISSING
 from .coder import Coder, TileDecoder, TileEncoder
+from .workers import for_each
 
 Planes = list[np.ndarray]
 Layers = Sequence[Sequence[int]]
@@ -26,10 +27,18 @@ BATCH = 2**12
 class EntropyModel(Protocol):
     """Anything that can name integer frequencies for the next symbols from those before them."""
 
+    kind: str
+    """context or adaptive."""
     sizes: tuple[int, ...]
 
     def identity(self) -> bytes:
         """4 bytes that differ when the frequencies could."""
+
+    def workers(self) -> int:
+        """How many threads may call `code_tiles` at the same time, so that it pays."""
+
+    def order(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Flat positions int64 of a plane of `shape` in the order they are coded in."""
 
     def code_tiles(self, coders: Sequence[Coder], tiles: Sequence[Planes], layers: Layers) -> None:
         """Code planes (int32, C-contiguous, the same shapes in every tile) of `layers` in order.
@@ -41,12 +50,16 @@ class EntropyModel(Protocol):
 def encode_tiles(model: EntropyModel, tiles: Sequence[Planes], layers: Layers) -> list[list[bytes]]:
     """Planes int32 [h, w] or [L] of each tile -> a segment for each of `layers`, tile by tile."""
     segments: list[list[bytes]] = [[] for _ in tiles]
-    for batch in _alike([(tuple(plane.shape for plane in planes), len(layers)) for planes in tiles]):
+
+    def encode(batch: list[int]) -> None:
         coders = [TileEncoder() for _ in batch]
         copies = [[np.array(plane, dtype=np.int32, order="C") for plane in tiles[t]] for t in batch]
         model.code_tiles(coders, copies, layers)
         for t, coder in zip(batch, coders, strict=True):
             segments[t] = coder.segments()
+
+    batches = alike([(tuple(plane.shape for plane in planes), len(layers)) for planes in tiles])
+    for_each(encode, batches, model.workers())
     return segments
 
 
@@ -63,12 +76,16 @@ def decode_tiles(
     come ("layer"), or within the last layer ("cut"). Raises FormatError if a complete stream does not end right.
     """
     tiles = [_empty(shape) for shape in shapes]
-    for batch in _alike([(shape, len(given)) for shape, given in zip(shapes, segments, strict=True)]):
+
+    def decode(batch: list[int]) -> None:
         coders = [TileDecoder(segments[t], ending == "cut") for t in batch]
         model.code_tiles(coders, [tiles[t] for t in batch], layers[: len(segments[batch[0]])])
         if ending == "complete":
             for coder in coders:
                 coder.finish()
+
+    batches = alike([(shape, len(given)) for shape, given in zip(shapes, segments, strict=True)])
+    for_each(decode, batches, model.workers())
     return tiles
 
 
@@ -88,7 +105,7 @@ def decode_tile(
     return decode_tiles(model, [segments], [tuple(shapes)], layers, ending)[0]
 
 
-def _alike(keys: Sequence[tuple[Shapes, int]]) -> Iterator[list[int]]:
+def alike(keys: Sequence[tuple[Shapes, int]]) -> Iterator[list[int]]:
     """Tiles of equal (shapes, number of segments), in batches of at most BATCH positions."""
     by_key: dict[tuple[Shapes, int], list[int]] = {}
     for i, key in enumerate(keys):

@@ -1,9 +1,10 @@
 """A context model in integers: the frequencies of a sub-token from its neighbours and from the planes before it.
 
-For each plane a small network sees 3x3 positions of every earlier plane and the 5x5 already coded around the position
-in its own, in four passes over a quarter of the grid each (scan.PASSES):
+For each plane a small network sees 3x3 positions of the planes before it (of those further back, if the model says so,
+only the position itself) and the 5x5 already coded around the position in its own, in four passes over a quarter of
+the grid each (scan.PASSES):
 
-    codes -> embeddings -> 128 -> 128 (residual) -> K logits in 1/16 bit -> table look-up -> frequencies
+    codes -> embeddings -> H -> H (residual) -> K logits in 1/16 bit -> table look-up -> frequencies
 
 Differs from tables.py: trained, and what is coded of one position depends on others. Weights are int8, activations
 0..127, shifts powers of two, and every partial sum stays below 2**24: exact in float32 in any order of summation, so
@@ -13,13 +14,14 @@ every machine, thread count and batch gives the same frequencies. Contexts stop 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from .coder import Coder
-from .scan import PASSES
+from .kernels import FAST, LOOKUP, ExactKernel, Kernel, PlaneNet, torch_is_loaded
+from .scan import PASSES, scan
 
 EMBEDDING = 8
 """Values per code."""
@@ -30,35 +32,12 @@ AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 OWN = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0)]
 """Offsets seen in the plane itself, where already coded."""
 MARGIN = 2
-STRIP = 2**12
+STRIP = 2**10
 """Positions whose frequencies are computed together; bounds memory for tiles of any size, never changes a byte."""
-LOOKUP = 256
-"""Entries of the table from logit difference (1/16 bit) to frequency."""
-
-
-@dataclass(frozen=True)
-class PlaneNet:
-    """The network of one plane, as float32 arrays that hold integers. H hidden units, K codes, s earlier planes."""
-
-    embedding: np.ndarray
-    """[K + 2, 8]; row K stands for a code that is not known yet, row K + 1 for a position outside of the tile."""
-    around: np.ndarray
-    """[9 * 8 * s, H]."""
-    own: np.ndarray
-    """[24 * 8, H]."""
-    bias1: np.ndarray
-    """[4, H], a row for each pass."""
-    scale1: np.ndarray
-    """[H], powers of two, as all scales."""
-    hidden: np.ndarray
-    """[H, H]."""
-    bias2: np.ndarray
-    scale2: np.ndarray
-    out: np.ndarray
-    """[H, K]."""
-    bias3: np.ndarray
-    """[4, K]."""
-    scale3: np.ndarray
+WORKERS = 2
+"""Most batches of tiles that are worth coding at the same time: the coder itself takes turns."""
+CHECK_SHAPE = (11, 13)
+"""Grid of the planes whose frequencies `prior.check` is the digest of."""
 
 
 class ContextModel:
@@ -72,7 +51,20 @@ class ContextModel:
         self.lut = self._take(tensors, "prior.lut", (LOOKUP,)).astype(np.float32)
         if self.lut.min() < 1 or self.lut.max() * max(sizes) > EXACT:
             raise ValueError(f"prior.lut: entries must be 1..{EXACT // max(sizes)}")
+        self.near = len(self.sizes)
+        """How many of the planes before it a plane sees 3x3 of; of those further back only the position itself."""
+        if "prior.near" in tensors:
+            self.near = int(self._take(tensors, "prior.near", (1,))[0])
+            if self.near < 0:
+                raise ValueError(f"prior.near: {self.near} is below 0")
         self.nets = [self._net(tensors, s) for s in range(len(sizes))]
+        self.kernels: Sequence[Kernel] = [ExactKernel(net, self.lut) for net in self.nets]
+        self._lock, self.is_chosen = threading.Lock(), False
+        """Whether `kernels` are final."""
+        if "prior.check" in tensors:
+            said = np.asarray(tensors["prior.check"])
+            if said.shape != (32,) or said.dtype != np.uint8 or said.tobytes() != self.check():
+                raise ValueError("prior.check: this machine computes other frequencies than the model was made with")
 
     def identity(self) -> bytes:
         """4 bytes that differ when the frequencies could."""
@@ -95,7 +87,10 @@ class ContextModel:
             return self._take(tensors, f"prior.{s}.{name}", shape)
 
         embedding = take("embedding", size + 2, EMBEDDING)
-        around, own = take("around", len(AROUND) * EMBEDDING * s, units), take("own", len(OWN) * EMBEDDING, units)
+        around, own = (
+            take("around", EMBEDDING * len(seen_by(s, self.near)), units),
+            take("own", len(OWN) * EMBEDDING, units),
+        )
         bias1, shift1 = take("bias1", len(PASSES), units), take("shift1", units)
         hidden, bias2, shift2 = take("hidden", units, units), take("bias2", units), take("shift2", units)
         out, bias3, shift3 = take("out", units, size), take("bias3", len(PASSES), size), take("shift3", size)
@@ -117,56 +112,150 @@ class ContextModel:
         ]
         return PlaneNet(*exact)
 
+    def workers(self) -> int:
+        """How many threads may code batches of tiles at the same time."""
+        return WORKERS
+
+    def order(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Flat positions int64 of a plane of `shape` in coding order; a sequence is a grid of one row."""
+        return scan(shape if len(shape) == 2 else (1, *shape))
+
+    def check(self, kernels: Sequence[Kernel] | None = None) -> bytes:
+        """SHA-256 of all frequencies for fixed planes, as 32-bit little-endian integers in coding order."""
+        recorder, n = _Recorder(), np.arange(CHECK_SHAPE[0] * CHECK_SHAPE[1])
+        planes = [
+            ((n * n * (2 * s + 3) + 7 * n + s) % 65521 % size).reshape(CHECK_SHAPE).astype(np.int32)
+            for s, size in enumerate(self.sizes)
+        ]
+        self._code([recorder], [planes], [range(len(self.sizes))], self.kernels if kernels is None else kernels)
+        return recorder.digest.digest()
+
+    def choose_kernels(self) -> None:
+        """Take the fastest kernels that give exactly what numpy does on the planes of `check`."""
+        with self._lock:
+            if self.is_chosen or not torch_is_loaded():
+                return
+            self.is_chosen, exact = True, self.check()
+            for kind in FAST:
+                try:
+                    kernels = [kind(net, self.lut) for net in self.nets]
+                    if self.check(kernels) == exact:
+                        self.kernels = kernels
+                        return
+                except (AttributeError, RuntimeError):  # not offered by this torch, or not on this machine
+                    continue
+
     def code_tiles(
+        self, coders: Sequence[Coder], tiles: Sequence[Sequence[np.ndarray]], layers: Sequence[Sequence[int]]
+    ) -> None:
+        """Code the planes (int32 [h, w] or [L]) of `layers` of each tile; decoders fill them in place."""
+        self.choose_kernels()
+        self._code(coders, tiles, layers, self.kernels)
+
+    def _code(
         self,
         coders: Sequence[Coder],
         tiles: Sequence[Sequence[np.ndarray]],
         layers: Sequence[Sequence[int]],
+        kernels: Sequence[Kernel],
     ) -> None:
-        """Code the planes (int32 [h, w], all of one shape) of `layers` of each tile; decoders fill them in place."""
-        h, w = tiles[0][0].shape
-        n_planes = sum(map(len, layers))
-        # Embeddings of the planes coded before, side by side.
-        seen = np.empty((len(tiles), h + 2 * MARGIN, w + 2 * MARGIN, EMBEDDING * n_planes), np.int8)
+        tiles = [[np.atleast_2d(plane) for plane in planes] for planes in tiles]
+        known = Known(len(tiles), [plane.shape for plane in tiles[0][: sum(map(len, layers))]])
         for layer in layers:
             for s in layer:
-                codes = self._code_plane(coders, [planes[s] for planes in tiles], s, seen[..., : EMBEDDING * s])
-                seen[..., EMBEDDING * s : EMBEDDING * (s + 1)] = self.nets[s].embedding.astype(np.int8)[codes]
+                self._code_plane(coders, [planes[s] for planes in tiles], s, known, kernels[s])
             for coder in coders:
                 coder.end_layer()
 
     def _code_plane(
-        self, coders: Sequence[Coder], planes: Sequence[np.ndarray], s: int, seen: np.ndarray
-    ) -> np.ndarray:
-        """Code plane s of all tiles; `seen` is int8 [n, h + 4, w + 4, 8 * s]. Returns its codes [n, h + 4, w + 4]."""
-        (h, w), net, size = planes[0].shape, self.nets[s], self.sizes[s]
-        codes = np.full((len(planes), h + 2 * MARGIN, w + 2 * MARGIN), size + 1, np.int32)
-        inside = codes[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
-        inside[...] = size
+        self, coders: Sequence[Coder], planes: Sequence[np.ndarray], s: int, known: Known, kernel: Kernel
+    ) -> None:
+        """Code plane s of all tiles, given what is `known` of those before it, and make it known."""
+        (h, w), size = planes[0].shape, self.sizes[s]
+        embedding = np.ascontiguousarray(self.nets[s].embedding.astype(np.int8)).view(np.int64)[:, 0]
+        known.start(s, unknown=embedding[size], outside=embedding[size + 1])
+        wanted = seen_by(s, self.near) + [(s, dy, dx) for dy, dx in OWN]
         for p, (y, x) in enumerate(PASSES):
             for strip in _strips(h, w, y, x, len(planes)):
-                around = strip.with_margin
-                total = _context(net.embedding[codes[:, *around]], OWN) @ net.own + net.bias1[p]
-                if s:
-                    total += _context(seen[:, *around], AROUND).astype(net.around.dtype) @ net.around
-                rows = self._frequencies(net, p, total).reshape(len(planes), -1, size)
+                rows = kernel.rows(known.surroundings(s, strip, wanted), p).reshape(len(planes), -1, size)
                 for i, (coder, plane) in enumerate(zip(coders, planes, strict=True)):
-                    symbols = np.ascontiguousarray(plane[strip.positions])
+                    symbols = np.ascontiguousarray(plane[strip])
                     coder.code_rows(rows[i], symbols.reshape(-1))
-                    plane[strip.positions] = symbols
+                    plane[strip] = symbols
             # Only now: the codes of a pass do not see each other, however it is cut into strips.
-            for known, plane in zip(inside, planes, strict=True):
+            for inside, plane in zip(known.inside(s), planes, strict=True):
                 # A cut stream leaves MISSING behind: such codes stay unknown.
-                known[y::2, x::2] = np.where(plane[y::2, x::2] < 0, size, plane[y::2, x::2])
-        return codes
+                codes = plane[y::2, x::2]
+                inside[y::2, x::2] = embedding[np.where(codes < 0, size, codes)]
 
-    def _frequencies(self, net: PlaneNet, p: int, total: np.ndarray) -> np.ndarray:
-        """Sums of the first layer [..., H] -> integer frequencies [..., K], float32."""
-        h1 = np.clip(np.floor(total * net.scale1), 0, 127)
-        h2 = np.clip(h1 + np.floor((h1 @ net.hidden + net.bias2) * net.scale2), 0, 127)
-        logits = np.floor((h2 @ net.out + net.bias3[p]) * net.scale3)
-        below = np.minimum(logits.max(-1, keepdims=True) - logits, LOOKUP - 1)
-        return self.lut[below.astype(np.uint8)]
+
+def seen_by(s: int, near: int) -> list[tuple[int, int, int]]:
+    """(plane, dy, dx) of what plane s sees of those before it, in the order of its inputs."""
+    first = max(0, s - near)
+    return [(t, dy, dx) for dy, dx in AROUND for t in range(first, s)] + [(t, 0, 0) for t in range(first)]
+
+
+class Known:
+    """Embeddings of what is known of the planes of n tiles: 8 int8 in an int64 for each position, MARGIN around."""
+
+    def __init__(self, n: int, shapes: Sequence[tuple[int, ...]]) -> None:
+        self.n, self.shapes = n, [(shape[0], shape[1]) for shape in shapes]
+        self.padded = [(h + 2 * MARGIN, w + 2 * MARGIN) for h, w in self.shapes]
+        self.starts = np.cumsum([0, *(n * h * w for h, w in self.padded)]).tolist()
+        self.flat = np.empty(self.starts[-1], np.int64)
+
+    def start(self, s: int, unknown: np.int64, outside: np.int64) -> None:
+        """Nothing is known of plane s."""
+        self.flat[self.starts[s] : self.starts[s + 1]] = outside
+        self.inside(s)[...] = unknown
+
+    def inside(self, s: int) -> np.ndarray:
+        """Plane s without its margin, [n, h, w]."""
+        whole = self.flat[self.starts[s] : self.starts[s + 1]].reshape(self.n, *self.padded[s])
+        return whole[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+    def surroundings(self, s: int, strip: Strip, wanted: Sequence[tuple[int, int, int]]) -> np.ndarray:
+        """The (plane, dy, dx) `wanted` around each position of a strip of plane s: int8 [positions, len(wanted) * 8].
+
+        In a plane of another shape the position is the one at the same place of the tile.
+        """
+        (h, w), (ys, xs) = self.shapes[s], strip
+        rows, columns = np.arange(h)[ys], np.arange(w)[xs]
+        offsets = np.array([self.starts[t] + dy * self.padded[t][1] + dx for t, dy, dx in wanted])
+        if all(shape == (h, w) for shape in self.shapes[:s]):
+            index = self._places(s, rows, columns)[:, None] + offsets
+        else:
+            index = np.empty((self.n * len(rows) * len(columns), len(wanted)), np.int64)
+            for t in {t for t, _, _ in wanted}:
+                (height, width), here = self.shapes[t], [i for i, (plane, _, _) in enumerate(wanted) if plane == t]
+                places = self._places(t, rows * height // h, columns * width // w)
+                index[:, here] = places[:, None] + offsets[here]
+        return self.flat.take(index).view(np.int8)
+
+    def _places(self, t: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Where these rows and columns of plane t are of each tile, from the start of the plane: [positions]."""
+        height, width = self.padded[t]
+        tiles = np.arange(self.n) * (height * width)
+        return np.ravel(tiles[:, None, None] + ((rows + MARGIN) * width)[:, None] + (columns + MARGIN))
+
+
+class _Recorder:
+    """A coder that keeps nothing but a digest of the frequencies."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+
+    def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        self.digest.update(rows.astype("<i4").tobytes())
+
+    def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        self.code_rows(table, symbols)
+
+    def choose(self, options: int, decide: Callable[[], int]) -> int:
+        return decide()
+
+    def end_layer(self) -> None:
+        """Layers make no difference here."""
 
 
 def lookup_table(size: int) -> np.ndarray:
@@ -175,14 +264,8 @@ def lookup_table(size: int) -> np.ndarray:
     return np.maximum(1, np.round(top * 2.0 ** (-np.arange(LOOKUP) / 16))).astype(np.int64)
 
 
-@dataclass(frozen=True)
-class Strip:
-    """Some rows and columns of the positions of one pass, within a tile."""
-
-    positions: tuple[slice, slice]
-    """In the plane: every second row and column."""
-    with_margin: tuple[slice, slice]
-    """In a padded plane: the positions, those between them, and MARGIN around."""
+Strip = tuple[slice, slice]
+"""Some rows and columns of the positions of one pass, within a tile: every second one."""
 
 
 def _strips(h: int, w: int, y: int, x: int, n_tiles: int) -> Iterator[Strip]:
@@ -191,16 +274,4 @@ def _strips(h: int, w: int, y: int, x: int, n_tiles: int) -> Iterator[Strip]:
     rows = max(1, STRIP // n_tiles // columns)
     for top in range(y, h, 2 * rows):
         for left in range(x, w, 2 * columns):
-            bottom, right = min(top + 2 * rows - 1, h), min(left + 2 * columns - 1, w)
-            yield Strip(
-                (slice(top, bottom, 2), slice(left, right, 2)),
-                (slice(top, bottom + 2 * MARGIN), slice(left, right + 2 * MARGIN)),
-            )
-
-
-def _context(padded: np.ndarray, offsets: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Surroundings of every second position: [n, h + 4, w + 4, C] -> [positions, len(offsets) * C]."""
-    h, w = padded.shape[1] - 2 * MARGIN, padded.shape[2] - 2 * MARGIN
-    parts = [padded[:, MARGIN + dy : MARGIN + h + dy : 2, MARGIN + dx : MARGIN + w + dx : 2] for dy, dx in offsets]
-    found = np.concatenate(parts, -1)
-    return found.reshape(-1, found.shape[-1])
+            yield slice(top, min(top + 2 * rows - 1, h), 2), slice(left, min(left + 2 * columns - 1, w), 2)

@@ -48,6 +48,14 @@ class AdaptiveTables:
             digest.update(table.astype("<i4").tobytes())
         return digest.digest()[:4]
 
+    def workers(self) -> int:
+        """1: small steps in Python, which threads would only take turns at."""
+        return 1
+
+    def order(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Flat positions int64 of a plane of `shape` in the order they are coded in."""
+        return scan(shape)
+
     def code_tiles(
         self, coders: Sequence[Coder], tiles: Sequence[Sequence[np.ndarray]], layers: Sequence[Sequence[int]]
     ) -> None:

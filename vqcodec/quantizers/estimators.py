@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 Estimator = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -28,5 +29,25 @@ def noise_substitution(z: Tensor, code: Tensor, noise: Tensor) -> Tensor:
     return z + error * noise / noise.norm(dim=-1, keepdim=True).clamp_min(1e-6)
 
 
-ESTIMATORS: dict[str, Estimator] = {"straight-through": straight_through, "noise": noise_substitution}
+def half_and_half(z: Tensor, code: Tensor, noise: Tensor) -> Tensor:
+    """The codewords themselves for the first half of the rows, which are the first samples; noise for the others.
+
+    The decoder learns what real errors look like, which are no noise where a rate favours some codewords; the encoder
+    learns from the second half alone.
+    """
+    hard = z.shape[-2] // 2
+    return torch.cat([code[..., :hard, :], noise_substitution(z, code, noise)[..., hard:, :]], -2)
+
+
+def codewords(z: Tensor, code: Tensor, noise: Tensor) -> Tensor:
+    """The codewords; no gradient for an encoder, for runs that train the decoder alone."""
+    return code
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    "straight-through": straight_through,
+    "noise": noise_substitution,
+    "half-and-half": half_and_half,
+    "codewords": codewords,
+}
 """By the name recipes use."""

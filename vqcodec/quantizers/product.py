@@ -17,6 +17,9 @@ from .base import Quantized, Quantizer
 from .estimators import Estimator, straight_through
 from .vq import LEARNING, nearest
 
+Choose = Callable[[Tensor, Tensor | None], list[Tensor]]
+"""(z [B, D, h, w], rates [B] or None) -> planes [B, h, w], where something else than the nearest codeword is wanted."""
+
 NO_CAP = 1e4
 """A rate beyond all that is asked for."""
 BYPASS_NOISE = 0.1
@@ -40,7 +43,7 @@ class ProductVQ(Quantizer):
     `costs` [G, K] are what choosing a codeword costs beyond its squared distance: bits under the codewords' use, times
     the squared error that a bit is worth. Zero where a tokenizer was trained without a rate.
 
-    `learning` (a key of LEARNING) and `estimate` are settings of training, not of the model.
+    `learning` (a key of LEARNING), `estimate` and `choose` are settings of training, not of the model.
     """
 
     fill: nn.Parameter | None
@@ -54,14 +57,18 @@ class ProductVQ(Quantizer):
         self.bank = LEARNING[learning](self.groups, config.codebook_size, self.dim)
         self.project: Callable[[Tensor], Tensor] = unit_length if config.normalised else as_they_are
         self.estimate: Estimator = straight_through
+        self.choose: Choose | None = None
         self.register_buffer("costs", torch.zeros(self.groups, config.codebook_size))
         self.register_buffer("caps", torch.full((self.groups,), NO_CAP))
+        self.register_buffer("prices", torch.zeros(self.groups))
         self.ragged = min(self.widths) < self.dim
         self.slots = [g * self.dim + i for g, width in enumerate(self.widths) for i in range(width)]
         fill = nn.Parameter(torch.zeros(self.groups, self.dim)) if config.fill == "learned" else None
         self.register_parameter("fill", fill)
 
     costs: Tensor
+    prices: Tensor
+    """Squared error of the latent that a bit is worth in each group [G], at rate 1: what `costs` multiply bits with."""
     caps: Tensor
     """Largest rate that counts for each group [G]: in smooth areas an error in the mean of a block is a visible step,
     and with its neighbours known its true cost is far below what `costs` know."""
@@ -74,8 +81,11 @@ class ProductVQ(Quantizer):
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
         rows = self.rows(z)
         with torch.no_grad():
-            weight = None if rate is None else self._capped(rate.repeat_interleave(rows.shape[1] // len(rate)))
-            index = nearest(rows, self.codebooks, self.costs, weight)
+            if self.choose is not None:
+                index = torch.stack([plane.flatten() for plane in self.choose(z, rate)])
+            else:
+                weight = None if rate is None else self._capped(rate.repeat_interleave(rows.shape[1] // len(rate)))
+                index = nearest(rows, self.codebooks, self.costs, weight)
             spread = self._spread()
         code = self.project(self.bank.lookup(index))
         if self.training:

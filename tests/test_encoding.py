@@ -1,0 +1,170 @@
+"""Files at any rate: indices chosen under the context model, budgets used to the last word, qualities just reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import vqcodec
+from vqcodec import compute
+from vqcodec.encoding import CLOSE, Encoding
+from vqcodec.errors import TargetError, UsageError
+from vqcodec.image import as_picture
+from vqcodec.metrics import psnr
+from vqcodec.registry import WEIGHTS, load_model, read_config, write_model
+from vqcodec.tokens import write_tokens
+from vqcodec.train.prior_net import Prior
+
+from .conftest import write_tiny_model
+
+RATES = (40.0, 10.0, 2.0, 0.5, 0.1)
+
+
+def rate_model(folder: Path, name: str) -> None:
+    """A tiny model with prices and a context model, both of random weights, and a ladder of rates."""
+    import dataclasses
+
+    from safetensors.numpy import load_file
+
+    from vqcodec.config import LadderStep
+
+    write_tiny_model(folder, name, groups=4)
+    tensors = load_file(folder / WEIGHTS)
+    tensors = {key: value for key, value in tensors.items() if not key.startswith("entropy.")}
+    spread = tensors["quantizer.bank.codebooks"].astype(np.float32).var(1).sum(1)
+    tensors["quantizer.prices"] = (0.05 * spread).astype(np.float16)
+    tensors["quantizer.costs"] = np.tile(tensors["quantizer.prices"][:, None] * 4, (1, 16)).astype(np.float16)
+    tensors["quantizer.caps"] = np.full(4, 1e4, np.float16)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(5)
+        prior = Prior((16,) * 4, units=8)
+        for net in prior.planes:
+            net.out.mul_(60)
+            net.bias3.normal_()
+        tensors |= prior.tensors()
+    ladder = tuple(LadderStep(1 + 20 * i, 4, rate) for i, rate in enumerate(RATES))
+    write_model(folder, dataclasses.replace(read_config(folder), ladder=ladder), tensors)
+
+
+@pytest.fixture(scope="module")
+def name(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    base = tmp_path_factory.mktemp("rated")
+    rate_model(base / "rated", "rated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VQCODEC_MODELS", str(base))
+        yield "rated"
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    data = pytest.importorskip("skimage.data", reason="the photographs come with scikit-image")
+    return Image.fromarray(data.chelsea()).resize((1100, 760), Image.Resampling.LANCZOS)
+
+
+@pytest.fixture(scope="module")
+def sizes(name: str, picture: Image.Image) -> list[int]:
+    encoding = Encoding(as_picture(picture), name)
+    return [len(encoding.step(i)) for i in range(len(RATES))]
+
+
+def test_a_smaller_rate_makes_a_larger_file(sizes: list[int]) -> None:
+    assert sizes == sorted(set(sizes))
+    assert sizes[-1] > 1.5 * sizes[0]
+
+
+@pytest.mark.parametrize("effort", [1, 2, 5, 7])
+@pytest.mark.parametrize("keep", [None, 2])
+def test_the_file_holds_the_tokens(name: str, photo: Image.Image, effort: int, keep: int | None) -> None:
+    encoding = Encoding(as_picture(photo), name, effort=effort)
+    for rate in (0.0, 1.0, 30.0):
+        tokens, data = encoding.tokens(rate, keep), encoding.file(rate, keep)
+        assert data == write_tokens(tokens, load_model(name))
+        found = vqcodec.decode_tokens(data)
+        for ours, theirs in zip(tokens.planes, found.planes, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_at_rate_zero_every_effort_takes_the_nearest_codeword(name: str, photo: Image.Image) -> None:
+    files = {effort: Encoding(as_picture(photo), name, effort=effort).file(0.0) for effort in (1, 5, 9)}
+    assert files[1] == files[5] == files[9]
+
+
+def test_choosing_in_context_is_worth_it(name: str, picture: Image.Image) -> None:
+    """By what it minimises: distance in units of the price of a bit, plus bits."""
+    costs = []
+    for effort in (1, 5, 9):
+        encoding = Encoding(as_picture(picture), name, effort=effort)
+        assert encoding._latent is not None
+        cost = 8.0 * len(encoding.file(4.0))
+        measure, tiles = encoding._latent.distances(encoding.tiles()), encoding.tiles()
+        for t, planes in enumerate(encoding.tile_planes(tiles, 4.0)):
+            for s, plane in enumerate(planes):
+                here = measure(t, s, np.arange(plane.size))[np.arange(plane.size), plane.reshape(-1)]
+                cost += here.sum() / (4.0 * encoding._latent.prices[s])
+        costs.append(cost)
+    assert costs[1] < 0.98 * costs[0]
+    assert costs[2] <= costs[1] + 64  # ends of streams
+
+
+@settings(max_examples=12, deadline=None)
+@given(share=st.floats(0.02, 1.3))
+def test_budgets_are_kept_and_used(name: str, picture: Image.Image, sizes: list[int], share: float) -> None:
+    budget = round(sizes[-1] * share)
+    least = len(Encoding(as_picture(picture), name).file(RATES[0], 1))
+    if budget < least:
+        with pytest.raises(TargetError, match=str(least)):
+            vqcodec.encode(picture, name, max_bytes=budget)
+        return
+    data = vqcodec.encode(picture, name, max_bytes=budget)
+    assert len(data) <= budget
+    if 2000 < budget <= sizes[-1]:
+        assert len(data) >= 0.97 * budget
+    assert vqcodec.decode(data).size == picture.size
+
+
+def test_a_budget_runs_the_network_once(name: str, photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = []
+    original = compute._latents
+
+    def counted(*args: Any) -> Any:
+        windows.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(compute, "_latents", counted)
+    vqcodec.encode(photo, name, max_bytes=300)
+    assert len(windows) == 1
+
+
+def test_the_smallest_file_that_reaches_a_quality(name: str, photo: Image.Image) -> None:
+    pixels = np.asarray(photo)
+
+    def reached(data: bytes) -> float:
+        return psnr(pixels, np.asarray(vqcodec.decode(data)))
+
+    encoding = Encoding(as_picture(photo), name)
+    scores = [reached(encoding.step(i)) for i in range(len(RATES))]
+    target = max(scores[0], scores[-1] - 0.02)
+    data = vqcodec.encode(photo, name, min_quality=("psnr", target))
+    assert reached(data) >= target
+    if target > scores[0]:
+        assert len(data) <= len(encoding.step(len(RATES) - 1))
+    with pytest.raises(TargetError, match="ask for less"):
+        vqcodec.encode(photo, name, min_quality=("psnr", 90.0))
+
+
+@pytest.mark.parametrize("effort", [0, 10])
+def test_efforts_beyond_the_scale(name: str, photo: Image.Image, effort: int) -> None:
+    with pytest.raises(UsageError, match=r"1\.\.9"):
+        vqcodec.encode(photo, name, effort=effort)
+
+
+def test_close_is_what_is_promised() -> None:
+    assert CLOSE >= 0.97

@@ -1,0 +1,98 @@
+"""Index planes of access tiles for the training of a prior: collected, and cut into crops.
+
+A crop is part of a tile with what surrounds it there, so that contexts end where those of a file end and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcodec.entropy.prior import MARGIN
+from vqcodec.registry import Model
+from vqcodec.tiling import Rect, split
+
+from .export import rates_of
+from .pictures import Pictures
+from .prior_net import with_margin
+
+Tile = np.ndarray | Sequence[np.ndarray]
+"""Planes [S, h, w], or a list of planes [h, w] or [L] of whatever shapes."""
+
+
+MOST_TILES = 8
+"""Of one picture: others than wallpapers are to be seen, too."""
+LEAST_TILES = 2
+
+
+def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[np.ndarray]:
+    """Index planes uint16 [S, h, w] of tiles (`tile` steps a side) of the pictures.
+
+    Where codewords are chosen by a rate, every tile has one of its own, evenly in the logarithm over what the ladder
+    spans; under the model's own context model if it has one. Of large pictures some tiles are drawn; small ones are
+    taken at two rates.
+    """
+    from vqcodec.encoding import Encoding
+    from vqcodec.image import as_picture
+
+    rates = rates_of(model.config)
+    low, high = min(rates), max(rates)
+    found = []
+    for number, pixels in enumerate(pictures.decoded()):
+        encoding = Encoding(as_picture(pixels), str(model.entry.folder))
+        if not encoding.by_rate:
+            found += _cut_up(np.stack(encoding.tokens(1.0).planes).astype(np.uint16), tile)
+            continue
+        rng = np.random.default_rng(number)
+        rects = list(split(Rect(0, encoding.grid[0], 0, encoding.grid[1]), tile))
+        chosen = rng.permutation(np.tile(np.arange(len(rects)), LEAST_TILES))[: max(MOST_TILES, LEAST_TILES)]
+        for t in chosen:
+            rate = float(max(low, 1e-3 * high) * (high / max(low, 1e-3 * high)) ** rng.random())
+            found.append(np.stack(encoding.tile_planes([rects[t]], rate)[0]).astype(np.uint16))
+    return found
+
+
+def _cut_up(planes: np.ndarray, tile: int) -> list[np.ndarray]:
+    height, width = planes.shape[1:]
+    return [planes[:, y : y + tile, x : x + tile] for y in range(0, height, tile) for x in range(0, width, tile)]
+
+
+class PriorCrops:
+    """Batches of crops; `batch(number)` is a pure function of (seed, number) and the tiles.
+
+    Tiles whose planes are not grids of one shape are not cut: a crop is a whole tile, and a batch has those of one
+    layout only.
+    """
+
+    def __init__(self, tiles: Sequence[Tile], sizes: tuple[int, ...], batch: int, side: int, seed: int) -> None:
+        self.sizes, self.batch_size, self.side, self.seed = sizes, batch, side // 2 * 2, seed
+        self.padded = [[with_margin(p, size) for p, size in zip(tile, sizes, strict=True)] for tile in tiles]
+        layouts = [tuple(plane.shape for plane in tile) for tile in self.padded]
+        self.is_cut = all(len(set(layout)) == 1 for layout in layouts)
+        self.by_layout = [[t for t, other in enumerate(layouts) if other == layout] for layout in set(layouts)]
+        positions = np.array([tile[0].size for tile in tiles], np.float64)
+        self.share = positions / positions.sum()
+
+    def batch(self, number: int) -> list[Tensor]:
+        """Planes int64 [n, h + 4, w + 4], as `Prior` takes them."""
+        rng = np.random.default_rng((self.seed, number))
+        if not self.is_cut:
+            same = self.by_layout[rng.choice(len(self.by_layout), p=[self.share[t].sum() for t in self.by_layout])]
+            chosen = [self.padded[t] for t in rng.choice(same, self.batch_size)]
+        else:
+            chosen = [
+                self._cut(self.padded[t], rng) for t in rng.choice(len(self.padded), self.batch_size, p=self.share)
+            ]
+        return [torch.from_numpy(np.stack(planes)) for planes in zip(*chosen, strict=True)]
+
+    def _cut(self, planes: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+        """`side` positions a side and their margin; passes are told by even and odd, so it starts at an even one."""
+        h, w = (side - 2 * MARGIN for side in planes[0].shape)
+        y, x = (2 * int(rng.integers(0, max(0, -(-(side - self.side) // 2)) + 1)) for side in (h, w))
+        whole = self.side + 2 * MARGIN
+        parts = [plane[y : y + whole, x : x + whole] for plane in planes]
+        missing = [(0, whole - side) for side in parts[0].shape]
+        return [np.pad(p, missing, constant_values=size + 1) for p, size in zip(parts, self.sizes, strict=True)]

@@ -1,0 +1,90 @@
+"""Bits per index of a prior beside what needs no network: uniform, zero-order and adaptive tables, plane by plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from vqcodec.entropy import encode_tiles
+from vqcodec.entropy.choose import choose_tiles
+from vqcodec.entropy.prior import ContextModel
+from vqcodec.entropy.scan import scan
+from vqcodec.entropy.tables import STEPS, costs
+
+from .export import TABLES, cluster_tables
+from .prior_data import Tile
+from .prior_net import Prior, with_margin
+
+
+def compare(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> str:
+    """A table of bits per index on `val`, of tables fitted to `train` and of the prior."""
+    rows = measure(prior, train, val)
+    heads = ["plane", *rows]
+    lines = ["bits per index on val", "  ".join(f"{head:>10}" for head in heads)]
+    for s in range(len(prior.sizes)):
+        lines.append("  ".join([f"{s:>10}", *(f"{bits[s]:>10.3f}" for bits in rows.values())]))
+    counts = np.array([sum(np.size(tile[s]) for tile in val) for s in range(len(prior.sizes))], np.float64)
+    means = {name: float((bits * counts).sum() / counts.sum()) for name, bits in rows.items()}
+    lines.append("  ".join([f"{'mean':>10}", *(f"{mean:>10.3f}" for mean in means.values())]))
+    saved = 1 - means["integer"] / means["zero-order"]
+    lines.append(f"the integer context model saves {saved:.1%} of zero-order, {means['stream']:.3f} with stream ends")
+    return "\n".join(lines)
+
+
+def measure(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> dict[str, np.ndarray]:
+    """Bits per index [S] on `val`: uniform, zero-order, adaptive, float (the network trained, in its rounded form if
+    it has one), integer (ideal length under the integers of a file), and stream (all bytes, the mean in every place).
+    """
+    sizes = prior.sizes
+    model = ContextModel(sizes, prior.tensors())
+    zero, adaptive = np.zeros(len(sizes)), np.zeros(len(sizes))
+    counts = np.array([sum(np.size(tile[s]) for tile in val) for s in range(len(sizes))], np.float64)
+    for s, size in enumerate(sizes):
+        seen, wanted = ([_in_order(tile[s]) for tile in tiles] for tiles in (train, val))
+        use = np.bincount(np.concatenate(seen), minlength=size) + 0.5
+        zero[s] = -np.log2(use / use.sum())[np.concatenate(wanted)].sum()
+        tables = cluster_tables(seen, size, TABLES)
+        adaptive[s] = sum(costs(tables, symbols).min() + np.log2(len(tables) * len(STEPS)) for symbols in wanted)
+    layers = [[s] for s in range(len(sizes))]
+    planes = [[np.array(plane, np.int32, order="C") for plane in tile] for tile in val]
+    stream = 8 * sum(len(segment) for tile in encode_tiles(model, planes, layers) for segment in tile)
+    return {
+        "uniform": np.log2(np.array(sizes, np.float64)),
+        "zero-order": zero / counts,
+        "adaptive": adaptive / counts,
+        "float": bits_per_index(prior, val),
+        "integer": integer_bits(model, planes) / counts,
+        "stream": np.full(len(sizes), stream / counts.sum()),
+    }
+
+
+def integer_bits(model: ContextModel, tiles: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Ideal bits [S] of planes under the frequencies of a file, without the ends of streams."""
+
+    def all_but_this(tile: int, s: int, positions: np.ndarray) -> np.ndarray:
+        codes = tiles[tile][s].reshape(-1)[positions]
+        return (np.arange(model.sizes[s]) != codes[:, None]).astype(np.float32)
+
+    shapes = [tuple(plane.shape for plane in tile) for tile in tiles]
+    found = choose_tiles(
+        model, all_but_this, np.zeros(len(model.sizes)), shapes, [[s] for s in range(len(model.sizes))]
+    )
+    return np.sum([tile.bits for tile in found], axis=0)
+
+
+@torch.no_grad()
+def bits_per_index(prior: Prior, tiles: Sequence[Tile]) -> np.ndarray:
+    """Mean bits [S] of each plane over tiles."""
+    total, count = np.zeros(len(prior.sizes)), np.zeros(len(prior.sizes))
+    for tile in tiles:
+        planes = [torch.from_numpy(with_margin(p, size))[None] for p, size in zip(tile, prior.sizes, strict=True)]
+        total += [float(b.sum()) for b in prior(planes)]
+        count += [plane.size for plane in tile]
+    return total / count
+
+
+def _in_order(plane: np.ndarray) -> np.ndarray:
+    """Symbols of a plane in coding order."""
+    return np.asarray(plane).reshape(-1)[scan(np.shape(plane))].astype(np.int64)

@@ -1,0 +1,236 @@
+"""A picture on its way to a file: one pass of the encoder network, and the files it can become at any rate.
+
+Differs from family.py, which chooses a model, and from cutting.py, which shortens the file of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from . import registry
+from .compute import pixels_to_latent, pixels_to_planes
+from .entropy import Layers, Planes
+from .entropy.choose import Choice, Distances, choose_tiles
+from .family import ladder
+from .image import Picture
+from .layout import grid_tiles
+from .tiling import Rect
+from .tokens import Tokens, assemble, from_picture, header_of, write_tokens
+
+EFFORT = 5
+"""The default: one pass of choosing under the entropy model."""
+PROFILES: dict[int, tuple[float, ...]] = {6: (1.0, 0.7), 7: (1.0, 0.7, 1.4), 8: (1.0, 0.5, 0.7, 1.4)}
+"""By effort: what is tried for each access tile as the price of bits in the coarse planes, as a share of the price of
+those in the fine ones. The more a coarse plane tells, the less its neighbours and the planes after it cost."""
+PROFILES[9] = (1.0, 0.35, 0.5, 0.7, 0.85, 1.2, 1.4)
+CLOSE = 0.975
+"""A file that uses this share of a budget is large enough."""
+SEARCH = 6
+"""Most files that are made between two steps of the ladder to come close to a budget or a quality."""
+
+
+class Encoding:
+    """The files that `picture` can become, by `rate`: how much bits count when indices are chosen.
+
+    `effort` 1: each codeword for itself, by a rate that knows no context. 2..5: under the entropy model. 6..9: several
+    passes of that. It makes no difference where a model was trained without a rate; neither does `rate` then.
+    Raises ModelError, LimitError.
+    """
+
+    def __init__(self, picture: Picture, name: str, device: str = "cpu", effort: int = EFFORT) -> None:
+        self.model = registry.load_model(name, device)
+        self.name, self.picture, self.effort = name, picture, effort
+        self.ladder = ladder(self.model.config)
+        quantizer = self.model.tokenizer.quantizer
+        has_costs = hasattr(quantizer, "costs") and bool(quantizer.costs.any())
+        self.by_rate = has_costs and not self.model.config.tokenizer.side
+        """Whether the rate makes a difference."""
+        self.in_context = bool(
+            self.by_rate and effort > 1 and self.model.entropy.kind == "context" and quantizer.prices.any()
+        )
+        """Whether indices are chosen under the entropy model."""
+        self._latent = _Latent(self.model, picture.pixels) if self.by_rate else None
+        self._only: list[np.ndarray] | None = None
+        self._files: dict[tuple[float, int], bytes] = {}
+
+    def tokens(self, rate: float, keep: int | None = None) -> Tokens:
+        """The first `keep` layers at `rate`; without `keep`, all."""
+        if self._latent is None:
+            planes = self._planes()
+        else:
+            planes = [np.empty(self._latent.grid, np.int32) for _ in self.model.entropy.sizes]
+            tiles = self.tiles()
+            for tile, parts in zip(tiles, self.tile_planes(tiles, rate, keep), strict=True):
+                for plane, part in zip(planes, parts, strict=True):
+                    plane[tile.slices] = part
+        tokens = self._tokens(planes)
+        return tokens if keep is None else tokens.kept(keep)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the latent; only of models with a rate."""
+        assert self._latent is not None
+        return self._latent.grid
+
+    def tiles(self) -> list[Rect]:
+        """The access tiles of the picture, in token steps; only of models with a rate."""
+        assert self._latent is not None
+        nothing = [np.broadcast_to(np.int32(0), self._latent.grid) for _ in self.model.entropy.sizes]
+        return grid_tiles(header_of(self._tokens(nothing), self.model.config), self.model.stride)
+
+    def tile_planes(self, tiles: Sequence[Rect], rate: float, keep: int | None = None) -> list[Planes]:
+        """Planes int32 [h, w] of each of `tiles` at `rate`; only of models with a rate.
+
+        Beyond the first `keep` layers there may be anything in them.
+        """
+        assert self._latent is not None
+        if self.in_context:
+            return [choice.planes for choice in self._choose(tiles, rate, self.model.layers[:keep], False)]
+        return [self._latent.nearest(tile, rate) for tile in tiles]
+
+    def file(self, rate: float, keep: int | None = None) -> bytes:
+        """The complete file of `tokens(rate, keep)`; each is made once."""
+        place = (rate if self.by_rate else 0.0, keep or len(self.model.layers))
+        if place not in self._files:
+            self._files[place] = self._file(rate, keep)
+        return self._files[place]
+
+    def _file(self, rate: float, keep: int | None) -> bytes:
+        if not self.in_context or self._latent is None:
+            return write_tokens(self.tokens(rate, keep), self.model)
+        known = self._tokens([np.broadcast_to(np.int32(0), self._latent.grid) for _ in self.model.entropy.sizes])
+        known = replace(known, layers=known.layers[: keep or len(known.layers)])
+        chosen = self._choose(self.tiles(), rate, known.layers, True)
+        return assemble(known, header_of(known, self.model.config), [choice.segments for choice in chosen])
+
+    def _choose(self, tiles: Sequence[Rect], rate: float, layers: Layers, coded: bool) -> list[Choice]:
+        assert self._latent is not None
+        latent, model = self._latent, self.model.entropy
+        shapes = [(tile.shape,) * len(model.sizes) for tile in tiles]
+        distances = latent.distances(tiles)
+        worth = latent.prices * rate
+        profiles = PROFILES.get(self.effort, (1.0,))
+        prices = [np.outer(np.ones(len(tiles)), worth * _tilt(share, len(worth))) for share in profiles]
+        if len(prices) > 1:
+            tried = [choose_tiles(model, distances, price, shapes, layers) for price in prices]
+            unit = np.maximum(worth, 1e-12)
+            costs = np.array([[choice.bits.sum() + (choice.distances / unit).sum() for choice in t] for t in tried])
+            prices = [np.stack([prices[b][t] for t, b in enumerate(costs.argmin(0))])]
+        return choose_tiles(model, distances, prices[0], shapes, layers, coded=coded)
+
+    def _planes(self) -> list[np.ndarray]:
+        """Of models without a rate there is but one result."""
+        if self._only is None:
+            self._only = pixels_to_planes(self.model, self.picture.pixels)
+        return self._only
+
+    def _tokens(self, planes: Sequence[np.ndarray]) -> Tokens:
+        return replace(from_picture(self.picture, planes, self.model.config), model=self.name)
+
+    def first(self, enough: Callable[[int], bool]) -> int:
+        """The first step of the ladder that is `enough`, taking it that those after it are too; the last, if none."""
+        low, high = 0, len(self.ladder) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if enough(middle):
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def step(self, i: int) -> bytes:
+        """The file at step i of the ladder."""
+        return self.file(self.ladder[i].rate, self.ladder[i].keep)
+
+    def within(self, max_bytes: int) -> tuple[bytes | None, bytes]:
+        """The largest complete file within `max_bytes` that was found, and the smallest found beyond it.
+
+        The second is the finest of all where that fits too. Files shrink as the rate grows, near enough.
+        """
+        i = self.first(lambda step: len(self.step(step)) > max_bytes)
+        over = self.step(i)
+        if len(over) <= max_bytes:
+            return over, over
+        under = self.step(i - 1) if i > 0 and len(self.step(i - 1)) <= max_bytes else None
+        if not self.by_rate or under is None or self.ladder[i].keep != self.ladder[i - 1].keep:
+            return under, over
+        low, high = self.ladder[i].rate, self.ladder[i - 1].rate
+        for _ in range(SEARCH):
+            if len(under) >= CLOSE * max_bytes or high / max(low, 1e-9) < 1.002:
+                break
+            share = (len(over) - max_bytes * (1 + CLOSE) / 2) / max(len(over) - len(under), 1)
+            rate = _between(low, high, min(max(share, 0.1), 0.9))
+            made = self.file(rate, self.ladder[i].keep)
+            if len(made) <= max_bytes:
+                high, under = rate, max(under, made, key=len)
+            else:
+                low, over = rate, min(over, made, key=len)
+        return under, over
+
+    def reaching(self, measured: Callable[[float, int], float], target: float) -> bytes | None:
+        """The smallest file found whose `measured(rate, keep)` is at least `target`; None if the finest is not."""
+        at = [lambda i=i: measured(self.ladder[i].rate, self.ladder[i].keep) for i in range(len(self.ladder))]
+        if at[-1]() < target:
+            return None
+        i = self.first(lambda step: at[step]() >= target)
+        found = self.step(i)
+        if i == 0 or not self.by_rate or self.ladder[i].keep != self.ladder[i - 1].keep:
+            return found
+        low, high = self.ladder[i].rate, self.ladder[i - 1].rate
+        for _ in range(SEARCH):
+            rate = _between(low, high, 0.5)
+            if measured(rate, self.ladder[i].keep) >= target:
+                low, found = rate, min(found, self.file(rate, self.ladder[i].keep), key=len)
+            else:
+                high = rate
+        return found
+
+
+class _Latent:
+    """The latent of a picture, and how far it is from the codewords."""
+
+    def __init__(self, model: registry.Model, pixels: np.ndarray) -> None:
+        self.quantizer = quantizer = model.tokenizer.quantizer
+        self.values = pixels_to_latent(model, pixels)
+        self.grid = (self.values.shape[1], self.values.shape[2])
+        self.prices = quantizer.prices.double().cpu().numpy()
+        codebooks = quantizer.codebooks.float().cpu().numpy()
+        self.codebooks = [book[:, :width] for book, width in zip(codebooks, quantizer.widths, strict=True)]
+        self.lengths = [np.square(book).sum(1) for book in self.codebooks]
+        self.ends = np.cumsum([0, *quantizer.widths])
+
+    def nearest(self, tile: Rect, rate: float) -> Planes:
+        """Planes int32 [h, w] of a tile, each codeword chosen for itself."""
+        import torch
+
+        part = np.ascontiguousarray(self.values[:, *tile.slices], dtype=np.float32)
+        z = torch.from_numpy(part)[None].to(self.quantizer.costs.device)
+        return [plane[0].cpu().numpy().astype(np.int32) for plane in self.quantizer.quantize(z, rate)]
+
+    def distances(self, tiles: Sequence[Rect]) -> Distances:
+        """Squared distances of the latent in `tiles` from the codewords of each plane."""
+
+        def measure(tile: int, s: int, positions: np.ndarray) -> np.ndarray:
+            part = self.values[self.ends[s] : self.ends[s + 1], *tiles[tile].slices]
+            rows = part.reshape(len(part), -1)[:, positions].T.astype(np.float32)
+            found = rows @ (-2 * self.codebooks[s].T)
+            found += self.lengths[s]
+            found += np.square(rows).sum(1)[:, None]
+            return found
+
+        return measure
+
+
+def _tilt(share: float, planes: int) -> np.ndarray:
+    """Factors of the prices [planes]: from `share` for the coarsest plane to 1 for those of the finer half."""
+    return np.asarray(share ** np.maximum(0.0, 1 - np.arange(planes) / max(planes / 2, 1)))
+
+
+def _between(low: float, high: float, share: float) -> float:
+    """From `low` at 0 to `high` at 1, evenly in the logarithm; rates of 0 count as a thousandth of `high`."""
+    low = max(low, high / 1000)
+    return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))

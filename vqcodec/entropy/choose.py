@@ -1,0 +1,149 @@
+"""Rate-aware choice of indices: distance + price * bits, under the entropy model that will code them.
+
+A `Chooser` is a coder that writes the cheapest symbol where a decoder would write the coded one, so that a model runs
+the very code it codes with, and every choice sees those before it as its context (entropy-constrained quantization:
+Chou, Lookabaugh and Gray 1989; here greedily, position by position). Encoder side only: floating point may round as
+it likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import EntropyModel, Layers, Planes, Shapes, alike
+from .coder import TileEncoder
+from .kernels import torch_is_loaded
+from .workers import for_each
+
+Distances = Callable[[int, int, np.ndarray], np.ndarray]
+"""(tile, plane, flat positions int64 [n]) -> squared distances float32 [n, K] of what is there from each codeword."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for a tile."""
+
+    planes: Planes
+    """int32, of the shapes asked for."""
+    bits: np.ndarray
+    """float64 [planes], what the choice takes under the model's frequencies, without the end of the stream."""
+    distances: np.ndarray
+    """float64 [planes], sums over the positions."""
+    segments: list[bytes]
+    """One a layer, as `encode_tiles` would make them of the planes; none unless they were asked for."""
+
+
+def choose_tiles(
+    model: EntropyModel,
+    distances: Distances,
+    prices: np.ndarray,
+    shapes: Sequence[Shapes],
+    layers: Layers,
+    weights: Sequence[Sequence[np.ndarray]] | None = None,
+    start: Sequence[Planes] | None = None,
+    coded: bool = False,
+) -> list[Choice]:
+    """Index planes of tiles of `shapes`, each index the one with the least distance + price * weight * bits.
+
+    `prices` [tiles, planes] or [planes]: squared distance that a bit is worth, at least 0; at 0 the nearest codeword
+    is taken. `weights[tile][plane]` of the plane's shape multiply the price. `distances` may be called from several
+    threads. Only planes of `layers` are chosen. `start` are the planes that adaptive tables are fitted to before
+    anything is chosen (for example the nearest codewords); a context model needs none. `coded` makes the segments too,
+    in the same pass.
+    """
+    prices = np.broadcast_to(np.asarray(prices, np.float32), (len(shapes), len(model.sizes)))
+    found: dict[int, Choice] = {}
+
+    def choose(batch: list[int]) -> None:
+        planes = [[np.zeros(shape, np.int32) for shape in shapes[t]] for t in batch]
+        if start is not None:
+            planes = [[np.array(plane, np.int32, order="C") for plane in start[t]] for t in batch]
+        order = [s for layer in layers for s in layer]
+        coders = [
+            Chooser(
+                distances,
+                t,
+                [model.order(tuple(shape)) for shape in shapes[t]],
+                order,
+                prices[t],
+                None if weights is None else weights[t],
+                TileEncoder() if coded else None,
+            )
+            for t in batch
+        ]
+        model.code_tiles(coders, planes, layers)
+        for t, coder, chosen in zip(batch, coders, planes, strict=True):
+            found[t] = Choice(chosen, coder.bits, coder.distances, coder.segments())
+
+    for_each(choose, alike([(tuple(map(tuple, shape)), len(layers)) for shape in shapes]), model.workers())
+    return [found[t] for t in range(len(shapes))]
+
+
+class Chooser:
+    """A coder of one tile that decides what is coded; it is told the frequencies in coding order, plane by plane."""
+
+    def __init__(
+        self,
+        measure: Distances,
+        tile: int,
+        positions: Sequence[np.ndarray],
+        order: Sequence[int],
+        prices: np.ndarray,
+        weights: Sequence[np.ndarray] | None,
+        encoder: TileEncoder | None = None,
+    ) -> None:
+        self.measure, self.tile, self.positions, self.order = measure, tile, positions, list(order)
+        self.encoder = encoder
+        self.prices, self.weights = prices, weights
+        self.bits, self.distances = np.zeros(len(positions)), np.zeros(len(positions))
+        self.done = 0
+        """Positions of the first plane in `order` that are chosen."""
+
+    def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        self.code_rows(np.broadcast_to(np.asarray(table, np.float32), (len(symbols), len(table))), symbols)
+
+    def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        if not len(symbols):
+            return
+        s = self.order[0]
+        positions = self.positions[s][self.done : self.done + len(symbols)]
+        distances = self.measure(self.tile, s, positions)
+        price = self.prices[s]
+        if self.weights is not None:
+            price = price * self.weights[s].reshape(-1)[positions, None].astype(np.float32)
+        # What the sum of a row costs is the same for all of its symbols.
+        scores = distances if not np.any(price) else distances - price * _log2(rows)
+        symbols[:] = scores.argmin(1)
+        here = np.arange(len(symbols)), symbols
+        self.bits[s] += (np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[here].astype(np.float64))).sum()
+        self.distances[s] += distances[here].sum(dtype=np.float64)
+        if self.encoder:
+            self.encoder.code_rows(rows, symbols)
+        self.done += len(symbols)
+        if self.done == len(self.positions[s]):
+            self.order, self.done = self.order[1:], 0
+
+    def choose(self, options: int, decide: Callable[[], int]) -> int:
+        self.bits[self.order[0]] += np.log2(options)
+        return self.encoder.choose(options, decide) if self.encoder else decide()
+
+    def end_layer(self) -> None:
+        """What is worth a bit is the same in every layer."""
+        if self.encoder:
+            self.encoder.end_layer()
+
+    def segments(self) -> list[bytes]:
+        """What has been chosen, coded; empty without an encoder."""
+        return self.encoder.segments() if self.encoder else []
+
+
+def _log2(rows: np.ndarray) -> np.ndarray:
+    """float32, several times as fast with torch."""
+    if not torch_is_loaded():
+        return np.log2(rows)
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(rows)).log2().numpy()

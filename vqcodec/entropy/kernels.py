@@ -1,0 +1,165 @@
+"""The network of one plane, evaluated: int8 contexts -> rows of frequencies, the same integers by every kernel.
+
+`ExactKernel` is plain numpy; the others need torch and are only taken where they agree with it on a fixed input (see
+`prior.ContextModel`). All sums are integers below 2**24, in int32 or float32 alike.
+
+Legend: N positions, I inputs, H hidden units, K codes, p pass.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+LOOKUP = 256
+"""Entries of the table from logit difference (1/16 bit) to frequency."""
+
+
+@dataclass(frozen=True)
+class PlaneNet:
+    """The network of one plane, as float32 arrays that hold integers. H hidden units, K codes."""
+
+    embedding: np.ndarray
+    """[K + 2, 8]; row K stands for a code that is not known yet, row K + 1 for a position outside of the tile."""
+    around: np.ndarray
+    """[8 * positions seen in earlier planes, H]."""
+    own: np.ndarray
+    """[24 * 8, H]."""
+    bias1: np.ndarray
+    """[4, H], a row for each pass."""
+    scale1: np.ndarray
+    """[H], powers of two, as all scales."""
+    hidden: np.ndarray
+    """[H, H]."""
+    bias2: np.ndarray
+    scale2: np.ndarray
+    out: np.ndarray
+    """[H, K]."""
+    bias3: np.ndarray
+    """[4, K]."""
+    scale3: np.ndarray
+
+
+class Kernel(Protocol):
+    """What computes the frequencies of one plane."""
+
+    def rows(self, x: np.ndarray, p: int) -> np.ndarray:
+        """Contexts x int8 [N, I], earlier planes first, of pass p -> frequencies float32 [N, K], a new array."""
+
+
+class ExactKernel:
+    """numpy, in the dtype of the network's arrays; needs nothing else and is what the others are held against."""
+
+    def __init__(self, net: PlaneNet, lut: np.ndarray) -> None:
+        self.net, self.lut = net, lut
+        self.first = np.concatenate([net.around, net.own])
+
+    def rows(self, x: np.ndarray, p: int) -> np.ndarray:
+        net = self.net
+        h1 = x.astype(self.first.dtype) @ self.first + net.bias1[p]
+        _floored(h1, net.scale1).clip(0, 127, out=h1)
+        h2 = h1 @ net.hidden + net.bias2
+        h2 = (h1 + _floored(h2, net.scale2)).clip(0, 127)
+        logits = h2 @ net.out
+        logits += net.bias3[p]
+        _floored(logits, net.scale3)
+        np.subtract(logits.max(-1, keepdims=True), logits, out=logits)
+        return self.lut[logits.clip(0, LOOKUP - 1, out=logits).astype(np.uint8)]
+
+
+class FloatKernel:
+    """torch, float32. Scales go into the weights: what is scaled by a power of two stays exact."""
+
+    def __init__(self, net: PlaneNet, lut: np.ndarray) -> None:
+        self.pairs = _pairs(lut)
+        self.first = _tensor(np.concatenate([net.around, net.own]) * net.scale1)
+        self.bias1 = [_tensor(row) for row in net.bias1 * net.scale1]
+        self.hidden, self.bias2 = _tensor(net.hidden * net.scale2), _tensor(net.bias2 * net.scale2)
+        self.out = _tensor(net.out * net.scale3)
+        self.bias3 = [_tensor(row) for row in net.bias3 * net.scale3]
+
+    def rows(self, x: np.ndarray, p: int) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            h1 = torch.addmm(self.bias1[p], torch.from_numpy(x).float(), self.first).floor_().clamp_(0, 127)
+            h2 = torch.addmm(self.bias2, h1, self.hidden).floor_().add_(h1).clamp_(0, 127)
+            logits = torch.addmm(self.bias3[p], h2, self.out).floor_()
+            below = torch.sub(logits.amax(1, keepdim=True), logits, out=logits).clamp_max_(LOOKUP - 1)
+            return _looked_up(self.pairs, below.to(torch.int32).to(torch.uint8).numpy())
+
+
+class Int8Kernel:
+    """torch, int8 products summed in int32; its matrix product is private to torch, so it may be gone or be wrong."""
+
+    def __init__(self, net: PlaneNet, lut: np.ndarray) -> None:
+        import torch
+
+        self.pairs = _pairs(lut)
+        self.first, self.hidden, self.out = (
+            _tensor(_int8(weights)) for weights in (np.concatenate([net.around, net.own]), net.hidden, net.out)
+        )
+        self.bias1, self.bias3 = ([_tensor(row.astype(np.int32)) for row in bias] for bias in (net.bias1, net.bias3))
+        self.bias2 = _tensor(net.bias2.astype(np.int32))
+        self.shift1, self.shift2, self.shift3 = (
+            _tensor(1 - np.frexp(scale)[1].astype(np.int32)) for scale in (net.scale1, net.scale2, net.scale3)
+        )
+        self.multiply: Callable[..., Any] = torch._int_mm
+
+    def rows(self, x: np.ndarray, p: int) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            h1 = self.multiply(torch.from_numpy(x), self.first).add_(self.bias1[p])
+            h1.bitwise_right_shift_(self.shift1).clamp_(0, 127)
+            h2 = self.multiply(h1.to(torch.int8), self.hidden).add_(self.bias2)
+            h2.bitwise_right_shift_(self.shift2).add_(h1).clamp_(0, 127)
+            logits = self.multiply(h2.to(torch.int8), self.out).add_(self.bias3[p])
+            logits.bitwise_right_shift_(self.shift3)
+            below = torch.sub(logits.amax(1, keepdim=True), logits, out=logits).clamp_max_(LOOKUP - 1)
+            return _looked_up(self.pairs, below.to(torch.uint8).numpy())
+
+
+FAST: tuple[Callable[[PlaneNet, np.ndarray], Kernel], ...] = (Int8Kernel, FloatKernel)
+"""Fastest first."""
+
+
+def torch_is_loaded() -> bool:
+    """Loading torch takes longer than most files; it is only used where networks have loaded it anyway."""
+    return "torch" in sys.modules
+
+
+def _floored(sums: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """floor(sums * scale), in place."""
+    sums *= scale
+    return np.floor(sums, out=sums)
+
+
+def _tensor(values: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def _int8(weights: np.ndarray) -> np.ndarray:
+    if abs(weights).max(initial=0) > 127:
+        raise RuntimeError("weights beyond int8")
+    return weights.astype(np.int8)
+
+
+def _pairs(lut: np.ndarray) -> np.ndarray:
+    """The look-up table for two entries at once: uint64 [2**16], two float32 each, by two uint8 read as a uint16."""
+    both = np.arange(2**16, dtype=np.uint16).view(np.uint8)
+    return lut.astype(np.float32)[both].view(np.uint64)
+
+
+def _looked_up(pairs: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """uint8 [N, K] -> float32 [N, K]."""
+    if below.shape[1] % 2:
+        wide = np.concatenate([below, np.zeros_like(below[:, :1])], 1)
+        return _looked_up(pairs, wide)[:, :-1]
+    return pairs.take(below.view(np.uint16)).view(np.float32)

@@ -1,0 +1,60 @@
+"""Batches of tiles in a few threads, each of which computes alone.
+
+The small matrix products of a context model would wait for one another if torch cut them up among its threads.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from .kernels import torch_is_loaded
+
+T = TypeVar("T")
+
+
+def for_each(work: Callable[[T], None], items: Iterable[T], workers: int) -> None:
+    """`work` on every item, in at most `workers` threads and no more than torch may use; the first error is raised."""
+    items = list(items)
+    with _alone() as threads:
+        workers = min(workers, threads, len(items))
+        if workers < 2:
+            for item in items:
+                work(item)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            for _ in pool.map(work, items):
+                pass
+
+
+_lock = threading.Lock()
+_inside = 0
+_threads = 1
+
+
+@contextmanager
+def _alone() -> Iterator[int]:
+    """torch uses one thread for each operation in here; yields how many it may use outside."""
+    global _inside, _threads
+    if not torch_is_loaded():
+        yield os.cpu_count() or 1
+        return
+    import torch
+
+    with _lock:
+        if _inside == 0:
+            _threads = torch.get_num_threads()
+            if _threads > 1:
+                torch.set_num_threads(1)
+        _inside += 1
+    try:
+        yield _threads
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0 and _threads > 1:
+                torch.set_num_threads(_threads)
