@@ -328,6 +328,20 @@ def test_terms_come_closer_to_the_mixture(config: Any) -> None:
     assert errors[-1] < 0.05 * errors[0]
 
 
+def test_the_first_weight_is_the_one_with_the_least_error() -> None:
+    quantizer, z = built(SoftVQConfig(32, 4, terms=1), grid=(8, 8))
+    with torch.no_grad():
+        mixed = quantizer(z, z).z_q
+
+        def error(weight: float) -> float:
+            quantizer.first_weight = weight
+            return float((quantizer.dequantize(quantizer.quantize(z))[0] - mixed).square().mean())
+
+        best = quantizer.measured_weight(z)
+        assert 0 < best < 1
+        assert error(best) < min(error(best - 0.05), error(best + 0.05))
+
+
 def test_a_sharp_mixture_is_the_likeliest_codeword() -> None:
     quantizer, z = built(SoftVQConfig(16, 4, temperature=1e-4, terms=1))
     with torch.no_grad():
