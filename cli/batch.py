@@ -47,7 +47,7 @@ def batch(
     target_size: options.TargetSize = None,
     min_quality: options.MinQuality = None,
     keep: options.KeepOfModel = None,
-    effort: options.Effort = 5,
+    effort: options.Effort = options.DEFAULT_EFFORT,
     strip: options.Strip = False,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, metavar="N", help="Files at a time, a process each.")] = 1,
     resume: Annotated[
@@ -88,7 +88,7 @@ def batch(
     exit_code), manifest.
     """
     rate = options.parse_rate(quality, bpp, target_size, min_quality, keep)
-    settings = Settings(src, dst, to.value, model, rate, strip, device, max_pixels, debug)
+    settings = Settings(src, dst, to.value, model, rate, strip, device, max_pixels, debug, effort)
     identity = _check(settings)
     here = dst.exists() and dst.samefile(src)
     book = Manifest(dst / MANIFEST if manifest is None else manifest)
@@ -142,7 +142,8 @@ def _check(settings: Settings) -> str:
         rates |= {"-q": None, "--keep": step.keep} | ({"rate": step.rate} if step.rate != 1 else {})
     digests = [candidates[name].weights_sha256 for name in names]
     made_by = digests[0] if len(digests) == 1 else digests
-    return _digest({"to": "vqc", "model": made_by, "strip": settings.strip} | rates)
+    more = {} if settings.effort == options.DEFAULT_EFFORT else {"effort": settings.effort}
+    return _digest({"to": "vqc", "model": made_by, "strip": settings.strip} | rates | more)
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -45,6 +45,7 @@ class Settings:
     device: str
     max_pixels: int
     debug: bool
+    effort: int = 5
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,14 @@ def _encode(source: Path, settings: Settings) -> tuple[bytes, bytes, tuple[str, 
     from vqcodec.image import read_picture
 
     picture = read_picture(source, settings.max_pixels)
-    data = vqcodec.encode(picture, settings.model, strip=settings.strip, device=settings.device, **settings.rate)
+    data = vqcodec.encode(
+        picture,
+        settings.model,
+        effort=settings.effort,
+        strip=settings.strip,
+        device=settings.device,
+        **settings.rate,
+    )
     return data, data, picture.warnings
 
 

@@ -39,7 +39,7 @@ def encode(
     target_size: options.TargetSize = None,
     min_quality: options.MinQuality = None,
     keep: options.KeepOfModel = None,
-    effort: options.Effort = 5,
+    effort: options.Effort = options.DEFAULT_EFFORT,
     strip: options.Strip = False,
     force: options.Force = False,
     json: options.Json = False,
@@ -79,7 +79,7 @@ def encode(
             picture = strip_picture(picture) if strip else picture
             if not quiet:
                 output.warn(source, picture.warnings)
-            data = api.encode(picture, model, device=device, **rate)
+            data = api.encode(picture, model, effort=effort, device=device, **rate)
         output.write_new(target, data, force)
         _report(source, target, data, start, json, 0 if quiet else 1 + verbose, warnings=list(picture.warnings))
 

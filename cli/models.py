@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqcodec.errors import ModelError
+from vqcodec.quantizer_config import ProductVQConfig, QuantizerConfig
 
 from . import options, output
 from .import_model import import_model
 
 if TYPE_CHECKING:
-    from vqcodec.config import LadderStep
+    from vqcodec.config import LadderStep, TokenizerConfig
     from vqcodec.registry import Broken, Entry
 
 models = typer.Typer(name="models", help="Models at hand: list, show, verify, import.", no_args_is_help=True)
@@ -87,8 +88,8 @@ def show(name: Name, json: options.Json = False, debug: options.Debug = False) -
         "identity": f"{record['token_id']}/{record['entropy_id']} (tokens/entropy)",
         "weights": "missing" if record["bytes"] is None else f"{record['bytes']:,} bytes",
         "stride": f"{record['stride']} pixels",
-        "quantizer": f"{quantizer.kind}: {quantizer.groups} groups of {quantizer.codebook_size} codewords, "
-        f"{' '.join(map(str, quantizer.widths))} channels",
+        "quantizer": _codes(quantizer),
+        **_windows(entry.config.tokenizer),
         "backbone": f"{backbone.kind}: widths {', '.join(map(str, backbone.widths))}",
         "layers": f"{record['layers']}: planes " + " | ".join(" ".join(map(str, x)) for x in entry.config.layers),
         "quality": ", ".join(_place(step) for step in entry.config.ladder) or "one file for all",
@@ -177,6 +178,20 @@ def _part(entry: Entry) -> tuple[int, int] | None:
     return parts(family).get(name) if name in family and registry.name_of(entry) == name else None
 
 
+def _codes(quantizer: QuantizerConfig) -> str:
+    if isinstance(quantizer, ProductVQConfig):
+        widths = " ".join(map(str, quantizer.widths))
+        return f"{quantizer.kind}: {quantizer.groups} groups of {quantizer.codebook_size} codewords, {widths} channels"
+    sizes = " or ".join(map(str, dict.fromkeys(quantizer.sizes)))
+    planes = f"{len(quantizer.sizes)} plane" + "s" * (len(quantizer.sizes) > 1)
+    return f"{quantizer.kind}: {planes} of {sizes} codes, {quantizer.channels} channels"
+
+
+def _windows(config: TokenizerConfig) -> dict[str, str]:
+    """A row for models that work by windows."""
+    return {"windows": f"{config.side} pixels, {config.overlap} into the next"} if config.side else {}
+
+
 def _summary(entry: Entry) -> dict[str, Any]:
     from vqcodec.registry import WEIGHTS
 
@@ -185,7 +200,7 @@ def _summary(entry: Entry) -> dict[str, Any]:
         "name": config.name,
         "stride": config.tokenizer.stride,
         "layers": len(config.layers),
-        "planes": config.tokenizer.quantizer.groups,
+        "planes": len(config.tokenizer.quantizer.sizes),
         "bytes": weights.stat().st_size if weights.is_file() else None,
         "quality": _part(entry),
         "bundled": entry.bundled,

@@ -128,17 +128,23 @@ Quality = Annotated[
 ]
 MinQuality = Annotated[
     str | None,
-    typer.Option("--min-quality", metavar="METRIC=X", help="Fewest layers that reach psnr=X (dB) or ms-ssim=X (0..1)."),
+    typer.Option(
+        "--min-quality", metavar="METRIC=X", help="The smallest file that reaches psnr=X (dB) or ms-ssim=X (0..1)."
+    ),
 ]
 Effort = Annotated[
     int,
     typer.Option(
-        "--effort", min=1, max=9, help="Reserved for more search; all efforts give the same file in this version."
+        "--effort",
+        min=1,
+        max=9,
+        help="How hard to look for cheap indices: 1 each for itself, 2..5 one pass in context, 6..9 several passes.",
     ),
 ]
 Strip = Annotated[bool, typer.Option("--strip", help="Leave out ICC (after conversion to sRGB), Exif and XMP.")]
 
 DEFAULT_MAX_PIXELS = 2**28
+DEFAULT_EFFORT = 5
 
 RATE = {"-q": "quality", "--bpp": "bpp", "--target-size": "max_bytes", "--min-quality": "min_quality", "--keep": "keep"}
 """Option that says how large a file may be -> keyword of `vqcodec.encode`."""

@@ -65,8 +65,12 @@ def loaded(config: TokenizerConfig, state: Mapping[str, Tensor], from_released: 
     """A tokenizer with released tensors, in evaluation mode."""
     with torch.device("meta"):
         tokenizer = Tokenizer(config).eval().requires_grad_(False)
-    groups, size = config.quantizer.groups, config.quantizer.codebook_size
-    no_rate = {COSTS: torch.zeros(groups, size), CAPS: torch.full((groups,), NO_CAP), PRICES: torch.zeros(groups)}
+    ours = tokenizer.state_dict()
+    no_rate = {
+        name: torch.full(ours[name].shape, value)
+        for name, value in ((COSTS, 0.0), (CAPS, NO_CAP), (PRICES, 0.0))
+        if name in ours
+    }
     found = tokenizer.load_state_dict(from_released(config, state) | no_rate, strict=False, assign=True)
     assert found.unexpected_keys == []
     assert all(training_only(name) for name in found.missing_keys)

@@ -103,7 +103,7 @@ def test_min_quality(work: Path, invoke: Invoke) -> None:
     assert "cat.vqc" not in names(work)
 
 
-def test_effort_does_not_change_the_file(work: Path, invoke: Invoke, tiny_vqc: bytes) -> None:
+def test_effort_makes_no_difference_to_a_model_without_a_rate(work: Path, invoke: Invoke, tiny_vqc: bytes) -> None:
     assert invoke("encode", "cat.png", "-m", "tiny", "--effort", 9)[0] == 0
     assert (work / "cat.vqc").read_bytes() == tiny_vqc
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,9 @@ from torch import Tensor
 
 from vqcodec import registry
 from vqcodec.backbone_config import VitConfig, VqganConfig
-from vqcodec.config import DcaeConfig, ProductVQConfig, TokenizerConfig, check_tokenizer
+from vqcodec.config import DcaeConfig, TokenizerConfig, check_tokenizer
 from vqcodec.errors import ModelError, OutputError, UsageError
-from vqcodec.importing import fqgan, mgvq, release, xqgan
+from vqcodec.importing import fqgan, mgvq, release, softvq, xqgan
 from vqcodec.importing.matching import needed, own
 from vqcodec.importing.release import SYSTEMS, System, find_release, import_release
 from vqcodec.tokenizer import Tokenizer
@@ -40,7 +41,13 @@ MANIFESTS = {
     "xqgan-vq-4096": "xqgan_vq-4096",
     "xqgan-vq-8192": "xqgan_vq-8192",
     "xqgan-vp2-4096": "xqgan_vp2-4096",
+    "xqgan-msvr10p2-4096": "xqgan_msvr10p2-4096",
+    "xqgan-msbr10p2-4096": "xqgan_msbr10p2-4096",
     "xqgan-cnn-16384": "xqgan_cnn_vq16",
+    "softvq-l-64": "softvq-l-64",
+    "softvq-l-32": "softvq-l-32",
+    "softvq-bl-64": "softvq-bl-64",
+    "softvq-b-64": "softvq-b-64",
 }
 
 
@@ -61,7 +68,7 @@ def test_no_two_of_our_tensors_come_from_one_place(name: str) -> None:
 
 
 def module(system: System) -> ModuleType:
-    return {"MGVQ": mgvq, "XQ-GAN": xqgan, "FQGAN": fqgan}[system.name]
+    return {"MGVQ": mgvq, "XQ-GAN": xqgan, "FQGAN": fqgan, "SoftVQ-VAE": softvq}[system.name]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,7 @@ def test_an_unknown_release_names_those_that_are(name: str, message: str) -> Non
 
 
 def small(name: str) -> TokenizerConfig:
-    """The configuration of a release with few channels, for pictures of 64 px where their size is fixed."""
+    """The configuration of a release with few channels, for windows of 64 px where their size is fixed."""
     _, config = find_release(name)
     backbone: DcaeConfig | VqganConfig | VitConfig
     if isinstance(config.backbone, DcaeConfig):
@@ -95,13 +102,19 @@ def small(name: str) -> TokenizerConfig:
             config.backbone, widths=(32,) * n, latent=8, adapter_depth=1, adapter_heads=4, adapter_window=64
         )
     else:
+        assert isinstance(config.backbone, VitConfig)
         backbone = dataclasses.replace(config.backbone, encoder_width=64, decoder_width=64, window=64, tokens=16)
         backbone = dataclasses.replace(backbone, encoder_depth=1, decoder_depth=1)
-    return dataclasses.replace(config, backbone=backbone, quantizer=smaller(config.quantizer))
+    windows = {"window": 64, "overlap": 8} if config.window else {}
+    return dataclasses.replace(config, backbone=backbone, quantizer=smaller(config.quantizer), **windows)
 
 
-def smaller(quantizer: ProductVQConfig) -> ProductVQConfig:
-    return dataclasses.replace(quantizer, codebook_size=64)
+def smaller(quantizer: Any) -> Any:
+    """The same with at most 64 codewords, and few scales."""
+    fewer = {"codebook_size": 64, "bits": 5, "scales": (1, 1, 2, 3, 4)}
+    known = {f.name for f in dataclasses.fields(quantizer)}
+    inner = {name: smaller(getattr(quantizer, name)) for name in ("part", "base") if name in known}
+    return dataclasses.replace(quantizer, **inner, **{name: x for name, x in fewer.items() if name in known})
 
 
 def released(system: System, config: TokenizerConfig, seed: int = 0) -> dict[str, Tensor]:
@@ -116,7 +129,17 @@ def released(system: System, config: TokenizerConfig, seed: int = 0) -> dict[str
     return state
 
 
-TINY = ["mgvq-f8c32-g4", "fqgan-dual-16", "fqgan-triple-8", "xqgan-vq-4096", "xqgan-vp2-4096", "xqgan-cnn-16384"]
+TINY = [
+    "mgvq-f8c32-g4",
+    "fqgan-dual-16",
+    "fqgan-triple-8",
+    "xqgan-vq-4096",
+    "xqgan-vp2-4096",
+    "xqgan-msvr10p2-4096",
+    "xqgan-msbr10p2-4096",
+    "xqgan-cnn-16384",
+    "softvq-bl-64",
+]
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -142,6 +165,7 @@ def training(system: System) -> str:
         "MGVQ": "quantize.embed_prob",
         "XQ-GAN": "semantic_model.norm.weight",
         "FQGAN": "feat_pred_head.ln_pre.bias",
+        "SoftVQ-VAE": "repa_model.norm.bias",
     }[system.name]
 
 
@@ -150,7 +174,7 @@ def test_what_is_not_the_release_is_refused_and_nothing_is_written(name: str, tm
     system, config = find_release(name)
     config = small(name)
     state = released(system, config)
-    key = next(key for key, value in state.items() if value.dim() == 4)
+    key = next(key for key, value in state.items() if value.dim() == 4)  # a convolution, which all of them have
     for change, message in (
         ({}, rf"lacks {key}"),
         ({key: state[key], "stowaway": torch.ones(1)}, "unknown stowaway"),

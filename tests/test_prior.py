@@ -286,7 +286,7 @@ def test_training_finds_the_structure_of_codes() -> None:
     for _ in range(12):
         first = rng.integers(0, 8, (16, 16))
         tiles.append(np.stack([first, first, np.roll(first, 1, 1)]))
-    recipe = PriorRecipe(model="", train=(), steps=130, batch=4, units=32, lr=1e-2)
+    recipe = PriorRecipe(model="", train=(), steps=60, batch=4, units=32, lr=2e-2)
     prior = train_prior(tiles, (8, 8, 8), recipe, report=lambda _: None)
     bits = bits_per_index(prior, tiles)
     assert bits[0] > 2.5

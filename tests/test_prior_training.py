@@ -98,7 +98,7 @@ def test_a_crop_sees_what_the_whole_tile_sees() -> None:
 
 def test_crops_are_parts_of_tiles_and_reach_their_last_positions() -> None:
     tiles = some_tiles([((13, 9),) * 4, ((4, 21),) * 4])
-    crops = PriorCrops(tiles, SIZES, batch=3, side=8, seed=5)
+    crops = PriorCrops([Prior(SIZES, 4).padded(tile) for tile in tiles], SIZES, batch=3, side=8, seed=5)
     reached = 0
     for number in range(60):
         planes = [plane.numpy() for plane in crops.batch(number)]

@@ -131,7 +131,7 @@ def test_a_sequence_has_learned_places_and_no_second_whole() -> None:
 
 def test_it_trains() -> None:
     torch.manual_seed(0)
-    config = TokenizerConfig(8, dataclasses.replace(TINY, branches=2), ProductVQConfig(2, 16, 4, normalised=True))
+    config = TokenizerConfig(8, dataclasses.replace(TINY, branches=2), ProductVQConfig(2, 16, 4, normalised=True), 32)
     tokenizer = Tokenizer(config, learning="gradient").train()
     x = torch.rand(2, 3, 32, 32) * 2 - 1
     with torch.autocast("cpu", torch.bfloat16):
@@ -150,7 +150,7 @@ def test_it_trains() -> None:
 def test_a_full_sized_model_agrees_with_the_authors_code() -> None:
     data = vector("xqgan_vits_vq_filled")
     quantizer = ProductVQConfig(1, 1024, 16, normalised=True, fill="zero")
-    config = TokenizerConfig(16, VitConfig(384, 384), quantizer)
+    config = TokenizerConfig(16, VitConfig(384, 384), quantizer, window=256)
     tokenizer = loaded(config, filled("xqgan_vits_vq"), xqgan.from_released)
     rows: list[torch.Tensor] = []
     tokenizer.encoder.to_latent.register_forward_pre_hook(lambda _, inputs: rows.append(inputs[0]))

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcodec.entropy.prior import ContextModel
+from vqcodec.entropy.split import by_likeness
 from vqcodec.errors import InputError, OutputError, UsageError
 from vqcodec.registry import load_model
 
@@ -53,7 +55,10 @@ class PriorRecipe:
     """Crops a step."""
     crop: int = 16
     """Side of a crop, positions; its surroundings are seen as well."""
-    lr: float = 4e-3
+    again: bool = False
+    """Start from the context model that `model` has. Where indices are chosen under it, a second round fits it to what
+    its own choices look like."""
+    lr: float = 6e-3
     quantized_share: float = 0.2
     """Share of the steps, the last ones, that train the network as the integers it will be."""
     bf16: bool = False
@@ -71,20 +76,31 @@ def train_prior(
     report: Callable[[str], None] = print,
     checkpoint: Path | None = None,
     resume: bool = False,
+    codewords: Sequence[np.ndarray] | None = None,
+    before: ContextModel | None = None,
 ) -> Prior:
     """Fit a prior to index planes; the last `quantized_share` of the steps train the rounded network.
 
+    It starts from `before`, if given. `codewords` [K, d] of each plane say which codes are alike where alphabets are so
+    large that they are split.
     The state is kept in the file `checkpoint`; with `resume` a run goes on from there. Raises InputError for a
     checkpoint that cannot be read or is of another recipe.
     """
     torch.manual_seed(recipe.seed)
-    prior = Prior(sizes, recipe.units, recipe.near or None)
-    seen = [np.concatenate([np.ravel(tile[s]) for tile in tiles]) for s in range(len(sizes))]
-    counts = [np.bincount(codes, minlength=size) for codes, size in zip(seen, sizes, strict=True)]
-    prior.start_from(counts)
+    splits = [by_likeness(size, None if codewords is None else codewords[s]) for s, size in enumerate(sizes)]
+    prior = Prior(sizes, recipe.units, recipe.near or None, splits)
+    padded = [prior.padded(tile) for tile in tiles]
+    prior.start_from(
+        [
+            np.bincount(np.concatenate([tile[v].ravel() for tile in padded]), minlength=size + 2)[:size]
+            for v, size in enumerate(prior.coded_sizes)
+        ]
+    )
+    if before is not None:
+        prior.go_on_from(before)
     optimizer = torch.optim.Adam(prior.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
-    crops = PriorCrops(tiles, sizes, recipe.batch, recipe.crop, recipe.seed)
-    step, spent, total = 0, 0.0, torch.zeros(len(sizes))
+    crops = PriorCrops(padded, prior.coded_sizes, recipe.batch, recipe.crop, recipe.seed)
+    step, spent, total = 0, 0.0, torch.zeros(len(prior.coded_sizes))
     if checkpoint is not None and resume:
         state = read_checkpoint(checkpoint)
         if state["recipe"] != _saved(recipe):
@@ -92,20 +108,20 @@ def train_prior(
         prior.load_state_dict(state["prior"])
         optimizer.load_state_dict(state["optimizer"])
         step, spent, total = state["step"], state["spent"], state["total"]
-    start = time.monotonic() - spent
+    start, warm = time.monotonic() - spent, min(100, 1 + recipe.steps // 10)
     while (progress := _progress(step, time.monotonic() - start, recipe)) < 1:
         quantized = progress >= 1 - recipe.quantized_share
         for net in prior.planes:
             net.quantized = quantized
         for group in optimizer.param_groups:
             group["lr"] = (
-                recipe.lr * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+                recipe.lr * min(1, (step + 1) / warm) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
             )
         total += _step(prior, optimizer, crops.batch(step), recipe.bf16 and not quantized)
         step += 1
         if step % 100 == 0:
             each = " ".join(f"{v / 100:.2f}" for v in total)
-            report(f"step {step}: {total.mean() / 100:.3f} bits per index  {each}")
+            report(f"step {step}: {total.sum() / 100 / len(sizes):.3f} bits per index  {each}")
             total.zero_()
         if checkpoint is not None and step % recipe.checkpoint_every == 0:
             write_checkpoint(
@@ -125,13 +141,13 @@ def train_prior(
 
 
 def _step(prior: Prior, optimizer: torch.optim.Optimizer, codes: list[Tensor], bf16: bool) -> Tensor:
-    """One step; returns the bits per index of each plane."""
+    """One step; returns the bits per index of each coded plane."""
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         bits = prior(codes)
-    counts = [int((plane[:, 2:-2, 2:-2] < size).sum()) for plane, size in zip(codes, prior.sizes, strict=True)]
+    counts = [int((plane[:, 2:-2, 2:-2] < size).sum()) for plane, size in zip(codes, prior.coded_sizes, strict=True)]
     means = torch.stack([b.sum() / max(n, 1) for b, n in zip(bits, counts, strict=True)])
     optimizer.zero_grad(set_to_none=True)
-    means.mean().backward()
+    (means.sum() / len(prior.sizes)).backward()
     torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
     optimizer.step()
     return means.detach()
@@ -179,8 +195,17 @@ def run_prior(recipe: PriorRecipe, out: Path, resume: bool = False, report: Call
     pictures = scan(recipe.train, model.stride)
     report(f"{model.config.name}: indices of {len(pictures.members)} pictures")
     tiles = collect_tiles(model, pictures, recipe.tile_px // model.stride)
+    books = model.tensors.get("quantizer.bank.codebooks")
+    fitting = books is not None and [len(book) for book in books] == list(model.entropy.sizes)
+    codewords = list(books.astype(np.float32)) if books is not None and fitting else None
     out.parent.mkdir(parents=True, exist_ok=True)
-    prior = train_prior(tiles, model.entropy.sizes, recipe, report, checkpoint, resume)
+    before = model.entropy if recipe.again and isinstance(model.entropy, ContextModel) else None
+    if recipe.again and before is None:
+        raise UsageError(f"recipe.again: model '{recipe.model}' has no context model")
+    try:
+        prior = train_prior(tiles, model.entropy.sizes, recipe, report, checkpoint, resume, codewords, before)
+    except ValueError as error:
+        raise UsageError(f"recipe.again: model '{recipe.model}': {error}") from error
     if recipe.val:
         held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride)
         report(compare(prior, tiles, held_out))

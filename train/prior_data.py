@@ -17,7 +17,6 @@ from vqcodec.tiling import Rect, split
 
 from .export import rates_of
 from .pictures import Pictures
-from .prior_net import with_margin
 
 Tile = np.ndarray | Sequence[np.ndarray]
 """Planes [S, h, w], or a list of planes [h, w] or [L] of whatever shapes."""
@@ -28,8 +27,10 @@ MOST_TILES = 8
 LEAST_TILES = 2
 
 
-def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[np.ndarray]:
+def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[Tile]:
     """Index planes uint16 [S, h, w] of tiles (`tile` steps a side) of the pictures.
+
+    Of a model whose tokens are windows, each window is a tile, a list of planes int32.
 
     Where codewords are chosen by a rate, every tile has one of its own, evenly in the logarithm over what the ladder
     spans; under the model's own context model if it has one. Of large pictures some tiles are drawn; small ones are
@@ -40,9 +41,13 @@ def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[np.ndarra
 
     rates = rates_of(model.config)
     low, high = min(rates), max(rates)
-    found = []
+    found: list[Tile] = []
     for number, pixels in enumerate(pictures.decoded()):
         encoding = Encoding(as_picture(pixels), str(model.entry.folder))
+        if model.config.tokenizer.side:
+            planes = encoding.tokens(1.0).planes
+            found += [[plane[window] for plane in planes] for window in range(len(planes[0]))]
+            continue
         if not encoding.by_rate:
             found += _cut_up(np.stack(encoding.tokens(1.0).planes).astype(np.uint16), tile)
             continue
@@ -61,16 +66,18 @@ def _cut_up(planes: np.ndarray, tile: int) -> list[np.ndarray]:
 
 
 class PriorCrops:
-    """Batches of crops; `batch(number)` is a pure function of (seed, number) and the tiles.
+    """Batches of crops; `batch(number)` is a pure function of (seed, number) and the tiles, padded planes each.
 
     Tiles whose planes are not grids of one shape are not cut: a crop is a whole tile, and a batch has those of one
     layout only.
     """
 
-    def __init__(self, tiles: Sequence[Tile], sizes: tuple[int, ...], batch: int, side: int, seed: int) -> None:
+    def __init__(
+        self, tiles: Sequence[Sequence[np.ndarray]], sizes: tuple[int, ...], batch: int, side: int, seed: int
+    ) -> None:
         self.sizes, self.batch_size, self.side, self.seed = sizes, batch, side // 2 * 2, seed
-        self.padded = [[with_margin(p, size) for p, size in zip(tile, sizes, strict=True)] for tile in tiles]
-        layouts = [tuple(plane.shape for plane in tile) for tile in self.padded]
+        self.padded = tiles
+        layouts = [tuple(plane.shape for plane in tile) for tile in tiles]
         self.is_cut = all(len(set(layout)) == 1 for layout in layouts)
         self.by_layout = [[t for t, other in enumerate(layouts) if other == layout] for layout in set(layouts)]
         positions = np.array([tile[0].size for tile in tiles], np.float64)

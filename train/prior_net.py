@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from vqcodec.entropy.prior import EMBEDDING, MARGIN, OWN, ContextModel, lookup_table, seen_by
 from vqcodec.entropy.scan import PASSES
+from vqcodec.entropy.split import Split, by_likeness
 
 UNIT = 16.0
 """Activations, embeddings and logits are counted in sixteenths."""
@@ -161,15 +162,34 @@ class PlanePrior(nn.Module):
 
 
 class Prior(nn.Module):
-    """One PlanePrior per plane; each sees 3x3 of the `near` planes before it and one position of those further back."""
+    """One PlanePrior per coded plane; each sees 3x3 of the `near` before it and one position of those further back.
 
-    def __init__(self, sizes: Sequence[int], units: int = 112, near: int | None = None) -> None:
+    Planes of large alphabets are coded as two, by `splits`; without these, by the numbers of their codes.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        units: int = 112,
+        near: int | None = None,
+        splits: Sequence[Split] | None = None,
+    ) -> None:
         super().__init__()
         self.sizes, self.near = tuple(sizes), near
-        everything = len(self.sizes)
+        self.splits = [by_likeness(size) for size in sizes] if splits is None else list(splits)
+        self.coded_sizes = tuple(size for split in self.splits for size in split.sizes)
+        everything = len(self.coded_sizes)
         self.planes = nn.ModuleList(
-            PlanePrior(s, size, units, everything if near is None else near) for s, size in enumerate(sizes)
+            PlanePrior(s, size, units, everything if near is None else near) for s, size in enumerate(self.coded_sizes)
         )
+
+    def parts(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Planes of a tile -> the planes that are coded."""
+        return [part for split, plane in zip(self.splits, tile, strict=True) for part in split.parts(plane)]
+
+    def padded(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Planes of a tile -> those that are coded, int64 with a margin, as `forward` takes them."""
+        return [with_margin(part, size) for part, size in zip(self.parts(tile), self.coded_sizes, strict=True)]
 
     def forward(self, codes: Sequence[Tensor]) -> list[Tensor]:
         """Planes [n, h, w], with a margin of 2 where K + 1 stands for the outside -> bits [N] of each, pass by pass."""
@@ -181,15 +201,51 @@ class Prior(nn.Module):
         return bits
 
     @torch.no_grad()
+    def go_on_from(self, model: ContextModel) -> None:
+        """Before training: the network of `model`. Raises ValueError for other units, `near` or splits."""
+
+        def weights(values: np.ndarray, scale: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray((values * scale).T))
+
+        def bias(values: np.ndarray, scale: np.ndarray) -> Tensor:
+            return torch.from_numpy((values - np.floor(0.5 / scale)) * scale / np.float32(UNIT))
+
+        if len(model.nets) != len(self.planes) or (self.near or len(model.nets)) != model.near:
+            raise ValueError("its context model sees other planes")
+        for net, own in zip(model.nets, self.planes, strict=True):
+            found = {
+                "embedding": torch.from_numpy(net.embedding / np.float32(UNIT)),
+                "around": weights(net.around, net.scale1),
+                "own": weights(net.own, net.scale1),
+                "bias1": bias(net.bias1, net.scale1),
+                "hidden": weights(net.hidden, net.scale2),
+                "bias2": bias(net.bias2, net.scale2),
+                "out": weights(net.out, net.scale3),
+                "bias3": bias(net.bias3, net.scale3),
+            }
+            for name, value in found.items():
+                parameter: Tensor = getattr(own, name)
+                if parameter.shape != value.shape:
+                    raise ValueError(
+                        f"its context model has {list(value.shape)} for {name}, not {list(parameter.shape)}"
+                    )
+                parameter.copy_(value)
+
+    @torch.no_grad()
     def start_from(self, counts: Sequence[np.ndarray]) -> None:
-        """Before training: every code of a plane as likely as its `counts` [K]."""
+        """Before training: every code of a coded plane as likely as its `counts` [K]."""
         for use, net in zip(counts, self.planes, strict=True):
             logits = torch.from_numpy(np.log2(use + 0.5)).float()
             net.bias3.copy_(logits - logits.amax())
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All `prior.*` tensors of a model file."""
-        found: dict[str, np.ndarray] = {"prior.lut": lookup_table(max(self.sizes)).astype(np.int32)}
+        found: dict[str, np.ndarray] = {"prior.lut": lookup_table(max(self.coded_sizes)).astype(np.int32)}
+        if any(split.low for split in self.splits):
+            found["prior.split"] = np.array([split.low for split in self.splits], np.int32)
+            for s, split in enumerate(self.splits):
+                if split.low:
+                    found[f"prior.rank.{s}"] = split.rank.astype(np.int32)
         if self.near is not None:
             found["prior.near"] = np.array([self.near], np.int32)
         for net in self.planes:

@@ -15,7 +15,7 @@ from vqcodec.entropy.tables import STEPS, costs
 
 from .export import TABLES, cluster_tables
 from .prior_data import Tile
-from .prior_net import Prior, with_margin
+from .prior_net import Prior
 
 
 def compare(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> str:
@@ -77,12 +77,12 @@ def integer_bits(model: ContextModel, tiles: Sequence[Sequence[np.ndarray]]) -> 
 @torch.no_grad()
 def bits_per_index(prior: Prior, tiles: Sequence[Tile]) -> np.ndarray:
     """Mean bits [S] of each plane over tiles."""
-    total, count = np.zeros(len(prior.sizes)), np.zeros(len(prior.sizes))
+    coded, count = np.zeros(len(prior.coded_sizes)), np.zeros(len(prior.sizes))
     for tile in tiles:
-        planes = [torch.from_numpy(with_margin(p, size))[None] for p, size in zip(tile, prior.sizes, strict=True)]
-        total += [float(b.sum()) for b in prior(planes)]
-        count += [plane.size for plane in tile]
-    return total / count
+        coded += [float(b.sum()) for b in prior([torch.from_numpy(plane)[None] for plane in prior.padded(tile)])]
+        count += [np.size(plane) for plane in tile]
+    starts = np.cumsum([0, *(len(split.sizes) for split in prior.splits[:-1])])
+    return np.add.reduceat(coded, starts) / count
 
 
 def _in_order(plane: np.ndarray) -> np.ndarray:

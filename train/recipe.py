@@ -16,6 +16,7 @@ from typing import Any
 from vqcodec.backbone_config import VitConfig
 from vqcodec.config import ConvConfig, ProductVQConfig, TokenizerConfig, check_tokenizer, from_dict
 from vqcodec.errors import InputError, ModelError, UsageError
+from vqcodec.quantizer_config import SoftVQConfig
 from vqcodec.quantizers.estimators import ESTIMATORS
 from vqcodec.quantizers.vq import LEARNING
 
@@ -62,6 +63,8 @@ class MaskingRecipe:
     """Share of samples whose keep is drawn per block of the token grid; the rest draws one keep per sample."""
     prefixes: tuple[float, ...] = ()
     """Weights of keeping 1, 2, ... G groups where a keep is drawn; empty is uniform."""
+    draws: int = 1
+    """How often a batch is decoded in a step, each time with keeps of its own; of several, the first keeps all."""
     per: str = "sample"
     """sample, or batch: one draw for all samples of a batch."""
     block_sizes: tuple[int, ...] = (1, 2, 4)
@@ -267,6 +270,7 @@ def check(recipe: Recipe) -> None:
             min(recipe.data.batch, recipe.data.workers, optimizer.accumulate) < 1,
             "data.batch, data.workers and optimizer.accumulate: at least 1",
         ),
+        (not 1 <= recipe.masking.draws <= 16, "masking.draws: 1..16"),
         (not 0 < recipe.data.min_scale <= 1, "data.min_scale: above 0, at most 1"),
         (
             len(prefixes) not in (0, groups) or any(p < 0 for p in prefixes) or (prefixes and not sum(prefixes)),
@@ -274,7 +278,10 @@ def check(recipe: Recipe) -> None:
         ),
         (codebook.start == "klt" and not linear, "codebook.start: klt needs tokenizer.backbone.linear_path"),
         (
-            codebook.learning == "gradient" and "vq/codebook" not in names and optimizer.estimator != "noise",
+            codebook.learning == "gradient"
+            and "vq/codebook" not in names
+            and optimizer.estimator != "noise"
+            and not isinstance(tokenizer.quantizer, SoftVQConfig),
             "losses: codebooks learned by gradient need vq/codebook",
         ),
         (not optimizer.lr > 0 or not optimizer.clip > 0, "optimizer.lr and optimizer.clip: above 0"),

@@ -56,10 +56,14 @@ class DownBlock(nn.Module):
             nn.Conv2d(narrow, wide, 3, stride=2, padding=1),
             nn.LeakyReLU(0.2),
         )
-        self.skip = nn.Sequential(Blur(), nn.Conv2d(narrow, wide, 1, stride=2, bias=False))
+        self.blur = Blur()
+        self.skip = nn.Conv2d(narrow, wide, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.net(x) + self.skip(x)) / math.sqrt(2)
+        # Not a 1x1 convolution of stride 2: with few channels, channels last, its gradient writes past its memory on
+        # CPUs (torch 2.13).
+        beside = self.skip(self.blur(x)[:, :, ::2, ::2])
+        return (self.net(x) + beside) / math.sqrt(2)
 
 
 class Blur(nn.Module):

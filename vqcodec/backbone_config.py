@@ -1,10 +1,15 @@
-"""The backbones of LlamaGen, FQGAN, XQ-GAN and SoftVQ-VAE, as frozen dataclasses.
+"""What a backbone is made of, as frozen dataclasses: ours, and those of the four papers.
 
-Differs from config.py: these networks look at the whole of a picture at once, and most know one size of it alone.
+conv      ours: a bounded view, so that any size works window by window
+dcae      MGVQ: attention over the whole picture, of any size
+vqgan     LlamaGen, XQ-GAN's CNN, FQGAN: the same, and with adapters of one size alone
+vit       XQ-GAN, SoftVQ-VAE: tokens of one size of picture
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +17,43 @@ NORM_GROUPS = 32
 """Groups of channels that the convolutional network normalises together."""
 HEAD = 64
 """Channels of an attention head of the vision transformer."""
+
+
+@dataclass(frozen=True)
+class ConvConfig:
+    """The convolutional backbone: stage i works at stride 8 * 2**i."""
+
+    widths: tuple[int, ...]
+    """Channels of each stage, finest first; as many stages as the stride needs."""
+    encoder_depths: tuple[int, ...]
+    """Residual blocks of each encoder stage."""
+    decoder_depths: tuple[int, ...]
+    """Residual blocks of each decoder stage, in the order of `widths`."""
+    linear_path: bool = False
+    """Whether a linear block transform runs beside the network, both ways, and the two are added."""
+    kind: Literal["conv"] = "conv"
+
+
+@dataclass(frozen=True)
+class DcaeConfig:
+    """The DC-AE backbone of MGVQ: stage i works at stride 2 * 2**i, every list has one entry for each, finest first.
+
+    The defaults are MGVQ's at stride 16. Its published lists begin with one more stage, of no blocks and no tensors.
+    """
+
+    widths: tuple[int, ...] = (256, 512, 512, 1024)
+    """Channels."""
+    encoder_depths: tuple[int, ...] = (4, 8, 2, 2)
+    """Blocks of each encoder stage."""
+    decoder_depths: tuple[int, ...] = (5, 10, 2, 2)
+    """Blocks of each decoder stage."""
+    blocks: tuple[Literal["residual", "attention"], ...] = ("residual", "residual", "attention", "attention")
+    """Convolutions only, or linear attention over the whole picture followed by a gated convolution."""
+    encoder_norms: tuple[Literal["rms", "batch"], ...] = ("rms", "rms", "rms", "rms")
+    encoder_acts: tuple[Literal["silu", "relu"], ...] = ("silu", "silu", "silu", "silu")
+    decoder_norms: tuple[Literal["rms", "batch"], ...] = ("batch", "batch", "rms", "rms")
+    decoder_acts: tuple[Literal["silu", "relu"], ...] = ("relu", "relu", "silu", "silu")
+    kind: Literal["dcae"] = "dcae"
 
 
 @dataclass(frozen=True)
@@ -89,44 +131,87 @@ class VitConfig:
         return self.window // self.patch
 
 
-def vqgan_faults(config: VqganConfig, stride: int, channels: int) -> list[tuple[bool, str]]:
-    """(whether it is so, what is wrong) for all that a network of `channels` latent channels cannot have."""
-    branches = max(config.adapters, 1)
-    return [
-        (any(width % NORM_GROUPS for width in config.widths), f"widths: multiples of {NORM_GROUPS} needed"),
-        (config.latent < 1, "latent: at least 1"),
-        (config.adapters < 0 or config.adapter_depth < 1, "adapters: at least 0, of a depth of at least 1"),
-        (channels % branches != 0, f"adapters: {branches} do not share {channels} latent channels equally"),
-        (
-            config.adapters > 0 and (config.adapter_heads < 1 or config.widths[-1] % config.adapter_heads != 0),
-            f"adapter_heads: {config.adapter_heads} do not divide the last width, {config.widths[-1]}",
-        ),
-        (
-            config.adapter_window < stride or config.adapter_window % stride != 0,
-            f"adapter_window: a multiple of the stride, {stride}, needed",
-        ),
-    ]
+BackboneConfig = ConvConfig | DcaeConfig | VqganConfig | VitConfig
+
+_DEPTHS = ("encoder_depths", "decoder_depths")
+_STAGES = {
+    "conv": (8, _DEPTHS),
+    "dcae": (2, (*_DEPTHS, "blocks", "encoder_norms", "encoder_acts", "decoder_norms", "decoder_acts")),
+    "vqgan": (1, _DEPTHS),
+}
+"""Of each kind that works in stages: the stride of the first, and its lists with one entry for each."""
 
 
-def vit_faults(config: VitConfig, channels: int) -> list[tuple[bool, str]]:
-    """(whether it is so, what is wrong) for all that a network of `channels` latent channels cannot have."""
-    square = config.tokens > 0 and round(config.tokens**0.5) ** 2 == config.tokens
-    return [
-        (any(width < HEAD or width % HEAD for width in config.widths), f"widths: multiples of {HEAD} needed"),
-        (min(config.encoder_depth, config.decoder_depth) < 1, "depths: at least 1"),
-        (config.patch < 1 or config.window < config.patch, "patch: 1 to the side of the window"),
-        (config.patch > 0 and config.window % config.patch != 0, "window: a multiple of the patch needed"),
-        (config.tokens < 1 or config.branches < 1, "tokens and branches: at least 1"),
-        (
-            not square and "grid" in (config.positions, config.layout),
-            f"tokens: {config.tokens} are no square, which a grid needs",
-        ),
-        (
-            config.branches > 1 and config.layout == "line",
-            "branches: a sequence has one; give it more tokens instead",
-        ),
-        (
-            config.branches > 0 and channels % config.branches != 0,
-            f"branches: {config.branches} do not share {channels} latent channels equally",
-        ),
-    ]
+def backbone_problems(config: BackboneConfig, stride: int, channels: int, window: int) -> Iterator[str]:
+    """What is wrong with a network of `stride` and `channels` latent channels, key first."""
+    if min(config.widths, default=0) < 1:
+        yield ".backbone.widths: at least 1"
+    elif isinstance(config, VitConfig):
+        yield from (f".backbone.{problem}" for problem in _vit_problems(config, stride, channels, window))
+    else:
+        yield from _stage_problems(config, stride)
+        if isinstance(config, DcaeConfig):
+            yield from (f".backbone.{problem}" for problem in _dcae_problems(config, channels))
+        if isinstance(config, VqganConfig):
+            yield from (f".backbone.{problem}" for problem in _vqgan_problems(config, stride, channels, window))
+
+
+def _stage_problems(config: ConvConfig | DcaeConfig | VqganConfig, stride: int) -> Iterator[str]:
+    """Each list of a network in stages has an entry for every stage, and the stages make the stride."""
+    stages = len(config.widths)
+    finest, lists = _STAGES[config.kind]
+    for name in lists:
+        if len(getattr(config, name)) != stages:
+            yield f".backbone.{name}: one for each of the {stages} widths needed"
+    if stride != finest * 2 ** (stages - 1):
+        yield f".stride must be {finest} * 2^(widths - 1); {stages} widths and {stride} do not agree"
+    if min((*config.encoder_depths, *config.decoder_depths), default=0) < 0:
+        yield ".backbone: depths at least 0"
+
+
+def _dcae_problems(config: DcaeConfig, channels: int) -> Iterator[str]:
+    """Its shortcuts repeat or average whole runs of channels, and its attention has heads of 32."""
+    for width, block in zip(config.widths, config.blocks, strict=False):
+        if width % 4 or (block == "attention" and width % 32):
+            yield f"widths: {width} is not a multiple of {32 if block == 'attention' else 4}"
+    for fine, coarse in itertools.pairwise(config.widths):
+        if 4 * fine % coarse:
+            yield f"widths: {coarse} does not divide 4 * {fine}, which comes before it"
+    if config.widths[-1] % channels:
+        yield f"widths: the last, {config.widths[-1]}, is not a multiple of the latent channels, {channels}"
+
+
+def _vqgan_problems(config: VqganConfig, stride: int, channels: int, window: int) -> Iterator[str]:
+    """It normalises 32 groups of channels; adapters see one size."""
+    if any(width % NORM_GROUPS for width in config.widths):
+        yield f"widths: multiples of {NORM_GROUPS} needed"
+    if config.latent < 1:
+        yield "latent: at least 1"
+    if config.adapters < 0 or config.adapter_depth < 1 or config.adapter_heads < 1:
+        yield "adapters: at least 0, of at least 1 layer and head"
+    elif config.adapters:
+        if channels % config.adapters:
+            yield f"adapters: {config.adapters} do not share {channels} latent channels equally"
+        if config.widths[-1] % config.adapter_heads:
+            yield f"adapter_heads: {config.adapter_heads} do not divide the last width, {config.widths[-1]}"
+        if config.adapter_window != window or window % stride:
+            yield f"adapter_window: {config.adapter_window}, but the tokenizer's windows are {window} px"
+
+
+def _vit_problems(config: VitConfig, stride: int, channels: int, window: int) -> Iterator[str]:
+    """Its heads have 64 channels; it sees one size, and what lies on a grid is a square."""
+    if any(width % HEAD for width in config.widths):
+        yield f"widths: multiples of {HEAD} needed"
+    if min(config.encoder_depth, config.decoder_depth) < 1:
+        yield "depths: at least 1"
+    if min(config.tokens, config.branches, config.patch) < 1:
+        yield "tokens, branches and patch: at least 1"
+        return
+    if config.window != window or window % config.patch or stride != config.patch:
+        yield f"window: {config.window} of patches of {config.patch} px; the tokenizer has {window} and stride {stride}"
+    if round(config.tokens**0.5) ** 2 != config.tokens and "grid" in (config.positions, config.layout):
+        yield f"tokens: {config.tokens} are no square, which a grid needs"
+    if config.branches > 1 and config.layout == "line":
+        yield "branches: a sequence has one; give it more tokens instead"
+    if channels % config.branches:
+        yield f"branches: {config.branches} do not share {channels} latent channels equally"

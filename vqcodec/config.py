@@ -15,7 +15,9 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from .backbone_config import VitConfig, VqganConfig, vit_faults, vqgan_faults
+from .backbone_config import BackboneConfig, backbone_problems
+from .backbone_config import ConvConfig as ConvConfig
+from .backbone_config import DcaeConfig as DcaeConfig
 from .errors import ModelError
 from .quantizer_config import ProductVQConfig as ProductVQConfig
 from .quantizer_config import QuantizerConfig
@@ -28,49 +30,12 @@ MISSING = -1
 
 
 @dataclass(frozen=True)
-class ConvConfig:
-    """The convolutional backbone: stage i works at stride 8 * 2**i."""
-
-    widths: tuple[int, ...]
-    """Channels of each stage, finest first; as many stages as the stride needs."""
-    encoder_depths: tuple[int, ...]
-    """Residual blocks of each encoder stage."""
-    decoder_depths: tuple[int, ...]
-    """Residual blocks of each decoder stage, in the order of `widths`."""
-    linear_path: bool = False
-    """Whether a linear block transform runs beside the network, both ways, and the two are added."""
-    kind: Literal["conv"] = "conv"
-
-
-@dataclass(frozen=True)
-class DcaeConfig:
-    """The DC-AE backbone of MGVQ: stage i works at stride 2 * 2**i, every list has one entry for each, finest first.
-
-    The defaults are MGVQ's at stride 16. Its published lists begin with one more stage, of no blocks and no tensors.
-    """
-
-    widths: tuple[int, ...] = (256, 512, 512, 1024)
-    """Channels."""
-    encoder_depths: tuple[int, ...] = (4, 8, 2, 2)
-    """Blocks of each encoder stage."""
-    decoder_depths: tuple[int, ...] = (5, 10, 2, 2)
-    """Blocks of each decoder stage."""
-    blocks: tuple[Literal["residual", "attention"], ...] = ("residual", "residual", "attention", "attention")
-    """Convolutions only, or linear attention over the whole picture followed by a gated convolution."""
-    encoder_norms: tuple[Literal["rms", "batch"], ...] = ("rms", "rms", "rms", "rms")
-    encoder_acts: tuple[Literal["silu", "relu"], ...] = ("silu", "silu", "silu", "silu")
-    decoder_norms: tuple[Literal["rms", "batch"], ...] = ("batch", "batch", "rms", "rms")
-    decoder_acts: tuple[Literal["silu", "relu"], ...] = ("relu", "relu", "silu", "silu")
-    kind: Literal["dcae"] = "dcae"
-
-
-@dataclass(frozen=True)
 class TokenizerConfig:
     """Encoder + quantizer + decoder."""
 
     stride: int
     """Pixels per latent step."""
-    backbone: ConvConfig | DcaeConfig | VqganConfig | VitConfig
+    backbone: BackboneConfig
     quantizer: QuantizerConfig
     window: int = 0
     """Side in px of the squares that are tokenized each on its own, for tokens that stand for more than their place;
@@ -185,43 +150,8 @@ def check_model(config: ModelConfig, where: str) -> None:
 def check_tokenizer(config: TokenizerConfig, where: str) -> None:
     """Refuse networks that cannot be built. Raises ModelError naming `where` and the key."""
     check_quantizer(config, where)
-    _check_backbone(config, config.quantizer.channels, where)
-
-
-def _check_backbone(config: TokenizerConfig, channels: int, where: str) -> None:
-    """Refuse a backbone that cannot make `channels` latent channels."""
-    backbone = config.backbone
-    faults: list[tuple[bool, str]] = []
-    if isinstance(backbone, VitConfig):
-        faults = vit_faults(backbone, channels)
-    else:
-        _check_stages(backbone, config.stride, where)
-    if isinstance(backbone, DcaeConfig):
-        _check_dcae(backbone, channels, f"{where}.backbone")
-    if isinstance(backbone, VqganConfig):
-        faults = vqgan_faults(backbone, config.stride, channels)
-    for wrong, problem in faults:
-        if wrong:
-            raise ModelError(f"{where}.backbone.{problem}")
-
-
-def _check_stages(backbone: ConvConfig | DcaeConfig | VqganConfig, stride: int, where: str) -> None:
-    """Each list of a network in stages has an entry for every stage, and the stages make the stride."""
-    stages = len(backbone.widths)
-    finest, lists = _SHAPES[backbone.kind]
-    for name in lists:
-        if len(getattr(backbone, name)) != stages:
-            raise ModelError(f"{where}.backbone.{name}: one for each of the {stages} widths needed")
-    for wrong, problem in (
-        (
-            stages == 0 or stride != finest * 2 ** (stages - 1),
-            f".stride must be {finest} * 2^(widths - 1); {stages} widths and {stride} do not agree",
-        ),
-        (min(backbone.widths, default=0) < 1, ".backbone.widths: at least 1"),
-        (min((*backbone.encoder_depths, *backbone.decoder_depths), default=0) < 0, ".backbone: depths at least 0"),
-    ):
-        if wrong:
-            raise ModelError(f"{where}{problem}")
+    for problem in backbone_problems(config.backbone, config.stride, config.quantizer.channels, config.window):
+        raise ModelError(f"{where}{problem}")
 
 
 def check_quantizer(config: TokenizerConfig, where: str) -> None:
@@ -247,30 +177,6 @@ def check_quantizer(config: TokenizerConfig, where: str) -> None:
     ):
         if wrong:
             raise ModelError(f"{where}{problem}")
-
-
-def _check_dcae(backbone: DcaeConfig, channels: int, where: str) -> None:
-    """Its shortcuts repeat or average whole runs of channels, and its attention has heads of 32."""
-    widths = backbone.widths
-    for width, block in zip(widths, backbone.blocks, strict=True):
-        if width % 4 or (block == "attention" and width % 32):
-            raise ModelError(f"{where}.widths: {width} is not a multiple of {32 if block == 'attention' else 4}")
-    for fine, coarse in zip(widths, widths[1:], strict=False):
-        if 4 * fine % coarse:
-            raise ModelError(f"{where}.widths: {coarse} does not divide 4 * {fine}, which comes before it")
-    if widths[-1] % channels:
-        raise ModelError(
-            f"{where}.widths: the last, {widths[-1]}, is not a multiple of the latent channels, {channels}"
-        )
-
-
-_DEPTHS = ("encoder_depths", "decoder_depths")
-_SHAPES = {
-    "conv": (8, _DEPTHS),
-    "vqgan": (1, _DEPTHS),
-    "dcae": (2, (*_DEPTHS, "blocks", "encoder_norms", "encoder_acts", "decoder_norms", "decoder_acts")),
-}
-"""Of each kind of backbone: the stride of its first stage, and its lists with one entry for each stage."""
 
 
 def from_dict(cls: type[T], data: Any, where: str = "config") -> T:

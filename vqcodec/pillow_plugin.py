@@ -23,7 +23,7 @@ MODES = {(False, False): "RGB", (False, True): "RGBA", (True, False): "L", (True
 """(grey, alpha) -> mode."""
 METADATA = {"iCCP": "icc_profile", "eXIf": "exif", "xMPd": "xmp"}
 """Chunk -> key of `info`, which is also the keyword of `save`."""
-SAVE_OPTIONS = ("model", "quality", "keep", "max_bytes", "bpp", "min_quality", "strip", "device")
+SAVE_OPTIONS = ("model", "quality", "keep", "max_bytes", "bpp", "min_quality", "effort", "strip", "device")
 """Keywords of `save` that go to `vqcodec.encode` as they are."""
 
 
@@ -94,7 +94,7 @@ def _metadata(data: bytes) -> dict[str, bytes]:
 
 
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    """`image.save("x.vqc", quality=, keep=, max_bytes=, bpp=, model=, strip=, icc_profile=, exif=, xmp=)`.
+    """`image.save("x.vqc", quality=, keep=, max_bytes=, bpp=, model=, effort=, strip=, icc_profile=, exif=, xmp=)`.
 
     Without `model` it is chosen as `vqcodec.encode` does, by quality or by how much of a budget is used.
     Metadata comes from the keywords first, then from `image.info`; a keyword of None or b"" leaves it out.

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..config import MISSING
 from .coder import Coder, TileDecoder, TileEncoder
+from .split import Split
 from .workers import for_each
 
 Planes = list[np.ndarray]
@@ -39,6 +40,9 @@ class EntropyModel(Protocol):
 
     def order(self, shape: tuple[int, ...]) -> np.ndarray:
         """Flat positions int64 of a plane of `shape` in the order they are coded in."""
+
+    def split(self, s: int) -> Split:
+        """How the codes of plane s are coded: whole, or as the planes of their high and low parts."""
 
     def code_tiles(self, coders: Sequence[Coder], tiles: Sequence[Planes], layers: Layers) -> None:
         """Code planes (int32, C-contiguous, the same shapes in every tile) of `layers` in order.

@@ -16,6 +16,7 @@ import numpy as np
 from . import EntropyModel, Layers, Planes, Shapes, alike
 from .coder import TileEncoder
 from .kernels import torch_is_loaded
+from .split import Split
 from .workers import for_each
 
 Distances = Callable[[int, int, np.ndarray], np.ndarray]
@@ -67,7 +68,7 @@ def choose_tiles(
                 distances,
                 t,
                 [model.order(tuple(shape)) for shape in shapes[t]],
-                order,
+                [(s, part, model.split(s)) for s in order for part in range(len(model.split(s).sizes))],
                 prices[t],
                 None if weights is None else weights[t],
                 TileEncoder() if coded else None,
@@ -90,7 +91,7 @@ class Chooser:
         measure: Distances,
         tile: int,
         positions: Sequence[np.ndarray],
-        order: Sequence[int],
+        order: Sequence[tuple[int, int, Split]],
         prices: np.ndarray,
         weights: Sequence[np.ndarray] | None,
         encoder: TileEncoder | None = None,
@@ -100,7 +101,9 @@ class Chooser:
         self.prices, self.weights = prices, weights
         self.bits, self.distances = np.zeros(len(positions)), np.zeros(len(positions))
         self.done = 0
-        """Positions of the first plane in `order` that are chosen."""
+        """Positions of the first plane and part in `order` that are chosen."""
+        self.high = [np.empty(len(p), np.int64) for p in positions]
+        """High parts that are chosen, in coding order, of planes that are coded as two."""
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
         self.code_rows(np.broadcast_to(np.asarray(table, np.float32), (len(symbols), len(table))), symbols)
@@ -108,26 +111,40 @@ class Chooser:
     def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
         if not len(symbols):
             return
-        s = self.order[0]
-        positions = self.positions[s][self.done : self.done + len(symbols)]
+        s, part, split = self.order[0]
+        here = slice(self.done, self.done + len(symbols))
+        positions = self.positions[s][here]
         distances = self.measure(self.tile, s, positions)
+        if split.low:
+            distances = self._of_part(distances, part, split, self.high[s][here])
         price = self.prices[s]
         if self.weights is not None:
             price = price * self.weights[s].reshape(-1)[positions, None].astype(np.float32)
         # What the sum of a row costs is the same for all of its symbols.
         scores = distances if not np.any(price) else distances - price * _log2(rows)
         symbols[:] = scores.argmin(1)
-        here = np.arange(len(symbols)), symbols
-        self.bits[s] += (np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[here].astype(np.float64))).sum()
-        self.distances[s] += distances[here].sum(dtype=np.float64)
+        chosen = np.arange(len(symbols)), symbols
+        self.bits[s] += (np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[chosen].astype(np.float64))).sum()
+        if part == len(split.sizes) - 1:
+            self.distances[s] += distances[chosen].sum(dtype=np.float64)
+        elif split.low:
+            self.high[s][here] = symbols
         if self.encoder:
             self.encoder.code_rows(rows, symbols)
         self.done += len(symbols)
         if self.done == len(self.positions[s]):
             self.order, self.done = self.order[1:], 0
 
+    @staticmethod
+    def _of_part(distances: np.ndarray, part: int, split: Split, high: np.ndarray) -> np.ndarray:
+        """Distances [n, K] of codes -> of high parts, the nearest code of each, or of low parts, given the high."""
+        wide = np.full((len(distances), split.sizes[0] * split.low), np.inf, np.float32)
+        wide[:, : len(split.rank)] = distances[:, split.codes]
+        by_parts = wide.reshape(len(distances), split.sizes[0], split.low)
+        return by_parts.min(2) if part == 0 else by_parts[np.arange(len(high)), high]
+
     def choose(self, options: int, decide: Callable[[], int]) -> int:
-        self.bits[self.order[0]] += np.log2(options)
+        self.bits[self.order[0][0]] += np.log2(options)
         return self.encoder.choose(options, decide) if self.encoder else decide()
 
     def end_layer(self) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from .coder import Coder
 from .kernels import FAST, LOOKUP, ExactKernel, Kernel, PlaneNet, torch_is_loaded
 from .scan import PASSES, scan
+from .split import Split, unsplit
 
 EMBEDDING = 8
 """Values per code."""
@@ -49,15 +50,18 @@ class ContextModel:
         self.sizes = tuple(sizes)
         self._digest = hashlib.sha256(f"{self.kind} {self.sizes}".encode())
         self.lut = self._take(tensors, "prior.lut", (LOOKUP,)).astype(np.float32)
-        if self.lut.min() < 1 or self.lut.max() * max(sizes) > EXACT:
-            raise ValueError(f"prior.lut: entries must be 1..{EXACT // max(sizes)}")
-        self.near = len(self.sizes)
+        self.splits = self._splits(tensors)
+        self.coded_sizes = tuple(size for split in self.splits for size in split.sizes)
+        """Alphabets of the planes that are coded: those of the model, large ones as two."""
+        if self.lut.min() < 1 or self.lut.max() * max(self.coded_sizes) > EXACT:
+            raise ValueError(f"prior.lut: entries must be 1..{EXACT // max(self.coded_sizes)}")
+        self.near = len(self.coded_sizes)
         """How many of the planes before it a plane sees 3x3 of; of those further back only the position itself."""
         if "prior.near" in tensors:
             self.near = int(self._take(tensors, "prior.near", (1,))[0])
             if self.near < 0:
                 raise ValueError(f"prior.near: {self.near} is below 0")
-        self.nets = [self._net(tensors, s) for s in range(len(sizes))]
+        self.nets = [self._net(tensors, s) for s in range(len(self.coded_sizes))]
         self.kernels: Sequence[Kernel] = [ExactKernel(net, self.lut) for net in self.nets]
         self._lock, self.is_chosen = threading.Lock(), False
         """Whether `kernels` are final."""
@@ -79,8 +83,22 @@ class ContextModel:
         self._digest.update(name.encode() + np.ascontiguousarray(value, dtype="<i4").tobytes())
         return value.astype(np.int64)
 
+    def _splits(self, tensors: Mapping[str, np.ndarray]) -> list[Split]:
+        if "prior.split" not in tensors:
+            return [unsplit(size) for size in self.sizes]
+        lows = self._take(tensors, "prior.split", (len(self.sizes),)).tolist()
+        splits = []
+        for s, (size, low) in enumerate(zip(self.sizes, lows, strict=True)):
+            if low and not 2 <= low < size:
+                raise ValueError(f"prior.split: {low} for an alphabet of {size}; 0 or 2..{size - 1} needed")
+            rank = self._take(tensors, f"prior.rank.{s}", (size,)) if low else np.arange(size)
+            if (np.sort(rank) != np.arange(size)).any():
+                raise ValueError(f"prior.rank.{s}: not a permutation of 0..{size - 1}")
+            splits.append(Split(rank, low))
+        return splits
+
     def _net(self, tensors: Mapping[str, np.ndarray], s: int) -> PlaneNet:
-        size = self.sizes[s]
+        size = self.coded_sizes[s]
         units = tensors[f"prior.{s}.bias2"].shape[0] if f"prior.{s}.bias2" in tensors else 0
 
         def take(name: str, *shape: int) -> np.ndarray:
@@ -120,14 +138,18 @@ class ContextModel:
         """Flat positions int64 of a plane of `shape` in coding order; a sequence is a grid of one row."""
         return scan(shape if len(shape) == 2 else (1, *shape))
 
+    def split(self, s: int) -> Split:
+        """How the codes of plane s are coded."""
+        return self.splits[s]
+
     def check(self, kernels: Sequence[Kernel] | None = None) -> bytes:
         """SHA-256 of all frequencies for fixed planes, as 32-bit little-endian integers in coding order."""
         recorder, n = _Recorder(), np.arange(CHECK_SHAPE[0] * CHECK_SHAPE[1])
         planes = [
             ((n * n * (2 * s + 3) + 7 * n + s) % 65521 % size).reshape(CHECK_SHAPE).astype(np.int32)
-            for s, size in enumerate(self.sizes)
+            for s, size in enumerate(self.coded_sizes)
         ]
-        self._code([recorder], [planes], [range(len(self.sizes))], self.kernels if kernels is None else kernels)
+        self._code([recorder], [planes], [range(len(planes))], self.kernels if kernels is None else kernels)
         return recorder.digest.digest()
 
     def choose_kernels(self) -> None:
@@ -150,7 +172,20 @@ class ContextModel:
     ) -> None:
         """Code the planes (int32 [h, w] or [L]) of `layers` of each tile; decoders fill them in place."""
         self.choose_kernels()
-        self._code(coders, tiles, layers, self.kernels)
+        if not any(split.low for split in self.splits):
+            self._code(coders, tiles, layers, self.kernels)
+            return
+        starts = np.cumsum([0, *(len(split.sizes) for split in self.splits)]).tolist()
+        parts = [
+            [part for split, plane in zip(self.splits, planes, strict=True) for part in split.parts(plane)]
+            for planes in tiles
+        ]
+        coded = [[v for s in layer for v in range(starts[s], starts[s + 1])] for layer in layers]
+        self._code(coders, parts, coded, self.kernels)
+        for planes, of_tile in zip(tiles, parts, strict=True):
+            for s, split in enumerate(self.splits):
+                if split.low:
+                    planes[s][...] = split.whole(*of_tile[starts[s] : starts[s + 1]])
 
     def _code(
         self,
@@ -171,7 +206,7 @@ class ContextModel:
         self, coders: Sequence[Coder], planes: Sequence[np.ndarray], s: int, known: Known, kernel: Kernel
     ) -> None:
         """Code plane s of all tiles, given what is `known` of those before it, and make it known."""
-        (h, w), size = planes[0].shape, self.sizes[s]
+        (h, w), size = planes[0].shape, self.coded_sizes[s]
         embedding = np.ascontiguousarray(self.nets[s].embedding.astype(np.int8)).view(np.int64)[:, 0]
         known.start(s, unknown=embedding[size], outside=embedding[size + 1])
         wanted = seen_by(s, self.near) + [(s, dy, dx) for dy, dx in OWN]

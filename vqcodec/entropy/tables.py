@@ -14,6 +14,7 @@ import numpy as np
 
 from .coder import Coder
 from .scan import scan
+from .split import Split, unsplit
 
 PREPARED_TOTAL = 2**16
 """Sum of a prepared table."""
@@ -55,6 +56,10 @@ class AdaptiveTables:
     def order(self, shape: tuple[int, ...]) -> np.ndarray:
         """Flat positions int64 of a plane of `shape` in the order they are coded in."""
         return scan(shape)
+
+    def split(self, s: int) -> Split:
+        """How the codes of plane s are coded: whole."""
+        return unsplit(self.sizes[s])
 
     def code_tiles(
         self, coders: Sequence[Coder], tiles: Sequence[Sequence[np.ndarray]], layers: Sequence[Sequence[int]]

@@ -22,6 +22,8 @@ SKIPPED = (
     r"quantize_\w+\.codebook_used$",
 )
 """What only training uses: heads that predict the features of a teacher, and which codewords the last batches used."""
+WINDOW, OVERLAP = 256, 32
+"""Its adapters know pictures of this side alone; how far ours overlap where a picture needs several. Pixels."""
 
 
 def _branch(head: str, name: str) -> BranchNames:
@@ -44,8 +46,8 @@ def _release(stride: int, branches: int) -> TokenizerConfig:
     widths = (128, 128, 256, 256, 512) if stride == 16 else (128, 256, 256, 512)
     stages = len(widths)
     backbone = VqganConfig(widths, (2,) * stages, (3,) * stages, adapters=branches)
-    quantizer = ProductVQConfig(groups=branches, codebook_size=16384, dim=8, normalised=True, fill="zero")
-    return TokenizerConfig(stride, backbone, quantizer)
+    quantizer = ProductVQConfig(branches, 16384, 8, normalised=True, fill="zero")
+    return TokenizerConfig(stride, backbone, quantizer, WINDOW, OVERLAP)
 
 
 RELEASES: dict[str, TokenizerConfig] = {
@@ -60,14 +62,14 @@ def sources(config: TokenizerConfig, ours: Mapping[str, Tensor]) -> dict[str, So
     backbone = config.backbone
     if not isinstance(backbone, VqganConfig) or backbone.adapters not in BRANCHES:
         raise ModelError("released checkpoint: FQGAN's backbone is vqgan with 2 or 3 adapters")
-    branches = BRANCHES[backbone.adapters]
+    names = BRANCHES[backbone.adapters]
     found: dict[str, Source] = {}
     for name, value in ours.items():
         if name == CODEBOOKS:
-            keys = tuple(f"quantize_{branch}.embedding.weight" for branch in branches)
+            keys = tuple(f"quantize_{branch}.embedding.weight" for branch in names)
             found[name] = Source(keys, tuple(value.shape[1:]))
         else:
-            found[name] = single(vqgan_names.released_name(name, backbone, list(branches.values())), value)
+            found[name] = single(vqgan_names.released_name(name, backbone, list(names.values())), value)
     return found
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..config import ModelConfig, TokenizerConfig, check_model
 from ..errors import ModelError, OutputError, UsageError
 from ..registry import CONFIG, write_model
-from . import fqgan, mgvq, xqgan
+from . import fqgan, mgvq, softvq, xqgan
 
 
 class System(NamedTuple):
@@ -35,10 +35,12 @@ class System(NamedTuple):
     """Patterns of the keys that only training needs."""
     terms: str
     """What its authors say of the use of their weights."""
+    nested: bool = False
+    """Whether groups of channels are trained to be left out from the last on; if not, all are one layer."""
 
 
 SYSTEMS = (
-    System("MGVQ", mgvq.RELEASES, mgvq.from_released, mgvq.SKIPPED, "MIT, by the authors' README"),
+    System("MGVQ", mgvq.RELEASES, mgvq.from_released, mgvq.SKIPPED, "MIT, by the authors' README", nested=True),
     System(
         "XQ-GAN",
         xqgan.RELEASES,
@@ -46,6 +48,7 @@ SYSTEMS = (
         xqgan.SKIPPED,
         "Adobe Research License: research without commercial use",
     ),
+    System("SoftVQ-VAE", softvq.RELEASES, softvq.from_released, softvq.SKIPPED, "Apache-2.0, by the model's class"),
     System("FQGAN", fqgan.RELEASES, fqgan.from_released, fqgan.SKIPPED, "CC-BY-NC-4.0"),
 )
 
@@ -78,14 +81,13 @@ def import_release(
     """
     check_folder(folder, force)
     tensors = {key: as_array(key, value) for key, value in system.from_released(config, state).items()}
-    groups = config.quantizer.groups
     model = ModelConfig(
         name=name,
         tokenizer=config,
         token_id="",
         entropy_id="",
         weights_sha256="",
-        layers=tuple((group,) for group in range(groups)),
+        layers=_layers(system, config),
         ladder=(),
         license=system.terms,
         description=f"{system.name}, imported",
@@ -136,6 +138,13 @@ def card(system: System, model: ModelConfig, skipped: Mapping[str, int]) -> str:
             "",
         ]
     )
+
+
+def _layers(system: System, config: TokenizerConfig) -> tuple[tuple[int, ...], ...]:
+    """Planes of each layer; groups that are branches have no order."""
+    if config.quantizer.kind == "product-vq" and not system.nested:
+        return (tuple(range(len(config.quantizer.sizes))),)
+    return config.quantizer.layers
 
 
 def _left_out(system: System, state: Mapping[str, Tensor]) -> dict[str, int]:
