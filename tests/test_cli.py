@@ -589,6 +589,7 @@ HELP = {
     ("models", "list"): ["pixels", "bytes"],
     ("models", "show"): ["NAME"],
     ("models", "verify"): ["exit code 5"],
+    ("models", "import"): ["Exit code 3", "Exit code 5", ".safetensors"],
     ("sample",): ["pixels", "never used for files"],
     ("train",): ["tokenizers and priors"],
     ("train", "tokenizer"): ["steps", "pixels", "RECIPE"],
