@@ -19,6 +19,7 @@ from .evaluate import evaluate
 from .models import models
 from .output import clean
 from .preview import preview
+from .sample import sample
 from .train import train
 
 app = typer.Typer(
@@ -56,6 +57,7 @@ app.command()(info)
 app.command()(verify)
 app.command()(truncate)
 app.command()(batch)
+app.command()(sample)
 app.command("eval")(evaluate)
 app.add_typer(train)
 app.add_typer(models)

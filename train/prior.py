@@ -10,9 +10,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,52 +19,18 @@ from torch import Tensor
 from vqcodec.entropy.prior import ContextModel
 from vqcodec.entropy.split import by_likeness
 from vqcodec.errors import InputError, OutputError, UsageError
+from vqcodec.far import write_far
 from vqcodec.registry import load_model
 
-from .checkpoint import read_checkpoint, write_checkpoint
+from .checkpoint import write_checkpoint
+from .far import far_bits, train_far
 from .pictures import scan
 from .prior_data import PriorCrops, Tile, collect_tiles
 from .prior_net import Prior
+from .prior_recipe import ARCHITECTURES, PriorRecipe, progress_of, resumed, saved
 from .prior_report import bits_per_index, compare
 
 __all__ = ["Prior", "PriorRecipe", "add_prior", "bits_per_index", "collect_tiles", "run_prior", "train_prior"]
-
-
-@dataclass(frozen=True)
-class PriorRecipe:
-    """How a context model is fitted to the indices of a frozen tokenizer."""
-
-    model: str
-    """Name or folder of the model whose entropy model is replaced."""
-    train: tuple[str, ...]
-    """Folders, tar shards or patterns of these."""
-    steps: int
-    val: tuple[str, ...] = ()
-    """Pictures, in the same form, that the bits per index are reported for at the end."""
-    minutes: float = 0
-    """If above 0, training is over after this time even if the steps are not: the schedule goes by whichever is
-    further. Such a run cannot be repeated exactly."""
-    units: int = 112
-    """Hidden units of each plane's network."""
-    near: int = 0
-    """If above 0, a plane sees only as many planes before it with their surroundings, and of those further back the
-    position itself."""
-    batch: int = 8
-    """Crops a step."""
-    crop: int = 16
-    """Side of a crop, positions; its surroundings are seen as well."""
-    again: bool = False
-    """Start from the context model that `model` has. Where indices are chosen under it, a second round fits it to what
-    its own choices look like."""
-    lr: float = 6e-3
-    quantized_share: float = 0.2
-    """Share of the steps, the last ones, that train the network as the integers it will be."""
-    bf16: bool = False
-    """Products in bfloat16, but for the share above."""
-    seed: int = 0
-    tile_px: int = 512
-    checkpoint_every: int = 200
-    """Steps."""
 
 
 def train_prior(
@@ -102,14 +66,12 @@ def train_prior(
     crops = PriorCrops(padded, prior.coded_sizes, recipe.batch, recipe.crop, recipe.seed)
     step, spent, total = 0, 0.0, torch.zeros(len(prior.coded_sizes))
     if checkpoint is not None and resume:
-        state = read_checkpoint(checkpoint)
-        if state["recipe"] != _saved(recipe):
-            raise InputError(f"{checkpoint}: made by another recipe; leave --resume out to start anew")
+        state = resumed(checkpoint, recipe)
         prior.load_state_dict(state["prior"])
         optimizer.load_state_dict(state["optimizer"])
         step, spent, total = state["step"], state["spent"], state["total"]
     start, warm = time.monotonic() - spent, min(100, 1 + recipe.steps // 10)
-    while (progress := _progress(step, time.monotonic() - start, recipe)) < 1:
+    while (progress := progress_of(step, time.monotonic() - start, recipe)) < 1:
         quantized = progress >= 1 - recipe.quantized_share
         for net in prior.planes:
             net.quantized = quantized
@@ -127,7 +89,7 @@ def train_prior(
             write_checkpoint(
                 checkpoint,
                 {
-                    "recipe": _saved(recipe),
+                    "recipe": saved(recipe),
                     "prior": prior.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "step": step,
@@ -153,17 +115,6 @@ def _step(prior: Prior, optimizer: torch.optim.Optimizer, codes: list[Tensor], b
     return means.detach()
 
 
-def _progress(step: int, seconds: float, recipe: PriorRecipe) -> float:
-    """0..1 and beyond."""
-    by_time = seconds / 60 / recipe.minutes if recipe.minutes > 0 else 0
-    return max(step / recipe.steps, by_time)
-
-
-def _saved(recipe: PriorRecipe) -> dict[str, Any]:
-    """What a run cannot go on without."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
-
-
 def add_prior(folder: Path, prior: Prior) -> None:
     """Replace the entropy model in a model folder; its token identity stays, its entropy identity changes."""
     from safetensors.numpy import load_file
@@ -178,11 +129,14 @@ def add_prior(folder: Path, prior: Prior) -> None:
 def run_prior(recipe: PriorRecipe, out: Path, resume: bool = False, report: Callable[[str], None] = print) -> None:
     """Copy the recipe's model to folder `out` and give it a context model trained on the recipe's pictures.
 
+    With the architecture factorized-ar it keeps its entropy model and gets a float model for sampling beside it.
     The run's state is kept beside `out` until it is finished; `resume` goes on from it.
     Raises ModelError, InputError for missing data or state, and OutputError if `out` exists.
     """
     if out.exists():
         raise OutputError(f"{out}: exists already; name another folder")
+    if recipe.architecture not in ARCHITECTURES:
+        raise UsageError(f"recipe.architecture: '{recipe.architecture}' is not one of {', '.join(ARCHITECTURES)}")
     for name, value in (("steps", recipe.steps), ("batch", recipe.batch), ("units", recipe.units)):
         if value < 1:
             raise UsageError(f"recipe.{name}: at least 1")
@@ -199,6 +153,16 @@ def run_prior(recipe: PriorRecipe, out: Path, resume: bool = False, report: Call
     fitting = books is not None and [len(book) for book in books] == list(model.entropy.sizes)
     codewords = list(books.astype(np.float32)) if books is not None and fitting else None
     out.parent.mkdir(parents=True, exist_ok=True)
+    if recipe.architecture == "factorized-ar":
+        far = train_far(tiles, model.entropy.sizes, recipe, report, checkpoint, resume)
+        if recipe.val:
+            held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride)
+            report(f"bits per index on val: {far_bits(far, held_out).mean():.3f}, by a model that is not for files")
+        shutil.copytree(model.entry.folder, out)
+        write_far(out, far)
+        checkpoint.unlink(missing_ok=True)
+        report(f"{out}: {model.config.name} with a float model for `vqcodec sample`; files are coded as before")
+        return
     before = model.entropy if recipe.again and isinstance(model.entropy, ContextModel) else None
     if recipe.again and before is None:
         raise UsageError(f"recipe.again: model '{recipe.model}' has no context model")

@@ -228,7 +228,7 @@ def check(recipe: Recipe) -> None:
     check_align(recipe.align, names, tokenizer.quantizer.groups, width)
     nested = isinstance(tokenizer.quantizer, ProductVQConfig)
     check_perturbation(recipe.perturbation, (tokenizer.quantizer.codebook_size,) if nested else ())
-    check_tuning(recipe.tuning, bool(recipe.start_from))
+    check_tuning(recipe.tuning, bool(recipe.start_from), "gan/generator" in names and recipe.gan.adaptive)
     choices: tuple[tuple[str, str, Collection[str]], ...] = (
         ("codebook.learning", codebook.learning, LEARNING),
         ("codebook.start", codebook.start, ("random", "klt")),
