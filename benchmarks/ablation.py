@@ -27,7 +27,8 @@ from vqcodec.train.validate import Validation
 
 GROUPS = 8
 COMMON = [
-    "tokenizer.backbone.widths=[48,64]",
+    "tokenizer.backbone.widths=[32,48]",
+    "data.batch=16",
     f"tokenizer.quantizer.groups={GROUPS}",
     "tokenizer.quantizer.codebook_size=256",
     "tokenizer.quantizer.dims=[]",
@@ -53,7 +54,7 @@ VARIANTS: dict[str, list[str]] = {
         f"tokenizer.quantizer.dim={4 * GROUPS}",
     ],
     "sub-codebooks": only(GROUPS),
-    "sub-codebooks + nested masking": ["masking.full=0.4", "masking.block=0.0"],
+    "sub-codebooks + nested masking": ["masking.draws=2", "masking.full=0.0", "masking.block=0.0"],
     **{f"for k = {keep} alone": only(keep) for keep in (GROUPS // 4, GROUPS // 2)},
 }
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ from . import options, output
 from .import_model import import_model
 
 if TYPE_CHECKING:
-    from vqcodec.config import LadderStep
+    from vqcodec.config import LadderStep, TokenizerConfig
     from vqcodec.registry import Broken, Entry
 
 models = typer.Typer(name="models", help="Models at hand: list, show, verify, import.", no_args_is_help=True)
@@ -87,8 +88,9 @@ def show(name: Name, json: options.Json = False, debug: options.Debug = False) -
         "identity": f"{record['token_id']}/{record['entropy_id']} (tokens/entropy)",
         "weights": "missing" if record["bytes"] is None else f"{record['bytes']:,} bytes",
         "stride": f"{record['stride']} pixels",
-        "quantizer": f"{quantizer.kind}: {quantizer.groups} groups of {quantizer.codebook_size} codewords, "
-        f"{' '.join(map(str, quantizer.widths))} channels",
+        "quantizer": f"{quantizer.kind}: {quantizer.channels} channels, planes of "
+        f"{_run_lengths(quantizer.sizes)} codewords",
+        "windows": _windows(entry.config.tokenizer),
         "backbone": f"{backbone.kind}: widths {', '.join(map(str, backbone.widths))}",
         "layers": f"{record['layers']}: planes " + " | ".join(" ".join(map(str, x)) for x in entry.config.layers),
         "quality": ", ".join(_place(step) for step in entry.config.ladder) or "one file for all",
@@ -148,6 +150,17 @@ def _broken(bad: Broken) -> dict[str, Any]:
     return {"name": bad.folder.name, "bundled": bad.bundled, "folder": str(bad.folder), "error": bad.reason}
 
 
+def _run_lengths(sizes: tuple[int, ...]) -> str:
+    """`4 x 8192` for four planes in a row of 8192 codewords each."""
+    return ", ".join(f"{len(list(run))} x {size}" for size, run in itertools.groupby(sizes))
+
+
+def _windows(config: TokenizerConfig) -> str:
+    if not config.window:
+        return "none: the tokens of a picture are one grid"
+    return f"{config.window} pixels, {config.overlap} into each other"
+
+
 def _chosen_for(part: tuple[int, int] | None) -> str:
     if part is None:
         return "never taken"
@@ -185,7 +198,7 @@ def _summary(entry: Entry) -> dict[str, Any]:
         "name": config.name,
         "stride": config.tokenizer.stride,
         "layers": len(config.layers),
-        "planes": config.tokenizer.quantizer.groups,
+        "planes": len(config.tokenizer.quantizer.sizes),
         "bytes": weights.stat().st_size if weights.is_file() else None,
         "quality": _part(entry),
         "bundled": entry.bundled,

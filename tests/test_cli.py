@@ -408,7 +408,7 @@ def test_models(work: Path, invoke: Invoke) -> None:
     assert "tiny" in invoke("models", "list")[1]
     code, out, _ = invoke("models", "show", tiny["folder"])
     assert code == 0
-    assert "4 groups of 16 codewords" in out
+    assert "planes of 4 x 16 codewords" in out
     assert json.loads(invoke("models", "show", "tiny", "--json")[1])["config"]["name"] == "tiny"
     code, _, err = invoke("models", "verify", "tiny")
     assert code == 0

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vqcodec import registry
 from vqcodec.backbone_config import VitConfig, VqganConfig
@@ -99,8 +100,9 @@ def small(name: str) -> TokenizerConfig:
     elif isinstance(config.backbone, VqganConfig):
         n = len(config.backbone.widths)
         backbone = dataclasses.replace(
-            config.backbone, widths=(32,) * n, latent=8, adapter_depth=1, adapter_heads=4, adapter_window=64
+            config.backbone, widths=(32,) * n, latent=8, encoder_depths=(1,) * n, decoder_depths=(1,) * n
         )
+        backbone = dataclasses.replace(backbone, adapter_depth=1, adapter_heads=4, adapter_window=64)
     else:
         assert isinstance(config.backbone, VitConfig)
         backbone = dataclasses.replace(config.backbone, encoder_width=64, decoder_width=64, window=64, tokens=16)
@@ -118,15 +120,38 @@ def smaller(quantizer: Any) -> Any:
 
 
 def released(system: System, config: TokenizerConfig, seed: int = 0) -> dict[str, Tensor]:
-    """A state dict of random weights as it would be released."""
-    with torch.random.fork_rng():
+    """A state dict of random weights as it would be released, with latents that differ from place to place."""
+    with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        ours = {name: value for name, value in Tokenizer(config).state_dict().items() if not own(name)}
+        tokenizer = Tokenizer(config).eval()
+        for name, value in tokenizer.named_parameters():
+            if name.endswith((".scale1", ".scale2")):
+                value.fill_(1)
+            if name.endswith((".latents", ".places.positions")):
+                value.normal_()
+        side = config.window or 64
+        centre(tokenizer, F.interpolate(torch.rand(2, 3, side // 4, side // 4) * 2 - 1, side))
+    ours = {name: value for name, value in tokenizer.state_dict().items() if not own(name)}
     state = {}
     for name, source in module(system).sources(config, ours).items():
         parts = ours[name] if len(source.keys) > 1 else ours[name][None]
         state |= {key: part.reshape(source.shape).clone() for key, part in zip(source.keys, parts, strict=True)}
     return state
+
+
+def centre(tokenizer: Tokenizer, x: Tensor) -> None:
+    """Move the latents of pictures x to a mean of 0: what is the same everywhere says nothing."""
+    means: list[tuple[Any, Tensor]] = []
+    layers = [layer for name, layer in tokenizer.encoder.named_modules() if name.endswith("to_latent")]
+    hooks = [
+        layer.register_forward_hook(lambda layer, _, y: means.append((layer, y if y.dim() == 3 else y.movedim(1, -1))))
+        for layer in layers
+    ]
+    tokenizer.encoder(x)
+    for layer, rows in means:
+        layer.bias -= rows.flatten(0, -2).mean(0)
+    for hook in hooks:
+        hook.remove()
 
 
 TINY = [

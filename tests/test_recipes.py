@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from vqcodec.backbone_config import VitConfig, VqganConfig
+from vqcodec.errors import UsageError
+from vqcodec.quantizer_config import BinaryConfig, SplitConfig
+from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.recipe import RECIPES, load_recipe
 from vqcodec.train.run import CHECKPOINT
+
+from .teachers import SmallTeacher
 
 pytest.importorskip("accelerate", reason="the trainer's way to several processes")
 
@@ -18,6 +26,7 @@ NAMES = sorted(path.stem for path in RECIPES.glob("*.toml") if not path.stem.end
 MGVQ = {
     # Stride, groups, codewords and channels of each group: MGVQ's releases.
     "mgvq-f16-g4": (16, 4, 8192, 8),
+    "mgvq-f16-g4-mix": (16, 4, 8192, 8),
     "mgvq-f16-g8": (16, 8, 2048, 4),
     "mgvq-f8-g4": (8, 4, 8192, 8),
     "mgvq-f8-g8": (8, 8, 2048, 4),
@@ -37,34 +46,78 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def thin(name: str, photos: Path) -> list[str]:
-    """Changes that make a recipe one of seconds."""
+    """Changes that make a recipe one of seconds; LPIPS is left out, teachers are stand-ins (`small_teachers`)."""
     recipe = load_recipe(name)
-    stages = len(recipe.tokenizer.backbone.widths)
+    backbone, quantizer = recipe.tokenizer.backbone, recipe.tokenizer.quantizer
     changes = [
         f"data.train={json.dumps([str(photos)])}",
         f"data.val={json.dumps([str(photos)])}",
         "data.crop=64",
         "data.batch=2",
         "data.workers=1",
-        f"tokenizer.backbone.encoder_depths={[1] * stages}",
-        f"tokenizer.backbone.decoder_depths={[1] * stages}",
-        f"tokenizer.backbone.widths={[32] * stages}",
-        "tokenizer.quantizer.codebook_size=16",
         "optimizer.steps=3",
         "optimizer.decay=0",
+        "optimizer.accumulate=1",
         "run.val_images=1",
         "run.val_crop=64",
         "run.compile=false",
         "run.log_every=1",
+        f"run.tensorboard={json.dumps(name == 'tiny')}",
     ]
+    if isinstance(backbone, VitConfig):
+        changes += [
+            "tokenizer.window=64",
+            "tokenizer.overlap=8",
+            "tokenizer.backbone.window=64",
+            "tokenizer.backbone.encoder_width=64",
+            "tokenizer.backbone.decoder_width=64",
+            "tokenizer.backbone.encoder_depth=1",
+            "tokenizer.backbone.decoder_depth=1",
+        ]
+    else:
+        stages = len(backbone.widths)
+        changes += [
+            f"tokenizer.backbone.encoder_depths={[1] * stages}",
+            f"tokenizer.backbone.decoder_depths={[1] * stages}",
+            f"tokenizer.backbone.widths={[32] * stages}",
+        ]
+    if isinstance(backbone, VqganConfig):
+        changes += [
+            "tokenizer.window=64",
+            "tokenizer.overlap=8",
+            "tokenizer.backbone.latent=32",
+            "tokenizer.backbone.adapter_window=64",
+            "tokenizer.backbone.adapter_depth=1",
+            "tokenizer.backbone.adapter_heads=4",
+        ]
+    if isinstance(quantizer, SplitConfig):
+        if quantizer.part.base.kind == "vq":
+            changes.append("tokenizer.quantizer.part.base.codebook_size=16")
+    else:
+        changes.append("tokenizer.quantizer.codebook_size=16")
     if recipe.codebook.kmeans_at:
         changes.append("codebook.kmeans_at=1")
+    if recipe.perturbation.samples:
+        changes.append("perturbation.nearest=8")
     if "gan/generator" in recipe.losses:
         changes += ["gan.start=1", "gan.layers=2", "gan.channels=4", "losses.rec/lpips=0"]
+    for part in ("semantic", "middle", "detail"):
+        if recipe.losses.get(f"align/{part}"):
+            changes += [f"align.{part}.width=16", f"align.{part}.layers=1"]
     return changes
 
 
+@pytest.fixture
+def small_teachers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins for the networks that a recipe would download; as wide as thin encoders are."""
+    from vqcodec.train import adversarial, alignment
+
+    monkeypatch.setattr(alignment, "load_teacher", lambda *_: SmallTeacher(width=64))
+    monkeypatch.setattr(adversarial, "load_teacher", lambda *_: SmallTeacher())
+
+
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("small_teachers")
 def test_every_recipe_takes_steps(name: str, photos: Path, tmp_path: Path) -> None:
     from vqcodec.train.tokenizer import train_tokenizer
 
@@ -75,9 +128,102 @@ def test_every_recipe_takes_steps(name: str, photos: Path, tmp_path: Path) -> No
     losses = [row for row in rows if "total" in row]
     assert len(losses) == 3
     assert all(np.isfinite(row["total"]) for row in losses)
-    assert ("gan/discriminator" in losses[-1]) == ("gan/generator" in run.recipe.losses)
+    # What the recipe weighs is what the log shows, by the same names.
+    weighed = {key for key, weight in run.recipe.losses.items() if weight}
+    assert weighed <= set(losses[-1])
+    assert ("gan/discriminator" in losses[-1]) == ("gan/generator" in weighed)
     assert "gan/discriminator" not in losses[0]
-    assert any((tmp_path / "run" / "tensorboard").iterdir())
+    assert (tmp_path / "run" / "tensorboard").exists() == (name == "tiny")
+
+
+RELEASES = {
+    **{f"xqgan-vq-{size}": (1, size, dim, 256) for size, dim in ((4096, 64), (8192, 32))},
+    **{f"xqgan-vp2-{size}": (2, size, 32, 256) for size in (4096, 16384)},
+    **{f"xqgan-msvr10p2-{size}": (2, size, 32, 286) for size in (4096, 8192, 16384)},
+    **{f"xqgan-msbr10p2-{2**bits}": (2, 2**bits, bits, 286) for bits in (12, 14)},
+    **{f"fqgan-{kind}-16": (parts, 16384, 8, 256) for kind, parts in (("dual", 2), ("triple", 3))},
+    **{f"fqgan-{kind}-8": (parts, 16384, 8, 1024) for kind, parts in (("dual", 2), ("triple", 3))},
+}
+"""Branches, codewords and channels of each, indices of a branch for 256 px."""
+PARAMETERS_M = {
+    "xqgan-vq-4096": (171, 173),
+    "fqgan-dual-16": (105, 112),
+    "softvq-l-64": (605, 611),
+    "softvq-bl-64": (388, 394),
+    "softvq-b-64": (171, 176),
+    "mgvq-f16-g4-mix": (215, 217),
+}
+"""Bounds of what the papers and systems say, millions."""
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_released_quantizers(name: str) -> None:
+    config = load_recipe(name).tokenizer
+    branches, size, dim, indices = RELEASES[name]
+    quantizer = config.quantizer
+    assert quantizer.groups == branches
+    assert set(quantizer.sizes) == {size}
+    assert quantizer.channels == branches * dim
+    shapes = config.window_shapes()
+    assert sum(math.prod(shape) for shape in shapes) == branches * indices
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("tiny", "photo"))])
+def test_large_networks_can_be_built(name: str) -> None:
+    recipe = load_recipe(name)
+    with torch.device("meta"):
+        model = Tokenizer(recipe.tokenizer, recipe.codebook.learning)
+    count = sum(value.numel() for value in model.parameters()) / 1e6
+    low, high = PARAMETERS_M.get(name, (70, 700))
+    assert low < count < high
+
+
+def test_released_networks_are_those_that_can_be_imported() -> None:
+    from vqcodec.importing import fqgan, softvq, xqgan
+
+    releases = {**fqgan.RELEASES, **softvq.RELEASES, **xqgan.RELEASES}
+    assert {name for name in NAMES if name.startswith(("xqgan", "fqgan", "softvq"))} <= set(releases)
+    for name in set(releases) & set(NAMES):
+        assert load_recipe(name).tokenizer == releases[name], name
+
+
+def test_a_table_of_another_kind_replaces_its_base(tmp_path: Path) -> None:
+    base = load_recipe("xqgan-msvr10p2-4096").tokenizer.quantizer
+    other = load_recipe("xqgan-msbr10p2-4096").tokenizer.quantizer
+    assert isinstance(base, SplitConfig)
+    assert isinstance(other, SplitConfig)
+    assert other.part.base == BinaryConfig(12, spherical=True)
+    assert other.part.scales == base.part.scales
+    (tmp_path / "own.toml").write_text(
+        f'base = "{RECIPES / "xqgan-msvr10p2-4096.toml"}"\n[tokenizer.quantizer.part.base]\ndim = 16\n'
+    )
+    assert load_recipe(str(tmp_path / "own.toml")).tokenizer.quantizer.channels == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("tiny-xqgan-vq", "data.crop=128", "the network sees pictures of 64 px only"),
+        ("tiny-xqgan-msvr", "codebook.kmeans_at=10", "kmeans_at = 0"),
+        ("tiny-xqgan-msvr", "masking.full=0.5", r"masking\.full: 1 for"),
+        ("tiny-xqgan-msvr", "perturbation.samples=0.1", "perturbation.samples: only"),
+        ("tiny-softvq", "losses.rate/bits=1", "rate/bits needs the quantizer product-vq"),
+        ("tiny-xqgan-vq", "losses.vq/disentanglement=1", "several branches"),
+        ("tiny-xqgan-vq", "losses.align/semantik=1", "did you mean 'align/semantic'"),
+        ("tiny-xqgan-vq", "losses.rec/l2=-1", "at least 0 needed"),
+        ("tiny-xqgan-vq", "warmup.rec/l3=5", r"recipe\.warmup: unknown loss"),
+        ("tiny-fqgan", "align.semantic.shared=true", "ok"),
+        ("tiny-softvq", "optimizer.floor=2", "floor"),
+        ("tiny-softvq", "tuning.encoder=lora", "needs weights to start from"),
+    ],
+)
+def test_what_cannot_train_is_refused(name: str, change: str, message: str) -> None:
+    if message == "ok":
+        # Of a loss without a weight nothing is asked.
+        load_recipe(name, [change])
+        return
+    with pytest.raises(UsageError, match=message):
+        load_recipe(name, [change])
 
 
 @pytest.mark.parametrize("name", sorted(MGVQ))

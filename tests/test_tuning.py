@@ -154,3 +154,9 @@ def test_what_cannot_be_meant_is_refused(recipe: TuningRecipe, starts: bool, mes
     with pytest.raises(UsageError, match=rf"recipe\.tuning\.{message}"):
         check_tuning(recipe, starts)
     check_tuning(TuningRecipe(), False)
+
+
+def test_adaptive_weights_need_a_gradient() -> None:
+    check_tuning(TuningRecipe(encoder="frozen"), True, adaptive=True)
+    with pytest.raises(UsageError, match=r"gan\.adaptive"):
+        check_tuning(TuningRecipe(decoder="frozen"), True, adaptive=True)

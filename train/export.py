@@ -58,7 +58,7 @@ def export_run(
         for key, value in tokenizer.state_dict().items()
         if not training_only(key) and (key not in (COSTS, CAPS, PRICES) or recipe.codebook.rate)
     }
-    pictures = scan(data or recipe.data.train, recipe.tokenizer.stride)
+    pictures = scan(data or recipe.data.train, fixed_side(recipe.tokenizer) or recipe.tokenizer.stride)
     report(f"counting indices over {len(pictures.members)} pictures")
     ladder = make_ladder(recipe)
     rates = list(dict.fromkeys(step.rate for step in ladder))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcodec.entropy.prior import ContextModel
 from vqcodec.entropy.split import by_likeness
 from vqcodec.errors import InputError, OutputError, UsageError
 from vqcodec.far import write_far
@@ -40,10 +41,12 @@ def train_prior(
     checkpoint: Path | None = None,
     resume: bool = False,
     codewords: Sequence[np.ndarray] | None = None,
+    before: ContextModel | None = None,
 ) -> Prior:
     """Fit a prior to index planes; the last `quantized_share` of the steps train the rounded network.
 
-    `codewords` [K, d] of each plane say which codes are alike where alphabets are so large that they are split.
+    It starts from `before`, if given. `codewords` [K, d] of each plane say which codes are alike where alphabets are so
+    large that they are split.
     The state is kept in the file `checkpoint`; with `resume` a run goes on from there. Raises InputError for a
     checkpoint that cannot be read or is of another recipe.
     """
@@ -57,6 +60,8 @@ def train_prior(
             for v, size in enumerate(prior.coded_sizes)
         ]
     )
+    if before is not None:
+        prior.go_on_from(before)
     optimizer = torch.optim.Adam(prior.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
     crops = PriorCrops(padded, prior.coded_sizes, recipe.batch, recipe.crop, recipe.seed)
     step, spent, total = 0, 0.0, torch.zeros(len(prior.coded_sizes))
@@ -158,7 +163,13 @@ def run_prior(recipe: PriorRecipe, out: Path, resume: bool = False, report: Call
         checkpoint.unlink(missing_ok=True)
         report(f"{out}: {model.config.name} with a float model for `vqcodec sample`; files are coded as before")
         return
-    prior = train_prior(tiles, model.entropy.sizes, recipe, report, checkpoint, resume, codewords)
+    before = model.entropy if recipe.again and isinstance(model.entropy, ContextModel) else None
+    if recipe.again and before is None:
+        raise UsageError(f"recipe.again: model '{recipe.model}' has no context model")
+    try:
+        prior = train_prior(tiles, model.entropy.sizes, recipe, report, checkpoint, resume, codewords, before)
+    except ValueError as error:
+        raise UsageError(f"recipe.again: model '{recipe.model}': {error}") from error
     if recipe.val:
         held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride)
         report(compare(prior, tiles, held_out))

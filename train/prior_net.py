@@ -201,6 +201,37 @@ class Prior(nn.Module):
         return bits
 
     @torch.no_grad()
+    def go_on_from(self, model: ContextModel) -> None:
+        """Before training: the network of `model`. Raises ValueError for other units, `near` or splits."""
+
+        def weights(values: np.ndarray, scale: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray((values * scale).T))
+
+        def bias(values: np.ndarray, scale: np.ndarray) -> Tensor:
+            return torch.from_numpy((values - np.floor(0.5 / scale)) * scale / np.float32(UNIT))
+
+        if len(model.nets) != len(self.planes) or (self.near or len(model.nets)) != model.near:
+            raise ValueError("its context model sees other planes")
+        for net, own in zip(model.nets, self.planes, strict=True):
+            found = {
+                "embedding": torch.from_numpy(net.embedding / np.float32(UNIT)),
+                "around": weights(net.around, net.scale1),
+                "own": weights(net.own, net.scale1),
+                "bias1": bias(net.bias1, net.scale1),
+                "hidden": weights(net.hidden, net.scale2),
+                "bias2": bias(net.bias2, net.scale2),
+                "out": weights(net.out, net.scale3),
+                "bias3": bias(net.bias3, net.scale3),
+            }
+            for name, value in found.items():
+                parameter: Tensor = getattr(own, name)
+                if parameter.shape != value.shape:
+                    raise ValueError(
+                        f"its context model has {list(value.shape)} for {name}, not {list(parameter.shape)}"
+                    )
+                parameter.copy_(value)
+
+    @torch.no_grad()
     def start_from(self, counts: Sequence[np.ndarray]) -> None:
         """Before training: every code of a coded plane as likely as its `counts` [K]."""
         for use, net in zip(counts, self.planes, strict=True):

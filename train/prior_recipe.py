@@ -39,6 +39,9 @@ class PriorRecipe:
     """Crops a step."""
     crop: int = 16
     """Side of a crop, positions; its surroundings are seen as well."""
+    again: bool = False
+    """Start from the context model that `model` has. Where indices are chosen under it, a second round fits it to what
+    its own choices look like."""
     lr: float = 5e-3
     quantized_share: float = 0.2
     """Share of the steps, the last ones, that train the network as the integers it will be."""

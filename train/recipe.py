@@ -63,6 +63,8 @@ class MaskingRecipe:
     """Share of samples whose keep is drawn per block of the token grid; the rest draws one keep per sample."""
     prefixes: tuple[float, ...] = ()
     """Weights of keeping 1, 2, ... G groups where a keep is drawn; empty is uniform."""
+    draws: int = 1
+    """How often a batch is decoded in a step, each time with keeps of its own; of several, the first keeps all."""
     per: str = "sample"
     """sample, or batch: one draw for all samples of a batch."""
     block_sizes: tuple[int, ...] = (1, 2, 4)
@@ -226,7 +228,7 @@ def check(recipe: Recipe) -> None:
     check_align(recipe.align, names, tokenizer.quantizer.groups, width)
     nested = isinstance(tokenizer.quantizer, ProductVQConfig)
     check_perturbation(recipe.perturbation, (tokenizer.quantizer.codebook_size,) if nested else ())
-    check_tuning(recipe.tuning, bool(recipe.start_from))
+    check_tuning(recipe.tuning, bool(recipe.start_from), "gan/generator" in names and recipe.gan.adaptive)
     choices: tuple[tuple[str, str, Collection[str]], ...] = (
         ("codebook.learning", codebook.learning, LEARNING),
         ("codebook.start", codebook.start, ("random", "klt")),
@@ -268,6 +270,7 @@ def check(recipe: Recipe) -> None:
             min(recipe.data.batch, recipe.data.workers, optimizer.accumulate) < 1,
             "data.batch, data.workers and optimizer.accumulate: at least 1",
         ),
+        (not 1 <= recipe.masking.draws <= 16, "masking.draws: 1..16"),
         (not 0 < recipe.data.min_scale <= 1, "data.min_scale: above 0, at most 1"),
         (
             len(prefixes) not in (0, groups) or any(p < 0 for p in prefixes) or (prefixes and not sum(prefixes)),

@@ -143,7 +143,8 @@ class TokenizerRun:
                 result = self.network(x, kept, noise, self.codebooks.started(self.step), weight)
             names = active(recipe.losses)
             with self._autocast():
-                losses = reconstruction_losses(result, x, names, self.perceptual, self.rate)
+                target = x.repeat(recipe.masking.draws, 1, 1, 1)
+                losses = reconstruction_losses(result, target, names, self.perceptual, self.rate)
                 losses |= self.extras.losses(result, x, self.step / recipe.optimizer.steps)
             weights = weights_at(recipe.losses, recipe.warmup, self.step)
             total = sum((weights[name] * loss for name, loss in losses.items()), x.new_zeros(()))
@@ -158,7 +159,7 @@ class TokenizerRun:
         logged = {name: value.detach() for name, value in losses.items()}
         if self.adversary is not None and playing:
             with self.clock("discriminator"):
-                logged |= self.adversary.step(x, result.x, rate / recipe.optimizer.lr, chances)
+                logged |= self.adversary.step(target, result.x, rate / recipe.optimizer.lr, chances)
         return {**logged, "total": total.detach()}, result.z.detach()
 
     def _adaptive_weight(self, losses: dict[str, Tensor], weights: dict[str, float], gan: Tensor) -> Tensor | float:
@@ -168,15 +169,18 @@ class TokenizerRun:
         return self.adversary.adaptive_weight(rec, gan, self.model.decoder.last_layer)
 
     def _draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        """This process's part of the global batch's keep map [B, G, h, w], noise [B, D, h, w] and rates [B]."""
+        """This process's part of the global batch's noise [B, D, h, w] and rates [B], and its keep maps: one after the
+        other for each time that it is decoded, [draws * B, G, h, w]."""
         size = self.extras.grid
         whole = len(x) * self.accelerator.num_processes
         part = slice(self.accelerator.process_index * len(x), (self.accelerator.process_index + 1) * len(x))
-        kept = draw_kept(self.recipe.masking, whole, self.recipe.tokenizer.quantizer.groups, size, generator)
+        masking, groups = self.recipe.masking, self.recipe.tokenizer.quantizer.groups
+        kept = [torch.ones(whole, groups, *size)] if masking.draws > 1 else []
+        kept += [draw_kept(masking, whole, groups, size, generator) for _ in range(masking.draws - len(kept))]
         noise = torch.randn((whole, self.model.channels, *size), generator=generator)
         rates = self.codebooks.draw_rate(whole, generator)
         return (
-            kept[part].to(self.device),
+            torch.cat([drawn[part] for drawn in kept]).to(self.device),
             noise[part].to(self.device),
             None if rates is None else rates[part].to(self.device),
         )

@@ -26,24 +26,32 @@ class TuningRecipe:
     """The table `tuning` of a recipe."""
 
     encoder: str = "full"
-    """full, lora or frozen."""
+    """full, lora or frozen. On lora, the decoder's weight that makes pixels is trained in full."""
     decoder: str = "full"
     rank: int = 8
     """Of the updates."""
-    layers: tuple[str, ...] = ("*.mlp.fc1", "*.mlp.fc2")
-    """Patterns of the names of linear layers and convolutions with an update, in parts on lora."""
+    layers: tuple[str, ...] = ("*.expand", "*.narrow")
+    """Patterns of the names of linear layers and convolutions with an update, in parts on lora; at first those of the
+    MLPs of a vit, as in XQ-GAN."""
     trained: tuple[str, ...] = ()
-    """Patterns of parameter names, as in encoder.norm.weight, that are trained in full in parts on lora or frozen."""
+    """Patterns of parameter names that are trained in full in parts on lora or frozen, as in *.trunk.norm.*"""
 
 
-def check_tuning(recipe: TuningRecipe, starts: bool) -> None:
-    """Refuse what cannot be meant; `starts`: whether the run starts from weights. Raises UsageError naming the key."""
+def check_tuning(recipe: TuningRecipe, starts: bool, adaptive: bool = False) -> None:
+    """Refuse what cannot be meant. Raises UsageError naming the key.
+
+    `starts`: whether the run starts from weights; `adaptive`: whether it weighs by the gradients at the last layer.
+    """
     for part in PARTS:
         mode = getattr(recipe, part)
         if mode not in MODES:
             raise UsageError(f"recipe.tuning.{part}: '{mode}' is not one of {', '.join(MODES)}")
         if mode != "full" and not starts:
             raise UsageError(f"recipe.tuning.{part}: {mode} needs weights to start from; name them by start_from")
+    if adaptive and recipe.decoder == "frozen":
+        raise UsageError(
+            "recipe.tuning.decoder: a frozen one has no gradient for gan.adaptive to measure; set that false"
+        )
     if recipe.rank < 1:
         raise UsageError("recipe.tuning.rank: at least 1")
 
@@ -63,6 +71,8 @@ def tune(model: nn.Module, recipe: TuningRecipe) -> None:
         for name, value in module.named_parameters(prefix=part):
             plain = name.replace(BASE, ".")
             value.requires_grad_(".lora_" in name or any(fnmatchcase(plain, pattern) for pattern in recipe.trained))
+        if mode == "lora" and hasattr(module, "last_layer"):
+            module.last_layer.requires_grad_()
         if mode == "frozen" and not any(value.requires_grad for value in module.parameters()):
             # Also what a batch normalization remembers stays as it is.
             module.register_forward_pre_hook(_stay)

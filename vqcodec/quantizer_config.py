@@ -255,7 +255,7 @@ class ResidualConfig(QuantizerSettings):
             yield f"stages: 1..{MAX_PLANES}"
         if isinstance(self.base, VQConfig) and self.base.metric == "unit":
             yield "base.metric: what is left over has no unit length; take euclidean or cosine"
-        if not 0 <= self.dropout <= 1 or not 1 <= self.dropout_start <= max(self.stages, 1):
+        if not 0 <= self.dropout <= 1 or (self.dropout and not 1 <= self.dropout_start <= self.stages):
             yield "dropout: 0..1; dropout_start: 1..stages"
 
 
@@ -304,13 +304,13 @@ class MultiScaleConfig(QuantizerSettings):
 
     def problems(self) -> Iterator[str]:
         yield from (f"base.{problem}" for problem in self.base.problems())
-        if not 1 <= self.stages <= MAX_PLANES or list(self.scales) != sorted(self.scales) or min(self.scales) < 1:
+        if not 1 <= self.stages <= MAX_PLANES or list(self.scales) != sorted(self.scales) or self.scales[0] < 1:
             yield f"scales: 1..{MAX_PLANES} of them, at least 1 each, none smaller than the one before it"
         if isinstance(self.base, VQConfig) and self.base.metric == "unit":
             yield "base.metric: what is left over has no unit length; take euclidean or cosine"
         if self.convolutions < 0 or not 0 <= self.blend <= 1:
             yield "convolutions: at least 0; blend: 0..1"
-        if not 0 <= self.dropout <= 1 or not 1 <= self.dropout_start <= max(self.stages, 1):
+        if not 0 <= self.dropout <= 1 or (self.dropout and not 1 <= self.dropout_start <= self.stages):
             yield "dropout: 0..1; dropout_start: 1..scales"
 
 

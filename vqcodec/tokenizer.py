@@ -119,7 +119,9 @@ class Tokenizer(nn.Module):
     def forward(
         self, x: Tensor, kept: Tensor, noise: Tensor, quantized: bool = True, rate: Tensor | None = None
     ) -> Reconstruction:
-        """x [B, 3, H, W], kept [B, G, h, w] of 0 and 1, noise [B, D, h, w] -> Reconstruction, differentiable.
+        """x [B, 3, H, W], kept [n * B, G, h, w] of 0 and 1, noise [B, D, h, w] -> Reconstruction, differentiable.
+
+        With n > 1 the batch is decoded n times, each time with its part of `kept`.
 
         `rate` [B] is as in `encode`, for each sample.
 
@@ -131,8 +133,10 @@ class Tokenizer(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             made = self.quantizer(z, noise, rate) if quantized else self.quantizer.bypass(z, noise)
             z_q = self.perturb(z, made) if self.perturb is not None and made.indices else made.z_q
-            z_q = self.quantizer.mask(z_q, kept) if made.kept is None else z_q
-            kept = kept if made.kept is None else made.kept
+            if made.kept is None:
+                z_q = self.quantizer.mask(z_q.repeat(len(kept) // len(z_q), *(1,) * (z_q.ndim - 1)), kept)
+            else:
+                kept = made.kept
         x = self.decoder(z_q, kept)
         return Reconstruction(x, z, made.indices, made.commitment, made.codebook, made.entropy, made.z_q, made.kept)
 
