@@ -589,7 +589,7 @@ HELP = {
     ("models", "list"): ["pixels", "bytes"],
     ("models", "show"): ["NAME"],
     ("models", "verify"): ["exit code 5"],
-    ("sample",): ["pixels", "never used for files"],
+    ("sample",): ["Pixels", "never used for files"],
     ("train",): ["tokenizers and priors"],
     ("train", "tokenizer"): ["steps", "pixels", "RECIPE"],
     ("train", "prior"): ["steps", "RECIPE", "DIR"],
