@@ -44,7 +44,7 @@ def import_model(
 
     Exit code 3: FILE cannot be read, or is no checkpoint. Exit code 5: its tensors are not those of SYSTEM.
 
-    JSON keys: name, folder, token_id, entropy_id, layers, left_out (first part of a name -> tensors).
+    JSON keys: name, folder, token_id, entropy_id, layers, left_out (names of tensors, or x.* for many -> how many).
     """
     from vqcodec.importing.checkpoint import read_checkpoint
     from vqcodec.importing.release import check_folder, find_release, import_release

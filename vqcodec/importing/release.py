@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -58,7 +57,7 @@ class Imported(NamedTuple):
 
     config: ModelConfig
     skipped: dict[str, int]
-    """First part of the names of tensors that were left out -> how many."""
+    """What the names of tensors that were left out begin with, or the name of a single one -> how many."""
 
 
 def find_release(name: str) -> tuple[System, TokenizerConfig]:
@@ -121,7 +120,7 @@ def as_array(name: str, value: Tensor) -> np.ndarray:
 
 def card(system: System, model: ModelConfig, skipped: Mapping[str, int]) -> str:
     """The model's README."""
-    left = ", ".join(f"{name}.* ({count})" for name, count in skipped.items()) or "none"
+    left = ", ".join(f"{name} ({count})" for name, count in skipped.items()) or "none"
     return "\n".join(
         [
             f"# {model.name}",
@@ -148,9 +147,12 @@ def _layers(system: System, config: TokenizerConfig) -> tuple[tuple[int, ...], .
 
 
 def _left_out(system: System, state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Of the tensors that only training needs: the first part of their names -> how many."""
-    starts = [key.split(".")[0] for key in state if any(re.match(pattern, key) for pattern in system.skipped)]
-    return dict(Counter(starts))
+    """Of the tensors that only training needs: what their names begin with, or the name of a single one -> how many."""
+    found: dict[str, list[str]] = {}
+    for key in state:
+        if any(re.match(pattern, key) for pattern in system.skipped):
+            found.setdefault(key.split(".")[0], []).append(key)
+    return {keys[0] if len(keys) == 1 else f"{start}.*": len(keys) for start, keys in found.items()}
 
 
 def _write(folder: Path, model: ModelConfig, tensors: dict[str, np.ndarray], text: str) -> ModelConfig:
