@@ -143,8 +143,8 @@ def test_more_planes_than_layers_share_the_coarse_ones(planes: int, sizes: list[
 def test_refitted_codebooks_are_closer_to_the_latent_and_nothing_else_changes(
     changes: list[str], tmp_path: Path
 ) -> None:
-    own = [*changes, "tokenizer.quantizer.groups=2", "tokenizer.quantizer.dims=[2,4]", "codebook.rate=0.5"]
-    own += ["codebook.kmeans_at=2", "optimizer.decay=0"]
+    own = [*changes, "tokenizer.quantizer.groups=2", "tokenizer.quantizer.dims=[2,4]", "codebook.rate=5.0"]
+    own += ["codebook.kmeans_at=2", "codebook.rate_ramp=1", "optimizer.decay=0", "tokenizer.quantizer.codebook_size=32"]
     first = train_tokenizer(load_recipe("tiny", [*own, "optimizer.steps=30"]), tmp_path / "first", report=silent)
     more = [
         *own,
