@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqcodec.errors import ModelError
+from vqcodec.quantizer_config import ProductVQConfig, QuantizerConfig
 
 from . import options, output
 from .import_model import import_model
@@ -88,9 +88,8 @@ def show(name: Name, json: options.Json = False, debug: options.Debug = False) -
         "identity": f"{record['token_id']}/{record['entropy_id']} (tokens/entropy)",
         "weights": "missing" if record["bytes"] is None else f"{record['bytes']:,} bytes",
         "stride": f"{record['stride']} pixels",
-        "quantizer": f"{quantizer.kind}: {quantizer.channels} channels, planes of "
-        f"{_run_lengths(quantizer.sizes)} codewords",
-        "windows": _windows(entry.config.tokenizer),
+        "quantizer": _codes(quantizer),
+        **_windows(entry.config.tokenizer),
         "backbone": f"{backbone.kind}: widths {', '.join(map(str, backbone.widths))}",
         "layers": f"{record['layers']}: planes " + " | ".join(" ".join(map(str, x)) for x in entry.config.layers),
         "quality": ", ".join(_place(step) for step in entry.config.ladder) or "one file for all",
@@ -150,17 +149,6 @@ def _broken(bad: Broken) -> dict[str, Any]:
     return {"name": bad.folder.name, "bundled": bad.bundled, "folder": str(bad.folder), "error": bad.reason}
 
 
-def _run_lengths(sizes: tuple[int, ...]) -> str:
-    """`4 x 8192` for four planes in a row of 8192 codewords each."""
-    return ", ".join(f"{len(list(run))} x {size}" for size, run in itertools.groupby(sizes))
-
-
-def _windows(config: TokenizerConfig) -> str:
-    if not config.window:
-        return "none: the tokens of a picture are one grid"
-    return f"{config.window} pixels, {config.overlap} into each other"
-
-
 def _chosen_for(part: tuple[int, int] | None) -> str:
     if part is None:
         return "never taken"
@@ -188,6 +176,20 @@ def _part(entry: Entry) -> tuple[int, int] | None:
     family = registry.family(registry.entries())
     name = entry.config.name
     return parts(family).get(name) if name in family and registry.name_of(entry) == name else None
+
+
+def _codes(quantizer: QuantizerConfig) -> str:
+    if isinstance(quantizer, ProductVQConfig):
+        widths = " ".join(map(str, quantizer.widths))
+        return f"{quantizer.kind}: {quantizer.groups} groups of {quantizer.codebook_size} codewords, {widths} channels"
+    sizes = " or ".join(map(str, dict.fromkeys(quantizer.sizes)))
+    planes = f"{len(quantizer.sizes)} plane" + "s" * (len(quantizer.sizes) > 1)
+    return f"{quantizer.kind}: {planes} of {sizes} codes, {quantizer.channels} channels"
+
+
+def _windows(config: TokenizerConfig) -> dict[str, str]:
+    """A row for models that work by windows."""
+    return {"windows": f"{config.side} pixels, {config.overlap} into the next"} if config.side else {}
 
 
 def _summary(entry: Entry) -> dict[str, Any]:

@@ -408,7 +408,7 @@ def test_models(work: Path, invoke: Invoke) -> None:
     assert "tiny" in invoke("models", "list")[1]
     code, out, _ = invoke("models", "show", tiny["folder"])
     assert code == 0
-    assert "planes of 4 x 16 codewords" in out
+    assert "4 groups of 16 codewords" in out
     assert json.loads(invoke("models", "show", "tiny", "--json")[1])["config"]["name"] == "tiny"
     code, _, err = invoke("models", "verify", "tiny")
     assert code == 0
@@ -590,7 +590,7 @@ HELP = {
     ("models", "show"): ["NAME"],
     ("models", "verify"): ["exit code 5"],
     ("models", "import"): ["Exit code 3", "Exit code 5", ".safetensors"],
-    ("sample",): ["pixels", "never used for files"],
+    ("sample",): ["Pixels", "never used for files"],
     ("train",): ["tokenizers and priors"],
     ("train", "tokenizer"): ["steps", "pixels", "RECIPE"],
     ("train", "prior"): ["steps", "RECIPE", "DIR"],

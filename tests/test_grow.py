@@ -138,3 +138,36 @@ def test_more_planes_than_layers_share_the_coarse_ones(planes: int, sizes: list[
     layers = layered(planes)
     assert [len(layer) for layer in layers] == sizes
     assert [s for layer in layers for s in layer] == list(range(planes))
+
+
+def test_refitted_codebooks_are_closer_to_the_latent_and_nothing_else_changes(
+    changes: list[str], tmp_path: Path
+) -> None:
+    own = [*changes, "tokenizer.quantizer.groups=2", "tokenizer.quantizer.dims=[2,4]", "codebook.rate=5.0"]
+    own += ["codebook.kmeans_at=2", "codebook.rate_ramp=1", "optimizer.decay=0", "tokenizer.quantizer.codebook_size=32"]
+    first = train_tokenizer(load_recipe("tiny", [*own, "optimizer.steps=30"]), tmp_path / "first", report=silent)
+    more = [
+        *own,
+        f"start_from={tmp_path / 'first'}",
+        "codebook.refit=true",
+        'optimizer.frozen=["encoder","quantizer"]',
+        "optimizer.estimator=codewords",
+        "codebook.kmeans_at=0",
+        *ONE_STEP[:3],
+    ]
+    second = train_tokenizer(load_recipe("tiny", more), tmp_path / "second", report=silent)
+    torch.testing.assert_close(second.model.quantizer.prices, first.model.quantizer.prices)
+    assert second.model.quantizer.costs.any()
+    x = torch.cat([first.batches(i) for i in range(12)]).float() / 127.5 - 1
+    errors = []
+    for run in (first, second):
+        with torch.no_grad(), run.averaged() as model:
+            z = model.encoder(x)
+            z_q, _ = model.quantizer.dequantize(model.quantizer.quantize(z, 0.0))
+            errors.append((z - z_q).square().mean().item())
+    assert errors[1] < errors[0]
+
+
+def test_refitting_needs_something_finished(changes: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"codebook\.refit: needs start_from"):
+        load_recipe("tiny", [*changes, "codebook.refit=true"])

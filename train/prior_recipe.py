@@ -35,14 +35,14 @@ class PriorRecipe:
     near: int = 0
     """If above 0, a plane sees only as many planes before it with their surroundings, and of those further back the
     position itself."""
-    batch: int = 8
+    batch: int = 4
     """Crops a step."""
     crop: int = 16
     """Side of a crop, positions; its surroundings are seen as well."""
     again: bool = False
     """Start from the context model that `model` has. Where indices are chosen under it, a second round fits it to what
     its own choices look like."""
-    lr: float = 6e-3
+    lr: float = 5e-3
     quantized_share: float = 0.2
     """Share of the steps, the last ones, that train the network as the integers it will be."""
     bf16: bool = False

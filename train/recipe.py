@@ -95,6 +95,8 @@ class CodebookRecipe:
     """Each sample multiplies `rate` by a factor in this range, so that a file can ask for any of them."""
     rate_caps: tuple[float, ...] = ()
     """Largest rate that counts for the first groups, one after the other; the others have none."""
+    refit: bool = False
+    """Start the codebooks anew by k-means on the latents of the frozen encoder that the run starts from."""
     choice: str = ""
     """Name or folder of a model whose context model tells what indices cost, in a run that has quantizer frozen."""
     rate_ramp: int = 1000
@@ -316,6 +318,10 @@ def check(recipe: Recipe) -> None:
         (
             bool(codebook.choice) and "quantizer" not in optimizer.frozen,
             "codebook.choice: needs optimizer.frozen to hold quantizer, since the context model knows its codewords",
+        ),
+        (
+            codebook.refit and (set(optimizer.frozen) != {"encoder", "quantizer"} or not recipe.start_from),
+            "codebook.refit: needs start_from, and optimizer.frozen to hold encoder and quantizer",
         ),
         (codebook.revive_every < 1, "codebook.revive_every: at least 1"),
         *((getattr(run, name) < 1, f"run.{name}: at least 1") for name in COUNTS),

@@ -256,11 +256,15 @@ class TokenizerRun:
         state = read_checkpoint(path)
         state["model"] = merged({**state["model"], **state["ema"]})
         self._load_weights(state, path)
+        if "quantizer" in self.recipe.optimizer.frozen:
+            self.codebooks.load_state_dict(state["codebooks"])
 
     def _load_weights(self, state: dict[str, Any], path: Path) -> None:
-        # Checkpoints from before there were prices: they are set at the next step.
         if isinstance(self.recipe.tokenizer.quantizer, ProductVQConfig):
-            state["model"].setdefault(PRICES, self.model.quantizer.prices.clone())
+            # Checkpoints from before there were prices hold what makes them.
+            gains = state["codebooks"]["gains"]
+            known = self.model.quantizer.prices.clone() if gains is None else self.recipe.codebook.rate / gains
+            state["model"].setdefault(PRICES, known)
         try:
             load_tuned(self.model, state["model"])
         except RuntimeError as error:

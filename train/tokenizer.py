@@ -22,6 +22,7 @@ from .loader import Loader
 from .logs import Logs, Report
 from .pictures import scan
 from .recipe import Recipe
+from .refit import refit_codebooks
 from .run import CHECKPOINT, TokenizerRun
 from .schedule import learning_rate
 from .transform import start_from_klt
@@ -63,6 +64,8 @@ def train_tokenizer(
         source = Path(recipe.start_from)
         if source.is_file() or (source / CHECKPOINT).exists():
             run.start_from(source / CHECKPOINT if source.is_dir() else source)
+            if recipe.codebook.refit:
+                refit_codebooks(run, Crops(pictures, recipe.data, recipe.run.seed))
         else:
             start_from_model(run, recipe.start_from, Crops(pictures, recipe.data, recipe.run.seed))
     elif recipe.codebook.start == "klt":
