@@ -148,6 +148,33 @@ def test_a_truncated_file_is_refused(share: float, zipped: bool, tmp_path: Path)
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_bytes_are_read_or_refused(zipped: bool, tmp_path: Path) -> None:
+    path, random = tmp_path / "x.pt", np.random.default_rng(0)
+    torch.save({"model": weights(), "args": argparse.Namespace(x=1)}, path, _use_new_zipfile_serialization=zipped)
+    data, refused = path.read_bytes(), 0
+    for _ in range(200):
+        damaged = np.frombuffer(data, np.uint8).copy()
+        damaged[random.integers(0, len(data), 3)] = random.integers(0, 256, 3)
+        path.write_bytes(damaged.tobytes())
+        try:
+            read_checkpoint(path)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)  # noqa: PT017
+    assert refused > 50
+
+
+def test_an_archive_of_a_version_that_is_not_known(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save({"model": weights()}, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 142
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="cut off or damaged"):
+        read_checkpoint(path)
+
+
 @pytest.mark.parametrize("cut", [4, 30, 200])
 def test_truncated_safetensors_are_refused(cut: int, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"

@@ -114,7 +114,7 @@ def _check_archive(path: Path, size: int) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except Exception as error:  # besides its own kind whatever a damaged directory leads to
         raise InputError(f"{path}: cut off or damaged: {_first_line(error)}") from error
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise InputError(f"{path}: an archive with compressed parts, which no checkpoint has")
