@@ -49,12 +49,14 @@ VARIANTS: dict[str, list[str]] = {
     "single codebook": [
         *only(GROUPS)[1:],
         "masking.full=1.0",
+        # Eight times as many codewords for as many sub-tokens: each is seen an eighth as often.
+        "codebook.decay=0.99",
         "tokenizer.quantizer.groups=1",
         f"tokenizer.quantizer.codebook_size={256 * GROUPS}",
         f"tokenizer.quantizer.dim={4 * GROUPS}",
     ],
     "sub-codebooks": only(GROUPS),
-    "sub-codebooks + nested masking": ["masking.draws=2", "masking.full=0.0", "masking.block=0.0"],
+    "sub-codebooks + nested masking": ["masking.draws=4", "masking.full=0.0", "masking.block=0.0"],
     **{f"for k = {keep} alone": only(keep) for keep in (GROUPS // 4, GROUPS // 2)},
 }
 

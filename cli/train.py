@@ -104,6 +104,15 @@ def export(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", show_default="the recipe's", help="Name of the model.")
     ] = None,
+    prior: Annotated[
+        str,
+        typer.Option(
+            "--prior",
+            metavar="MODEL",
+            show_default="tables counted over the training pictures",
+            help="Take the entropy model of this model, whose tokens must be the same: name or folder.",
+        ),
+    ] = "",
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.QuietShort = False,
@@ -122,7 +131,7 @@ def export(
     with _writing(out):
         from vqcodec.train.export import export_run
 
-        config = export_run(run, out, name, _reporter(quiet))
+        config = export_run(run, out, name, _reporter(quiet), prior=prior)
     if json:
         output.print_json(
             {

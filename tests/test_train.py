@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import vqcodec
-from vqcodec.errors import InputError, OutputError, UsageError
+from vqcodec.errors import InputError, ModelError, OutputError, UsageError
 from vqcodec.train.checkpoint import read_checkpoint
 from vqcodec.train.data import Crops
 from vqcodec.train.export import export_run
@@ -287,6 +287,11 @@ def test_exported_model_encodes_at_once(changes: list[str], tmp_path: Path) -> N
     data = vqcodec.encode(image, str(tmp_path / "model"))
     assert vqcodec.inspect(data).token_id == config.token_id
     assert vqcodec.truncate(data, keep=1) != data
+    again = export_run(tmp_path / "run", tmp_path / "again", report=silent, prior=str(tmp_path / "model"))
+    assert (again.token_id, again.entropy_id) == (config.token_id, config.entropy_id)
+    with pytest.raises(ModelError, match="for other tokens"):
+        export_run(tmp_path / "run", tmp_path / "wrong", report=silent, prior="photo")
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_learning_rate_warms_up_and_decays() -> None:

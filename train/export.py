@@ -13,8 +13,8 @@ import torch
 from vqcodec.config import LadderStep, ModelConfig
 from vqcodec.entropy.scan import scan as coding_order
 from vqcodec.entropy.tables import costs, table_from_counts
-from vqcodec.errors import InputError
-from vqcodec.registry import write_model
+from vqcodec.errors import InputError, ModelError
+from vqcodec.registry import WEIGHTS, find, token_identity, write_model
 from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
 from .checkpoint import read_checkpoint
@@ -32,12 +32,19 @@ STEPS = 12
 
 
 def export_run(
-    run: Path, out: Path, name: str | None = None, report=print, data: tuple[str, ...] = (), card: str = ""
+    run: Path,
+    out: Path,
+    name: str | None = None,
+    report=print,
+    data: tuple[str, ...] = (),
+    card: str = "",
+    prior: str = "",
 ) -> ModelConfig:
     """Write the run's averaged weights as a model that encodes at once.
 
-    The entropy tables are counted over the training pictures of the recipe, or over `data` if given.
-    Raises InputError if the run cannot be read.
+    The entropy tables are counted over the training pictures of the recipe, or over `data` if given. With the name or
+    folder of a model of the same tokens in `prior`, its entropy model is taken instead.
+    Raises InputError if the run cannot be read, ModelError if `prior` is no such model.
     """
     state = read_checkpoint(run / CHECKPOINT)
     try:
@@ -58,12 +65,11 @@ def export_run(
         for key, value in tokenizer.state_dict().items()
         if not training_only(key) and (key not in (COSTS, CAPS, PRICES) or recipe.codebook.rate)
     }
-    pictures = scan(data or recipe.data.train, fixed_side(recipe.tokenizer) or recipe.tokenizer.stride)
-    report(f"counting indices over {len(pictures.members)} pictures")
     ladder = make_ladder(recipe)
-    rates = list(dict.fromkeys(step.rate for step in ladder))
-    for s, tables in enumerate(prepared_tables(tokenizer, pictures, rates)):
-        tensors[f"entropy.tables.{s}"] = tables.astype(np.int32)
+    if prior:
+        tensors |= entropy_tensors(prior)
+    else:
+        tensors |= _counted(tokenizer, recipe, data, ladder, report)
     layers = recipe.tokenizer.quantizer.layers
     config = ModelConfig(
         name=name or recipe.name,
@@ -77,10 +83,31 @@ def export_run(
         description=recipe.description,
         extra={"steps": int(state["step"])},
     )
+    if prior and (theirs := token_identity(config, tensors).hex()) != (ours := find(prior).config.token_id):
+        raise ModelError(f"{prior}: its entropy model is for other tokens ({ours}, not {theirs})")
     config = write_model(out, config, tensors)
     (out / "README.md").write_text(card or _card(recipe, config, int(state["step"])), encoding="utf-8")
     report(f"{out}: {config.name}, step {state['step']}, {(out / 'model.safetensors').stat().st_size:,} bytes")
     return config
+
+
+def entropy_tensors(model: str) -> dict[str, np.ndarray]:
+    """The tensors of the entropy model of the model called `model` or in that folder. Raises ModelError."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(find(model).folder / WEIGHTS)
+    return {name: value for name, value in tensors.items() if name.startswith(("entropy.", "prior."))}
+
+
+def _counted(
+    tokenizer: Tokenizer, recipe: Recipe, data: tuple[str, ...], ladder: Sequence[LadderStep], report
+) -> dict[str, np.ndarray]:
+    """Prepared tables, as tensors."""
+    pictures = scan(data or recipe.data.train, fixed_side(recipe.tokenizer) or recipe.tokenizer.stride)
+    report(f"counting indices over {len(pictures.members)} pictures")
+    rates = list(dict.fromkeys(step.rate for step in ladder))
+    found = prepared_tables(tokenizer, pictures, rates)
+    return {f"entropy.tables.{s}": tables.astype(np.int32) for s, tables in enumerate(found)}
 
 
 def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
