@@ -21,6 +21,7 @@ from vqcodec.image import as_picture
 from vqcodec.metrics import psnr
 from vqcodec.registry import WEIGHTS, load_model, read_config, write_model
 from vqcodec.tokens import write_tokens
+from vqcodec.train.choosing import PriorChoice
 from vqcodec.train.prior_net import Prior
 
 from .conftest import write_tiny_model
@@ -168,3 +169,20 @@ def test_efforts_beyond_the_scale(name: str, photo: Image.Image, effort: int) ->
 
 def test_close_is_what_is_promised() -> None:
     assert CLOSE >= 0.97
+
+
+def test_training_chooses_as_files_do(name: str, photo: Image.Image) -> None:
+    encoding = Encoding(as_picture(photo), name)
+    (tile,) = encoding.tiles()
+    choose = PriorChoice(name)
+    assert encoding._latent is not None
+    z = torch.from_numpy(encoding._latent.values)[None].repeat(2, 1, 1, 1)
+    planes = choose(z, torch.tensor([0.0, 4.0]))
+    for sample, rate in enumerate((0.0, 4.0)):
+        for ours, theirs in zip(planes, encoding.tile_planes([tile], rate)[0], strict=True):
+            assert (ours[sample].numpy() != theirs).mean() < 0.01  # sums in another order: ties
+
+
+def test_training_needs_prices_and_a_context_model(tiny_model: str) -> None:
+    with pytest.raises(UsageError, match="no context model"):
+        PriorChoice(tiny_model)
