@@ -20,6 +20,7 @@ from .models import models
 from .output import clean
 from .preview import preview
 from .sample import sample
+from .tokens import tokens
 from .train import train
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ app.command()(info)
 app.command()(verify)
 app.command()(truncate)
 app.command()(batch)
+app.command()(tokens)
 app.command()(sample)
 app.command("eval")(evaluate)
 app.add_typer(train)

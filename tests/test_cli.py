@@ -590,6 +590,7 @@ HELP = {
     ("models", "show"): ["NAME"],
     ("models", "verify"): ["exit code 5"],
     ("models", "import"): ["Exit code 3", "Exit code 5", ".safetensors"],
+    ("tokens",): ["pixels", ".npz", "nothing is lost"],
     ("sample",): ["Pixels", "never used for files"],
     ("train",): ["tokenizers and priors"],
     ("train", "tokenizer"): ["steps", "pixels", "RECIPE"],
