@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import vqcodec
-from vqcodec.errors import InputError
+from vqcodec.errors import InputError, LimitError
 from vqcodec.token_arrays import read_arrays, write_arrays
 
 Invoke = Callable[..., tuple[int, str, str]]
@@ -78,3 +78,11 @@ def test_pickles_are_not_read(tiny_vqc: bytes) -> None:
     data = write_arrays(vqcodec.decode_tokens(tiny_vqc))
     with pytest.raises(InputError, match="not an archive"):
         read_arrays(changed(data, model=np.array([{}], dtype=object)))
+
+
+def test_a_bomb_is_not_unpacked(tiny_vqc: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_arrays(vqcodec.decode_tokens(tiny_vqc))
+    monkeypatch.setattr("vqcodec.token_arrays.MAX_BYTES", 100)
+    monkeypatch.setattr(np, "load", None)
+    with pytest.raises(LimitError, match="beyond the limit"):
+        read_arrays(data)

@@ -18,10 +18,12 @@ import numpy as np
 
 from . import registry
 from .config import MISSING
-from .errors import InputError, ModelError, UsageError
+from .errors import InputError, LimitError, ModelError, UsageError
 from .tokens import Tokens
 
 BYTES = ("icc", "exif", "xmp")
+MAX_BYTES = 2**31
+"""Of all arrays of an archive, unpacked."""
 
 
 def write_arrays(tokens: Tokens) -> bytes:
@@ -46,8 +48,12 @@ def write_arrays(tokens: Tokens) -> bytes:
 
 
 def read_arrays(data: bytes) -> Tokens:
-    """Undo `write_arrays`. Raises InputError for anything else, ModelError if the model is not at hand."""
+    """Undo `write_arrays`. Raises InputError for anything else, LimitError, ModelError if the model is not at hand."""
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as plain:
+            size = sum(entry.file_size for entry in plain.infolist())
+        if size > MAX_BYTES:
+            raise LimitError(f"{size:,} bytes of arrays: beyond the limit of {MAX_BYTES:,}")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         width, height = int(arrays["width"]), int(arrays["height"])
