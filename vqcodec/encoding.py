@@ -112,7 +112,7 @@ class Encoding:
         latent, model = self._latent, self.model.entropy
         shapes = [(tile.shape,) * len(model.sizes) for tile in tiles]
         distances = latent.distances(tiles)
-        worth = latent.prices * rate
+        worth = latent.prices * np.minimum(rate, latent.caps)
         profiles = PROFILES.get(self.effort, (1.0,))
         prices = [np.outer(np.ones(len(tiles)), worth * _tilt(share, len(worth))) for share in profiles]
         if len(prices) > 1:
@@ -198,6 +198,7 @@ class _Latent:
         self.values = pixels_to_latent(model, pixels)
         self.grid = (self.values.shape[1], self.values.shape[2])
         self.prices = quantizer.prices.double().cpu().numpy()
+        self.caps = quantizer.caps.double().cpu().numpy()
         codebooks = quantizer.codebooks.float().cpu().numpy()
         self.codebooks = [book[:, :width] for book, width in zip(codebooks, quantizer.widths, strict=True)]
         self.lengths = [np.square(book).sum(1) for book in self.codebooks]
