@@ -22,7 +22,9 @@ from .teachers import SmallTeacher
 
 pytest.importorskip("accelerate", reason="the trainer's way to several processes")
 
-NAMES = sorted(path.stem for path in RECIPES.glob("*.toml") if not path.stem.endswith("-prior"))
+ALL = sorted(path.stem for path in RECIPES.glob("*.toml") if not path.stem.endswith("-prior"))
+# The others go on from a run that has to be there.
+NAMES = [name for name in ALL if not load_recipe(name).start_from]
 MGVQ = {
     # Stride, groups, codewords and channels of each group: MGVQ's releases.
     "mgvq-f16-g4": (16, 4, 8192, 8),
@@ -263,3 +265,13 @@ def test_lpips_without_its_trunk_is_one_line(photos: Path, tmp_path: Path, monke
     with pytest.raises(InputError, match="cannot be had"):
         train_tokenizer(load_recipe("mgvq-f16-g4", changes), tmp_path / "run", report=lambda _: None)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["photo"])
+def test_the_stages_of_a_bundled_model_follow_each_other(name: str) -> None:
+    first, refit, decoder = (load_recipe(f"{name}{end}") for end in ("", "-refit", "-decoder"))
+    assert first.tokenizer == refit.tokenizer == decoder.tokenizer
+    assert (refit.start_from, decoder.start_from) == (f"runs/{name}", f"runs/{name}-refit")
+    assert refit.codebook.refit
+    assert decoder.codebook.choice == f"runs/{name}-coded"
+    assert first.export == decoder.export
