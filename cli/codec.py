@@ -55,9 +55,9 @@ def encode(
     At most one of -q, --bpp, --target-size, --min-quality and --keep says how large; without any, all layers are kept.
 
     Without -m the model is chosen from the bundled ones, smallest files first (its default names them). -q: by the
-    place on one scale for all (`vqcodec models list`). --bpp, --target-size: the first whose complete file, alpha and
-    metadata aside, uses half of the budget or more; or else the last that can be cut so small. --min-quality: the first
-    whose complete file reaches it. --keep, or none of these: the first.
+    place on one scale for all (`vqcodec models list`). --bpp, --target-size: the first whose largest file, alpha and
+    metadata aside, uses nine tenths of the budget or more; or else the last that can be made so small. --min-quality:
+    the first whose largest file reaches it. --keep, or none of these: the first.
 
     JSON keys: input, output, width, height (pixels), bytes, bpp (of the output), layers, model, seconds, warnings.
     """

@@ -12,10 +12,11 @@ from . import container
 from .config import LadderStep, ModelConfig
 from .errors import UsageError
 
-FILLED = 0.5
+FILLED = 0.9
 """A file that uses this share of its budget, or more, fills it: no model of larger files is tried.
 
-Measured: `photo-hq` cut to less than twice the size of `photo`'s complete file is the worse picture.
+Measured on four validation pictures: `photo-hq` at a size a little above that of `photo`'s largest file, 0.31 bits per
+pixel, is the worse picture (0.32: 26.66 dB against 26.73), and a quarter above it the better one (0.385: 27.8 dB).
 """
 
 
