@@ -183,6 +183,7 @@ def test_training_chooses_as_files_do(name: str, photo: Image.Image) -> None:
             assert (ours[sample].numpy() != theirs).mean() < 0.01  # sums in another order: ties
 
 
-def test_training_needs_prices_and_a_context_model(tiny_model: str) -> None:
+def test_training_needs_prices_and_a_context_model(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "plain")
     with pytest.raises(UsageError, match="no context model"):
-        PriorChoice(tiny_model)
+        PriorChoice(str(tmp_path / "plain"))

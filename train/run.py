@@ -178,6 +178,8 @@ class TokenizerRun:
         kept = [torch.ones(whole, groups, *size)] if masking.draws > 1 else []
         kept += [draw_kept(masking, whole, groups, size, generator) for _ in range(masking.draws - len(kept))]
         noise = torch.randn((whole, self.model.channels, *size), generator=generator)
+        if self.recipe.optimizer.estimator == "half-and-half":
+            noise[: whole // 2] = 0
         rates = self.codebooks.draw_rate(whole, generator)
         return (
             torch.cat([drawn[part] for drawn in kept]).to(self.device),

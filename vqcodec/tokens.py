@@ -146,8 +146,12 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
     if header.n_layers > len(config.layers):
         raise FormatError(f"layers: the file claims {header.n_layers}, its model has {len(config.layers)}")
     if not fits(header, config.tokenizer):
+        tokenizer = config.tokenizer
+        wanted = (
+            f"windows of {tokenizer.side} px" if tokenizer.side else f"a multiple of {tokenizer.stride} px, no overlap"
+        )
         raise FormatError(
-            f"tile side: {header.tile} px with an overlap of {header.overlap} is not for the file's model"
+            f"tile side: {header.tile} px with an overlap of {header.overlap}; the file's model needs {wanted}"
         )
     keep = header.n_layers if keep is None else keep
     check_keep(keep, header.n_layers)

@@ -30,13 +30,12 @@ def noise_substitution(z: Tensor, code: Tensor, noise: Tensor) -> Tensor:
 
 
 def half_and_half(z: Tensor, code: Tensor, noise: Tensor) -> Tensor:
-    """The codewords themselves for the first half of the rows, which are the first samples; noise for the others.
+    """The codewords themselves where the caller gives no noise, as for half of the samples; noise for the others.
 
     The decoder learns what real errors look like, which are no noise where a rate favours some codewords; the encoder
-    learns from the second half alone.
+    learns from the other half alone.
     """
-    hard = z.shape[-2] // 2
-    return torch.cat([code[..., :hard, :], noise_substitution(z, code, noise)[..., hard:, :]], -2)
+    return torch.where((noise == 0).all(-1, keepdim=True), code, noise_substitution(z, code, noise))
 
 
 def codewords(z: Tensor, code: Tensor, noise: Tensor) -> Tensor:
