@@ -24,6 +24,7 @@ from vqcodec.errors import ModelError, OutputError, UsageError
 from vqcodec.importing import fqgan, mgvq, release, softvq, xqgan
 from vqcodec.importing.matching import needed, own
 from vqcodec.importing.release import SYSTEMS, System, find_release, import_release
+from vqcodec.quantizer_config import SplitConfig
 from vqcodec.tokenizer import Tokenizer
 
 from .reference import empty, loaded, referenced
@@ -58,6 +59,26 @@ def test_every_release_loads_whole(name: str) -> None:
     system, config = find_release(name)
     check_tokenizer(config, name)
     loaded(config, empty(MANIFESTS[name]), system.from_released)
+
+
+@referenced
+@pytest.mark.parametrize(
+    ("name", "manifest"), [("xqgan-msvr10p2-4096", "xqgan_vits_msvr_p2"), ("softvq-l-32", "softvq_vits32")]
+)
+def test_small_variants_load_whole(name: str, manifest: str) -> None:
+    """The same layouts with the small transformer and 1024 codewords of 16 channels."""
+    system, config = find_release(name)
+    backbone = dataclasses.replace(
+        config.backbone, encoder_width=384, decoder_width=384, encoder_depth=12, decoder_depth=12
+    )
+    quantizer = config.quantizer
+    if isinstance(quantizer, SplitConfig):
+        code = dataclasses.replace(quantizer.part.base, codebook_size=1024, dim=16)
+        quantizer = dataclasses.replace(quantizer, part=dataclasses.replace(quantizer.part, base=code))
+    else:
+        quantizer = dataclasses.replace(quantizer, codebook_size=1024, dim=16)
+    config = dataclasses.replace(config, backbone=backbone, quantizer=quantizer)
+    loaded(config, empty(manifest), system.from_released)
 
 
 @pytest.mark.parametrize("name", [name for system in SYSTEMS for name in system.releases])
