@@ -108,7 +108,8 @@ def test_choosing_in_context_is_worth_it(name: str, picture: Image.Image) -> Non
         measure, tiles = encoding._latent.distances(encoding.tiles()), encoding.tiles()
         for t, planes in enumerate(encoding.tile_planes(tiles, 4.0)):
             for s, plane in enumerate(planes):
-                here = measure(t, s, np.arange(plane.size))[np.arange(plane.size), plane.reshape(-1)]
+                flat = [p.reshape(-1) for p in planes]
+                here = measure(t, s, np.arange(plane.size), flat)[np.arange(plane.size), flat[s]]
                 cost += here.sum() / (4.0 * encoding._latent.prices[s])
         costs.append(cost)
     assert costs[1] < 0.98 * costs[0]

@@ -149,7 +149,7 @@ def test_refitted_codebooks_are_closer_to_the_latent_and_nothing_else_changes(
     more = [
         *own,
         f"start_from={tmp_path / 'first'}",
-        "codebook.refit=true",
+        'codebook.refit=["groups"]',
         'optimizer.frozen=["encoder","quantizer"]',
         "optimizer.estimator=codewords",
         "codebook.kmeans_at=0",
@@ -170,4 +170,4 @@ def test_refitted_codebooks_are_closer_to_the_latent_and_nothing_else_changes(
 
 def test_refitting_needs_something_finished(changes: list[str]) -> None:
     with pytest.raises(UsageError, match=r"codebook\.refit: needs start_from"):
-        load_recipe("tiny", [*changes, "codebook.refit=true"])
+        load_recipe("tiny", [*changes, 'codebook.refit=["groups"]'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -14,7 +15,9 @@ from PIL import Image
 from vqcodec.backbone_config import VitConfig, VqganConfig
 from vqcodec.errors import UsageError
 from vqcodec.quantizer_config import BinaryConfig, SplitConfig
+from vqcodec.registry import BUNDLED, read_config
 from vqcodec.tokenizer import Tokenizer
+from vqcodec.train.export import make_ladder
 from vqcodec.train.recipe import RECIPES, load_recipe
 from vqcodec.train.run import CHECKPOINT
 
@@ -267,11 +270,13 @@ def test_lpips_without_its_trunk_is_one_line(photos: Path, tmp_path: Path, monke
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["photo"])
+@pytest.mark.parametrize("name", ["photo", "photo-hq"])
 def test_the_stages_of_a_bundled_model_follow_each_other(name: str) -> None:
-    first, refit, decoder = (load_recipe(f"{name}{end}") for end in ("", "-refit", "-decoder"))
-    assert first.tokenizer == refit.tokenizer == decoder.tokenizer
-    assert (refit.start_from, decoder.start_from) == (f"runs/{name}", f"runs/{name}-refit")
-    assert refit.codebook.refit
-    assert decoder.codebook.choice == f"runs/{name}-coded"
-    assert first.export == decoder.export
+    first, refined = (load_recipe(f"{name}{end}") for end in ("", "-refined"))
+    quantizer = refined.tokenizer.quantizer
+    assert dataclasses.replace(quantizer, refinements=()) == first.tokenizer.quantizer
+    assert refined.tokenizer.backbone == first.tokenizer.backbone
+    assert (refined.start_from, refined.codebook.refit) == (f"runs/{name}", ("refinements",))
+    bundled = read_config(BUNDLED / name)
+    assert bundled.tokenizer == refined.tokenizer
+    assert bundled.ladder == make_ladder(refined)

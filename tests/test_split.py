@@ -95,7 +95,7 @@ def test_choice_goes_by_parts(model: ContextModel) -> None:
     books = [some_codewords(size) for size in SIZES]
     targets = [np.random.default_rng(s).normal(size=(30, 3)).astype(np.float32) for s in range(3)]
 
-    def distances(_: int, s: int, positions: np.ndarray) -> np.ndarray:
+    def distances(_: int, s: int, positions: np.ndarray, __: object = None) -> np.ndarray:
         return np.square(targets[s][positions][:, None] - books[s]).sum(-1)
 
     shapes = [((5, 6),) * 3]

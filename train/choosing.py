@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcodec.distances import CodewordDistances
 from vqcodec.entropy.choose import choose_tiles
 from vqcodec.errors import UsageError
 from vqcodec.registry import load_model
@@ -27,26 +28,22 @@ class PriorChoice:
             raise UsageError(f"codebook.choice: model '{name}' has no context model, or was trained without a rate")
         self.entropy = model.entropy
         self.prices = quantizer.prices.double().numpy()
-        self.widths = list(quantizer.widths)
-        self.codebooks = [book[:, :width] for book, width in zip(quantizer.codebooks, self.widths, strict=True)]
+        self.codewords = CodewordDistances(quantizer)
 
     def __call__(self, z: Tensor, rate: Tensor | None) -> list[Tensor]:
         """z [B, D, h, w], rates [B] (default 1) -> planes [B, h, w] int64; each sample counts as an access tile."""
         batch, _, h, w = z.shape
-        parts = z.float().cpu().split(self.widths, 1)
-        scores = [
-            torch.cdist(part.flatten(2).transpose(1, 2), book[None].expand(batch, -1, -1)).square().numpy()
-            for part, book in zip(parts, self.codebooks, strict=True)
-        ]
+        latents = z.float().cpu().numpy()
         rates = np.ones(batch) if rate is None else rate.double().cpu().numpy()
-        shapes = [((h, w),) * len(self.widths)] * batch
-        layers = [list(range(len(self.widths)))]
+        planes = len(self.prices)
+        shapes = [((h, w),) * planes] * batch
+        layers = [list(range(planes))]
         found = choose_tiles(
             self.entropy,
-            lambda tile, s, positions: scores[s][tile, positions],
+            lambda tile, s, positions, chosen: self.codewords.measure(s, latents[tile], positions, chosen),
             np.outer(rates, self.prices),
             shapes,
             layers,
         )
-        planes = [np.stack([choice.planes[s] for choice in found]) for s in range(len(self.widths))]
-        return [torch.from_numpy(plane.astype(np.int64)).to(z.device) for plane in planes]
+        made = [np.stack([choice.planes[s] for choice in found]) for s in range(planes)]
+        return [torch.from_numpy(plane.astype(np.int64)).to(z.device) for plane in made]

@@ -76,8 +76,9 @@ class Codebooks:
         use = self.bank.counts + LEAST_USE * self.bank.counts.mean(1, keepdim=True)
         bits = -(use / use.sum(1, keepdim=True)).log2()
         ramp = min(1.0, (step - self.settings.kmeans_at) / max(self.settings.rate_ramp, 1))
-        self.model.quantizer.prices.copy_(ramp * self.settings.rate / self.gains)
-        self.model.quantizer.costs.copy_(bits * self.model.quantizer.prices[:, None])
+        quantizer, groups = self.model.quantizer, self.model.quantizer.groups
+        quantizer.prices[:groups] = ramp * self.settings.rate / self.gains
+        quantizer.costs[:groups] = bits * quantizer.prices[:groups, None]
 
     @torch.no_grad()
     def _rows(self, batch: Tensor) -> Tensor:

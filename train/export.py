@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from vqcodec.code_config import Layers
 from vqcodec.config import LadderStep, ModelConfig
 from vqcodec.entropy.scan import scan as coding_order
 from vqcodec.entropy.tables import costs, table_from_counts
 from vqcodec.errors import InputError, ModelError
+from vqcodec.packing import pack, unpack
 from vqcodec.registry import WEIGHTS, find, token_identity, write_model
 from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
@@ -66,11 +69,13 @@ def export_run(
         if not training_only(key) and (key not in (COSTS, CAPS, PRICES) or recipe.codebook.rate)
     }
     ladder = make_ladder(recipe)
+    if recipe.export.packed:
+        tensors = pack(tensors, "encoder.")
     if prior:
         tensors |= entropy_tensors(prior)
     else:
         tensors |= _counted(tokenizer, recipe, data, ladder, report)
-    layers = recipe.tokenizer.quantizer.layers
+    layers = _layers(recipe)
     config = ModelConfig(
         name=name or recipe.name,
         tokenizer=recipe.tokenizer,
@@ -83,7 +88,7 @@ def export_run(
         description=recipe.description,
         extra={"steps": int(state["step"])},
     )
-    if prior and (theirs := token_identity(config, tensors).hex()) != (ours := find(prior).config.token_id):
+    if prior and (theirs := token_identity(config, unpack(tensors)).hex()) != (ours := find(prior).config.token_id):
         raise ModelError(f"{prior}: its entropy model is for other tokens ({ours}, not {theirs})")
     config = write_model(out, config, tensors)
     (out / "README.md").write_text(card or _card(recipe, config, int(state["step"])), encoding="utf-8")
@@ -116,16 +121,27 @@ def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
     A single step where the first layers are nothing without the others.
     """
     quantizer, (first, last) = recipe.tokenizer.quantizer, recipe.export.quality
-    layers = len(quantizer.layers)
+    planes = [len(layer) for layer in _layers(recipe)]
+    layers = len(planes)
     if recipe.codebook.rate:
         low, high = recipe.codebook.rate_range
         rates = recipe.export.rates or tuple(float(f"{rate:.3g}") for rate in np.geomspace(high, low, STEPS))
-        places = [(layers, rate) for rate in rates]
+        # At high rates refinements are hardly ever worth their bits, and their segments would be.
+        coarse = list(accumulate(planes)).index(quantizer.groups) + 1 if recipe.export.refine_below else layers
+        places = [(coarse if rate > recipe.export.refine_below else layers, rate) for rate in rates]
     else:
         places = [(keep, 1.0) for keep in range(layers if quantizer.fill == "none" else 1, layers + 1)]
     span = max(len(places) - 1, 1)
     qualities = [first + round(i * (last - first) / span) for i in range(len(places))]
     return tuple(LadderStep(q, keep, rate) for q, (keep, rate) in zip(qualities, places, strict=True))
+
+
+def _layers(recipe: Recipe) -> Layers:
+    """Planes of each layer."""
+    if not recipe.export.layers:
+        return recipe.tokenizer.quantizer.layers
+    ends = [0, *accumulate(recipe.export.layers)]
+    return tuple(tuple(range(a, b)) for a, b in pairwise(ends))
 
 
 def rates_of(config: ModelConfig) -> list[float]:

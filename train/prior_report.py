@@ -63,7 +63,7 @@ def measure(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> dict[st
 def integer_bits(model: ContextModel, tiles: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """Ideal bits [S] of planes under the frequencies of a file, without the ends of streams."""
 
-    def all_but_this(tile: int, s: int, positions: np.ndarray) -> np.ndarray:
+    def all_but_this(tile: int, s: int, positions: np.ndarray, _: Sequence[np.ndarray]) -> np.ndarray:
         codes = tiles[tile][s].reshape(-1)[positions]
         return (np.arange(model.sizes[s]) != codes[:, None]).astype(np.float32)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from .shapes import fixed_side
 from .tuning import TuningRecipe, check_tuning
 
 SCHEDULES = ("constant", "cosine")
+REFITS = ("groups", "refinements")
 COUNTS = ("log_every", "val_every", "save_every", "val_images", "val_crop")
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -95,8 +97,9 @@ class CodebookRecipe:
     """Each sample multiplies `rate` by a factor in this range, so that a file can ask for any of them."""
     rate_caps: tuple[float, ...] = ()
     """Largest rate that counts for the first groups, one after the other; the others have none."""
-    refit: bool = False
-    """Start the codebooks anew by k-means on the latents of the frozen encoder that the run starts from."""
+    refit: tuple[str, ...] = ()
+    """Start codebooks anew by k-means on the latents of the frozen encoder that the run starts from: those of the
+    groups, of the refinements, or both."""
     choice: str = ""
     """Name or folder of a model whose context model tells what indices cost, in a run that has quantizer frozen."""
     rate_ramp: int = 1000
@@ -162,6 +165,12 @@ class ExportRecipe:
     rates: tuple[float, ...] = ()
     """Where codewords are chosen by a rate: how much it counts at each step of the ladder, falling. Empty: twelve steps
     over codebook.rate_range. Without a rate the ladder has a step for each layer."""
+    layers: tuple[int, ...] = ()
+    """How many planes each layer of a file holds, 16 layers at most. Empty: those of the quantizer."""
+    refine_below: float = 0.0
+    """Largest rate at which the ladder's files hold the layers of refinements; 0: all of them do."""
+    packed: bool = False
+    """Weights of the encoder in 8 bits, see vqcodec.packing."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +193,8 @@ class Recipe:
     export: ExportRecipe = field(default_factory=ExportRecipe)
     start_from: str = ""
     """A checkpoint or run folder whose weights and codebooks this run starts from; or the name or folder of a model,
-    whose network is taken over into one that may have more channels and other groups."""
+    which is taken as it is where the quantizer is frozen, or else its network alone, into one that may have more
+    channels and other groups."""
     description: str = ""
 
 
@@ -320,14 +330,37 @@ def check(recipe: Recipe) -> None:
             "codebook.choice: needs optimizer.frozen to hold quantizer, since the context model knows its codewords",
         ),
         (
-            codebook.refit and (set(optimizer.frozen) != {"encoder", "quantizer"} or not recipe.start_from),
+            bool(codebook.refit) and (set(optimizer.frozen) != {"encoder", "quantizer"} or not recipe.start_from),
             "codebook.refit: needs start_from, and optimizer.frozen to hold encoder and quantizer",
         ),
+        (bool(set(codebook.refit) - set(REFITS)), f"codebook.refit: some of {', '.join(REFITS)}"),
+        (
+            nested and bool(tokenizer.quantizer.refinements) and set(optimizer.frozen) != {"encoder", "quantizer"},
+            "tokenizer.quantizer.refinements: need optimizer.frozen to hold encoder and quantizer, since they are "
+            "fitted to a finished encoder (codebook.refit)",
+        ),
+        *_export_problems(recipe),
         (codebook.revive_every < 1, "codebook.revive_every: at least 1"),
         *((getattr(run, name) < 1, f"run.{name}: at least 1") for name in COUNTS),
     ):
         if wrong:
             raise UsageError(f"recipe.{problem}")
+
+
+def _export_problems(recipe: Recipe) -> Iterator[tuple[bool, str]]:
+    """(whether it is so, the problem) of what the exported model would offer."""
+    export, quantizer = recipe.export, recipe.tokenizer.quantizer
+    planes = len(quantizer.sizes)
+    yield (
+        bool(export.layers) and (sum(export.layers) != planes or min(export.layers) < 1 or len(export.layers) > 16),
+        f"export.layers: at most 16, at least 1 plane each, {planes} in all, or an empty list",
+    )
+    refined = bool(getattr(quantizer, "refinements", ()))
+    whole = not export.layers or quantizer.groups in accumulate(export.layers)
+    yield (
+        bool(export.refine_below) and not (refined and whole),
+        "export.refine_below: needs refinements whose layers hold none of the groups",
+    )
 
 
 def _check_losses(table: str, values: dict[str, float]) -> None:

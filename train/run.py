@@ -37,6 +37,7 @@ from .perceptual import make_perceptual
 from .rate_terms import RATE_TERMS
 from .recipe import Recipe
 from .schedule import learning_rate
+from .taking import with_room
 from .tuning import load_tuned, merged, tune
 
 CHECKPOINT = "checkpoint.pt"
@@ -256,7 +257,7 @@ class TokenizerRun:
     def start_from(self, path: Path) -> None:
         """Take weights and codebooks of the checkpoint at `path`, as the start of a new run. Raises InputError."""
         state = read_checkpoint(path)
-        state["model"] = merged({**state["model"], **state["ema"]})
+        state["model"] = with_room(merged({**state["model"], **state["ema"]}), self.model.state_dict())
         self._load_weights(state, path)
         if "quantizer" in self.recipe.optimizer.frozen:
             self.codebooks.load_state_dict(state["codebooks"])
@@ -265,7 +266,9 @@ class TokenizerRun:
         if isinstance(self.recipe.tokenizer.quantizer, ProductVQConfig):
             # Checkpoints from before there were prices hold what makes them.
             gains = state["codebooks"]["gains"]
-            known = self.model.quantizer.prices.clone() if gains is None else self.recipe.codebook.rate / gains
+            known = self.model.quantizer.prices.clone()
+            if gains is not None:
+                known[: len(gains)] = self.recipe.codebook.rate / gains
             state["model"].setdefault(PRICES, known)
         try:
             load_tuned(self.model, state["model"])

@@ -25,6 +25,7 @@ from .recipe import Recipe
 from .refit import refit_codebooks
 from .run import CHECKPOINT, TokenizerRun
 from .schedule import learning_rate
+from .taking import take_model
 from .transform import start_from_klt
 from .validate import Validation, validation_table
 
@@ -64,10 +65,12 @@ def train_tokenizer(
         source = Path(recipe.start_from)
         if source.is_file() or (source / CHECKPOINT).exists():
             run.start_from(source / CHECKPOINT if source.is_dir() else source)
-            if recipe.codebook.refit:
-                refit_codebooks(run, Crops(pictures, recipe.data, recipe.run.seed))
+        elif "quantizer" in recipe.optimizer.frozen:
+            take_model(run, recipe.start_from)
         else:
             start_from_model(run, recipe.start_from, Crops(pictures, recipe.data, recipe.run.seed))
+        if recipe.codebook.refit:
+            refit_codebooks(run, Crops(pictures, recipe.data, recipe.run.seed))
     elif recipe.codebook.start == "klt":
         start_from_klt(run, Crops(pictures, dataclasses.replace(recipe.data, batch=32), recipe.run.seed))
     say(

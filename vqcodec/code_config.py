@@ -86,6 +86,9 @@ class ProductVQConfig:
     """Latent and codewords are scaled to length 1 before they are compared; so is what the decoder gets."""
     fill: Literal["learned", "zero"] = "learned"
     """What stands for a group that is not kept."""
+    refinements: tuple[int, ...] = ()
+    """Channels of each further plane, which refines what the codewords of the groups leave over: so many of the first
+    channels, so many of the next, and so on. Empty: none."""
     kind: Literal["product-vq"] = "product-vq"
 
     @property
@@ -95,7 +98,7 @@ class ProductVQConfig:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        return (self.codebook_size,) * self.groups
+        return (self.codebook_size,) * (self.groups + len(self.refinements))
 
     @property
     def channels(self) -> int:
@@ -103,7 +106,7 @@ class ProductVQConfig:
 
     @property
     def layers(self) -> Layers:
-        return layered(self.groups)
+        return layered(len(self.sizes))
 
     @property
     def local(self) -> bool:
@@ -111,13 +114,19 @@ class ProductVQConfig:
 
     def shapes(self, grid: Grid) -> tuple[Grid, ...]:
         """Shape of each plane for a latent of `grid`."""
-        return (grid,) * self.groups
+        return (grid,) * len(self.sizes)
 
     def problems(self) -> Iterator[str]:
         if len(self.widths) != self.groups:
             yield "dims: one for each group needed, or none at all"
         if min(self.groups, self.codebook_size, *self.widths) < 1:
             yield "groups, codebook_size, dim and dims must be at least 1"
+        if self.refinements and (min(self.refinements) < 1 or sum(self.refinements) != self.channels):
+            yield f"refinements: at least 1 channel each, {self.channels} in all, or none"
+        if self.refinements and self.normalised:
+            yield "refinements: what codewords of length 1 leave over has no meaning; leave out normalised"
+        if len(self.sizes) > MAX_PLANES:
+            yield f"refinements: at most {MAX_PLANES} planes in all"
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def _meaning(quantizer: QuantizerConfig) -> dict[str, Any]:
         # What stands for a missing sub-token is the decoder's affair.
         del settings["fill"]
         # Settings that came later count only where they are used, so that identities stay.
-        for name in ("normalised", "dims"):
+        for name in ("normalised", "dims", "refinements"):
             if not settings[name]:
                 del settings[name]
         return settings

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import registry
 from .compute import pixels_to_latent, pixels_to_planes
+from .distances import CodewordDistances
 from .entropy import Layers, Planes
 from .entropy.choose import Choice, Distances, choose_tiles
 from .family import ladder
@@ -156,8 +157,9 @@ class Encoding:
         if len(over) <= max_bytes:
             return over, over
         under = self.step(i - 1) if i > 0 and len(self.step(i - 1)) <= max_bytes else None
-        if not self.by_rate or under is None or self.ladder[i].keep != self.ladder[i - 1].keep:
+        if not self.by_rate or under is None:
             return under, over
+        # Where the step after has more layers, one search goes over what they hold at its rate and those before it.
         low, high = self.ladder[i].rate, self.ladder[i - 1].rate
         for _ in range(SEARCH):
             if len(under) >= CLOSE * max_bytes or high / max(low, 1e-9) < 1.002:
@@ -178,7 +180,7 @@ class Encoding:
             return None
         i = self.first(lambda step: at[step]() >= target)
         found = self.step(i)
-        if i == 0 or not self.by_rate or self.ladder[i].keep != self.ladder[i - 1].keep:
+        if i == 0 or not self.by_rate:
             return found
         low, high = self.ladder[i].rate, self.ladder[i - 1].rate
         for _ in range(SEARCH):
@@ -199,10 +201,7 @@ class _Latent:
         self.grid = (self.values.shape[1], self.values.shape[2])
         self.prices = quantizer.prices.double().cpu().numpy()
         self.caps = quantizer.caps.double().cpu().numpy()
-        codebooks = quantizer.codebooks.float().cpu().numpy()
-        self.codebooks = [book[:, :width] for book, width in zip(codebooks, quantizer.widths, strict=True)]
-        self.lengths = [np.square(book).sum(1) for book in self.codebooks]
-        self.ends = np.cumsum([0, *quantizer.widths])
+        self.codewords = CodewordDistances(quantizer)
 
     def nearest(self, tile: Rect, rate: float) -> Planes:
         """Planes int32 [h, w] of a tile, each codeword chosen for itself."""
@@ -215,13 +214,8 @@ class _Latent:
     def distances(self, tiles: Sequence[Rect]) -> Distances:
         """Squared distances of the latent in `tiles` from the codewords of each plane."""
 
-        def measure(tile: int, s: int, positions: np.ndarray) -> np.ndarray:
-            part = self.values[self.ends[s] : self.ends[s + 1], *tiles[tile].slices]
-            rows = part.reshape(len(part), -1)[:, positions].T.astype(np.float32)
-            found = rows @ (-2 * self.codebooks[s].T)
-            found += self.lengths[s]
-            found += np.square(rows).sum(1)[:, None]
-            return found
+        def measure(tile: int, s: int, positions: np.ndarray, chosen: Sequence[np.ndarray]) -> np.ndarray:
+            return self.codewords.measure(s, self.values[:, *tiles[tile].slices], positions, chosen)
 
         return measure
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import ModelConfig, TokenizerConfig, check_model, from_dict
+from .config import ModelConfig, ProductVQConfig, TokenizerConfig, check_model, from_dict
 from .errors import ModelError
 
 if TYPE_CHECKING:  # numpy and the entropy coder are imported where weights are read: `info` does without
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # numpy and the entropy coder are imported where weights are 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CODEBOOKS = "quantizer.bank.codebooks"
+REFINEMENTS = "quantizer.refinements.codebooks"
 BUNDLED = Path(__file__).parent / "models"
 FAMILY = ("photo", "photo-hq")
 """The bundled models that stand in for each other, smallest files first: who names no model gets one of them."""
@@ -208,8 +209,10 @@ def token_identity(config: ModelConfig, tensors: dict[str, np.ndarray]) -> bytes
     """
     canonical = json.dumps(config.token_space(), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode())
-    if config.tokenizer.quantizer.kind == "product-vq":
+    if isinstance(config.tokenizer.quantizer, ProductVQConfig):
         names = {CODEBOOKS: ""}
+        if config.tokenizer.quantizer.refinements:
+            names[REFINEMENTS] = REFINEMENTS
     else:
         names = {name: name for name in meaning_tensors(tensors)}
     for name, told in names.items():
@@ -230,6 +233,8 @@ def meaning_tensors(tensors: dict[str, np.ndarray]) -> list[str]:
 def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
     from safetensors.numpy import load as parse
 
+    from .packing import unpack
+
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -238,7 +243,7 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
     if found != sha256:
         raise ModelError(f"{path}: SHA-256 is {found[:12]}…, config.json says {sha256[:12]}…; get the model again")
     try:
-        return dict(parse(data))
+        return unpack(parse(data))
     except Exception as error:  # the library raises its own and built-in kinds
         raise ModelError(f"{path}: not a safetensors file: {error}") from error
 
@@ -272,8 +277,10 @@ def entropy_from_tensors(sizes: tuple[int, ...], tensors: dict[str, np.ndarray])
 def _check_identity(entry: Entry, tensors: dict[str, np.ndarray], entropy: EntropyModel) -> None:
     import numpy as np
 
-    if entry.config.tokenizer.quantizer.kind == "product-vq" and CODEBOOKS not in tensors:
-        raise ModelError(f"{entry.folder / WEIGHTS}: holds no codebooks")
+    if isinstance(quantizer := entry.config.tokenizer.quantizer, ProductVQConfig):
+        for name in (CODEBOOKS, REFINEMENTS)[: 1 + bool(quantizer.refinements)]:
+            if name not in tensors:
+                raise ModelError(f"{entry.folder / WEIGHTS}: holds no codebooks, '{name}' is missing")
     for name, value in tensors.items():
         if not np.isfinite(value).all():
             raise ModelError(f"{entry.folder / WEIGHTS}: tensor '{name}' holds values that are not finite")
@@ -317,13 +324,15 @@ def write_model(folder: Path, config: ModelConfig, tensors: dict[str, np.ndarray
     """Write a model folder, config.json last; returns `config` with its identities and digests filled in."""
     from safetensors.numpy import save
 
+    from .packing import unpack
+
     folder.mkdir(parents=True, exist_ok=True)
     data = save(tensors)
     sizes = config.tokenizer.quantizer.sizes
     entropy = {name: value for name, value in tensors.items() if name.startswith(("entropy.", "prior."))}
     config = dataclasses.replace(
         config,
-        token_id=token_identity(config, tensors).hex(),
+        token_id=token_identity(config, unpack(tensors)).hex(),
         entropy_id=entropy_from_tensors(sizes, entropy).identity().hex(),
         weights_sha256=hashlib.sha256(data).hexdigest(),
     )

@@ -19,8 +19,9 @@ from .kernels import torch_is_loaded
 from .split import Split
 from .workers import for_each
 
-Distances = Callable[[int, int, np.ndarray], np.ndarray]
-"""(tile, plane, flat positions int64 [n]) -> squared distances float32 [n, K] of what is there from each codeword."""
+Distances = Callable[[int, int, np.ndarray, Sequence[np.ndarray]], np.ndarray]
+"""(tile, plane, flat positions int64 [n], codes of the tile's planes [positions], final for those before this plane)
+-> squared distances float32 [n, K] of what is there from each codeword."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class Chooser:
         self.bits, self.distances = np.zeros(len(positions)), np.zeros(len(positions))
         self.done = 0
         """Positions of the first plane and part in `order` that are chosen."""
+        self.chosen = [np.zeros(len(p), np.int64) for p in positions]
+        """Codes of each plane, by flat position."""
         self.high = [np.empty(len(p), np.int64) for p in positions]
         """High parts that are chosen, in coding order, of planes that are coded as two."""
 
@@ -114,7 +117,7 @@ class Chooser:
         s, part, split = self.order[0]
         here = slice(self.done, self.done + len(symbols))
         positions = self.positions[s][here]
-        distances = self.measure(self.tile, s, positions)
+        distances = self.measure(self.tile, s, positions, self.chosen)
         if split.low:
             distances = self._of_part(distances, part, split, self.high[s][here])
         price = self.prices[s]
@@ -127,6 +130,8 @@ class Chooser:
         self.bits[s] += (np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[chosen].astype(np.float64))).sum()
         if part == len(split.sizes) - 1:
             self.distances[s] += distances[chosen].sum(dtype=np.float64)
+            codes = symbols if not split.low else split.codes[self.high[s][here] * split.low + symbols]
+            self.chosen[s][positions] = codes
         elif split.low:
             self.high[s][here] = symbols
         if self.encoder:

@@ -15,10 +15,11 @@ from torch.nn import functional as F
 from ..config import MISSING, ProductVQConfig
 from .base import Quantized, Quantizer
 from .estimators import Estimator, straight_through
+from .refinements import Refinements
 from .vq import LEARNING, nearest
 
 Choose = Callable[[Tensor, Tensor | None], list[Tensor]]
-"""(z [B, D, h, w], rates [B] or None) -> planes [B, h, w], where something else than the nearest codeword is wanted."""
+"""(z [B, D, h, w], rates [B] or None) -> all planes [B, h, w], where not the nearest codewords are wanted."""
 
 NO_CAP = 1e4
 """A rate beyond all that is asked for."""
@@ -37,11 +38,13 @@ def unit_length(rows: Tensor) -> Tensor:
 
 
 class ProductVQ(Quantizer):
-    """z [B, D, h, w] <-> G planes [B, h, w] over K codewords each.
+    """z [B, D, h, w] <-> S planes [B, h, w] over K codewords each: those of G groups, then of R refinements.
 
     Group g has d_g channels, D in all. Rows and codewords of all groups are d = max d_g long; the rest of them is zero.
-    `costs` [G, K] are what choosing a codeword costs beyond its squared distance: bits under the codewords' use, times
+    `costs` [S, K] are what choosing a codeword costs beyond its squared distance: bits under the codewords' use, times
     the squared error that a bit is worth. Zero where a tokenizer was trained without a rate.
+
+    Refinements do not move in training: they are fitted to a finished encoder (train/refit.py).
 
     `learning` (a key of LEARNING), `estimate` and `choose` are settings of training, not of the model.
     """
@@ -53,14 +56,15 @@ class ProductVQ(Quantizer):
         super().__init__()
         self.groups, self.widths = config.groups, config.widths
         self.dim = max(self.widths)
-        self.sizes = (config.codebook_size,) * config.groups
+        self.sizes = config.sizes
         self.bank = LEARNING[learning](self.groups, config.codebook_size, self.dim)
         self.project: Callable[[Tensor], Tensor] = unit_length if config.normalised else as_they_are
         self.estimate: Estimator = straight_through
         self.choose: Choose | None = None
-        self.register_buffer("costs", torch.zeros(self.groups, config.codebook_size))
-        self.register_buffer("caps", torch.full((self.groups,), NO_CAP))
-        self.register_buffer("prices", torch.zeros(self.groups))
+        self.refinements = Refinements(config.refinements, config.codebook_size) if config.refinements else None
+        self.register_buffer("costs", torch.zeros(len(self.sizes), config.codebook_size))
+        self.register_buffer("caps", torch.full((len(self.sizes),), NO_CAP))
+        self.register_buffer("prices", torch.zeros(len(self.sizes)))
         self.ragged = min(self.widths) < self.dim
         self.slots = [g * self.dim + i for g, width in enumerate(self.widths) for i in range(width)]
         fill = nn.Parameter(torch.zeros(self.groups, self.dim)) if config.fill == "learned" else None
@@ -68,9 +72,9 @@ class ProductVQ(Quantizer):
 
     costs: Tensor
     prices: Tensor
-    """Squared error of the latent that a bit is worth in each group [G], at rate 1: what `costs` multiply bits with."""
+    """Squared error of the latent that a bit is worth in each plane [S], at rate 1: what `costs` multiply bits with."""
     caps: Tensor
-    """Largest rate that counts for each group [G]: in smooth areas an error in the mean of a block is a visible step,
+    """Largest rate that counts for each plane [S]: in smooth areas an error in the mean of a block is a visible step,
     and with its neighbours known its true cost is far below what `costs` know."""
 
     @property
@@ -81,19 +85,18 @@ class ProductVQ(Quantizer):
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
         rows = self.rows(z)
         with torch.no_grad():
-            if self.choose is not None:
-                index = torch.stack([plane.flatten() for plane in self.choose(z, rate)])
-            else:
-                weight = None if rate is None else self._capped(rate.repeat_interleave(rows.shape[1] // len(rate)))
-                index = nearest(rows, self.codebooks, self.costs, weight)
+            planes = self.choose(z, rate) if self.choose is not None else self.nearest_planes(z, rate)
+            index = torch.stack([plane.flatten() for plane in planes[: self.groups]])
             spread = self._spread()
         code = self.project(self.bank.lookup(index))
+        if self.refinements is not None:
+            code = code + self._split(self._refined(planes))
         if self.training:
             self.bank.update(rows.detach(), index)
         commitment = self._mean((rows - code.detach()).square() / spread)
         codebook = self._mean((rows.detach() - code).square() / spread)
         z_q = self._grid(self.estimate(rows, code, self._split(noise)), z)
-        return Quantized(z_q, self._planes(index, z), commitment, codebook)
+        return Quantized(z_q, planes, commitment, codebook)
 
     def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
         rows = self.rows(z)
@@ -101,21 +104,62 @@ class ProductVQ(Quantizer):
         return Quantized(z_q, [], z.square().mean(), z.new_zeros(()))
 
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
-        return self._planes(
-            nearest(self.rows(z), self.codebooks, self.costs * self._capped(self.costs.new_tensor([rate]))), z
-        )
+        return self.nearest_planes(z, self.costs.new_tensor([rate]))
+
+    def nearest_planes(self, z: Tensor, rate: Tensor | None) -> list[Tensor]:
+        """Planes [B, h, w] of the least distance + cost at `rate` [B] or [1], each codeword for itself."""
+        costs, weight = self.costs, None
+        if rate is not None and len(rate) == 1:
+            costs = costs * self._capped(rate)
+        elif rate is not None:
+            weight = self._capped(rate.repeat_interleave(z.shape[2] * z.shape[3]))
+        g = self.groups
+        index = nearest(self.rows(z), self.codebooks, costs[:g], None if weight is None else weight[:g])
+        planes = self._planes(index, z)
+        if self.refinements is None:
+            return planes
+        scale = self.importance().sqrt()[None, :, None, None]
+        rows = self.refinements.split((z - self._code(torch.stack(planes))) * scale)
+        books = self.refinements.codebooks * self.refinements.split(scale)
+        index = nearest(rows, books, costs[g:], None if weight is None else weight[g:])
+        return planes + self._planes(index, z)
+
+    def importance(self) -> Tensor:
+        """How much a squared error in each channel counts [D] where a refinement chooses, in the mean 1.
+
+        As much as it shows in the pixels, which is what the groups' prices know. A price of a refinement is in the
+        units of these distances.
+        """
+        prices = self.prices[: self.groups]
+        if not prices.any():
+            return self.prices.new_ones(sum(self.widths))
+        shown = (1 / prices).repeat_interleave(torch.tensor(self.widths, device=prices.device))
+        return shown / shown.mean()
 
     def _capped(self, rate: Tensor) -> Tensor:
-        """rate [N] -> [G, N]."""
+        """rate [N] -> [S, N]."""
         return torch.minimum(rate[None, :], self.caps[:, None])
 
+    def _refined(self, planes: list[Tensor]) -> Tensor:
+        """What the refinements among all planes [B, h, w] add to the latent; nothing where their group is missing."""
+        assert self.refinements is not None
+        kept = torch.stack([plane >= 0 for plane in planes[: self.groups]], 1).float()
+        added = self.refinements.dequantize(torch.stack(planes[self.groups :]), sum(self.widths))
+        return added * self._cut(kept.repeat_interleave(self.dim, dim=1))
+
     def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
-        stacked = torch.stack(indices)  # [G, B, h, w]
-        groups, batch, h, w = stacked.shape
-        code = self.project(self.bank.lookup(stacked.clamp_min(0).reshape(groups, -1)))
-        z_q = self._cut(code.reshape(groups, batch, h, w, self.dim).permute(1, 0, 4, 2, 3).flatten(1, 2))
+        stacked = torch.stack(indices[: self.groups])  # [G, B, h, w]
+        z_q = self._code(stacked)
+        if self.refinements is not None:
+            z_q = z_q + self._refined(indices)
         kept = (stacked != MISSING).transpose(0, 1).to(z_q.dtype)
         return self.mask(z_q, kept), kept
+
+    def _code(self, stacked: Tensor) -> Tensor:
+        """Indices of the groups [G, B, h, w] -> their codewords [B, D, h, w], something where they are missing."""
+        groups, batch, h, w = stacked.shape
+        code = self.project(self.bank.lookup(stacked.clamp_min(0).reshape(groups, -1)))
+        return self._cut(code.reshape(groups, batch, h, w, self.dim).permute(1, 0, 4, 2, 3).flatten(1, 2))
 
     def mask(self, z_q: Tensor, kept: Tensor) -> Tensor:
         """z_q [B, D, h, w], kept [B, G, h, w] of 0 and 1 -> z_q with the fill where a group is not kept."""

@@ -1,0 +1,46 @@
+"""Weights in 8 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vqcodec.packing import SCALE, pack, unpack
+
+
+@given(st.integers(1, 5), st.integers(1, 40), st.floats(1e-3, 1e3), st.integers(0, 2**32 - 1))
+def test_packed_weights_are_close(rows: int, columns: int, size: float, seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=(rows, columns, 1)).astype(np.float32) * np.float32(size)
+    packed = pack({"encoder.w": values}, "encoder.")
+    assert packed["encoder.w"].dtype == np.int8
+    found = unpack(packed)["encoder.w"]
+    bound = abs(values).reshape(rows, -1).max(1).reshape(-1, 1, 1) / 254
+    assert (abs(found - values) <= bound * 1.001).all()
+
+
+def test_only_matrices_of_the_prefix_are_packed() -> None:
+    tensors = {name: np.ones((3, 2), np.float16) for name in ("encoder.a", "decoder.a")}
+    tensors["encoder.bias"] = np.ones(3, np.float16)
+    packed = pack(tensors, "encoder.")
+    assert {name for name, value in packed.items() if value.dtype == np.int8} == {"encoder.a"}
+    assert packed["decoder.a"] is tensors["decoder.a"]
+    assert set(unpack(packed)) == set(tensors)
+
+
+def test_a_row_of_zeros_stays_one() -> None:
+    assert not unpack(pack({"a": np.zeros((2, 3), np.float32)}, "a"))["a"].any()
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"a" + SCALE: np.ones(3, np.float32)},
+        {"a": np.ones((3, 2), np.float16), "a" + SCALE: np.ones(3, np.float32)},
+        {"a": np.ones((3, 2), np.int8), "a" + SCALE: np.ones(2, np.float32)},
+    ],
+)
+def test_scales_that_fit_nothing_are_refused(tensors: dict[str, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="not the scale"):
+        unpack(tensors)
