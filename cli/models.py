@@ -181,7 +181,11 @@ def _part(entry: Entry) -> tuple[int, int] | None:
 def _codes(quantizer: QuantizerConfig) -> str:
     if isinstance(quantizer, ProductVQConfig):
         widths = " ".join(map(str, quantizer.widths))
-        return f"{quantizer.kind}: {quantizer.groups} groups of {quantizer.codebook_size} codewords, {widths} channels"
+        refined = f", refined by {len(quantizer.refinements)} planes more" if quantizer.refinements else ""
+        return (
+            f"{quantizer.kind}: {quantizer.groups} groups of {quantizer.codebook_size} codewords, "
+            f"{widths} channels{refined}"
+        )
     sizes = " or ".join(map(str, dict.fromkeys(quantizer.sizes)))
     planes = f"{len(quantizer.sizes)} plane" + "s" * (len(quantizer.sizes) > 1)
     return f"{quantizer.kind}: {planes} of {sizes} codes, {quantizer.channels} channels"
