@@ -12,7 +12,8 @@ bytes over a line through the model's own ladder.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from vqcodec import container
 from vqcodec.cli.eval_pictures import Reader, find
 from vqcodec.compute import planes_to_pixels
 from vqcodec.config import MISSING
@@ -28,8 +30,9 @@ from vqcodec.entropy import EntropyModel, Planes
 from vqcodec.image import as_picture
 from vqcodec.metrics import METRICS
 from vqcodec.tiling import Rect
+from vqcodec.tokens import read_tokens
 
-SLOPES = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
+SLOPES = (0.35, 0.7, 1.0, 1.4)
 """Worth of a bit for dropping, as a share of what it is worth to the ladder there."""
 ROUNDS = 8
 """Of choosing and counting again what each entry of the map costs."""
@@ -114,8 +117,8 @@ class Shown:
     psnr: float
     similar: float
     """MS-SSIM in dB."""
-    squares: np.ndarray
-    """Sum of squared errors over the colours, [H, W]."""
+    squares: float
+    """Sum of squared errors over pixels and colours."""
 
 
 class Subject:
@@ -128,51 +131,52 @@ class Subject:
         steps = {step.rate for step in self.encoding.ladder}
         # Beyond the last step, so that there is a line to compare with below the smallest file.
         steps |= {2**0.5 * max(steps), 2 * max(steps), *rates}
-        self.ladder = {rate: self._complete(rate) for rate in sorted(steps)}
+        self.ladder = {rate: self.show(self.planes(rate), len(self.encoding.file(rate))) for rate in sorted(steps)}
 
-    def _complete(self, rate: float) -> Shown:
-        planes = self.encoding.tokens(rate).planes
-        return self.show(planes, len(self.encoding.file(rate)))
+    def planes(self, rate: float) -> tuple[np.ndarray, ...]:
+        """What the file of `rate` holds."""
+        return read_tokens(container.read(self.encoding.file(rate)), self.model).planes
+
+    def decoded(self, planes: Sequence[np.ndarray]) -> np.ndarray:
+        """Pixels uint8 [H, W, 3]."""
+        h, w = self.pixels.shape[:2]
+        return planes_to_pixels(self.model, list(planes), Rect(0, h, 0, w))
+
+    def squares(self, found: np.ndarray) -> np.ndarray:
+        """Sum of squared errors over the colours, [H, W]."""
+        sums: np.ndarray = np.square(found.astype(np.float64) - self.pixels).sum(-1)
+        return sums
 
     def show(self, planes: Sequence[np.ndarray], n_bytes: float) -> Shown:
-        h, w = self.pixels.shape[:2]
-        found = planes_to_pixels(self.model, list(planes), Rect(0, h, 0, w))
-        squares = np.square(found.astype(np.float64) - self.pixels).sum(-1)
+        """`planes`, MISSING where dropped, as the decoder shows them."""
+        found = self.decoded(planes)
         similar = -10 * np.log10(1 - METRICS["ms-ssim"].measure(self.pixels, found))
-        return Shown(n_bytes, METRICS["psnr"].measure(self.pixels, found), similar, squares)
+        return Shown(n_bytes, METRICS["psnr"].measure(self.pixels, found), similar, self.squares(found).sum())
 
-    def gains(self, rate: float, side: int) -> list[tuple[str, float, float, float, float, float]]:
-        """(distortion, slope, dB of PSNR, dB of MS-SSIM, share of bytes saved, layers kept) for each way to drop."""
-        planes, tiles = self.encoding.tokens(rate).planes, self.encoding.tiles()
+    def gains(self, rate: float, sides: Sequence[int]) -> Iterator[tuple[int, str, float, float, float, float, float]]:
+        """(side, distortion, slope, dB of PSNR, dB of MS-SSIM, share of bytes saved, layers kept) of ways to drop."""
+        planes, tiles = self.planes(rate), self.encoding.tiles()
         bits = np.empty((len(planes), *self.encoding.grid))
         for tile in tiles:
             bits[:, *tile.slices] = bits_of(self.model.entropy, [plane[tile.slices] for plane in planes])
-        blocks = by_block(bits, side)
-        grid, whole = blocks.shape[1:], self.ladder[rate]
-        found = []
-        for name, distortion, worth in (
-            ("latent", self._of_latent(planes, side), rate),
-            ("pixels", self._of_pixels(planes, side), self._worth(rate)),
+        whole, n_layers = self.ladder[rate], len(planes)
+        curves = {kind: [(p.n_bytes, getattr(p, kind)) for p in self.ladder.values()] for kind in ("psnr", "similar")}
+        for name, distortion, step, worth in (
+            ("latent", self._of_latent(planes), 1, rate),
+            ("pixels", self._of_pixels(planes), self.model.stride, self._worth(rate)),
         ):
-            flat = distortion.reshape(len(distortion), -1), blocks.reshape(len(blocks), -1)
-            for slope in SLOPES:
-                kept = kept_layers(*flat, worth * slope)
-                per_token = kept.reshape(grid).repeat(side, 0).repeat(side, 1)[: bits.shape[1], : bits.shape[2]]
-                dropped = per_token[None] <= np.arange(len(planes))[:, None, None]
-                n_bytes = whole.n_bytes + (entropy(kept) - bits[dropped].sum()) / 8
-                shown = self.show(
-                    [np.where(gone, MISSING, p) for gone, p in zip(dropped, planes, strict=True)], n_bytes
-                )
-                psnr, similar = (
-                    getattr(shown, kind)
-                    - at_rate([(p.n_bytes, getattr(p, kind)) for p in self.ladder.values()], n_bytes)
-                    for kind in ("psnr", "similar")
-                )
-                found.append((name, slope, psnr, similar, 1 - n_bytes / whole.n_bytes, float(kept.mean())))
-        return found
+            for side, slope in itertools.product(sides, SLOPES):
+                blocks, spent = by_block(distortion, side * step), by_block(bits, side)
+                kept = kept_layers(blocks.reshape(n_layers + 1, -1), spent.reshape(n_layers, -1), worth * slope)
+                grid = kept.reshape(spent.shape[1:]).repeat(side, 0).repeat(side, 1)
+                gone = grid[None, : bits.shape[1], : bits.shape[2]] <= np.arange(n_layers)[:, None, None]
+                n_bytes = whole.n_bytes + (entropy(kept) - bits[gone].sum()) / 8
+                shown = self.show([np.where(mask, MISSING, p) for mask, p in zip(gone, planes, strict=True)], n_bytes)
+                psnr, similar = (getattr(shown, kind) - at_rate(curve, n_bytes) for kind, curve in curves.items())
+                yield side, name, slope, psnr, similar, 1 - n_bytes / whole.n_bytes, float(kept.mean())
 
-    def _of_latent(self, planes: Sequence[np.ndarray], side: int) -> np.ndarray:
-        """[S + 1, rows, columns]: squared distance of the latent in bits at rate 1, so many layers kept."""
+    def _of_latent(self, planes: Sequence[np.ndarray]) -> np.ndarray:
+        """[S + 1, h, w]: squared distance of the latent in bits at rate 1, so many layers kept."""
         quantizer, latent = self.model.tokenizer.quantizer, self.encoding._latent
         assert latent is not None
         kept, filled = [], []
@@ -183,17 +187,16 @@ class Subject:
             price = max(float(latent.prices[s]), 1e-12)
             kept.append(np.square(z - code).sum(0) / price)
             filled.append(np.square(z - fill[:, None, None]).sum(0) / price)
-        there, gone = by_block(np.stack(kept), side), by_block(np.stack(filled), side)
-        rows = [there[:k].sum(0) + gone[k:].sum(0) for k in range(len(planes) + 1)]
-        return np.stack(rows)
+        there, gone = np.stack(kept), np.stack(filled)
+        return np.stack([there[:k].sum(0) + gone[k:].sum(0) for k in range(len(planes) + 1)])
 
-    def _of_pixels(self, planes: Sequence[np.ndarray], side: int) -> np.ndarray:
-        """[S + 1, rows, columns]: squared errors of the pixels of each block when all blocks keep so many layers."""
-        rows = []
+    def _of_pixels(self, planes: Sequence[np.ndarray]) -> np.ndarray:
+        """[S + 1, H, W]: squared errors of the pixels when all blocks keep so many layers."""
+        found = []
         for k in range(len(planes) + 1):
             shown = [p if s < k else np.full_like(p, MISSING) for s, p in enumerate(planes)]
-            rows.append(by_block(self.show(shown, 1).squares, side * self.model.stride))
-        return np.stack(rows)
+            found.append(self.squares(self.decoded(shown)))
+        return np.stack(found)
 
     def _worth(self, rate: float) -> float:
         """Squared errors of pixels that the ladder gives for a bit about here."""
@@ -201,7 +204,7 @@ class Subject:
         i = rates.index(rate)
         fine, coarse = (self.ladder[rates[j]] for j in (max(i - 1, 0), min(i + 1, len(rates) - 1)))
         bits = 8 * (fine.n_bytes - coarse.n_bytes)
-        return float((coarse.squares.sum() - fine.squares.sum()) / max(bits, 1))
+        return (coarse.squares - fine.squares) / max(bits, 1)
 
 
 def main() -> None:
@@ -214,7 +217,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th picture")
     parser.add_argument("--count", type=int, default=6, help="pictures at most")
     arguments = parser.parse_args()
-    rates, sides = ([float(v) for v in text.split(",")] for text in (arguments.rates, arguments.blocks))
+    rates = [float(v) for v in arguments.rates.split(",")]
+    sides = [int(v) for v in arguments.blocks.split(",")]
     sources = find(arguments.pictures)[:: arguments.every][: arguments.count]
     subjects = [Subject(pixels, arguments.m, rates) for _, pixels in Reader(sources, None, None, True)]
     table = Table(
@@ -223,14 +227,12 @@ def main() -> None:
     for title in ("rate", "block", "distortion", "slope", "PSNR dB", "MS-SSIM dB", "bytes saved", "layers kept"):
         table.add_column(title)
     for rate in rates:
-        for side in sides:
-            found = [subject.gains(rate, int(side)) for subject in subjects]
-            for name in ("latent", "pixels"):
-                ways = [[row for row in rows if row[0] == name] for rows in found]
-                means = np.mean([[row[1:] for row in way] for way in ways], axis=0)
-                slope, psnr, similar, saved, kept = means[means[:, 1].argmax()]
-                cells = [f"{rate:g}", f"{side:g}", name, f"{slope:g}", f"{psnr:+.3f}", f"{similar:+.3f}"]
-                table.add_row(*cells, f"{saved:.1%}", f"{kept:.1f}")
+        found = [list(subject.gains(rate, sides)) for subject in subjects]
+        for side, name in itertools.product(sides, ("latent", "pixels")):
+            means = np.mean([[row[2:] for row in rows if row[:2] == (side, name)] for rows in found], axis=0)
+            slope, psnr, similar, saved, kept = means[means[:, 1].argmax()]
+            cells = [f"{rate:g}", str(side), name, f"{slope:g}", f"{psnr:+.3f}", f"{similar:+.3f}"]
+            table.add_row(*cells, f"{saved:.1%}", f"{kept:.1f}")
     Console(width=110).print(table)
 
 
