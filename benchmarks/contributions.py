@@ -61,13 +61,15 @@ def fitted(name: str, train: Sequence[str]) -> OtherTables:
     return OtherTables(model.config, AdaptiveTables(model.entropy.sizes, tables))
 
 
-def points(pixels: np.ndarray, model: str, other: OtherTables) -> dict[str, list[tuple[float, float, float]]]:
-    """Way -> (bits per pixel, PSNR, MS-SSIM in dB) at every rate of the ladder."""
+def points(
+    pixels: np.ndarray, model: str, other: OtherTables, stride: int
+) -> dict[str, list[tuple[float, float, float]]]:
+    """Way -> (bits per pixel, PSNR, MS-SSIM in dB) at every `stride`-th rate of the ladder."""
     picture = as_picture(pixels)
     whole = Rect(0, picture.height, 0, picture.width)
     efforts = {effort: Encoding(picture, model, effort=effort) for effort in dict.fromkeys(WAYS.values())}
     found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in WAYS}
-    for step in efforts[1].ladder:
+    for step in efforts[1].ladder[::stride]:
         for way, effort in WAYS.items():
             encoding = efforts[effort]
             data = encoding.file(step.rate)
@@ -87,12 +89,13 @@ def main() -> None:
     parser.add_argument("pictures", nargs="+", type=Path)
     parser.add_argument("-m", default="photo")
     parser.add_argument("--tables", nargs="+", required=True, help="other pictures: folders or tar shards")
+    parser.add_argument("--steps", type=int, default=1, help="take every n-th step of the ladder")
     parser.add_argument("--every", type=int, default=1, help="take every n-th picture")
     parser.add_argument("--count", type=int, default=1000, help="pictures at most")
     arguments = parser.parse_args()
     other = fitted(arguments.m, arguments.tables)
     sources = find(arguments.pictures)[:: arguments.every][: arguments.count]
-    curves = [points(pixels, arguments.m, other) for _, pixels in Reader(sources, None, None, True)]
+    curves = [points(pixels, arguments.m, other, arguments.steps) for _, pixels in Reader(sources, None, None, True)]
     table = Table(title=f"{arguments.m}, {len(curves)} pictures: BD-rate against {ANCHOR}")
     for title in ("way", "PSNR", "MS-SSIM"):
         table.add_column(title)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.adaptive_keep import at_rate, bits_of, by_block, entropy, kept_layers
+from benchmarks.adaptive_keep import at_rate, bits_of, by_block, entropy, kept_layers, map_bits
 from benchmarks.preview_fill import expected
 from tests.test_prior import SIZES, a_prior, some_tiles
+from vqcodec.config import MISSING
 from vqcodec.entropy.prior import ContextModel
 from vqcodec.train.prior_report import integer_bits
 
@@ -33,6 +34,16 @@ def test_bits_are_at_the_place_of_their_index(model: ContextModel) -> None:
     planes[2][3, 4] = (planes[2][3, 4] + 1) % SIZES[2]
     where = np.argwhere(bits_of(model, planes) != before)
     assert where.tolist() == [[2, 3, 4]]
+
+
+def test_gaps_cost_nothing_themselves(model: ContextModel) -> None:
+    [planes] = some_tiles(1, [SHAPE])
+    before = bits_of(model, planes)
+    planes[1][2:4] = MISSING
+    after = bits_of(model, planes)
+    assert not after[1, 2:4].any()
+    np.testing.assert_array_equal(after[0], before[0])
+    assert (after[2] != before[2]).any()
 
 
 def test_sums_over_blocks() -> None:
@@ -66,6 +77,9 @@ def test_an_even_map_is_cheaper() -> None:
 def test_entropy_and_lines() -> None:
     assert entropy(np.array([3, 3, 5, 5])) == pytest.approx(4)
     assert entropy(np.zeros(9)) == 0
+    even = np.arange(64) % 4
+    assert map_bits(even, 16) > entropy(even)
+    assert map_bits(np.zeros(64, np.int64), 16) < 64
     assert at_rate([(400, 2), (100, 0)], 200) == pytest.approx(1)
 
 
@@ -91,3 +105,13 @@ def test_what_is_expected_is_fed_on_or_not(model: ContextModel) -> None:
     planes[2][...] = 0
     for one, other in zip(fed, expected(model, planes, books, known=1, feeds=True), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_bd_rate_leaves_out_points_whose_quality_does_not_rise() -> None:
+    pytest.importorskip("bjontegaard")
+    from benchmarks.contributions import bd_rate
+
+    curve = [(0.1 * 1.5**i, 25.0 + i, 10.0 + i) for i in range(6)]
+    half = [(rate / 2, psnr, similar) for rate, psnr, similar in curve]
+    assert bd_rate(curve, half, 1) == pytest.approx(-50, abs=0.1)
+    assert bd_rate(curve, [*half, (half[3][0] * 1.1, 26.5, 11.5)], 2) == pytest.approx(-50, abs=0.1)
