@@ -40,7 +40,7 @@ WAYS = {
 }
 """Efforts. Each way has what the one before it has; the first is what the others are compared with."""
 ANCHOR = next(iter(WAYS))
-TABLE_PICTURES = 96
+TABLE_PICTURES = 48
 """Most that the tables are fitted to."""
 
 
