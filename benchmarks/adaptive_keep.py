@@ -5,7 +5,7 @@
 Each block of the token grid keeps as many layers as minimise distortion + slope * bits; those of the best of several
 slopes are shown by the decoder with its fill. First, what the other tokens cost is taken to stay as it is though they
 lose context, and the map of kept layers costs its entropy and no tables; then both are what they would be in a file of
-today's context model, which has not been trained with gaps, and of an adaptive table that begins even. Distortion is
+today's context model, which has not been trained with gaps, and of adaptive counts. Distortion is
 either that of the latent, in the units that indices are chosen by, or that of the pixels when every block keeps as
 much. Printed: what is gained at equal bytes over a line through the model's own ladder.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,6 @@ from vqcodec.compute import planes_to_pixels
 from vqcodec.config import MISSING
 from vqcodec.encoding import Encoding
 from vqcodec.entropy import EntropyModel, Planes
-from vqcodec.entropy.tables import STEPS, costs, uniform_table
 from vqcodec.image import as_picture
 from vqcodec.metrics import METRICS
 from vqcodec.tiling import Rect
@@ -93,8 +93,13 @@ def entropy(symbols: np.ndarray) -> float:
 
 
 def map_bits(kept: np.ndarray, n_layers: int) -> float:
-    """Bits of the map of kept layers by an adaptive table."""
-    return float(costs(uniform_table(n_layers + 1)[None], kept).min() + np.log2(len(STEPS)))
+    """Bits of the map of kept layers when each entry is coded by the counts of those before it.
+
+    Not by `AdaptiveTables`: these learn after every 32 symbols, when a small map is all but over.
+    """
+    prior, counts = 0.3, np.bincount(kept, minlength=n_layers + 1)
+    everything = math.lgamma(len(kept) + prior * len(counts)) - math.lgamma(prior * len(counts))
+    return (everything - sum(math.lgamma(n + prior) - math.lgamma(prior) for n in counts)) / math.log(2)
 
 
 def kept_layers(distortion: np.ndarray, bits: np.ndarray, slope: float) -> np.ndarray:
