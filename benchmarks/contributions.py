@@ -1,14 +1,16 @@
 """What the context model and the choice of indices under it save: BD-rates of one model's files, way against way.
 
-    python benchmarks/contributions.py PICTURES... [-m photo] [--every 1]
+    python benchmarks/contributions.py PICTURES... --tables TRAIN... [-m photo] [--every 1]
 
-Every way has the same networks and codebooks. Rates are those of whole files; needs the extra `eval`.
+Every way has the same networks and codebooks. Rates are those of whole files; needs the extra `eval`. The adaptive
+tables start from those fitted to the indices of other pictures, `--tables`, as they would in a model that has them.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bjontegaard
@@ -16,43 +18,65 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vqcodec import api
+from vqcodec import api, container
 from vqcodec.cli.eval_pictures import Reader, find
+from vqcodec.config import ModelConfig
 from vqcodec.encoding import Encoding
 from vqcodec.entropy.tables import AdaptiveTables
 from vqcodec.image import as_picture
 from vqcodec.metrics import METRICS
+from vqcodec.registry import load_model
 from vqcodec.tiling import Rect
-from vqcodec.tokens import write_tokens
+from vqcodec.tokens import read_tokens, write_tokens
+from vqcodec.train.export import prepared_tables, rates_of
+from vqcodec.train.pictures import scan
 
-WAYS = ("each index alone, adaptive tables", "context model", "choice in context", "effort 7", "effort 9")
+WAYS = {
+    "each index alone, adaptive tables": 1,
+    "context model": 1,
+    "choice in context": 5,
+    "effort 7": 7,
+    "effort 9": 9,
+}
+"""Efforts. Each way has what the one before it has; the first is what the others are compared with."""
+ANCHOR = next(iter(WAYS))
+TABLE_PICTURES = 48
+"""Most that the tables are fitted to."""
 
 
+@dataclass(frozen=True)
 class OtherTables:
     """A model with adaptive tables in place of its context model."""
 
-    def __init__(self, model: object, sizes: tuple[int, ...]) -> None:
-        self.config = model.config  # type: ignore[attr-defined]
-        self.entropy = AdaptiveTables(sizes)
+    config: ModelConfig
+    entropy: AdaptiveTables
 
 
-def points(pixels: np.ndarray, model: str) -> dict[str, list[tuple[float, float, float]]]:
-    """Way -> (bits per pixel, PSNR, MS-SSIM in dB) at every rate of the ladder."""
+def fitted(name: str, train: Sequence[str]) -> OtherTables:
+    """Tables counted over some of the pictures in `train`, evenly spaced, at the rates of the ladder in turn."""
+    model = load_model(name)
+    pictures = scan(tuple(train), model.stride)
+    some = pictures.members[:: -(-len(pictures.members) // TABLE_PICTURES)]
+    tables = prepared_tables(model.tokenizer, replace(pictures, members=some), rates_of(model.config))
+    return OtherTables(model.config, AdaptiveTables(model.entropy.sizes, tables))
+
+
+def points(
+    pixels: np.ndarray, model: str, other: OtherTables, stride: int
+) -> dict[str, list[tuple[float, float, float]]]:
+    """Way -> (bits per pixel, PSNR, MS-SSIM in dB) at every `stride`-th rate of the ladder."""
     picture = as_picture(pixels)
     whole = Rect(0, picture.height, 0, picture.width)
-    efforts = {1: Encoding(picture, model, effort=1), 5: Encoding(picture, model), 7: None, 9: None}
-    for effort in (7, 9):
-        efforts[effort] = Encoding(picture, model, effort=effort)
+    efforts = {effort: Encoding(picture, model, effort=effort) for effort in dict.fromkeys(WAYS.values())}
     found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in WAYS}
-    for step in efforts[5].ladder:
-        for way, effort in zip(WAYS, (1, 1, 5, 7, 9), strict=True):
+    for step in efforts[1].ladder[::stride]:
+        for way, effort in WAYS.items():
             encoding = efforts[effort]
-            tokens = encoding.tokens(step.rate)
+            data = encoding.file(step.rate)
+            tokens = read_tokens(container.read(data), encoding.model)
+            if way == ANCHOR:
+                data = write_tokens(tokens, other)
             shown = api._render(tokens, encoding.model, whole).pixels
-            if way == WAYS[0]:
-                data = write_tokens(replace(tokens), OtherTables(encoding.model, encoding.model.entropy.sizes))
-            else:
-                data = encoding.file(step.rate)
             similar = -10 * np.log10(1 - METRICS["ms-ssim"].measure(pixels, shown))
             rate = 8 * len(data) / (picture.width * picture.height)
             found[way].append((rate, METRICS["psnr"].measure(pixels, shown), similar))
@@ -64,29 +88,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="+", type=Path)
     parser.add_argument("-m", default="photo")
-    parser.add_argument("--every", type=int, default=1, help="take every n-th picture of each subset")
+    parser.add_argument("--tables", nargs="+", required=True, help="other pictures: folders or tar shards")
+    parser.add_argument("--steps", type=int, default=1, help="take every n-th step of the ladder")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th picture")
+    parser.add_argument("--count", type=int, default=1000, help="pictures at most")
     arguments = parser.parse_args()
-    reader = Reader(find(arguments.pictures), None, None, True)
-    pictures = [pixels for i, (_, pixels) in enumerate(reader) if i % arguments.every == 0]
-    curves = [points(pixels, arguments.m) for pixels in pictures]
-    table = Table(title=f"{arguments.m}, {len(pictures)} pictures: BD-rate against {WAYS[0]}")
+    other = fitted(arguments.m, arguments.tables)
+    sources = find(arguments.pictures)[:: arguments.every][: arguments.count]
+    curves = [points(pixels, arguments.m, other, arguments.steps) for _, pixels in Reader(sources, None, None, True)]
+    table = Table(title=f"{arguments.m}, {len(curves)} pictures: BD-rate against {ANCHOR}")
     for title in ("way", "PSNR", "MS-SSIM"):
         table.add_column(title)
-    for way in WAYS[1:]:
-        cells = []
-        for column in (1, 2):
-            rates = []
-            for curve in curves:
-                anchor, tested = sorted(curve[WAYS[0]]), sorted(curve[way])
-                ends = [[p[0] for p in anchor], [p[column] for p in anchor], [p[0] for p in tested]]
-                rates.append(
-                    bjontegaard.bd_rate(
-                        *ends, [p[column] for p in tested], method="pchip", require_matching_points=False
-                    )
-                )
-            cells.append(f"{np.mean(rates):+.1f} %")
-        table.add_row(way, *cells)
+    for way in list(WAYS)[1:]:
+        saved = [np.mean([bd_rate(curve[ANCHOR], curve[way], column) for curve in curves]) for column in (1, 2)]
+        table.add_row(way, *(f"{value:+.1f} %" for value in saved))
     Console(width=100).print(table)
+
+
+def bd_rate(anchor: list[tuple[float, float, float]], tested: list[tuple[float, float, float]], column: int) -> float:
+    """Per cent of bytes, over the qualities that both reach; points whose quality does not rise are left out."""
+    ends: list[list[float]] = []
+    for curve in (anchor, tested):
+        rising: list[tuple[float, float, float]] = []
+        for point in sorted(curve):
+            if not rising or point[column] > rising[-1][column]:
+                rising.append(point)
+        ends += [[point[0] for point in rising], [point[column] for point in rising]]
+    found: float = bjontegaard.bd_rate(*ends, method="pchip", require_matching_points=False)
+    return found
 
 
 if __name__ == "__main__":

@@ -242,6 +242,40 @@ def test_tiles_decode_alone_as_together(tiny_model: str) -> None:
             np.testing.assert_array_equal(tile.of(a), tile.of(b))
 
 
+@pytest.mark.parametrize(
+    ("region", "needed"),
+    [
+        ((200, 200, 40, 30), {0}),
+        # Its own tile ends at 512, but what the decoder sees around it does not.
+        ((440, 200, 40, 30), {0, 1}),
+        ((490, 490, 60, 60), {0, 1, 3, 4}),
+        ((1190, 10, 10, 10), {2}),
+    ],
+)
+def test_a_region_reads_only_the_tiles_it_and_its_halo_touch(
+    tiny_model: str, monkeypatch: pytest.MonkeyPatch, region: tuple[int, int, int, int], needed: set[int]
+) -> None:
+    from vqcodec import tokens
+    from vqcodec.entropy import decode_tiles
+
+    data = vqcodec.encode(picture(1200, 700), tiny_model)
+    layers = container.read(data).segments
+    by_tile = {b"".join(segment or b"" for segment in tile): t for t, tile in enumerate(zip(*layers, strict=True))}
+    assert len(by_tile) == 6
+    x, y, w, h = region
+    whole = np.asarray(vqcodec.decode(data), dtype=int)[y : y + h, x : x + w]
+    read: list[int] = []
+
+    def spy(model: object, segments: list[list[bytes]], *rest: object) -> object:
+        read.extend(by_tile[b"".join(tile)] for tile in segments)
+        return decode_tiles(model, segments, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tokens, "decode_tiles", spy)
+    part = np.asarray(vqcodec.decode(data, region=region), dtype=int)
+    assert sorted(read) == sorted(needed)
+    assert abs(whole - part).max() <= 1
+
+
 def test_overhead_is_bounded_and_told(tiny_model: str) -> None:
     for size in ((1, 1), (640, 427), (1100, 560)):
         info = vqcodec.inspect(vqcodec.encode(picture(*size), tiny_model))

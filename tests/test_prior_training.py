@@ -157,10 +157,14 @@ def test_the_report_compares_with_tables() -> None:
     np.testing.assert_array_equal(rows["uniform"], [4, 3, 4, 3])
     assert rows["zero-order"][0] == pytest.approx(3, abs=0.1)
     assert rows["integer"][3] < 1 < rows["adaptive"][3]
-    np.testing.assert_allclose(rows["integer"], rows["float"], atol=0.05)
+    np.testing.assert_allclose(rows["integer"], rows["rounded"], atol=0.05)
+    np.testing.assert_allclose(rows["integer"], rows["float"], atol=0.1)
+    assert (rows["float"] != rows["rounded"]).any()
+    assert all(net.quantized for net in prior.planes)
     text = compare(prior, tiles, tiles[:2])
     assert "zero-order" in text
-    assert len(text.splitlines()) == 2 + 4 + 2
+    assert "before rounding" in text
+    assert len(text.splitlines()) == 2 + 4 + 3
 
 
 @pytest.fixture

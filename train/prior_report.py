@@ -30,12 +30,15 @@ def compare(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> str:
     lines.append("  ".join([f"{'mean':>10}", *(f"{mean:>10.3f}" for mean in means.values())]))
     saved = 1 - means["integer"] / means["zero-order"]
     lines.append(f"the integer context model saves {saved:.1%} of zero-order, {means['stream']:.3f} with stream ends")
+    lost = means["integer"] / means["float"] - 1
+    lines.append(f"being integer costs it {lost:+.2%} of its bits before rounding")
     return "\n".join(lines)
 
 
 def measure(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> dict[str, np.ndarray]:
-    """Bits per index [S] on `val`: uniform, zero-order, adaptive, float (the network trained, in its rounded form if
-    it has one), integer (ideal length under the integers of a file), and stream (all bytes, the mean in every place).
+    """Bits per index [S] on `val`: uniform, zero-order, adaptive, float (the network before any rounding), rounded (as
+    it is trained at last), integer (ideal length under the integers of a file), and stream (all bytes, the mean in
+    every place).
     """
     sizes = prior.sizes
     model = ContextModel(sizes, prior.tensors())
@@ -54,7 +57,8 @@ def measure(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> dict[st
         "uniform": np.log2(np.array(sizes, np.float64)),
         "zero-order": zero / counts,
         "adaptive": adaptive / counts,
-        "float": bits_per_index(prior, val),
+        "float": bits_per_index(prior, val, quantized=False),
+        "rounded": bits_per_index(prior, val, quantized=True),
         "integer": integer_bits(model, planes) / counts,
         "stream": np.full(len(sizes), stream / counts.sum()),
     }
@@ -75,12 +79,17 @@ def integer_bits(model: ContextModel, tiles: Sequence[Sequence[np.ndarray]]) -> 
 
 
 @torch.no_grad()
-def bits_per_index(prior: Prior, tiles: Sequence[Tile]) -> np.ndarray:
-    """Mean bits [S] of each plane over tiles."""
+def bits_per_index(prior: Prior, tiles: Sequence[Tile], quantized: bool | None = None) -> np.ndarray:
+    """Mean bits [S] of each plane over tiles; `quantized` says whether the network is rounded, else it is as it is."""
+    before = [net.quantized for net in prior.planes]
+    for net in prior.planes:
+        net.quantized = net.quantized if quantized is None else quantized
     coded, count = np.zeros(len(prior.coded_sizes)), np.zeros(len(prior.sizes))
     for tile in tiles:
         coded += [float(b.sum()) for b in prior([torch.from_numpy(plane)[None] for plane in prior.padded(tile)])]
         count += [np.size(plane) for plane in tile]
+    for net, was in zip(prior.planes, before, strict=True):
+        net.quantized = was
     starts = np.cumsum([0, *(len(split.sizes) for split in prior.splits[:-1])])
     return np.add.reduceat(coded, starts) / count
 

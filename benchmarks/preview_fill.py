@@ -1,0 +1,156 @@
+"""What stands for the layers that a preview lacks: the learned fill, or what the context model expects of them.
+
+    python benchmarks/preview_fill.py PICTURES... [-m photo] [--rates 4,1] [--keeps 1,2,4,8] [--every 1]
+
+The context model goes on from the layers that are there. Of each missing plane the mean codeword under its frequencies
+is shown, and the decoder is told that it is kept; the planes after it see its most likely codes, or nothing. Either the
+next layer alone is shown so, or the next four, or all.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from vqcodec.cli.eval_pictures import Reader, find
+from vqcodec.config import MISSING
+from vqcodec.encoding import Encoding
+from vqcodec.entropy import EntropyModel, Planes
+from vqcodec.image import as_picture
+from vqcodec.metrics import METRICS
+from vqcodec.registry import Model
+from vqcodec.windows import to_levels
+
+
+class Expectation:
+    """A coder that leaves the first `known` planes as they are and notes the mean codeword of every index after them.
+
+    What it writes for those is the most likely code, or MISSING without `feeds`. Alphabets are coded whole.
+    """
+
+    def __init__(
+        self, model: EntropyModel, shape: tuple[int, ...], codebooks: Sequence[np.ndarray], known: int, feeds: bool
+    ) -> None:
+        if any(model.split(s).low for s in range(len(codebooks))):
+            raise ValueError("planes that are coded as two have no frequencies of whole codes")
+        self.positions, self.codebooks, self.known, self.feeds = model.order(shape), codebooks, known, feeds
+        self.means = [np.zeros((len(self.positions), book.shape[1])) for book in codebooks]
+        self.s = self.done = 0
+
+    def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        self.code_rows(np.broadcast_to(table, (len(symbols), len(table))), symbols)
+
+    def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        if not len(symbols):
+            return
+        here = self.positions[self.done : self.done + len(symbols)]
+        if self.s >= self.known:
+            shares = rows / rows.sum(1, keepdims=True)
+            self.means[self.s][here] = shares @ self.codebooks[self.s]
+            symbols[:] = rows.argmax(1) if self.feeds else MISSING
+        self.done += len(symbols)
+        if self.done == len(self.positions):
+            self.s, self.done = self.s + 1, 0
+
+    def choose(self, options: int, decide: Callable[[], int]) -> int:
+        return decide()
+
+    def end_layer(self) -> None:
+        """Layers make no difference here."""
+
+
+def expected(
+    model: EntropyModel, planes: Planes, codebooks: Sequence[np.ndarray], known: int, feeds: bool
+) -> list[np.ndarray]:
+    """Mean codewords [d, h, w] of each plane of one tile beyond the first `known`; zeros for those."""
+    coder = Expectation(model, planes[0].shape, codebooks, known, feeds)
+    copies = [np.array(plane, np.int32, order="C") for plane in planes]
+    model.code_tiles([coder], [copies], [[s] for s in range(len(planes))])
+    return [mean.T.reshape(-1, *planes[0].shape) for mean in coder.means]
+
+
+@torch.inference_mode()
+def show(
+    model: Model, planes: Planes, known: int, means: Sequence[np.ndarray], wanted: int, size: tuple[int, int]
+) -> np.ndarray:
+    """Pixels uint8 [H, W, 3] of `size` (H, W): the first `known` planes, `wanted` more by `means`, the fill."""
+    quantizer = model.tokenizer.quantizer
+    given = [torch.from_numpy(p.astype(np.int64))[None] for p in planes]
+    given = [p if s < known else torch.full_like(p, MISSING) for s, p in enumerate(given)]
+    z_q, kept = (part.clone() for part in quantizer.dequantize(given))
+    ends = np.cumsum([0, *quantizer.widths])
+    for s in range(known, min(known + wanted, len(planes))):
+        z_q[0, ends[s] : ends[s + 1]] = torch.from_numpy(means[s].astype(np.float32))
+        kept[0, s] = 1
+    return to_levels(model.tokenizer.decoder(z_q, kept))[0, : size[0], : size[1]]
+
+
+WAYS: dict[str, tuple[bool, int]] = {
+    "learned fill": (True, 0),
+    "next": (True, 1),
+    "next four": (True, 4),
+    "all": (True, 99),
+    "next four, unfed": (False, 4),
+    "all, unfed": (False, 99),
+}
+"""Whether most likely codes are fed on, and how many layers are shown by their mean."""
+
+
+def measure(pixels: np.ndarray, model: str, rates: Sequence[float], keeps: Sequence[int]) -> np.ndarray:
+    """PSNR and MS-SSIM [rates, keeps, ways, 2]."""
+    encoding = Encoding(as_picture(pixels), model)
+    latent = encoding._latent
+    assert latent is not None
+    found = np.empty((len(rates), len(keeps), len(WAYS), 2))
+    for i, rate in enumerate(rates):
+        planes = list(encoding.tokens(rate).planes)
+        for j, known in enumerate(keeps):
+            means = {feeds: _over_tiles(encoding, planes, latent.codebooks, known, feeds) for feeds in (True, False)}
+            for w, (feeds, wanted) in enumerate(WAYS.values()):
+                shown = show(encoding.model, planes, known, means[feeds], wanted, pixels.shape[:2])
+                found[i, j, w] = [METRICS[name].measure(pixels, shown) for name in ("psnr", "ms-ssim")]
+    return found
+
+
+def _over_tiles(
+    encoding: Encoding, planes: Planes, codebooks: Sequence[np.ndarray], known: int, feeds: bool
+) -> list[np.ndarray]:
+    means = [np.empty((book.shape[1], *planes[0].shape)) for book in codebooks]
+    for tile in encoding.tiles():
+        parts = expected(encoding.model.entropy, [p[tile.slices] for p in planes], codebooks, known, feeds)
+        for mean, part in zip(means, parts, strict=True):
+            mean[:, *tile.slices] = part
+    return means
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="+", type=Path)
+    parser.add_argument("-m", default="photo")
+    parser.add_argument("--rates", default="4,1")
+    parser.add_argument("--keeps", default="1,2,4,8", help="layers that are there")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th picture")
+    parser.add_argument("--count", type=int, default=6, help="pictures at most")
+    arguments = parser.parse_args()
+    rates, keeps = [float(v) for v in arguments.rates.split(",")], [int(v) for v in arguments.keeps.split(",")]
+    sources = find(arguments.pictures)[:: arguments.every][: arguments.count]
+    found = [measure(pixels, arguments.m, rates, keeps) for _, pixels in Reader(sources, None, None, True)]
+    means = np.mean(found, axis=0)
+    table = Table(title=f"{arguments.m}, {len(found)} pictures: PSNR dB / MS-SSIM by what stands for missing layers")
+    for title in ("rate", "layers", *WAYS):
+        table.add_column(title)
+    for i, rate in enumerate(rates):
+        for j, keep in enumerate(keeps):
+            table.add_row(f"{rate:g}", str(keep), *(f"{p:.2f} / {m:.4f}" for p, m in means[i, j]))
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
