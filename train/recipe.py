@@ -89,6 +89,8 @@ class CodebookRecipe:
     """replace: dead codewords become random latents; blend: CVQ-VAE, as MGVQ does it; none."""
     revive_every: int = 50
     """Steps between revivals, until the learning rate decays."""
+    revive_below: float = 0.03
+    """On replace, a codeword is dead that is used less than this share of the mean use."""
     rate: float = 0.0
     """Squared error (pixels in -1..1, summed) that a bit is worth when a codeword is chosen; 0 chooses the nearest."""
     rate_range: tuple[float, ...] = (0.5, 8.0)
@@ -324,6 +326,7 @@ def check(recipe: Recipe) -> None:
             "codebook.refit: needs start_from, and optimizer.frozen to hold encoder and quantizer",
         ),
         (codebook.revive_every < 1, "codebook.revive_every: at least 1"),
+        (not 0 <= codebook.revive_below < 1, "codebook.revive_below: at least 0, below 1"),
         *((getattr(run, name) < 1, f"run.{name}: at least 1") for name in COUNTS),
     ):
         if wrong:
