@@ -130,8 +130,8 @@ class OptimizerRecipe:
     """How the gradient passes the quantizer: noise, straight-through, half-and-half, or codewords (which is for a
     frozen encoder), see vqcodec.quantizers.estimators."""
     frozen: tuple[str, ...] = ()
-    """Parts of the tokenizer that stay as they are: encoder and quantizer, to train a decoder on tokens as they will
-    be."""
+    """Parts of the tokenizer that stay as they are: encoder, quantizer, decoder. Without the first two the decoder is
+    trained on tokens as they will be; `tuning.trained` names what is trained of a part all the same."""
     rate_term: str = "usage"
     """What the loss rate/bits is, see train.rate_terms."""
 
@@ -232,7 +232,8 @@ def check(recipe: Recipe) -> None:
     check_align(recipe.align, names, tokenizer.quantizer.groups, width)
     nested = isinstance(tokenizer.quantizer, ProductVQConfig)
     check_perturbation(recipe.perturbation, (tokenizer.quantizer.codebook_size,) if nested else ())
-    check_tuning(recipe.tuning, bool(recipe.start_from), "gan/generator" in names and recipe.gan.adaptive)
+    adaptive = "gan/generator" in names and recipe.gan.adaptive
+    check_tuning(recipe.tuning, optimizer.frozen, bool(recipe.start_from), adaptive)
     choices: tuple[tuple[str, str, Collection[str]], ...] = (
         ("codebook.learning", codebook.learning, LEARNING),
         ("codebook.start", codebook.start, ("random", "klt")),
@@ -292,10 +293,6 @@ def check(recipe: Recipe) -> None:
         (not 0 <= optimizer.decay <= optimizer.steps, "optimizer.decay: between 0 and optimizer.steps"),
         (not 0 <= optimizer.floor <= 1, "optimizer.floor: a share, 0..1"),
         (len(optimizer.betas) != 2, "optimizer.betas: two numbers"),
-        (
-            bool(set(optimizer.frozen) - {"encoder", "quantizer"}),
-            "optimizer.frozen: only encoder and quantizer can be",
-        ),
         (
             optimizer.estimator == "codewords" and set(optimizer.frozen) != {"encoder", "quantizer"},
             "optimizer.estimator: codewords gives the encoder no gradient; freeze encoder and quantizer",
