@@ -129,3 +129,36 @@ def shell() -> Callable[..., subprocess.CompletedProcess[bytes]]:
         return subprocess.run(command, input=input, capture_output=True, timeout=120, env=environment, check=False)
 
     return call
+
+
+@pytest.fixture
+def work(tmp_path: Path, photo: Image.Image, tiny_vqc: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder but for cat.png and kitty.vqc; the working directory."""
+    photo.save(tmp_path / "cat.png")
+    (tmp_path / "kitty.vqc").write_bytes(tiny_vqc)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def src(tmp_path: Path, photo: Image.Image) -> Path:
+    """A tree of three pictures and a note, for `vqcodec batch`."""
+    folder = tmp_path / "photos"
+    (folder / "a" / "b").mkdir(parents=True)
+    small = photo.resize((48, 32))
+    for name in ("one.png", "a/two.jpg", "a/b/three.webp"):
+        small.save(folder / name)
+    (folder / "note.txt").write_text("not a picture")
+    return folder
+
+
+@pytest.fixture
+def dst(tmp_path: Path) -> Path:
+    """Where `vqcodec batch` writes."""
+    return tmp_path / "tokens"
+
+
+@pytest.fixture
+def run_batch(invoke: Callable[..., Outcome], tiny_model: str, src: Path, dst: Path) -> Callable[..., Outcome]:
+    """`run_batch(options...)`: SRC to DST with the tiny model."""
+    return lambda *options: invoke("batch", src, dst, "-m", tiny_model, *options)

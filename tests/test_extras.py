@@ -153,7 +153,7 @@ def test_lora_from_weights_to_an_exported_model(photos: Path, tmp_path: Path) ->
     before = read_checkpoint(tmp_path / "first" / CHECKPOINT)["ema"]
     tuning = (
         f"start_from={tmp_path / 'first'}",
-        "tuning.encoder=frozen",
+        'optimizer.frozen=["encoder"]',
         "tuning.decoder=lora",
         'tuning.trained=["decoder.trunk.norm.*"]',
         "optimizer.lr=1e-2",

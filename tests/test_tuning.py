@@ -65,7 +65,7 @@ LORA = TuningRecipe(encoder="lora", decoder="full", rank=2, layers=("*.mlp.fc*",
 
 def test_frozen_parts_stay_to_their_statistics() -> None:
     subject = model()
-    tune(subject, TuningRecipe(encoder="frozen"))
+    tune(subject, TuningRecipe(), ("encoder",))
     before = {name: value.clone() for name, value in subject.state_dict().items()}
     train(subject)
     moved = {name for name, value in subject.state_dict().items() if not torch.equal(value, before[name])}
@@ -76,7 +76,7 @@ def test_frozen_parts_stay_to_their_statistics() -> None:
 
 def test_named_parameters_of_a_frozen_part_are_trained() -> None:
     subject = model()
-    tune(subject, TuningRecipe(encoder="frozen", trained=("encoder.norm.*",)))
+    tune(subject, TuningRecipe(trained=("encoder.norm.*",)), ("encoder",))
     trained = {name for name, value in subject.encoder.named_parameters() if value.requires_grad}
     assert trained == {"norm.weight", "norm.bias"}
     before = subject.encoder.norm.weight.clone()
@@ -142,21 +142,29 @@ def test_lora_without_a_layer_of_that_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "starts", "message"),
+    ("recipe", "frozen", "starts", "message"),
     [
-        (TuningRecipe(encoder="half"), True, "encoder: 'half' is not one of full, lora, frozen"),
-        (TuningRecipe(decoder="lora"), False, "decoder: lora needs weights to start from"),
-        (TuningRecipe(encoder="frozen"), False, "encoder: frozen needs"),
-        (TuningRecipe(rank=0), True, "rank"),
+        (TuningRecipe(encoder="half"), (), True, r"tuning\.encoder: 'half' is not one of full, lora"),
+        (TuningRecipe(decoder="lora"), (), False, r"tuning\.decoder: lora needs weights to start from"),
+        (TuningRecipe(decoder="lora"), ("decoder",), True, r"tuning\.decoder: lora has no effect"),
+        (TuningRecipe(rank=0), (), True, r"tuning\.rank"),
+        (TuningRecipe(), ("encoder",), False, r"optimizer\.frozen: needs weights"),
+        (TuningRecipe(), ("head",), True, r"optimizer\.frozen: 'head' is not one of encoder, quantizer, decoder"),
+        (TuningRecipe(), ("encoder", "quantizer", "decoder"), True, r"optimizer\.frozen: leaves nothing to train"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(recipe: TuningRecipe, starts: bool, message: str) -> None:
-    with pytest.raises(UsageError, match=rf"recipe\.tuning\.{message}"):
-        check_tuning(recipe, starts)
-    check_tuning(TuningRecipe(), False)
+def test_what_cannot_be_meant_is_refused(
+    recipe: TuningRecipe, frozen: tuple[str, ...], starts: bool, message: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"recipe\.{message}"):
+        check_tuning(recipe, frozen, starts)
+
+
+def test_what_can_be_meant_is_not() -> None:
+    check_tuning(TuningRecipe(), (), False)
+    check_tuning(TuningRecipe(decoder="lora"), ("encoder", "quantizer"), True, adaptive=True)
 
 
 def test_adaptive_weights_need_a_gradient() -> None:
-    check_tuning(TuningRecipe(encoder="frozen"), True, adaptive=True)
     with pytest.raises(UsageError, match=r"gan\.adaptive"):
-        check_tuning(TuningRecipe(decoder="frozen"), True, adaptive=True)
+        check_tuning(TuningRecipe(), ("decoder",), True, adaptive=True)

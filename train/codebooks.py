@@ -34,6 +34,7 @@ class Codebooks:
         self.settings = recipe.codebook
         self.bank = model.quantizer.bank
         self.bank.decay = 0.99 if self.settings.revival == "blend" else self.settings.decay
+        self.bank.revive_below = self.settings.revive_below
         self.gains: Tensor | None = None
         for group, cap in enumerate(self.settings.rate_caps):
             model.quantizer.caps[group] = cap

@@ -91,6 +91,8 @@ class CodebookRecipe:
     """replace: dead codewords become random latents; blend: CVQ-VAE, as MGVQ does it; none."""
     revive_every: int = 50
     """Steps between revivals, until the learning rate decays."""
+    revive_below: float = 0.03
+    """On replace, a codeword is dead that is used less than this share of the mean use."""
     rate: float = 0.0
     """Squared error (pixels in -1..1, summed) that a bit is worth when a codeword is chosen; 0 chooses the nearest."""
     rate_range: tuple[float, ...] = (0.5, 8.0)
@@ -131,8 +133,8 @@ class OptimizerRecipe:
     """How the gradient passes the quantizer: noise, straight-through, half-and-half, or codewords (which is for a
     frozen encoder), see vqcodec.quantizers.estimators."""
     frozen: tuple[str, ...] = ()
-    """Parts of the tokenizer that stay as they are: encoder and quantizer, to train a decoder on tokens as they will
-    be."""
+    """Parts of the tokenizer that stay as they are: encoder, quantizer, decoder. Without the first two the decoder is
+    trained on tokens as they will be; `tuning.trained` names what is trained of a part all the same."""
     rate_term: str = "usage"
     """What the loss rate/bits is, see train.rate_terms."""
 
@@ -240,7 +242,8 @@ def check(recipe: Recipe) -> None:
     check_align(recipe.align, names, tokenizer.quantizer.groups, width)
     nested = isinstance(tokenizer.quantizer, ProductVQConfig)
     check_perturbation(recipe.perturbation, (tokenizer.quantizer.codebook_size,) if nested else ())
-    check_tuning(recipe.tuning, bool(recipe.start_from), "gan/generator" in names and recipe.gan.adaptive)
+    adaptive = "gan/generator" in names and recipe.gan.adaptive
+    check_tuning(recipe.tuning, optimizer.frozen, bool(recipe.start_from), adaptive)
     choices: tuple[tuple[str, str, Collection[str]], ...] = (
         ("codebook.learning", codebook.learning, LEARNING),
         ("codebook.start", codebook.start, ("random", "klt")),
@@ -301,10 +304,6 @@ def check(recipe: Recipe) -> None:
         (not 0 <= optimizer.floor <= 1, "optimizer.floor: a share, 0..1"),
         (len(optimizer.betas) != 2, "optimizer.betas: two numbers"),
         (
-            bool(set(optimizer.frozen) - {"encoder", "quantizer"}),
-            "optimizer.frozen: only encoder and quantizer can be",
-        ),
-        (
             optimizer.estimator == "codewords" and set(optimizer.frozen) != {"encoder", "quantizer"},
             "optimizer.estimator: codewords gives the encoder no gradient; freeze encoder and quantizer",
         ),
@@ -341,6 +340,7 @@ def check(recipe: Recipe) -> None:
         ),
         *_export_problems(recipe),
         (codebook.revive_every < 1, "codebook.revive_every: at least 1"),
+        (not 0 <= codebook.revive_below < 1, "codebook.revive_below: at least 0, below 1"),
         *((getattr(run, name) < 1, f"run.{name}: at least 1") for name in COUNTS),
     ):
         if wrong:

@@ -58,13 +58,11 @@ class TokenizerRun:
         self.perceptual = make_perceptual(self.device) if "rec/lpips" in names else None
         torch.manual_seed(recipe.run.seed)
         self.model = Tokenizer(recipe.tokenizer, recipe.codebook.learning)
-        tune(self.model, recipe.tuning)
+        tune(self.model, recipe.tuning, recipe.optimizer.frozen)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.quantizer.estimate = ESTIMATORS[recipe.optimizer.estimator]
         if recipe.codebook.choice:
             self.model.quantizer.choose = PriorChoice(recipe.codebook.choice)
-        for part in recipe.optimizer.frozen:
-            getattr(self.model, part).requires_grad_(False)
         nested = isinstance(recipe.tokenizer.quantizer, ProductVQConfig)
         self.codebooks = Codebooks(recipe, self.model, accelerator) if nested else NoCodebooks()
         self.rate = partial(RATE_TERMS[recipe.optimizer.rate_term], tokenizer=self.model)
@@ -103,9 +101,7 @@ class TokenizerRun:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         self.model.train()
-        if "quantizer" in recipe.optimizer.frozen:
-            self.model.quantizer.eval()
-        else:
+        if "quantizer" not in recipe.optimizer.frozen:
             self.codebooks.before_step(self.step, self.batches)
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}

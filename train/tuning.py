@@ -1,4 +1,4 @@
-"""What a run that starts from weights trains: encoder and decoder in full, by low-rank updates (LoRA), or not at all.
+"""What a run that starts from weights trains: each part in full, by low-rank updates (LoRA), or not at all.
 
 Hu et al. 2022 (LoRA), through peft; XQ-GAN, section 6.1. `merged` gives back plain weights, with the updates added.
 """
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from vqcodec.errors import InputError, UsageError
 
-MODES = ("full", "lora", "frozen")
-PARTS = ("encoder", "decoder")
+MODES = ("full", "lora")
+TUNED = ("encoder", "decoder")
+PARTS = ("encoder", "quantizer", "decoder")
+"""Of a tokenizer; any of them can be frozen."""
 BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
 """How peft names what it puts in place of a layer."""
 
@@ -26,7 +28,7 @@ class TuningRecipe:
     """The table `tuning` of a recipe."""
 
     encoder: str = "full"
-    """full, lora or frozen. On lora, the decoder's weight that makes pixels is trained in full."""
+    """full or lora. On lora, the decoder's weight that makes pixels is trained in full."""
     decoder: str = "full"
     rank: int = 8
     """Of the updates."""
@@ -34,47 +36,55 @@ class TuningRecipe:
     """Patterns of the names of linear layers and convolutions with an update, in parts on lora; at first those of the
     MLPs of a vit, as in XQ-GAN."""
     trained: tuple[str, ...] = ()
-    """Patterns of parameter names that are trained in full in parts on lora or frozen, as in *.trunk.norm.*"""
+    """Patterns of parameter names that are trained in full in parts that are on lora or frozen, as in *.trunk.norm.*"""
 
 
-def check_tuning(recipe: TuningRecipe, starts: bool, adaptive: bool = False) -> None:
+def check_tuning(recipe: TuningRecipe, frozen: tuple[str, ...], starts: bool, adaptive: bool = False) -> None:
     """Refuse what cannot be meant. Raises UsageError naming the key.
 
-    `starts`: whether the run starts from weights; `adaptive`: whether it weighs by the gradients at the last layer.
+    `frozen`: the key optimizer.frozen; `starts`: whether the run starts from weights; `adaptive`: whether it weighs by
+    the gradients at the last layer.
     """
-    for part in PARTS:
+    if wrong := set(frozen) - set(PARTS):
+        raise UsageError(f"recipe.optimizer.frozen: '{min(wrong)}' is not one of {', '.join(PARTS)}")
+    if frozen and not starts:
+        raise UsageError("recipe.optimizer.frozen: needs weights to start from; name them by start_from")
+    if set(frozen) == set(PARTS) and not recipe.trained:
+        raise UsageError("recipe.optimizer.frozen: leaves nothing to train")
+    if adaptive and "decoder" in frozen:
+        raise UsageError("recipe.optimizer.frozen: decoder has no gradient then for gan.adaptive to measure")
+    for part in TUNED:
         mode = getattr(recipe, part)
         if mode not in MODES:
             raise UsageError(f"recipe.tuning.{part}: '{mode}' is not one of {', '.join(MODES)}")
-        if mode != "full" and not starts:
-            raise UsageError(f"recipe.tuning.{part}: {mode} needs weights to start from; name them by start_from")
-    if adaptive and recipe.decoder == "frozen":
-        raise UsageError(
-            "recipe.tuning.decoder: a frozen one has no gradient for gan.adaptive to measure; set that false"
-        )
+        if mode == "lora" and part in frozen:
+            raise UsageError(f"recipe.tuning.{part}: lora has no effect on what optimizer.frozen holds")
+        if mode == "lora" and not starts:
+            raise UsageError(f"recipe.tuning.{part}: lora needs weights to start from; name them by start_from")
     if recipe.rank < 1:
         raise UsageError("recipe.tuning.rank: at least 1")
 
 
-def tune(model: nn.Module, recipe: TuningRecipe) -> None:
-    """Leave gradients to what `recipe` trains of model.encoder and model.decoder; put the updates in.
+def tune(model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = ()) -> None:
+    """Leave gradients to what is trained of the model's parts; put the updates in; keep `frozen` parts as they are.
 
     An update begins at zero. Raises UsageError for a part in which no layer has a name asked for, InputError without
     peft.
     """
     for part in PARTS:
-        mode, module = getattr(recipe, part), getattr(model, part)
-        if mode == "full":
+        lora = part in TUNED and getattr(recipe, part) == "lora"
+        if not lora and part not in frozen:
             continue
-        if mode == "lora":
+        module = getattr(model, part)
+        if lora:
             _add_updates(part, module, recipe)
         for name, value in module.named_parameters(prefix=part):
             plain = name.replace(BASE, ".")
             value.requires_grad_(".lora_" in name or any(fnmatchcase(plain, pattern) for pattern in recipe.trained))
-        if mode == "lora" and hasattr(module, "last_layer"):
+        if lora and hasattr(module, "last_layer"):
             module.last_layer.requires_grad_()
-        if mode == "frozen" and not any(value.requires_grad for value in module.parameters()):
-            # Also what a batch normalization remembers stays as it is.
+        if part in frozen and not any(value.requires_grad for value in module.parameters()):
+            # Also what a batch normalization remembers, or a codebook's averages, stays as it is.
             module.register_forward_pre_hook(_stay)
 
 

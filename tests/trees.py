@@ -1,0 +1,28 @@
+"""What the tests of `vqcodec batch` look at: a tree of files, and the manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from vqcodec.cli.batch_plan import MANIFEST
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Everything but the manifest."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / MANIFEST).read_bytes().splitlines()]
+
+
+def touch(path: Path, seconds: float) -> None:
+    """Move the time of a file."""
+    there = path.stat()
+    os.utime(path, ns=(there.st_atime_ns, there.st_mtime_ns + int(seconds * 1e9)))
