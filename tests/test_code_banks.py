@@ -37,28 +37,29 @@ def pictures(number: int) -> Tensor:
     return torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bilinear").byte()
 
 
+@torch.no_grad()
+def missed(model: Tokenizer, x: Tensor) -> float:
+    """Squared error of the quantized latents over their energy."""
+    model.eval()
+    z, z_q = model.encoder(x), model.quantizer.dequantize(model.encode(x))[0]
+    return float((z_q - z).square().mean() / z.square().mean())
+
+
 @pytest.mark.parametrize("changes", CODES.values(), ids=CODES)
 def test_the_start_finds_the_latents_where_they_are(changes: list[str]) -> None:
-    """A new encoder's latents lie closer together than random codewords do: all of them would get the same one."""
+    """A new encoder's latents are of another size than random codewords."""
     recipe = load_recipe("tiny-xqgan-msvr", small(changes))
     torch.manual_seed(0)
     model = Tokenizer(recipe.tokenizer, recipe.codebook.learning)
     banks = CodeBanks(recipe, model, Accelerator(cpu=True))
     x = pictures(0) / 127.5 - 1
-    before = [len(plane.unique()) for plane in model.encode(x)]
+    before = missed(model, x)
     assert not banks.started(START - 1)
     banks.before_step(START, pictures)
     assert banks.started(START)
-    model.eval()
-    with torch.no_grad():
-        z, planes = model.encoder(x), model.encode(x)
-        error = (model.quantizer.dequantize(planes)[0] - model.quantizer.dequantize(planes)[0].mean()).square().mean()
-        spread = z.var(0).mean()
-        missed = (model.quantizer.dequantize(planes)[0] - z).square().mean()
-    assert error > 0
-    assert missed < 0.5 * spread + 0.5 * z.square().mean()
-    assert max(before[-2:]) < 8
-    assert min(len(plane.unique()) for plane in planes[-2:]) >= 16
+    assert missed(model, x) < 0.2
+    assert before > 0.5
+    assert min(len(plane.unique()) for plane in model.encode(x)[-2:]) >= 16
     assert all(code.asked is not None for code in banks.codes)
 
 
@@ -68,14 +69,16 @@ def test_dead_codewords_become_rows_of_the_step() -> None:
     codes = [module for module in run.model.modules() if isinstance(module, VQ)]
     assert len(codes) == 2
     for code in codes:
-        code.bank.codebooks.data.add_(100)
         code.bank.counts[:, 5:] = 0
+    old = [code.bank.codebooks.detach().clone() for code in codes]
     run.train_step([pictures(0)])
-    for code in codes:
-        books = code.bank.codebooks.detach()
-        # The five that were not dead are still far out.
-        assert (books[0, :5].mean(1) > 90).all()
-        assert (books[0, 5:].abs() < 90).any(1).float().mean() > 0.9
+    for code, before in zip(codes, old, strict=True):
+        # The step of the optimizer moves them too, but hardly.
+        moved = (code.bank.codebooks - before)[0].abs().amax(-1) > 0.1
+        assert not moved[:5].any()
+        assert moved[5:].sum() > 50
+        # Those of the rest that had been chosen in the step live on.
+        assert (code.bank.counts > 0).all()
         assert code.asked is None
         assert not code.bank.fresh.any()
     # The averaged weights have the new ones, not something between them and the old ones.
@@ -87,10 +90,10 @@ def test_none_is_revived_where_the_recipe_says_so() -> None:
     changes = [*small([], **{"codebook.kmeans_at": 0}), "codebook.revival=none"]
     run = TokenizerRun(load_recipe("tiny-xqgan-msvr", changes), Accelerator(cpu=True), pictures)
     code = next(module for module in run.model.modules() if isinstance(module, VQ))
-    code.bank.codebooks.data.add_(100)
     code.bank.counts[:, 5:] = 0
+    before = code.bank.codebooks.detach().clone()
     run.train_step([pictures(0)])
-    assert (code.bank.codebooks.mean(-1) > 90).all()
+    assert (code.bank.codebooks - before).abs().max() < 0.1
 
 
 def test_kmeans_of_directions_joins_rows_of_any_length() -> None:
