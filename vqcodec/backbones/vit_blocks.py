@@ -18,8 +18,8 @@ EPS = 1e-6
 SHALLOW = 18
 """Up to so many layers each may add a tenth of its output from the start; deeper ones must begin at next to nothing.
 
-CaiT, section 2. A latent token sees the picture through these scales alone, so that a small trunk which begins at next
-to nothing learns nothing until they have grown.
+The depth from which CaiT begins at 1e-5. A latent token sees the picture through these scales alone, so that a small
+trunk which begins at next to nothing learns nothing until they have grown; the papers' own start from pretrained ones.
 """
 
 
