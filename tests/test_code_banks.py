@@ -80,7 +80,7 @@ def test_dead_codewords_become_rows_of_the_step() -> None:
         # Those of the rest that had been chosen in the step live on.
         assert (code.bank.counts > 0).all()
         assert code.asked is None
-        assert not code.bank.fresh.any()
+        assert code.bank.fresh is None
     # The averaged weights have the new ones, not something between them and the old ones.
     name = next(name for name in run.ema if name.endswith("bank.codebooks"))
     torch.testing.assert_close(run.ema[name][0, 5:], dict(run.model.named_parameters())[name][0, 5:])

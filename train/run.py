@@ -210,10 +210,10 @@ class TokenizerRun:
         torch._foreach_lerp_(list(self.ema.values()), list(self.model.parameters()), 1 - decay)
         # Of a codeword that was replaced the past says nothing.
         for name, module in self.model.named_modules():
-            if isinstance(module, GradientBank):
-                mean, fresh = self.ema[f"{name}.codebooks"], module.fresh[..., None]
-                mean.copy_(torch.where(fresh, module.codebooks, mean))
-                module.fresh.zero_()
+            if isinstance(module, GradientBank) and module.fresh is not None:
+                mean = self.ema[f"{name}.codebooks"]
+                mean.copy_(torch.where(module.fresh[..., None], module.codebooks, mean))
+                module.fresh = None
 
     def generator(self) -> torch.Generator:
         """The random numbers of the present step, the same in all processes."""

@@ -49,7 +49,7 @@ class CodebookBank(nn.Module):
     """Moving average of how often each codeword is chosen in a step, [G, K]; a shipped model does not hold it."""
     energy: Tensor
     """Moving average of the squared length of rows, [G]; a shipped model does not hold it."""
-    fresh: Tensor
+    fresh: Tensor | None = None
     """Which codewords k-means or `revive` put in place since the trainer last cleared it, [G, K]."""
 
     def __init__(
@@ -61,7 +61,6 @@ class CodebookBank(nn.Module):
         self.register_buffer("codebooks", torch.randn(groups, codebook_size, dim))
         self.register_buffer("counts", torch.ones(groups, codebook_size))
         self.register_buffer("energy", torch.full((groups,), float(dim)))
-        self.register_buffer("fresh", torch.zeros(groups, codebook_size, dtype=torch.bool), persistent=False)
 
     def lookup(self, index: Tensor) -> Tensor:
         """index [G, N] -> codewords [G, N, d]."""
@@ -96,7 +95,7 @@ class CodebookBank(nn.Module):
                 chosen = torch.randint(rows.shape[1], (len(slots),), generator=generator).to(rows.device)
                 self.codebooks[g, slots] = rows[g, chosen]
                 self.counts[g, slots] = mean[g]
-        self.fresh |= dead
+        self.fresh = dead if self.fresh is None else self.fresh | dead
         self._agree()
         return int(dead.sum())
 
@@ -146,7 +145,7 @@ class CodebookBank(nn.Module):
         self.counts.copy_(hits.clamp_min(1e-3) / max(n // size, 1))
         self.counts.mul_(1.0 / self.counts.mean())
         self.energy.copy_(rows.square().sum(2).mean(1))
-        self.fresh.fill_(True)
+        self.fresh = torch.ones_like(self.counts, dtype=torch.bool)
         self._agree()
 
     def _agree(self) -> None:
