@@ -209,7 +209,7 @@ def test_a_table_of_another_kind_replaces_its_base(tmp_path: Path) -> None:
     ("name", "change", "message"),
     [
         ("tiny-xqgan-vq", "data.crop=128", "the network sees pictures of 64 px only"),
-        ("tiny-xqgan-msvr", "codebook.kmeans_at=10", "kmeans_at = 0"),
+        ("tiny-xqgan-bsq", "codebook.kmeans_at=10", "kmeans_at = 0"),
         ("tiny-xqgan-msvr", "masking.full=0.5", r"masking\.full: 1 for"),
         ("tiny-xqgan-msvr", "perturbation.samples=0.1", "perturbation.samples: only"),
         ("tiny-softvq", "losses.rate/bits=1", "rate/bits needs the quantizer product-vq"),

@@ -34,7 +34,7 @@ def seen_by(trunk: Trunk) -> list[torch.Tensor]:
 
 def test_a_layer_is_a_transformers_with_scales() -> None:
     torch.manual_seed(0)
-    layer, x = Layer(2 * HEAD).eval(), torch.randn(2, 5, 2 * HEAD)
+    layer, x = Layer(2 * HEAD, 0.1).eval(), torch.randn(2, 5, 2 * HEAD)
     with torch.no_grad():
         layer.scale1.normal_()
         layer.scale2.normal_()

@@ -56,13 +56,9 @@ class Codebooks:
 
     def after_step(self, step: int, z: Tensor, generator: torch.Generator) -> None:
         """Revival of dead codewords from this process's latents z [B, D, h, w] and those of the others."""
-        optimizer, settings = self.recipe.optimizer, self.settings
-        if not self.started(step) or settings.revival == "none" or step >= optimizer.steps - optimizer.decay:
-            return
-        if settings.revival == "blend":
-            self.bank.blend(self.model.quantizer.rows(self.accelerator.gather(z)), generator)
-        elif step % settings.revive_every == 0:
-            self.bank.revive(self.model.quantizer.rows(self.accelerator.gather(z)), generator)
+        if revival_due(self.recipe, step):
+            revive = self.bank.blend if self.settings.revival == "blend" else self.bank.revive
+            revive(self.model.quantizer.rows(self.accelerator.gather(z)), generator)
 
     def draw_rate(self, batch: int, generator: torch.Generator) -> Tensor | None:
         """How much the rate counts for each sample [B], evenly in its logarithm; None without a rate."""
@@ -118,6 +114,14 @@ class Codebooks:
         """Go on from `state`."""
         gains = state["gains"]
         self.gains = None if gains is None else gains.to(self.accelerator.device)
+
+
+def revival_due(recipe: Recipe, step: int) -> bool:
+    """Whether dead codewords are revived after `step`: not before there are any, nor while the rate decays."""
+    optimizer, settings = recipe.optimizer, recipe.codebook
+    if settings.revival == "none" or not settings.kmeans_at <= step < optimizer.steps - optimizer.decay:
+        return False
+    return settings.revival == "blend" or step % settings.revive_every == 0
 
 
 def _pixels(batch: Tensor, device: torch.device) -> Tensor:

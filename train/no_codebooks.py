@@ -1,7 +1,4 @@
-"""Stands in for codebooks.py where a quantizer's codewords need no help: they start at random and learn by themselves.
-
-Those of the four papers: residual, multi-scale, split, binary and soft quantizers.
-"""
+"""Stands in for codebooks.py where there is no choice of a nearest codeword: binary, scalar and soft quantizers."""
 
 from __future__ import annotations
 

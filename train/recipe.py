@@ -17,7 +17,7 @@ from typing import Any
 from vqcodec.backbone_config import VitConfig
 from vqcodec.config import ConvConfig, ProductVQConfig, TokenizerConfig, check_tokenizer, from_dict
 from vqcodec.errors import InputError, ModelError, UsageError
-from vqcodec.quantizer_config import SoftVQConfig
+from vqcodec.quantizer_config import SoftVQConfig, has_codes
 from vqcodec.quantizers.estimators import ESTIMATORS
 from vqcodec.quantizers.vq import LEARNING
 
@@ -274,8 +274,12 @@ def check(recipe: Recipe) -> None:
         (tokenizer.window not in (0, side), f"tokenizer.window: the network sees pictures of {side} px only"),
         (not nested and "rate/bits" in names, "losses: rate/bits needs the quantizer product-vq"),
         (
-            not nested and (codebook.kmeans_at or codebook.rate or codebook.revival != "none"),
-            "codebook: kmeans_at = 0, rate = 0 and revival = none for quantizers other than product-vq",
+            not nested and codebook.rate != 0,
+            "codebook: rate = 0 for quantizers other than product-vq",
+        ),
+        (
+            not nested and not has_codes(tokenizer.quantizer) and (codebook.kmeans_at or codebook.revival != "none"),
+            "codebook: kmeans_at = 0 and revival = none for quantizers without codebooks, and for soft ones",
         ),
         (
             not nested and recipe.masking.full < 1,

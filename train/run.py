@@ -21,13 +21,16 @@ from torch import Tensor
 
 from vqcodec.config import ProductVQConfig
 from vqcodec.errors import InputError
+from vqcodec.quantizer_config import has_codes
 from vqcodec.quantizers.estimators import ESTIMATORS
+from vqcodec.quantizers.vq import GradientBank
 from vqcodec.tokenizer import PRICES, Tokenizer
 
 from .adversarial import CHANCES, Adversary
 from .checkpoint import read_checkpoint, write_checkpoint
 from .choosing import PriorChoice
 from .clock import Clock
+from .code_banks import CodeBanks
 from .codebooks import Codebooks
 from .extras import Extras
 from .losses import active, reconstruction_losses, weights_at
@@ -64,7 +67,13 @@ class TokenizerRun:
         if recipe.codebook.choice:
             self.model.quantizer.choose = PriorChoice(recipe.codebook.choice)
         nested = isinstance(recipe.tokenizer.quantizer, ProductVQConfig)
-        self.codebooks = Codebooks(recipe, self.model, accelerator) if nested else NoCodebooks()
+        self.codebooks: Codebooks | CodeBanks | NoCodebooks
+        if nested:
+            self.codebooks = Codebooks(recipe, self.model, accelerator)
+        elif has_codes(recipe.tokenizer.quantizer):
+            self.codebooks = CodeBanks(recipe, self.model, accelerator)
+        else:
+            self.codebooks = NoCodebooks()
         self.rate = partial(RATE_TERMS[recipe.optimizer.rate_term], tokenizer=self.model)
         self.adversary = (
             Adversary(recipe.gan, self.device, accelerator, recipe.data.crop) if "gan/generator" in names else None
@@ -196,6 +205,12 @@ class TokenizerRun:
         """Move the averaged weights towards the present ones."""
         decay = min(self.recipe.optimizer.ema, (self.step + 1) / (self.step + 10))
         torch._foreach_lerp_(list(self.ema.values()), list(self.model.parameters()), 1 - decay)
+        # Of a codeword that was replaced the past says nothing.
+        for name, module in self.model.named_modules():
+            if isinstance(module, GradientBank) and module.fresh is not None:
+                mean = self.ema[f"{name}.codebooks"]
+                mean.copy_(torch.where(module.fresh[..., None], module.codebooks, mean))
+                module.fresh = None
 
     def generator(self) -> torch.Generator:
         """The random numbers of the present step, the same in all processes."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from .recipe import Recipe
 from .shapes import fixed_side
 
 TILE_PX = 512
+BATCH = 16
+"""Tiles at once of a network that sees but one size, which may be small."""
 RATE_WEIGHTS = (0.0, 4.0)
 """Beside 1: how much the rate counts where the codebooks were trained with one."""
 
@@ -62,8 +65,8 @@ class Validation:
         """`val/usage` (share of codewords) and `val/perplexity` per group, over every pixel of the validation set."""
         counts = [torch.zeros(size) for size in model.sizes]
         for pixels in self.whole.decoded():
-            for part in tiles(pixels, model.stride, self.window):
-                _count(counts, model.encode(_batch(part, model)))
+            for part in batched(tiles(pixels, model.stride, self.window), BATCH if self.window else 1):
+                _count(counts, model.encode(_batches(torch.stack(part), model)))
         return {
             "val/usage": [round((c > 0).float().mean().item(), 4) for c in counts],
             "val/perplexity": [round(2 ** _entropy(c), 2) for c in counts],
@@ -108,6 +111,12 @@ def tiles(pixels: np.ndarray, stride: int, window: int = 0) -> Iterator[Tensor]:
             yield torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)
 
 
+def batched(parts: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
+    """Lists of `size` parts, the last one maybe shorter."""
+    while found := list(islice(parts, size)):
+        yield found
+
+
 def _spaced(members: list[Member], count: int) -> list[Member]:
     count = min(count, len(members))
     return [members[round(i * (len(members) - 1) / max(count - 1, 1))] for i in range(count)]
@@ -121,7 +130,11 @@ def _centre(pixels: np.ndarray, side: int, stride: int) -> Tensor:
 
 
 def _batch(crop: Tensor, model: Tokenizer) -> Tensor:
-    return crop[None].to(next(model.parameters()).device).float() / 127.5 - 1
+    return _batches(crop[None], model)
+
+
+def _batches(crops: Tensor, model: Tokenizer) -> Tensor:
+    return crops.to(next(model.parameters()).device).float() / 127.5 - 1
 
 
 def _count(counts: list[Tensor], planes: list[Tensor]) -> None:

@@ -266,3 +266,14 @@ QuantizerConfig = (
     | SoftVQConfig
     | GMMVQConfig
 )
+
+
+def has_codes(config: QuantizerConfig) -> bool:
+    """Whether a quantizer of this kind is built from codes with codebooks."""
+    match config:
+        case ResidualConfig() | MultiScaleConfig():
+            return has_codes(config.base)
+        case SplitConfig():
+            return has_codes(config.part)
+        case _:
+            return isinstance(config, VQConfig)

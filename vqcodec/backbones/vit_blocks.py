@@ -15,23 +15,32 @@ from .vqgan_blocks import self_attention
 
 EPS = 1e-6
 """Added to a variance before its root is taken."""
-SCALE = 1e-5
-"""How much of a layer's output is added at the start of training."""
+SHALLOW = 18
+"""Up to so many layers each may add a tenth of its output from the start; deeper ones must begin at next to nothing.
+
+The depth from which CaiT begins at 1e-5. A latent token sees the picture through these scales alone, so that a small
+trunk which begins at next to nothing learns nothing until they have grown; the papers' own start from pretrained ones.
+"""
+
+
+def first_scale(depth: int) -> float:
+    """How much of a layer's output is added at the start of training, in a trunk of `depth` layers."""
+    return 0.1 if depth <= SHALLOW else 1e-5
 
 
 class Layer(nn.Module):
     """Attention, then a perceptron, each normalised first, scaled channel by channel, and with a shortcut."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, scale: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=EPS)
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
-        self.scale1 = nn.Parameter(torch.full((width,), SCALE))
+        self.scale1 = nn.Parameter(torch.full((width,), scale))
         self.norm2 = nn.LayerNorm(width, eps=EPS)
         self.expand = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
-        self.scale2 = nn.Parameter(torch.full((width,), SCALE))
+        self.scale2 = nn.Parameter(torch.full((width,), scale))
         self.heads = width // HEAD
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,7 +55,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.whole = nn.Parameter(torch.randn(1, 1, width) * 1e-6)
         self.positions = nn.Parameter(torch.randn(1, 1 + side**2, width) * 0.02)
-        self.layers = nn.Sequential(*(Layer(width) for _ in range(depth)))
+        self.layers = nn.Sequential(*(Layer(width, first_scale(depth)) for _ in range(depth)))
         self.norm = nn.LayerNorm(width, eps=EPS)
 
     def placed(self, tokens: Tensor) -> Tensor:

@@ -64,6 +64,9 @@ class Code(Quantizer):
         kept = z.new_ones(len(z), 1, *z.shape[2:])
         return Quantized(z_q, [plane], commitment, codebook, self.entropy(rows) if self.wants_entropy else None, kept)
 
+    def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
+        return super().bypass(grid_of(self.project(rows_of(z)), z[:, 0]), noise)
+
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
         return [self.choose(self.project(rows_of(z))).reshape(len(z), *z.shape[2:])]
 
@@ -81,6 +84,9 @@ class VQ(Code):
     two are of length 1 from there on ("unit", LlamaGen and FQGAN).
     """
 
+    asked: list[Tensor] | None = None
+    """Where the trainer put a list, rows [N, d] of each choice are added to it: for k-means and revival."""
+
     def __init__(self, config: VQConfig, learning: str = "ema") -> None:
         super().__init__(config)
         self.bank = LEARNING[learning](1, config.codebook_size, config.dim)
@@ -90,6 +96,8 @@ class VQ(Code):
         return unit_length(rows) if self.unit else rows
 
     def choose(self, rows: Tensor) -> Tensor:
+        if self.asked is not None:
+            self.asked.append(rows.detach())
         books = self.bank.codebooks
         if self.directions:
             rows, books = unit_length(rows), unit_length(books)

@@ -80,6 +80,9 @@ class Residual(Quantizer):
         entropy = torch.stack(found).mean() if found else None
         return Quantized(z_q, planes, _mean(commitments), _mean(codebooks), entropy, kept)
 
+    def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
+        return super().bypass(self._project(z), noise)
+
     def samples(self, shown: Tensor) -> Tensor:
         """Whether each sample has a stage [B] -> which samples its entropy loss looks at.
 

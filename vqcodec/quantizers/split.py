@@ -42,6 +42,11 @@ class Split(Quantizer):
             self._join([each.kept for each in found], z.shape[2:]),
         )
 
+    def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
+        found = [part.bypass(x, n) for part, x, n in zip(self.parts, self._cut(z), self._cut(noise), strict=True)]  # type: ignore[operator]
+        commitment = torch.stack([each.commitment for each in found]).mean()
+        return Quantized(self._join([each.z_q for each in found], z.shape[2:]), [], commitment, z.new_zeros(()))
+
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
         found = [part.quantize(x, rate) for part, x in zip(self.parts, self._cut(z), strict=True)]  # type: ignore[operator]
         return [found[p][s] for p, s in self.order]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn import functional as F
 
 SCORES = 2**26
 """Distances held at once, so that a large codebook does not cost memory with the size of the picture."""
@@ -48,6 +49,8 @@ class CodebookBank(nn.Module):
     """Moving average of how often each codeword is chosen in a step, [G, K]; a shipped model does not hold it."""
     energy: Tensor
     """Moving average of the squared length of rows, [G]; a shipped model does not hold it."""
+    fresh: Tensor | None = None
+    """Which codewords k-means or `revive` put in place since the trainer last cleared it, [G, K]."""
 
     def __init__(
         self, groups: int, codebook_size: int, dim: int, decay: float = 0.95, revive_below: float = 0.03
@@ -92,6 +95,7 @@ class CodebookBank(nn.Module):
                 chosen = torch.randint(rows.shape[1], (len(slots),), generator=generator).to(rows.device)
                 self.codebooks[g, slots] = rows[g, chosen]
                 self.counts[g, slots] = mean[g]
+        self.fresh = dead if self.fresh is None else self.fresh | dead
         self._agree()
         return int(dead.sum())
 
@@ -121,10 +125,11 @@ class CodebookBank(nn.Module):
         return int((weight > 0.5).sum())
 
     @torch.no_grad()
-    def kmeans(self, rows: Tensor, generator: torch.Generator, iterations: int = 12) -> None:
+    def kmeans(self, rows: Tensor, generator: torch.Generator, iterations: int = 12, directions: bool = False) -> None:
         """Start the codebooks from rows [G, N, d] by Lloyd's algorithm; an empty cluster restarts at a random row.
 
-        `rows` are those of all processes, already gathered.
+        `rows` are those of all processes, already gathered. With `directions` a row belongs to the codeword of the
+        most similar direction; the codeword is the mean of its rows as they are.
         """
         _, n, _ = rows.shape
         size = self.codebooks.shape[1]
@@ -132,13 +137,15 @@ class CodebookBank(nn.Module):
         start = start.repeat(-(-size // len(start)))[:size]
         self.codebooks.copy_(rows[:, start])
         for _ in range(iterations):
-            hits, sums = _assigned(rows, nearest(rows, self.codebooks), size)
+            books = F.normalize(self.codebooks, dim=-1) if directions else self.codebooks
+            hits, sums = _assigned(rows, nearest(rows, books), size)
             chosen = torch.randint(n, (size,), generator=generator).to(rows.device)
             centre = sums / hits.clamp_min(1)[..., None]
             self.codebooks.copy_(torch.where(hits[..., None] > 0, centre, rows[:, chosen]))
         self.counts.copy_(hits.clamp_min(1e-3) / max(n // size, 1))
         self.counts.mul_(1.0 / self.counts.mean())
         self.energy.copy_(rows.square().sum(2).mean(1))
+        self.fresh = torch.ones_like(self.counts, dtype=torch.bool)
         self._agree()
 
     def _agree(self) -> None:
