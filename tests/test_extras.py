@@ -84,6 +84,7 @@ ALL = (
     "gan.augment=0.5",
     "gan.consistency=4.0",
     "warmup.vq/entropy=4",
+    "codebook.kmeans_at=0",
     "optimizer.steps=4",
 )
 

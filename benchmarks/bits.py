@@ -1,0 +1,44 @@
+"""Bits per index of a finished model's context model beside uniform, zero-order and adaptive tables, plane by plane.
+
+    python benchmarks/bits.py MODEL --tables TRAIN... --val VAL... [--tile-px 512]
+
+Indices are chosen under the model itself at all rates of its ladder. Zero-order and adaptive tables are fitted to those
+of the pictures in TRAIN. Of a finished model there are only the integers, so that `float` are these without rounding
+in between.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from vqcodec.entropy.prior import ContextModel
+from vqcodec.registry import load_model
+from vqcodec.train.pictures import scan
+from vqcodec.train.prior import collect_tiles
+from vqcodec.train.prior_net import Prior
+from vqcodec.train.prior_report import compare
+
+
+def main() -> None:
+    """Collect, count, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--tables", nargs="+", required=True, help="folders or tar shards")
+    parser.add_argument("--val", nargs="+", required=True, help="folders or tar shards")
+    parser.add_argument("--tile-px", type=int, default=512, help="side of an access tile")
+    arguments = parser.parse_args()
+    model = load_model(arguments.model)
+    if not isinstance(model.entropy, ContextModel):
+        parser.error(f"{arguments.model}: has no context model")
+    units, near = model.entropy.nets[0].hidden.shape[0], model.entropy.near
+    prior = Prior(model.entropy.sizes, units, near if near < len(model.entropy.nets) else None, model.entropy.splits)
+    prior.go_on_from(model.entropy)
+    side = arguments.tile_px // model.stride
+    train, val = (
+        collect_tiles(model, scan(tuple(paths), model.stride), side) for paths in (arguments.tables, arguments.val)
+    )
+    print(compare(prior, train, val))
+
+
+if __name__ == "__main__":
+    main()
