@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -200,20 +201,21 @@ class Subject:
             bits[:, *tile.slices] = bits_of(self.model.entropy, [plane[tile.slices] for plane in planes])
         return bits
 
+    @torch.inference_mode()
     def _of_latent(self, planes: Sequence[np.ndarray]) -> np.ndarray:
         """[S + 1, h, w]: squared distance of the latent in bits at rate 1, so many layers kept."""
         quantizer, latent = self.model.tokenizer.quantizer, self.encoding._latent
         assert latent is not None
-        kept, filled = [], []
+        groups = quantizer.groups
+        price = np.repeat(np.maximum(latent.prices[:groups], 1e-12), quantizer.widths)[:, None, None]
+        nothing = torch.zeros((1, groups, *self.encoding.grid))
+        shown = quantizer.mask(torch.zeros((1, len(price), *self.encoding.grid)), nothing)[0].double().cpu().numpy()
+        found = [(np.square(latent.values - shown) / price).sum(0)]
         for s, plane in enumerate(planes):
-            z = latent.values[latent.ends[s] : latent.ends[s + 1]].astype(np.float64)
-            fill = np.zeros(len(z)) if quantizer.fill is None else quantizer.fill[s, : len(z)].detach().cpu().numpy()
-            code = np.moveaxis(latent.codebooks[s][plane], -1, 0)
-            price = max(float(latent.prices[s]), 1e-12)
-            kept.append(np.square(z - code).sum(0) / price)
-            filled.append(np.square(z - fill[:, None, None]).sum(0) / price)
-        there, gone = np.stack(kept), np.stack(filled)
-        return np.stack([there[:k].sum(0) + gone[k:].sum(0) for k in range(len(planes) + 1)])
+            span, code = latent.codewords.spans[s], np.moveaxis(latent.codewords.codebooks[s][plane], -1, 0)
+            shown[span] = code if s < groups else shown[span] + code
+            found.append((np.square(latent.values - shown) / price).sum(0))
+        return np.stack(found)
 
     def _of_pixels(self, planes: Sequence[np.ndarray]) -> np.ndarray:
         """[S + 1, H, W]: squared errors of the pixels when all blocks keep so many layers."""

@@ -72,7 +72,7 @@ def points(
     for step in efforts[1].ladder[::stride]:
         for way, effort in WAYS.items():
             encoding = efforts[effort]
-            data = encoding.file(step.rate)
+            data = encoding.file(step.rate, step.keep)
             tokens = read_tokens(container.read(data), encoding.model)
             if way == ANCHOR:
                 data = write_tokens(tokens, other)

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from vqcodec.cli.eval_pictures import Reader, find
 from vqcodec.config import MISSING
+from vqcodec.distances import CodewordDistances
 from vqcodec.encoding import Encoding
 from vqcodec.entropy import EntropyModel, Planes
 from vqcodec.image import as_picture
@@ -84,10 +85,12 @@ def show(
     given = [torch.from_numpy(p.astype(np.int64))[None] for p in planes]
     given = [p if s < known else torch.full_like(p, MISSING) for s, p in enumerate(given)]
     z_q, kept = (part.clone() for part in quantizer.dequantize(given))
-    ends = np.cumsum([0, *quantizer.widths])
+    spans, groups = CodewordDistances(quantizer).spans, quantizer.groups
     for s in range(known, min(known + wanted, len(planes))):
-        z_q[0, ends[s] : ends[s + 1]] = torch.from_numpy(means[s].astype(np.float32))
-        kept[0, s] = 1
+        mean = torch.from_numpy(means[s].astype(np.float32))
+        z_q[0, spans[s]] = mean if s < groups else z_q[0, spans[s]] + mean
+        if s < groups:
+            kept[0, s] = 1
     return to_levels(model.tokenizer.decoder(z_q, kept))[0, : size[0], : size[1]]
 
 
@@ -111,7 +114,10 @@ def measure(pixels: np.ndarray, model: str, rates: Sequence[float], keeps: Seque
     for i, rate in enumerate(rates):
         planes = list(encoding.tokens(rate).planes)
         for j, known in enumerate(keeps):
-            means = {feeds: _over_tiles(encoding, planes, latent.codebooks, known, feeds) for feeds in (True, False)}
+            means = {
+                feeds: _over_tiles(encoding, planes, latent.codewords.codebooks, known, feeds)
+                for feeds in (True, False)
+            }
             for w, (feeds, wanted) in enumerate(WAYS.values()):
                 shown = show(encoding.model, planes, known, means[feeds], wanted, pixels.shape[:2])
                 found[i, j, w] = [METRICS[name].measure(pixels, shown) for name in ("psnr", "ms-ssim")]

@@ -178,6 +178,41 @@ def test_budgets_between_steps_of_other_layers_are_used(name: str, photo: Image.
     assert len(set(made)) > 2
 
 
+def test_more_effort_is_never_worse(name: str, photo: Image.Image) -> None:
+    """By what it minimises: what is left over in the end, in units of the price of a bit, plus bits."""
+    costs = []
+    for effort in (5, 9):
+        encoding = Encoding(as_picture(np.asarray(photo)), name, effort=effort)
+        assert encoding._latent is not None
+        made, cost = encoding.model.tokenizer.quantizer, 0.0
+        z = torch.from_numpy(encoding._latent.values.astype(np.float32))[None]
+        for rate in (5.0, 1.0, 0.1):
+            planes = [torch.from_numpy(p.astype(np.int64))[None] for p in encoding.tokens(rate).planes]
+            left = (z - made.dequantize(planes)[0]).square().sum((0, 2, 3))
+            worth = made.prices[:2].repeat_interleave(torch.tensor(made.widths)) * rate
+            cost += float((left / worth).sum()) + 8 * len(encoding.file(rate))
+        costs.append(cost)
+    assert costs[1] <= costs[0] + 64  # ends of streams
+
+
+@pytest.mark.parametrize("quality", [0.2, 0.5, 0.8])
+def test_a_quality_between_steps_of_other_layers_is_reached(name: str, photo: Image.Image, quality: float) -> None:
+    encoding = Encoding(as_picture(np.asarray(photo)), name)
+    assert encoding._latent is not None
+    z = torch.from_numpy(encoding._latent.values.astype(np.float32))[None]
+
+    def measured(rate: float, keep: int) -> float:
+        made = encoding.model.tokenizer.quantizer
+        planes = [torch.from_numpy(p.astype(np.int64))[None] for p in encoding.tokens(rate, keep).planes]
+        return -float((z - made.dequantize(planes)[0]).square().mean())
+
+    ends = [measured(step.rate, step.keep) for step in encoding.ladder[1:3]]
+    target = ends[0] + quality * (ends[1] - ends[0])
+    found = encoding.reaching(measured, target)
+    assert found is not None
+    assert len(found) <= len(encoding.step(2))
+
+
 def test_identity_is_of_the_refinements_too(name: str, tmp_path: Path) -> None:
     folder = load_model(name).entry.folder
     config, tensors = read_config(folder), load_file(folder / WEIGHTS)
@@ -267,13 +302,38 @@ def test_a_finished_tokenizer_gets_refinements(
     assert vqcodec.decode(vqcodec.encode(picture, model=str(tmp_path / "exported"))).size == (96, 96)
 
 
+def test_a_new_network_starts_from_a_refined_model(changes: list[str], tmp_path: Path) -> None:
+    from vqcodec.train.export import export_run
+
+    steps = ["optimizer.steps=8", "codebook.kmeans_at=4", "codebook.rate_ramp=1"]
+    train_tokenizer(load_recipe("tiny", [*changes, *steps]), tmp_path / "run", report=lambda _: None)
+    more = [*changes, *REFINED, f"start_from={tmp_path / 'run'}"]
+    train_tokenizer(load_recipe("tiny", more), tmp_path / "refined", report=lambda _: None)
+    export_run(tmp_path / "refined", tmp_path / "model", report=lambda _: None)
+    wider = [*changes, *steps, "tokenizer.quantizer.dims=[4,6]", f"start_from={tmp_path / 'model'}"]
+    run = train_tokenizer(load_recipe("tiny", wider), tmp_path / "wider", report=lambda _: None)
+    assert run.model.channels == 10
+
+
+def test_prices_of_some_planes_alone_are_refused(name: str, tmp_path: Path) -> None:
+    folder = load_model(name).entry.folder
+    config, tensors = read_config(folder), load_file(folder / WEIGHTS)
+    for i, value in enumerate((0.0, -1.0)):
+        tensors["quantizer.prices"] = tensors["quantizer.prices"].copy()
+        tensors["quantizer.prices"][1] = value
+        write_model(tmp_path / str(i), config, tensors)
+        with pytest.raises(ModelError, match="prices"):
+            _ = load_model(str(tmp_path / str(i))).tokenizer
+
+
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
+        (['codebook.refit=["refinements"]'], "has no refinements"),
         (["tokenizer.quantizer.refinements=[4,4]"], "need optimizer.frozen"),
         (['codebook.refit=["all"]'], "groups, refinements"),
         (["export.layers=[1,2]"], "2 in all"),
-        (["export.refine_below=2"], "needs refinements"),
+        (["export.refine_below=2"], "and refinements whose"),
     ],
 )
 def test_recipes_that_cannot_be(changes: list[str], more: list[str], problem: str) -> None:

@@ -27,7 +27,8 @@ class PriorChoice:
         if not quantizer.prices.any() or model.entropy.kind != "context":
             raise UsageError(f"codebook.choice: model '{name}' has no context model, or was trained without a rate")
         self.entropy = model.entropy
-        self.prices = quantizer.prices.double().numpy()
+        self.prices, self.caps = quantizer.prices.double().numpy(), quantizer.caps.double().numpy()
+        self.sizes = quantizer.sizes
         self.codewords = CodewordDistances(quantizer)
 
     def __call__(self, z: Tensor, rate: Tensor | None) -> list[Tensor]:
@@ -41,7 +42,7 @@ class PriorChoice:
         found = choose_tiles(
             self.entropy,
             lambda tile, s, positions, chosen: self.codewords.measure(s, latents[tile], positions, chosen),
-            np.outer(rates, self.prices),
+            np.minimum(rates[:, None], self.caps) * self.prices,
             shapes,
             layers,
         )

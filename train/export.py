@@ -70,7 +70,7 @@ def export_run(
     }
     ladder = make_ladder(recipe)
     if recipe.export.packed:
-        tensors = pack(tensors, "encoder.")
+        tensors = pack(tensors)
     if prior:
         tensors |= entropy_tensors(prior)
     else:

@@ -37,7 +37,7 @@ def start_from_model(run: TokenizerRun, name: str, crops: Crops) -> None:
     x = x.contiguous(memory_format=torch.channels_last)
     _copy_trunk(old, new, name)
     z = torch.cat([old.encoder(part) for part in x.split(8)])
-    kept = z.new_ones(len(z), len(old.sizes), *z.shape[2:])
+    kept = z.new_ones(len(z), old.quantizer.groups, *z.shape[2:])
     gain = _gains(old, z[:PROBED], kept[:PROBED])  # [D]
     energy = gain * z.var((0, 2, 3))
     rest = x - torch.cat([old.decoder(*parts) for parts in zip(z.split(8), kept.split(8), strict=True)])
@@ -124,9 +124,10 @@ def _set_encoder(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor, 
 def _set_decoder(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor, basis: Tensor) -> None:
     """Columns of the first layers, the inverse of `_set_encoder`; a group's mark stands for its channels' shares."""
     d, total = old.channels, new.channels
-    of_old = torch.arange(len(old.sizes)).repeat_interleave(torch.tensor(_widths(old)))
-    of_new = torch.arange(len(new.sizes)).repeat_interleave(torch.tensor(_widths(new)))
-    share = torch.zeros(len(old.sizes), len(new.sizes))
+    groups = (old.quantizer.groups, new.quantizer.groups)
+    of_old = torch.arange(groups[0]).repeat_interleave(torch.tensor(_widths(old)))
+    of_new = torch.arange(groups[1]).repeat_interleave(torch.tensor(_widths(new)))
+    share = torch.zeros(groups)
     for i in range(d):
         share[of_old[i], of_new[place[i]]] += 1 / _widths(old)[of_old[i]]
     for layer in ("head", "linear"):

@@ -20,7 +20,7 @@ from vqcodec.entropy.prior import ContextModel
 from vqcodec.entropy.split import by_likeness
 from vqcodec.errors import InputError, OutputError, UsageError
 from vqcodec.far import write_far
-from vqcodec.registry import load_model
+from vqcodec.registry import CODEBOOKS, REFINEMENTS, load_model
 
 from .checkpoint import write_checkpoint
 from .far import far_bits, train_far
@@ -149,9 +149,9 @@ def run_prior(recipe: PriorRecipe, out: Path, resume: bool = False, report: Call
     pictures = scan(recipe.train, model.stride)
     report(f"{model.config.name}: indices of {len(pictures.members)} pictures")
     tiles = collect_tiles(model, pictures, recipe.tile_px // model.stride)
-    books = model.tensors.get("quantizer.bank.codebooks")
-    fitting = books is not None and [len(book) for book in books] == list(model.entropy.sizes)
-    codewords = list(books.astype(np.float32)) if books is not None and fitting else None
+    books = [book for name in (CODEBOOKS, REFINEMENTS) if name in model.tensors for book in model.tensors[name]]
+    fitting = [len(book) for book in books] == list(model.entropy.sizes)
+    codewords = [book.astype(np.float32) for book in books] if fitting else None
     out.parent.mkdir(parents=True, exist_ok=True)
     if recipe.architecture == "factorized-ar":
         far = train_far(tiles, model.entropy.sizes, recipe, report, checkpoint, resume)

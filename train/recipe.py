@@ -204,6 +204,10 @@ def read_tree(source: str, changes: list[str] | None = None) -> dict[str, Any]:
 
 def from_tree(tree: dict[str, Any]) -> Recipe:
     """A checked recipe from parsed TOML or JSON. Raises UsageError."""
+    codebook = tree.get("codebook")
+    if isinstance(codebook, dict) and isinstance(codebook.get("refit"), bool):
+        # Runs from before there were refinements.
+        tree = {**tree, "codebook": {**codebook, "refit": ["groups"] if codebook["refit"] else []}}
     try:
         recipe = from_dict(Recipe, tree, "recipe")
     except ModelError as error:

@@ -49,6 +49,7 @@ def check(recipe: Recipe) -> None:
     width = tokenizer.backbone.encoder_width if isinstance(tokenizer.backbone, VitConfig) else None
     check_align(recipe.align, names, tokenizer.quantizer.groups, width)
     nested = isinstance(tokenizer.quantizer, ProductVQConfig)
+    refined = bool(getattr(tokenizer.quantizer, "refinements", ()))
     check_perturbation(recipe.perturbation, (tokenizer.quantizer.codebook_size,) if nested else ())
     adaptive = "gan/generator" in names and recipe.gan.adaptive
     check_tuning(recipe.tuning, optimizer.frozen, bool(recipe.start_from), adaptive)
@@ -145,8 +146,11 @@ def check(recipe: Recipe) -> None:
             "codebook.refit: needs start_from, and optimizer.frozen to hold encoder and quantizer",
         ),
         (bool(set(codebook.refit) - set(REFITS)), f"codebook.refit: some of {', '.join(REFITS)}"),
+        (bool(codebook.refit) and not nested, "codebook.refit: only for the quantizer product-vq"),
+        ("refinements" in codebook.refit and not refined, "codebook.refit: tokenizer.quantizer has no refinements"),
+        (refined and recipe.perturbation.samples > 0, "perturbation.samples: not with refinements"),
         (
-            nested and bool(tokenizer.quantizer.refinements) and set(optimizer.frozen) != {"encoder", "quantizer"},
+            refined and set(optimizer.frozen) != {"encoder", "quantizer"},
             "tokenizer.quantizer.refinements: need optimizer.frozen to hold encoder and quantizer, since they are "
             "fitted to a finished encoder (codebook.refit)",
         ),
@@ -168,11 +172,12 @@ def _export_problems(recipe: Recipe) -> Iterator[tuple[bool, str]]:
         f"export.layers: at most 16, at least 1 plane each, {planes} in all, or an empty list",
     )
     refined = bool(getattr(quantizer, "refinements", ()))
-    whole = not export.layers or quantizer.groups in accumulate(export.layers)
+    whole = quantizer.groups in accumulate(export.layers or map(len, quantizer.layers))
     yield (
-        bool(export.refine_below) and not (refined and whole),
-        "export.refine_below: needs refinements whose layers hold none of the groups",
+        bool(export.refine_below) and not (refined and whole and recipe.codebook.rate),
+        "export.refine_below: needs codebook.rate, and refinements whose layers hold none of the groups",
     )
+    yield (export.refine_below < 0, "export.refine_below: at least 0")
 
 
 def _check_losses(table: str, values: dict[str, float]) -> None:

@@ -54,12 +54,11 @@ def _fit_refinements(quantizer: ProductVQ, z: Tensor, rate: float, generator: to
     importance = quantizer.importance()
     if quantizer.prices.any():
         # A mean channel's squared error for a bit, as dear in every plane.
-        quantizer.prices[groups:] = (
-            1 / (1 / quantizer.prices[:groups]).repeat_interleave(torch.tensor(quantizer.widths)).mean()
-        )
+        widths = torch.tensor(quantizer.widths, device=z.device)
+        quantizer.prices[groups:] = 1 / (1 / quantizer.prices[:groups]).repeat_interleave(widths).mean()
     scale = importance.sqrt()[None, :, None, None]
     rows = refinements.split((z - quantizer.dequantize(quantizer.quantize(z, rate))[0]) * scale)
-    bank = CodebookBank(*refinements.codebooks.shape)
+    bank = CodebookBank(*refinements.codebooks.shape).to(z.device)
     bank.kmeans(rows, generator)
     books = bank.codebooks / refinements.split(scale).clamp_min(1e-12)
     smallest = bank.codebooks.square().sum(2).argmin(1)
@@ -73,6 +72,7 @@ def _set_costs(run: TokenizerRun, z: Tensor, generator: torch.Generator) -> None
     """Bits under the use of the codewords at the recipe's rates, each sample at one of them."""
     quantizer = run.model.quantizer
     rates = run.codebooks.draw_rate(len(z), generator)
+    rates = None if rates is None else rates.to(z.device)
     quantizer.costs.zero_()
     for _ in range(ROUNDS):
         planes = quantizer.nearest_planes(z, rates)

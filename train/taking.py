@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from vqcodec.config import ProductVQConfig
 from vqcodec.errors import UsageError
 from vqcodec.registry import load_model
 from vqcodec.tokenizer import CAPS, COSTS, PRICES, training_only
@@ -23,7 +24,7 @@ def with_room(state: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, T
     """A state dict with what `model` has for refinements and the state does not."""
     found = dict(state)
     for name in (COSTS, CAPS, PRICES):
-        if name in found and name in model:
+        if name in found and name in model and found[name].shape[1:] == model[name].shape[1:]:
             found[name] = torch.cat([found[name], model[name][len(found[name]) :].to(found[name].device)])
     return {**{name: value for name, value in model.items() if name.startswith("quantizer.refinements.")}, **found}
 
@@ -45,8 +46,8 @@ def take_model(run: TokenizerRun, name: str) -> None:
                 "with a frozen quantizer it must be of the recipe's architecture"
             )
     run.model.load_state_dict({key: state[key] for key in have})
-    prices = run.model.quantizer.prices[: run.model.quantizer.groups]
-    if run.recipe.codebook.rate and prices.all():
-        run.codebooks.load_state_dict({"gains": run.recipe.codebook.rate / prices})
+    if isinstance(run.recipe.tokenizer.quantizer, ProductVQConfig) and run.recipe.codebook.rate:
+        prices = run.model.quantizer.prices[: run.model.quantizer.groups]
+        run.codebooks.load_state_dict({"gains": run.recipe.codebook.rate / prices if prices.all() else None})
     for key, value in run.model.named_parameters():
         run.ema[key].copy_(value)

@@ -83,7 +83,7 @@ def tune(model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = ()) -
             value.requires_grad_(".lora_" in name or any(fnmatchcase(plain, pattern) for pattern in recipe.trained))
         if lora and hasattr(module, "last_layer"):
             module.last_layer.requires_grad_()
-        if part in frozen and not any(value.requires_grad for value in module.parameters()):
+        if part in frozen and (part == "quantizer" or not any(value.requires_grad for value in module.parameters())):
             # Also what a batch normalization remembers, or a codebook's averages, stays as it is.
             module.register_forward_pre_hook(_stay)
 

@@ -30,6 +30,8 @@ those in the fine ones. The more a coarse plane tells, the less its neighbours a
 PROFILES[9] = (1.0, 0.35, 0.5, 0.7, 0.85, 1.2, 1.4)
 CLOSE = 0.975
 """A file that uses this share of a budget is large enough."""
+NEAR = 1.002
+"""Rates of less than this ratio make the same files."""
 SEARCH = 6
 """Most files that are made between two steps of the ladder to come close to a budget or a quality."""
 
@@ -119,7 +121,8 @@ class Encoding:
         if len(prices) > 1:
             tried = [choose_tiles(model, distances, price, shapes, layers) for price in prices]
             unit = np.maximum(worth, 1e-12)
-            costs = np.array([[choice.bits.sum() + (choice.distances / unit).sum() for choice in t] for t in tried])
+            error = latent.codewords.final([s for layer in layers for s in layer]) / unit
+            costs = np.array([[choice.bits.sum() + (choice.distances * error).sum() for choice in t] for t in tried])
             prices = [np.stack([prices[b][t] for t, b in enumerate(costs.argmin(0))])]
         return choose_tiles(model, distances, prices[0], shapes, layers, coded=coded)
 
@@ -159,10 +162,10 @@ class Encoding:
         under = self.step(i - 1) if i > 0 and len(self.step(i - 1)) <= max_bytes else None
         if not self.by_rate or under is None:
             return under, over
-        # Where the step after has more layers, one search goes over what they hold at its rate and those before it.
+        # Files between two steps have the layers of the finer one.
         low, high = self.ladder[i].rate, self.ladder[i - 1].rate
         for _ in range(SEARCH):
-            if len(under) >= CLOSE * max_bytes or high / max(low, 1e-9) < 1.002:
+            if len(under) >= CLOSE * max_bytes or high / max(low, 1e-9) < NEAR:
                 break
             share = (len(over) - max_bytes * (1 + CLOSE) / 2) / max(len(over) - len(under), 1)
             rate = _between(low, high, min(max(share, 0.1), 0.9))
@@ -184,6 +187,8 @@ class Encoding:
             return found
         low, high = self.ladder[i].rate, self.ladder[i - 1].rate
         for _ in range(SEARCH):
+            if high / max(low, 1e-9) < NEAR:
+                break
             rate = _between(low, high, 0.5)
             if measured(rate, self.ladder[i].keep) >= target:
                 low, found = rate, min(found, self.file(rate, self.ladder[i].keep), key=len)

@@ -243,9 +243,13 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
     if found != sha256:
         raise ModelError(f"{path}: SHA-256 is {found[:12]}…, config.json says {sha256[:12]}…; get the model again")
     try:
-        return unpack(parse(data))
+        tensors = parse(data)
     except Exception as error:  # the library raises its own and built-in kinds
         raise ModelError(f"{path}: not a safetensors file: {error}") from error
+    try:
+        return unpack(tensors)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def _entropy_model(entry: Entry, tensors: dict[str, np.ndarray]) -> EntropyModel:
@@ -311,6 +315,8 @@ def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], fo
         if state[name].shape != value.shape:
             shapes = f"{list(state[name].shape)}, not {list(value.shape)}"
             raise ModelError(f"{folder / WEIGHTS}: tensor '{name}' is {shapes}")
+    if PRICES in expected and ((state[PRICES] < 0).any() or 0 < int((state[PRICES] > 0).sum()) < len(state[PRICES])):
+        raise ModelError(f"{folder / WEIGHTS}: tensor '{PRICES}' must be above 0, or 0 in all planes")
     if extra := sorted(set(state) - set(expected)):
         raise ModelError(f"{folder / WEIGHTS}: unknown tensor '{extra[0]}'")
     for name, value in tokenizer.state_dict().items():
