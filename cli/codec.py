@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -52,7 +54,7 @@ def encode(
 ) -> None:
     """Compress pictures to .vqc files.
 
-    At most one of -q, --bpp, --target-size, --min-quality and --keep says how large; without any, all layers are kept.
+    At most one of -q, --bpp, --target-size, --min-quality and --keep says how large; without any it is -q 50.
 
     Without -m the model is chosen from the bundled ones, smallest files first (its default names them). -q: by the
     place on one scale for all (`vqcodec models list`). --bpp, --target-size: the first whose largest file, alpha and
@@ -140,7 +142,7 @@ def decode(
             encoded, lost = write_picture(picture, kind)
             info = api.inspect(data, max_pixels)
             file = container.read(data, allow_partial, max_pixels)
-        layers = sum(any(segment is not None for segment in layer) for layer in file.segments[:keep])
+        layers = _shown(file.segments[:keep])
         lost = (*picture.warnings, *lost)
         if not quiet:
             output.warn(source, lost)
@@ -286,6 +288,12 @@ def _report(source: Path, target: Path, data: bytes, start: float, json: bool, l
 
 def _name(target: Path) -> str:
     return "<stdout>" if target == output.STDIO else str(target)
+
+
+def _shown(segments: Sequence[Sequence[bytes | None]]) -> int:
+    """Layers of the tile with the most of them; what comes after a lost segment of a tile is of no use to it."""
+    tiles = zip(*segments, strict=True)
+    return max(sum(1 for _ in takewhile(lambda segment: segment is not None, tile)) for tile in tiles)
 
 
 def layers_text(n_layers: int) -> str:

@@ -62,6 +62,14 @@ def test_allow_partial(work: Path, invoke: Invoke, tiny_vqc: bytes) -> None:
     fails(invoke("verify", "kitty.vqc", "cut.vqc", "-q"), 4, "cut.vqc")
 
 
+def test_layers_after_a_damaged_one_are_not_counted(work: Path, invoke: Invoke, tiny_vqc: bytes) -> None:
+    damaged = bytearray(tiny_vqc)
+    damaged[vqcodec.inspect(tiny_vqc).layers[1].end - 3] ^= 1
+    (work / "flip.vqc").write_bytes(damaged)
+    code, out, _ = invoke("decode", "flip.vqc", "--allow-partial", "--json")
+    assert (code, json.loads(out)["layers"]) == (0, 1)
+
+
 def test_info(work: Path, invoke: Invoke, tiny_vqc: bytes) -> None:
     code, out, err = invoke("info", "kitty.vqc", "--json")
     record = json.loads(out)

@@ -195,6 +195,12 @@ def test_more_effort_is_never_worse(name: str, photo: Image.Image) -> None:
     assert costs[1] <= costs[0] + 64  # ends of streams
 
 
+def test_a_quality_below_the_ladder_takes_fewer_layers(name: str, photo: Image.Image) -> None:
+    encoding = Encoding(as_picture(np.asarray(photo)), name)
+    found = encoding.reaching(lambda rate, keep: keep + 1 / (1 + rate), 1.0)
+    assert found == encoding.file(encoding.ladder[0].rate, 1)
+
+
 @pytest.mark.parametrize("quality", [0.2, 0.5, 0.8])
 def test_a_quality_between_steps_of_other_layers_is_reached(name: str, photo: Image.Image, quality: float) -> None:
     encoding = Encoding(as_picture(np.asarray(photo)), name)

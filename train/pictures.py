@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vqcodec.errors import InputError
 
@@ -97,6 +97,9 @@ def _add(found: Pictures, path: Path, name: str, offset: int, size: int, min_sid
     try:
         with Image.open(io.BytesIO(probe.read())) as image:
             width, height = image.size
+    except UnidentifiedImageError:
+        found.skipped.append(f"{name}: not a picture")
+        return
     except Exception as error:  # Pillow raises many kinds for damaged headers
         found.skipped.append(f"{name}: {error}")
         return

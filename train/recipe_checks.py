@@ -113,7 +113,10 @@ def check(recipe: Recipe) -> None:
             "losses: codebooks learned by gradient need vq/codebook",
         ),
         (not optimizer.lr > 0 or not optimizer.clip > 0, "optimizer.lr and optimizer.clip: above 0"),
-        (not 0 <= optimizer.decay <= optimizer.steps, "optimizer.decay: between 0 and optimizer.steps"),
+        (
+            not 0 <= optimizer.decay <= optimizer.steps,
+            f"optimizer.decay: {optimizer.decay} is beyond 0..{optimizer.steps} (optimizer.steps); set both",
+        ),
         (not 0 <= optimizer.floor <= 1, "optimizer.floor: a share, 0..1"),
         (len(optimizer.betas) != 2, "optimizer.betas: two numbers"),
         (

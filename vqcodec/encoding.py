@@ -183,7 +183,12 @@ class Encoding:
             return None
         i = self.first(lambda step: at[step]() >= target)
         found = self.step(i)
-        if i == 0 or not self.by_rate:
+        if i == 0:
+            # Below the ladder there are its first file's first layers.
+            rate, keep = self.ladder[0].rate, self.ladder[0].keep
+            fewer = (k for k in range(1, keep) if measured(rate, k) >= target)
+            return self.file(rate, next(fewer, keep))
+        if not self.by_rate:
             return found
         low, high = self.ladder[i].rate, self.ladder[i - 1].rate
         for _ in range(SEARCH):
