@@ -37,7 +37,7 @@ class CodeBanks:
 
     def started(self, step: int) -> bool:
         """Whether `step` quantizes."""
-        return step >= self.settings.kmeans_at
+        return "quantizer" in self.recipe.optimizer.frozen or step >= self.settings.kmeans_at
 
     def before_step(self, step: int, batches: Callable[[int], Tensor]) -> None:
         """K-means on the latents of the last batches when the codebooks start; then rows are kept for a revival."""

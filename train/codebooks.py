@@ -41,7 +41,7 @@ class Codebooks:
 
     def started(self, step: int) -> bool:
         """Whether `step` quantizes."""
-        return step >= self.settings.kmeans_at
+        return "quantizer" in self.recipe.optimizer.frozen or step >= self.settings.kmeans_at
 
     def before_step(self, step: int, batches: Callable[[int], Tensor]) -> None:
         """K-means on the latents of the last batches when the codebooks start; then the cost of each codeword."""

@@ -276,7 +276,7 @@ class TokenizerRun:
     def _load_weights(self, state: dict[str, Any], path: Path) -> None:
         if isinstance(self.recipe.tokenizer.quantizer, ProductVQConfig):
             # Checkpoints from before there were prices hold what makes them.
-            gains = state["codebooks"]["gains"]
+            gains = state["codebooks"].get("gains")
             known = self.model.quantizer.prices.clone()
             if gains is not None:
                 known[: len(gains)] = self.recipe.codebook.rate / gains
