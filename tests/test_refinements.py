@@ -178,23 +178,6 @@ def test_budgets_between_steps_of_other_layers_are_used(name: str, photo: Image.
     assert len(set(made)) > 2
 
 
-def test_more_effort_is_never_worse(name: str, photo: Image.Image) -> None:
-    """By what it minimises: what is left over in the end, in units of the price of a bit, plus bits."""
-    costs = []
-    for effort in (5, 9):
-        encoding = Encoding(as_picture(np.asarray(photo)), name, effort=effort)
-        assert encoding._latent is not None
-        made, cost = encoding.model.tokenizer.quantizer, 0.0
-        z = torch.from_numpy(encoding._latent.values.astype(np.float32))[None]
-        for rate in (5.0, 1.0, 0.1):
-            planes = [torch.from_numpy(p.astype(np.int64))[None] for p in encoding.tokens(rate).planes]
-            left = (z - made.dequantize(planes)[0]).square().sum((0, 2, 3))
-            worth = made.prices[:2].repeat_interleave(torch.tensor(made.widths)) * rate
-            cost += float((left / worth).sum()) + 8 * len(encoding.file(rate))
-        costs.append(cost)
-    assert costs[1] <= costs[0] + 64  # ends of streams
-
-
 def test_a_quality_below_the_ladder_takes_fewer_layers(name: str, photo: Image.Image) -> None:
     encoding = Encoding(as_picture(np.asarray(photo)), name)
     found = encoding.reaching(lambda rate, keep: keep + 1 / (1 + rate), 1.0)

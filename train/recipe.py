@@ -116,8 +116,8 @@ class OptimizerRecipe:
     ema: float = 0.999
     """Decay of the moving average of the weights, which is what is validated and exported."""
     estimator: str = "noise"
-    """How the gradient passes the quantizer: noise, straight-through, half-and-half, or codewords (which is for a
-    frozen encoder), see vqcodec.quantizers.estimators."""
+    """How the gradient passes the quantizer: noise, straight-through, half-and-half, balanced (where codewords are
+    chosen by a rate), or codewords (which is for a frozen encoder), see vqcodec.quantizers.estimators."""
     frozen: tuple[str, ...] = ()
     """Parts of the tokenizer that stay as they are: encoder, quantizer, decoder. Without the first two the decoder is
     trained on tokens as they will be; `tuning.trained` names what is trained of a part all the same."""

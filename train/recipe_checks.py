@@ -153,9 +153,13 @@ def check(recipe: Recipe) -> None:
         ("refinements" in codebook.refit and not refined, "codebook.refit: tokenizer.quantizer has no refinements"),
         (refined and recipe.perturbation.samples > 0, "perturbation.samples: not with refinements"),
         (
-            refined and set(optimizer.frozen) != {"encoder", "quantizer"},
-            "tokenizer.quantizer.refinements: need optimizer.frozen to hold encoder and quantizer, since they are "
-            "fitted to a finished encoder (codebook.refit)",
+            refined and "quantizer" not in optimizer.frozen,
+            "tokenizer.quantizer.refinements: need optimizer.frozen to hold quantizer: they don't move in training",
+        ),
+        (
+            bool(codebook.refit) and not {"encoder", "quantizer"} <= set(optimizer.frozen),
+            "codebook.refit: needs optimizer.frozen to hold encoder and quantizer: codebooks are fitted to a finished "
+            "encoder",
         ),
         *_export_problems(recipe),
         (codebook.revive_every < 1, "codebook.revive_every: at least 1"),

@@ -49,7 +49,7 @@ def encode(
     (whole file, bits per pixel) or `min_quality` (("psnr", dB) or ("ms-ssim", 0..1): the smallest file found that
     reaches it).
     `effort` 1..9 says how hard to look for indices that cost few bits: 1 takes each for itself, 5 (the default) under
-    the entropy model, 6 and more in several passes of that.
+    the entropy model, 6 and more in several passes of that, which correct what the decoder gets wrong.
     `strip` leaves ICC (after conversion to sRGB), Exif and XMP out.
 
     `model` is a name or folder. Without one it is chosen from `registry.FAMILY`, as far as at hand:

@@ -106,6 +106,11 @@ def pixels_needed(model: Model, region: Rect, size: tuple[int, int]) -> Rect:
     return steps.times(model.stride)
 
 
+def decoder_windows(model: Model, grid: tuple[int, int], window_px: int = WINDOW_PX) -> list[Window]:
+    """What the decoder computes at once, of a whole grid (h, w)."""
+    return _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, model.tokenizer.decoder.halo)
+
+
 def _steps(region: Rect, stride: int) -> Rect:
     """The token steps under a region in pixels."""
     return Rect(region.y0 // stride, -(-region.y1 // stride), region.x0 // stride, -(-region.x1 // stride))

@@ -39,18 +39,6 @@ class CodewordDistances:
         ]
         """(plane, its part of this plane's channels, of its own) of those that this plane refines."""
 
-    def final(self, planes: Sequence[int]) -> np.ndarray:
-        """Share of the channels of each of all planes [S] that no later one of `planes` refines.
-
-        What a plane leaves over counts only there when errors are added up.
-        """
-        found = np.zeros(len(self.spans))
-        for s, span in enumerate(self.spans):
-            later = {c for t in planes if t > s for c in range(self.spans[t].start, self.spans[t].stop)}
-            own = range(span.start, span.stop)
-            found[s] = sum(c not in later for c in own) / len(own)
-        return found
-
     def measure(self, s: int, latent: np.ndarray, positions: np.ndarray, chosen: Sequence[np.ndarray]) -> np.ndarray:
         """Squared distances float32 [n, K] of a latent [D, h, w] at flat `positions` [n] from the codewords of plane s.
 

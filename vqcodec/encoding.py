@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
 
 from . import registry
 from .compute import pixels_to_latent, pixels_to_planes
+from .config import MISSING
 from .distances import CodewordDistances
 from .entropy import Layers, Planes
 from .entropy.choose import Choice, Distances, choose_tiles
@@ -24,10 +26,8 @@ from .tokens import Tokens, assemble, from_picture, header_of, write_tokens
 
 EFFORT = 5
 """The default: one pass of choosing under the entropy model."""
-PROFILES: dict[int, tuple[float, ...]] = {6: (1.0, 0.7), 7: (1.0, 0.7, 1.4), 8: (1.0, 0.5, 0.7, 1.4)}
-"""By effort: what is tried for each access tile as the price of bits in the coarse planes, as a share of the price of
-those in the fine ones. The more a coarse plane tells, the less its neighbours and the planes after it cost."""
-PROFILES[9] = (1.0, 0.35, 0.5, 0.7, 0.85, 1.2, 1.4)
+PASSES = {6: 1, 7: 2, 8: 3, 9: 5}
+"""By effort: how often what was chosen is decoded, and chosen anew for targets moved by the decoder's error."""
 CLOSE = 0.975
 """A file that uses this share of a budget is large enough."""
 NEAR = 1.002
@@ -40,7 +40,8 @@ class Encoding:
     """The files that `picture` can become, by `rate`: how much bits count when indices are chosen.
 
     `effort` 1: each codeword for itself, by a rate that knows no context. 2..5: under the entropy model. 6..9: several
-    passes of that. It makes no difference where a model was trained without a rate; neither does `rate` then.
+    passes of that, for targets that move by the decoder's error (targets.py). It makes no difference where a model was
+    trained without a rate; neither does `rate` then.
     Raises ModelError, LimitError.
     """
 
@@ -58,6 +59,7 @@ class Encoding:
         """Whether indices are chosen under the entropy model."""
         self._latent = _Latent(self.model, picture.pixels) if self.by_rate else None
         self._only: list[np.ndarray] | None = None
+        self._targets: dict[tuple[float, int], _Latent] = {}
         self._files: dict[tuple[float, int], bytes] = {}
 
     def tokens(self, rate: float, keep: int | None = None) -> Tokens:
@@ -111,20 +113,32 @@ class Encoding:
         return assemble(known, header_of(known, self.model.config), [choice.segments for choice in chosen])
 
     def _choose(self, tiles: Sequence[Rect], rate: float, layers: Layers, coded: bool) -> list[Choice]:
-        assert self._latent is not None
-        latent, model = self._latent, self.model.entropy
-        shapes = [(tile.shape,) * len(model.sizes) for tile in tiles]
-        distances = latent.distances(tiles)
+        latent = self._target(rate, layers)
+        shapes = [(tile.shape,) * len(latent.prices) for tile in tiles]
         worth = latent.prices * np.minimum(rate, latent.caps)
-        profiles = PROFILES.get(self.effort, (1.0,))
-        prices = [np.outer(np.ones(len(tiles)), worth * _tilt(share, len(worth))) for share in profiles]
-        if len(prices) > 1:
-            tried = [choose_tiles(model, distances, price, shapes, layers) for price in prices]
-            unit = np.maximum(worth, 1e-12)
-            error = latent.codewords.final([s for layer in layers for s in layer]) / unit
-            costs = np.array([[choice.bits.sum() + (choice.distances * error).sum() for choice in t] for t in tried])
-            prices = [np.stack([prices[b][t] for t, b in enumerate(costs.argmin(0))])]
-        return choose_tiles(model, distances, prices[0], shapes, layers, coded=coded)
+        return choose_tiles(self.model.entropy, latent.distances(tiles), worth, shapes, layers, coded=coded)
+
+    def _target(self, rate: float, layers: Layers) -> _Latent:
+        """What indices of `layers` are chosen for, at `rate` and down to the next step of the ladder."""
+        latent, passes = self._latent, PASSES.get(self.effort, 0)
+        assert latent is not None
+        if not passes or rate <= 0:
+            return latent
+        rate = next((step.rate for step in self.ladder if 0 < step.rate <= rate), rate)
+        place = (rate, len(layers))
+        if place not in self._targets:
+            from .targets import moved
+
+            tiles = self.tiles()
+            for _ in range(passes):
+                self._targets[place] = latent
+                planes = [np.full(latent.grid, MISSING, np.int32) for _ in latent.prices]
+                for tile, choice in zip(tiles, self._choose(tiles, rate, layers, False), strict=True):
+                    for s in (s for layer in layers for s in layer):
+                        planes[s][tile.slices] = choice.planes[s]
+                latent = latent.with_values(moved(self.model, self.picture.pixels, latent.values, planes))
+            self._targets[place] = latent
+        return self._targets[place]
 
     def _planes(self) -> list[np.ndarray]:
         """Of models without a rate there is but one result."""
@@ -213,6 +227,12 @@ class _Latent:
         self.caps = quantizer.caps.double().cpu().numpy()
         self.codewords = CodewordDistances(quantizer)
 
+    def with_values(self, values: np.ndarray) -> _Latent:
+        """With other values [D, h, w]."""
+        other = copy(self)
+        other.values = values
+        return other
+
     def nearest(self, tile: Rect, rate: float) -> Planes:
         """Planes int32 [h, w] of a tile, each codeword chosen for itself."""
         import torch
@@ -228,11 +248,6 @@ class _Latent:
             return self.codewords.measure(s, self.values[:, *tiles[tile].slices], positions, chosen)
 
         return measure
-
-
-def _tilt(share: float, planes: int) -> np.ndarray:
-    """Factors of the prices [planes]: from `share` for the coarsest plane to 1 for those of the finer half."""
-    return np.asarray(share ** np.maximum(0.0, 1 - np.arange(planes) / max(planes / 2, 1)))
 
 
 def _between(low: float, high: float, share: float) -> float:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..config import MISSING
 from ..quantizer_config import CodeConfig, VQConfig
 from .base import Quantized, Quantizer, assignment_entropy, grid_of, rows_of, unit_length
+from .estimators import by_sample
 from .vq import LEARNING, nearest
 
 ENTROPY_TEMPERATURE = 0.01
@@ -58,7 +59,8 @@ class Code(Quantizer):
         if self.training:
             self.learn(rows.detach(), index)
         plane = index.reshape(len(z), *z.shape[2:])
-        z_q = grid_of(self.estimate(rows, code, rows_of(noise)), plane)
+        parts = (by_sample(part, len(z)) for part in (rows, code, rows_of(noise)))
+        z_q = grid_of(self.estimate(*parts).flatten(0, 1), plane)
         commitment = (rows - code.detach()).square().mean()
         codebook = (rows.detach() - code).square().mean()
         kept = z.new_ones(len(z), 1, *z.shape[2:])

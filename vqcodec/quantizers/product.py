@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..config import MISSING, ProductVQConfig
 from .base import Quantized, Quantizer
-from .estimators import Estimator, straight_through
+from .estimators import Estimator, by_sample, straight_through
 from .refinements import Refinements
 from .vq import LEARNING, nearest
 
@@ -95,7 +95,8 @@ class ProductVQ(Quantizer):
             self.bank.update(rows.detach(), index)
         commitment = self._mean((rows - code.detach()).square() / spread)
         codebook = self._mean((rows.detach() - code).square() / spread)
-        z_q = self._grid(self.estimate(rows, code, self._split(noise)), z)
+        parts = (by_sample(part, len(z)) for part in (rows, code, self._split(noise)))
+        z_q = self._grid(self.estimate(*parts).flatten(1, 2), z)
         return Quantized(z_q, planes, commitment, codebook)
 
     def bypass(self, z: Tensor, noise: Tensor) -> Quantized:

@@ -1,0 +1,86 @@
+"""What codewords are chosen for: the encoder's latent, moved by what the decoder makes of the chosen ones.
+
+Content-adaptive optimization of the latent (Campos et al. 2019, "Content adaptive optimization for neural image
+compression"); encoder side only. Between two choices the target of each group moves
+
+    target + step * (code - gradient / curvature - target)
+
+towards where the decoder's error would be least if it were a parabola about the codewords. Its curvature is taken from
+the gradient along target - code, the mean one over the picture; so what is left to move by is at right angles to
+target - code, and the balance of distance and bits stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .compute import decoder_windows
+from .registry import Model
+from .tiling import Window, read_padded
+from .windows import to_tensor
+
+WINDOW_PX = 768
+"""Largest side of the inner part of a window; the backward pass takes some 4 kB a pixel."""
+STEP = 0.4
+"""Of a group whose gradient is all along target - code. The steps of the others, which are those of strong channels
+whose errors reach into their neighbours, are shorter by the square of the cosine: they would swing otherwise."""
+SIMILARITY = 0.2
+"""Share of MS-SSIM in the error; the rest is squared error."""
+
+
+def moved(model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence[np.ndarray]) -> np.ndarray:
+    """A step of `target` [D, h, w] for pixels uint8 [H, W, 3], of which `planes` int32 [h, w], MISSING where a file
+    holds none, were chosen for it. float32."""
+    quantizer = model.tokenizer.quantizer
+    with torch.inference_mode():
+        indices = [torch.from_numpy(plane.astype(np.int64))[None].to(model.device) for plane in planes]
+        code, kept = quantizer.dequantize(indices)
+    slope = _slope(model, pixels, code.clone(), kept.clone())
+    found = target.astype(np.float32)
+    for span in (slice(*ends) for ends in pairwise((0, *accumulate(quantizer.widths)))):
+        codes = code[0, span].cpu().numpy()
+        short, wanted = found[span] - codes, -slope[span]
+        along, length = float((short * wanted).sum()), float(np.square(short).sum())
+        if along > 0:
+            cosine = along / (length * float(np.square(wanted).sum())) ** 0.5
+            found[span] += STEP * cosine**2 * (wanted * (length / along) - short)
+    return found
+
+
+def _slope(model: Model, pixels: np.ndarray, code: Tensor, kept: Tensor) -> np.ndarray:
+    """Gradient of the decoder's error in `code` [1, D, h, w] that is kept [1, G, h, w]: float32 [D, h, w]."""
+    found = np.zeros(code.shape[1:], np.float32)
+    for window in decoder_windows(model, (code.shape[2], code.shape[3]), WINDOW_PX):
+        rows, columns = window.outer.slices
+        part = code[:, :, rows, columns].clone().requires_grad_()
+        with torch.enable_grad():
+            y = model.tokenizer.decoder(part, kept[:, :, rows, columns])
+            error = _error(*_seen(model, pixels, window, y))
+            (slope,) = torch.autograd.grad(error, part)
+        found[:, rows, columns] += slope[0].cpu().numpy()
+    return found
+
+
+def _seen(model: Model, pixels: np.ndarray, window: Window, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a window what is of the picture, beside the picture: [1, 3, H, W] each."""
+    inner = window.inner.times(model.stride)
+    rows, columns = inner.inside(window.outer.times(model.stride)).slices
+    height, width = min(inner.y1, pixels.shape[0]) - inner.y0, min(inner.x1, pixels.shape[1]) - inner.x0
+    x = to_tensor([read_padded(pixels, inner)], model.device)
+    return y[:, :, rows, columns][:, :, :height, :width], x[:, :, :height, :width]
+
+
+def _error(y: Tensor, x: Tensor) -> Tensor:
+    """Squared error and 1 - MS-SSIM, each as a share of what it is, in units of the first."""
+    squared = (y - x).square().sum()
+    if min(x.shape[-2:]) <= 160:
+        return squared
+    from pytorch_msssim import ms_ssim
+
+    unlike = 1 - ms_ssim((y.clamp(-1, 1) + 1) / 2, (x + 1) / 2, data_range=1.0)
+    return (1 - SIMILARITY) * squared + SIMILARITY * squared.detach() * unlike / unlike.detach().clamp_min(1e-6)
