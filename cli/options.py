@@ -138,7 +138,7 @@ Effort = Annotated[
         "--effort",
         min=1,
         max=9,
-        help="How hard to look for cheap indices: 1 each for itself, 2..5 in context, 6..9 also by what the decoder gets wrong.",
+        help="How hard to look for cheap indices: 1 each alone, 2..5 in context, 6..9 also by the decoder's errors.",
     ),
 ]
 Strip = Annotated[bool, typer.Option("--strip", help="Leave out ICC (after conversion to sRGB), Exif and XMP.")]
