@@ -77,6 +77,7 @@ def evaluate(
         str,
         typer.Option("--by", metavar="quality|keep", help="Our files: the steps of -q, or every number of layers."),
     ] = "quality",
+    effort: options.Effort = options.DEFAULT_EFFORT,
     times: Annotated[
         bool, typer.Option("--times/--no-times", help="Seconds in tables and report, which differ from run to run.")
     ] = True,
@@ -130,7 +131,7 @@ def evaluate(
     if by not in MADE_BY:
         raise UsageError(f"--by {by}: there are {' and '.join(MADE_BY)}")
     make = getattr(ruler, MADE_BY[by])
-    ours = [make(model, device) for model in dict.fromkeys(models or registry.candidates())]
+    ours = [make(model, device, effort) for model in dict.fromkeys(models or registry.candidates())]
     reader = eval_pictures.Reader(eval_pictures.find(images), limit, max_pixels, quiet)
     known = None if cache is None else RivalCache(cache)
     for codec in ours:

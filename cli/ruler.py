@@ -51,9 +51,10 @@ class Codec(Protocol):
 class Vqc:
     """`Codec` over the public API: a file for every number of layers; the encoder network runs once a picture."""
 
-    def __init__(self, model: str, device: str = "cpu") -> None:
+    def __init__(self, model: str, device: str = "cpu", effort: int = 5) -> None:
         self.model = model
         self.device = device
+        self.effort = effort
 
     def prepare(self) -> None:
         """Use the model once on a small picture, so that no picture's seconds hold what happens once a process."""
@@ -67,7 +68,7 @@ class Vqc:
         registry.load_model(self.model)  # before the clock starts: of many models, few stay loaded
         _ = registry.load_model(self.model, self.device).tokenizer
         start = time.perf_counter()
-        tokens = vqcodec.tokenize(pixels, model=self.model, device=self.device)
+        tokens = vqcodec.tokenize(pixels, model=self.model, effort=self.effort, device=self.device)
         network_s = time.perf_counter() - start
         for keep in range(1, tokens.n_layers + 1):
             start = time.perf_counter()
@@ -94,7 +95,7 @@ class VqcByQuality(Vqc):
         from vqcodec.image import as_picture
 
         start = time.perf_counter()
-        encoding = Encoding(as_picture(pixels), self.model, self.device)
+        encoding = Encoding(as_picture(pixels), self.model, self.device, self.effort)
         network_s = time.perf_counter() - start
         for i, place in enumerate(encoding.ladder):
             start = time.perf_counter()

@@ -18,7 +18,7 @@ from PIL import Image
 import vqcodec
 from vqcodec.cli.eval_pictures import find
 from vqcodec.cli.evaluate import parse_range
-from vqcodec.cli.ruler import Vqc
+from vqcodec.cli.ruler import Vqc, VqcByQuality
 from vqcodec.errors import InputError, ModelError, OutputError, UsageError
 
 from .conftest import write_tiny_model
@@ -70,6 +70,16 @@ def test_seconds_of_a_file_are_the_network_once_and_its_own_coding(
         seconds.append(encode_s)
         now += 1000  # what is done between two files belongs to neither
     assert seconds == [103] * 4
+
+
+@pytest.mark.parametrize("kind", [Vqc, VqcByQuality])
+def test_files_are_those_of_the_effort(kind: type[Vqc]) -> None:
+    with Image.open(Path(__file__).parents[1] / "samples" / "still_life.png") as image:
+        part = image.convert("RGB").crop((0, 0, 64, 64))
+    tokens = vqcodec.tokenize(part, "photo", effort=1)
+    last = list(kind("photo", effort=1).files(np.asarray(part)))[-1][1]
+    assert last == vqcodec.encode(part, "photo", effort=1) == vqcodec.encode_tokens(tokens)
+    assert last != vqcodec.encode(part, "photo")
 
 
 def test_a_model_in_a_folder_that_no_file_would_be_decoded_with(tmp_path: Path) -> None:

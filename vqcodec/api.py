@@ -63,8 +63,7 @@ def encode(
     """
     candidates = registry.candidates(model)
     check_rate(candidates, quality=quality, keep=keep, max_bytes=max_bytes, bpp=bpp, min_quality=min_quality)
-    if not 1 <= effort <= 9:
-        raise UsageError(f"effort {effort}: give 1..9")
+    _check_effort(effort)
     picture = as_picture(image)
     if strip:
         picture = strip_picture(picture)
@@ -198,19 +197,28 @@ def truncate(data: bytes, *, keep: int | None = None, max_bytes: int | None = No
     return data if len(data) <= max_bytes else cut_to_bytes(file, max_bytes)
 
 
-def tokenize(image: ImageLike, model: str | None = None, *, rate: float | None = None, device: str = "cpu") -> Tokens:
+def tokenize(
+    image: ImageLike, model: str | None = None, *, rate: float | None = None, effort: int = 5, device: str = "cpu"
+) -> Tokens:
     """The index planes of `image`, and what else a file would keep. Raises InputError, ModelError, LimitError.
 
     Without a `model` it is the first of `registry.FAMILY` that is at hand. `rate` says how much bits count when
-    codewords are chosen: 0 takes the nearest; without it, it is that of the last step of the model's ladder.
+    codewords are chosen: 0 takes the nearest; without it, it is that of the last step of the model's ladder. `effort`
+    1..9 is that of `encode`.
     """
+    _check_effort(effort)
     from .encoding import Encoding
 
     picture = as_picture(image)
     _check_size(picture)
     name = next(iter(registry.candidates(model)))
-    encoding = Encoding(picture, name, device)
+    encoding = Encoding(picture, name, device, effort)
     return encoding.tokens(encoding.ladder[-1].rate if rate is None else rate)
+
+
+def _check_effort(effort: int) -> None:
+    if not 1 <= effort <= 9:
+        raise UsageError(f"effort {effort}: give 1..9")
 
 
 def _check_size(picture: Picture) -> None:
