@@ -51,7 +51,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def thin(name: str, photos: Path) -> list[str]:
-    """Changes that make a recipe one of seconds; LPIPS is left out, teachers are stand-ins (`small_teachers`)."""
+    """Changes that make a recipe one of seconds; LPIPS and pretrained weights are left out, teachers are stand-ins
+    (`small_teachers`)."""
     recipe = load_recipe(name)
     backbone, quantizer = recipe.tokenizer.backbone, recipe.tokenizer.quantizer
     changes = [
@@ -71,6 +72,7 @@ def thin(name: str, photos: Path) -> list[str]:
     ]
     if isinstance(backbone, VitConfig):
         changes += [
+            "pretrained.model=",
             "tokenizer.window=64",
             "tokenizer.overlap=8",
             "tokenizer.backbone.window=64",

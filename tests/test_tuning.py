@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vqcodec.errors import UsageError
-from vqcodec.train.tuning import TuningRecipe, check_tuning, load_tuned, merged, trained_share, tune
+from vqcodec.train.tuning import PARTS, TuningRecipe, check_tuning, load_tuned, merged, trained_share, tune
 
 needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="the extra `alignment`")
 
@@ -84,6 +84,12 @@ def test_named_parameters_of_a_frozen_part_are_trained() -> None:
     assert not torch.equal(subject.encoder.norm.weight, before)
 
 
+def test_parameters_drawn_at_random_are_trained_in_a_frozen_part() -> None:
+    subject = model()
+    tune(subject, TuningRecipe(), ("encoder",), drawn={"encoder.norm.bias"})
+    assert {name for name, value in subject.encoder.named_parameters() if value.requires_grad} == {"norm.bias"}
+
+
 @needs_peft
 def test_lora_starts_as_the_network_was_and_trains_updates_alone() -> None:
     plain, subject = model(), model()
@@ -142,29 +148,32 @@ def test_lora_without_a_layer_of_that_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "frozen", "starts", "message"),
+    ("recipe", "frozen", "started", "message"),
     [
-        (TuningRecipe(encoder="half"), (), True, r"tuning\.encoder: 'half' is not one of full, lora"),
-        (TuningRecipe(decoder="lora"), (), False, r"tuning\.decoder: lora needs weights to start from"),
-        (TuningRecipe(decoder="lora"), ("decoder",), True, r"tuning\.decoder: lora has no effect"),
-        (TuningRecipe(rank=0), (), True, r"tuning\.rank"),
-        (TuningRecipe(), ("encoder",), False, r"optimizer\.frozen: needs weights"),
-        (TuningRecipe(), ("head",), True, r"optimizer\.frozen: 'head' is not one of encoder, quantizer, decoder"),
-        (TuningRecipe(), ("encoder", "quantizer", "decoder"), True, r"optimizer\.frozen: leaves nothing to train"),
+        (TuningRecipe(encoder="half"), (), PARTS, r"tuning\.encoder: 'half' is not one of full, lora"),
+        (TuningRecipe(decoder="lora"), (), (), r"tuning\.decoder: lora needs weights to start from"),
+        (TuningRecipe(decoder="lora"), (), ("encoder",), r"tuning\.decoder: lora needs weights to start from"),
+        (TuningRecipe(decoder="lora"), ("decoder",), PARTS, r"tuning\.decoder: lora has no effect"),
+        (TuningRecipe(rank=0), (), PARTS, r"tuning\.rank"),
+        (TuningRecipe(), ("encoder",), (), r"optimizer\.frozen: encoder needs weights"),
+        (TuningRecipe(), ("encoder", "quantizer"), ("encoder",), r"optimizer\.frozen: quantizer needs weights"),
+        (TuningRecipe(), ("head",), PARTS, r"optimizer\.frozen: 'head' is not one of encoder, quantizer, decoder"),
+        (TuningRecipe(), PARTS, PARTS, r"optimizer\.frozen: leaves nothing to train"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
-    recipe: TuningRecipe, frozen: tuple[str, ...], starts: bool, message: str
+    recipe: TuningRecipe, frozen: tuple[str, ...], started: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UsageError, match=rf"recipe\.{message}"):
-        check_tuning(recipe, frozen, starts)
+        check_tuning(recipe, frozen, started)
 
 
 def test_what_can_be_meant_is_not() -> None:
-    check_tuning(TuningRecipe(), (), False)
-    check_tuning(TuningRecipe(decoder="lora"), ("encoder", "quantizer"), True, adaptive=True)
+    check_tuning(TuningRecipe(), (), ())
+    check_tuning(TuningRecipe(decoder="lora"), ("encoder", "quantizer"), PARTS, adaptive=True)
+    check_tuning(TuningRecipe(decoder="lora"), ("encoder",), ("encoder", "decoder"))
 
 
 def test_adaptive_weights_need_a_gradient() -> None:
     with pytest.raises(UsageError, match=r"gan\.adaptive"):
-        check_tuning(TuningRecipe(), ("decoder",), True, adaptive=True)
+        check_tuning(TuningRecipe(), ("decoder",), PARTS, adaptive=True)

@@ -16,6 +16,7 @@ from vqcodec.errors import InputError, ModelError, UsageError
 from .adversarial import GanRecipe
 from .alignment import AlignRecipe
 from .perturbation import PerturbationRecipe
+from .pretrained import PretrainedRecipe
 from .recipe_checks import check
 from .tuning import TuningRecipe
 
@@ -176,6 +177,7 @@ class Recipe:
     gan: GanRecipe = field(default_factory=GanRecipe)
     align: AlignRecipe = field(default_factory=AlignRecipe)
     perturbation: PerturbationRecipe = field(default_factory=PerturbationRecipe)
+    pretrained: PretrainedRecipe = field(default_factory=PretrainedRecipe)
     tuning: TuningRecipe = field(default_factory=TuningRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
     export: ExportRecipe = field(default_factory=ExportRecipe)

@@ -22,9 +22,10 @@ from .adversarial import check_gan
 from .alignment import check_align
 from .losses import LOSSES, active
 from .perturbation import check_perturbation
+from .pretrained import check_pretrained
 from .rate_terms import RATE_TERMS
 from .shapes import fixed_side
-from .tuning import check_tuning
+from .tuning import PARTS, check_tuning
 
 if TYPE_CHECKING:  # recipe.py uses this file
     from .recipe import Recipe
@@ -51,8 +52,11 @@ def check(recipe: Recipe) -> None:
     nested = isinstance(tokenizer.quantizer, ProductVQConfig)
     refined = bool(getattr(tokenizer.quantizer, "refinements", ()))
     check_perturbation(recipe.perturbation, (tokenizer.quantizer.codebook_size,) if nested else ())
-    adaptive = "gan/generator" in names and recipe.gan.adaptive
-    check_tuning(recipe.tuning, optimizer.frozen, bool(recipe.start_from), adaptive)
+    check_pretrained(recipe.pretrained, tokenizer.backbone, recipe.start_from)
+    started = PARTS if recipe.start_from else recipe.pretrained.started
+    # The last layer is none of DINOv2's, and is trained in any case where the decoder starts from that.
+    adaptive = "gan/generator" in names and recipe.gan.adaptive and "decoder" not in recipe.pretrained.started
+    check_tuning(recipe.tuning, optimizer.frozen, started, adaptive)
     choices: tuple[tuple[str, str, Collection[str]], ...] = (
         ("codebook.learning", codebook.learning, LEARNING),
         ("codebook.start", codebook.start, ("random", "klt")),

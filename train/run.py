@@ -37,6 +37,7 @@ from .losses import active, reconstruction_losses, weights_at
 from .masking import draw_kept
 from .no_codebooks import NoCodebooks
 from .perceptual import make_perceptual
+from .pretrained import drawn
 from .rate_terms import RATE_TERMS
 from .recipe import Recipe
 from .schedule import learning_rate
@@ -61,7 +62,7 @@ class TokenizerRun:
         self.perceptual = make_perceptual(self.device) if "rec/lpips" in names else None
         torch.manual_seed(recipe.run.seed)
         self.model = Tokenizer(recipe.tokenizer, recipe.codebook.learning)
-        tune(self.model, recipe.tuning, recipe.optimizer.frozen)
+        tune(self.model, recipe.tuning, recipe.optimizer.frozen, drawn(self.model, recipe.pretrained))
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.quantizer.estimate = ESTIMATORS[recipe.optimizer.estimator]
         if recipe.codebook.choice:

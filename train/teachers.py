@@ -172,19 +172,26 @@ def load_teacher(name: str, loss: str, key: str, weights: str = "", device: str 
     way_out = f"or leave {loss} out: --set losses.{loss}=0"
     if weights and not Path(weights).is_file():
         raise InputError(f"{weights}: no such file; it should hold the weights of {name}, {way_out}")
-    package = _import(source.package, loss, way_out)
+    return fetch(source, loss, key, way_out, weights).to(device)
+
+
+def fetch(source: Source, what: str, key: str, way_out: str, weights: str = "") -> Teacher:
+    """The network of `source`, which `what` needs, with weights of the file `weights` or from the hub or its cache.
+
+    Raises InputError, in one line that ends in `way_out`, if they cannot be had; the key `key` names a file.
+    """
+    package = _import(source.package, what, way_out)
     build = _build_timm if source.package == "timm" else _build_open_clip
     # What is drawn here is replaced at once; a run must not depend on whether it has this term.
     with _quiet(), _hub_if_reachable(), torch.random.fork_rng(devices=[]):
         try:
-            teacher = build(package, source, weights)
+            return build(package, source, weights)
         except Exception as error:  # the packages raise many kinds for a network that is not there or damaged files
             reason = " ".join(str(error).split())[:120]
             raise InputError(
-                f"{loss} needs the weights of {source.name}, which could not be had ({reason}); download them on a "
+                f"{what} needs the weights of {source.name}, which could not be had ({reason}); download them on a "
                 f"machine with network and name the file: --set {key}=FILE, {way_out}"
             ) from error
-    return teacher.to(device)
 
 
 def _build_timm(timm: Any, source: Source, weights: str) -> Teacher:
@@ -202,7 +209,7 @@ def _build_open_clip(open_clip: Any, source: Source, weights: str) -> Teacher:
     return OpenClipTeacher(visual, side if isinstance(side, int) else side[0])
 
 
-def _import(package: str, loss: str, way_out: str) -> ModuleType:
+def _import(package: str, what: str, way_out: str) -> ModuleType:
     """timm or open_clip, with torchvision made importable first. Raises InputError if it is not installed."""
     try:
         with _quiet():
@@ -216,7 +223,7 @@ def _import(package: str, loss: str, way_out: str) -> ModuleType:
             return open_clip
     except ImportError as error:
         raise InputError(
-            f"{loss} needs more packages: pip install 'vqcodec[alignment]' ({error}), {way_out}"
+            f"{what} needs more packages: pip install 'vqcodec[alignment]' ({error}), {way_out}"
         ) from error
 
 

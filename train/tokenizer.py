@@ -21,6 +21,7 @@ from .grow import start_from_model
 from .loader import Loader
 from .logs import Logs, Report
 from .pictures import scan
+from .pretrained import start_pretrained
 from .recipe import Recipe
 from .refit import refit_codebooks
 from .run import CHECKPOINT, TokenizerRun
@@ -71,6 +72,8 @@ def train_tokenizer(
             start_from_model(run, recipe.start_from, Crops(pictures, recipe.data, recipe.run.seed))
         if recipe.codebook.refit:
             refit_codebooks(run, Crops(pictures, recipe.data, recipe.run.seed))
+    elif recipe.pretrained.model:
+        start_pretrained(run)
     elif recipe.codebook.start == "klt":
         start_from_klt(run, Crops(pictures, dataclasses.replace(recipe.data, batch=32), recipe.run.seed))
     say(

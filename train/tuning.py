@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -19,6 +20,7 @@ MODES = ("full", "lora")
 TUNED = ("encoder", "decoder")
 PARTS = ("encoder", "quantizer", "decoder")
 """Of a tokenizer; any of them can be frozen."""
+NEEDS_START = "needs weights to start from; name them by start_from, or those of a vit by pretrained"
 BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
 """How peft names what it puts in place of a layer."""
 
@@ -39,16 +41,18 @@ class TuningRecipe:
     """Patterns of parameter names that are trained in full in parts that are on lora or frozen, as in *.trunk.norm.*"""
 
 
-def check_tuning(recipe: TuningRecipe, frozen: tuple[str, ...], starts: bool, adaptive: bool = False) -> None:
+def check_tuning(
+    recipe: TuningRecipe, frozen: tuple[str, ...], started: Collection[str], adaptive: bool = False
+) -> None:
     """Refuse what cannot be meant. Raises UsageError naming the key.
 
-    `frozen`: the key optimizer.frozen; `starts`: whether the run starts from weights; `adaptive`: whether it weighs by
-    the gradients at the last layer.
+    `frozen`: the key optimizer.frozen; `started`: the parts that start from weights; `adaptive`: whether the run weighs
+    by the gradients at the last layer, which a frozen decoder does not have.
     """
     if wrong := set(frozen) - set(PARTS):
         raise UsageError(f"recipe.optimizer.frozen: '{min(wrong)}' is not one of {', '.join(PARTS)}")
-    if frozen and not starts:
-        raise UsageError("recipe.optimizer.frozen: needs weights to start from; name them by start_from")
+    if bare := set(frozen) - set(started):
+        raise UsageError(f"recipe.optimizer.frozen: {min(bare)} {NEEDS_START}")
     if set(frozen) == set(PARTS) and not recipe.trained:
         raise UsageError("recipe.optimizer.frozen: leaves nothing to train")
     if adaptive and "decoder" in frozen:
@@ -59,16 +63,17 @@ def check_tuning(recipe: TuningRecipe, frozen: tuple[str, ...], starts: bool, ad
             raise UsageError(f"recipe.tuning.{part}: '{mode}' is not one of {', '.join(MODES)}")
         if mode == "lora" and part in frozen:
             raise UsageError(f"recipe.tuning.{part}: lora has no effect on what optimizer.frozen holds")
-        if mode == "lora" and not starts:
-            raise UsageError(f"recipe.tuning.{part}: lora needs weights to start from; name them by start_from")
+        if mode == "lora" and part not in started:
+            raise UsageError(f"recipe.tuning.{part}: lora {NEEDS_START}")
     if recipe.rank < 1:
         raise UsageError("recipe.tuning.rank: at least 1")
 
 
-def tune(model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = ()) -> None:
+def tune(model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = (), drawn: Collection[str] = ()) -> None:
     """Leave gradients to what is trained of the model's parts; put the updates in; keep `frozen` parts as they are.
 
-    An update begins at zero. Raises UsageError for a part in which no layer has a name asked for, InputError without
+    Parameters that are `drawn` at random in a part that starts from weights are trained in full in any case. An update
+    begins at zero. Raises UsageError for a part in which no layer has a name asked for, InputError without
     peft.
     """
     for part in PARTS:
@@ -80,7 +85,8 @@ def tune(model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = ()) -
             _add_updates(part, module, recipe)
         for name, value in module.named_parameters(prefix=part):
             plain = name.replace(BASE, ".")
-            value.requires_grad_(".lora_" in name or any(fnmatchcase(plain, pattern) for pattern in recipe.trained))
+            named = plain in drawn or any(fnmatchcase(plain, pattern) for pattern in recipe.trained)
+            value.requires_grad_(named or ".lora_" in name)
         if lora and hasattr(module, "last_layer"):
             module.last_layer.requires_grad_()
         if part in frozen and (part == "quantizer" or not any(value.requires_grad for value in module.parameters())):

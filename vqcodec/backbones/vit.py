@@ -22,6 +22,8 @@ class GridPlaces(nn.Module):
 
     def __init__(self, parts: int, width: int) -> None:
         super().__init__()
+        # Only where training starts; the scale is that of XQ-GAN's trainer, and of the levels of VAR. At zero the
+        # branches would start as equals, since their latents are next to nothing and their places are shared.
         self.parts = nn.Parameter(torch.randn(parts, width) * (3 * width) ** -0.5)
 
     def forward(self, trunk: Trunk, picture: Tensor, latents: list[Tensor], whole: bool) -> Tensor:
