@@ -140,7 +140,7 @@ class Subject:
 
     def __init__(self, pixels: np.ndarray, model: str, rates: Sequence[float]) -> None:
         self.pixels = pixels
-        self.encoding = Encoding(as_picture(pixels), model)
+        self.encoding = Encoding(as_picture(pixels), model, effort=5)
         self.model = self.encoding.model
         steps = {step.rate for step in self.encoding.ladder}
         # Beyond the last step, so that there is a line to compare with below the smallest file.

@@ -45,7 +45,7 @@ class Settings:
     device: str
     max_pixels: int
     debug: bool
-    effort: int = 5
+    effort: int = 6
 
 
 @dataclass(frozen=True)

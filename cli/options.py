@@ -138,13 +138,13 @@ Effort = Annotated[
         "--effort",
         min=1,
         max=9,
-        help="How hard to look for cheap indices: 1 each alone, 2..5 in context, 6..9 also by the decoder's errors.",
+        help="How hard to look for indices: 1 each alone, 2..5 in context, 6..9 also by what the decoder gets wrong.",
     ),
 ]
 Strip = Annotated[bool, typer.Option("--strip", help="Leave out ICC (after conversion to sRGB), Exif and XMP.")]
 
 DEFAULT_MAX_PIXELS = 2**28
-DEFAULT_EFFORT = 5
+DEFAULT_EFFORT = 6
 
 RATE = {"-q": "quality", "--bpp": "bpp", "--target-size": "max_bytes", "--min-quality": "min_quality", "--keep": "keep"}
 """Option that says how large a file may be -> keyword of `vqcodec.encode`."""

@@ -51,7 +51,7 @@ class Codec(Protocol):
 class Vqc:
     """`Codec` over the public API: a file for every number of layers; the encoder network runs once a picture."""
 
-    def __init__(self, model: str, device: str = "cpu", effort: int = 5) -> None:
+    def __init__(self, model: str, device: str = "cpu", effort: int = 6) -> None:
         self.model = model
         self.device = device
         self.effort = effort

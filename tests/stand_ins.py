@@ -86,7 +86,7 @@ def stand_in(patch: pytest.MonkeyPatch) -> list[str]:
     """
     calls: list[str] = []
 
-    def tokenize(image: Pixels, model: str = "photo", *, effort: int = 5, device: str = "cpu") -> StandIn:
+    def tokenize(image: Pixels, model: str = "photo", *, effort: int = 6, device: str = "cpu") -> StandIn:
         calls.append(model)
         return StandIn(image, model)
 

@@ -144,6 +144,24 @@ def test_a_budget_runs_the_network_once(name: str, photo: Image.Image, monkeypat
     assert len(windows) == 1
 
 
+@pytest.mark.parametrize("asked", [{"max_bytes": 9000}, {"min_quality": ("psnr", 11.0)}])
+def test_looking_for_a_step_decodes_few_of_them(
+    name: str, picture: Image.Image, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = []
+    original = Encoding._target
+
+    def counted(encoding: Encoding, rate: float, layers: Any) -> Any:
+        known = len(encoding._targets)
+        found = original(encoding, rate, layers)
+        rates.extend([rate] * (len(encoding._targets) - known))
+        return found
+
+    monkeypatch.setattr(Encoding, "_target", counted)
+    vqcodec.encode(picture, name, **asked)
+    assert 1 <= len(rates) <= 3
+
+
 def test_the_smallest_file_that_reaches_a_quality(name: str, photo: Image.Image) -> None:
     pixels = np.asarray(photo)
 
@@ -172,7 +190,7 @@ def test_close_is_what_is_promised() -> None:
 
 
 def test_training_chooses_as_files_do(name: str, photo: Image.Image) -> None:
-    encoding = Encoding(as_picture(photo), name)
+    encoding = Encoding(as_picture(photo), name, effort=5)
     (tile,) = encoding.tiles()
     choose = PriorChoice(name)
     assert encoding._latent is not None

@@ -167,6 +167,21 @@ def test_the_report_compares_with_tables() -> None:
     assert len(text.splitlines()) == 2 + 4 + 3
 
 
+def test_planes_that_files_leave_out_are_not_learnt_from() -> None:
+    rng = np.random.default_rng(0)
+    whole = rng.integers(0, 8, (4, 12, 12)).astype(np.uint16)
+    tiles = [whole, *(rng.integers(0, 8, (2, 12, 12)).astype(np.uint16) for _ in range(5))]
+    prior = Prior(SIZES, 8)
+    bits = prior([torch.from_numpy(plane)[None] for plane in prior.padded(tiles[1])])
+    assert [bool(b.any()) for b in bits] == [True, True, False, False]
+    rows = measure(prior, tiles, tiles)
+    only = measure(prior, [whole], [whole])
+    for name in ("zero-order", "adaptive", "float", "integer"):
+        np.testing.assert_allclose(rows[name][2:], only[name][2:], rtol=1e-6)
+        assert (rows[name][:2] != only[name][:2]).all()
+    assert rows["stream"][0] == pytest.approx(rows["integer"].mean(), rel=0.1)
+
+
 @pytest.fixture
 def with_prior(tiny_model: str, tmp_path: Path) -> Path:
     """A copy of the tiny model with a context model."""

@@ -20,6 +20,8 @@ from vqcodec.errors import ModelError, UsageError
 from vqcodec.image import as_picture
 from vqcodec.quantizers.product import ProductVQ
 from vqcodec.registry import CODEBOOKS, REFINEMENTS, WEIGHTS, load_model, read_config, write_model
+from vqcodec.train.pictures import scan
+from vqcodec.train.prior import collect_tiles
 from vqcodec.train.prior_net import Prior
 from vqcodec.train.recipe import load_recipe
 from vqcodec.train.tokenizer import train_tokenizer
@@ -178,24 +180,35 @@ def test_budgets_between_steps_of_other_layers_are_used(name: str, photo: Image.
     assert len(set(made)) > 2
 
 
+def test_a_prior_learns_from_what_files_hold(name: str, photo: Image.Image, tmp_path: Path) -> None:
+    for number in range(8):
+        photo.rotate(90 * number).save(tmp_path / f"{number}.png")
+    model = load_model(name)
+    held = {sum(map(len, model.layers[: step.keep])) for step in model.config.ladder}
+    tiles = collect_tiles(model, scan((str(tmp_path),), model.stride), 32)
+    assert {len(tile) for tile in tiles} == held
+    assert len(held) > 1
+    assert all(plane.max() < size for tile in tiles for plane, size in zip(tile, model.entropy.sizes, strict=False))
+
+
 def test_a_quality_below_the_ladder_takes_fewer_layers(name: str, photo: Image.Image) -> None:
     encoding = Encoding(as_picture(np.asarray(photo)), name)
-    found = encoding.reaching(lambda rate, keep: keep + 1 / (1 + rate), 1.0)
+    found = encoding.reaching(lambda _, rate, keep: keep + 1 / (1 + rate), 1.0)
     assert found == encoding.file(encoding.ladder[0].rate, 1)
 
 
 @pytest.mark.parametrize("quality", [0.2, 0.5, 0.8])
 def test_a_quality_between_steps_of_other_layers_is_reached(name: str, photo: Image.Image, quality: float) -> None:
-    encoding = Encoding(as_picture(np.asarray(photo)), name)
+    encoding = Encoding(as_picture(np.asarray(photo)), name, effort=5)  # which is by the error of the latent
     assert encoding._latent is not None
     z = torch.from_numpy(encoding._latent.values.astype(np.float32))[None]
 
-    def measured(rate: float, keep: int) -> float:
+    def measured(encoding: Encoding, rate: float, keep: int) -> float:
         made = encoding.model.tokenizer.quantizer
         planes = [torch.from_numpy(p.astype(np.int64))[None] for p in encoding.tokens(rate, keep).planes]
         return -float((z - made.dequantize(planes)[0]).square().mean())
 
-    ends = [measured(step.rate, step.keep) for step in encoding.ladder[1:3]]
+    ends = [measured(encoding, step.rate, step.keep) for step in encoding.ladder[1:3]]
     target = ends[0] + quality * (ends[1] - ends[0])
     found = encoding.reaching(measured, target)
     assert found is not None

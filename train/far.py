@@ -28,9 +28,11 @@ def train_far(
 ) -> Far:
     """Fit a float model to crops of index planes [S, h, w]. Raises UsageError where planes are not grids of one shape.
 
+    Tiles without their last planes are left out.
     `checkpoint` and `resume` as in `prior.train_prior`.
     """
-    grids = [np.asarray(tile) for tile in tiles if len({np.shape(plane) for plane in tile}) == 1]
+    whole = [tile for tile in tiles if len(tile) == len(sizes)]
+    grids = [np.asarray(tile) for tile in whole if len({np.shape(plane) for plane in tile}) == 1]
     grids = [grid for grid in grids if grid.ndim == 3 and min(grid.shape[1:]) >= recipe.crop]
     if not grids:
         raise UsageError(f"factorized-ar: no tile is a grid of {recipe.crop} positions a side or more")
@@ -67,9 +69,10 @@ def train_far(
 
 @torch.no_grad()
 def far_bits(model: Far, tiles: Sequence[Tile]) -> np.ndarray:
-    """Mean bits [S] of each plane over tiles, cut into grids of the model's size: the first position sees nothing."""
+    """Mean bits [S] of each plane over whole tiles, cut into grids of the model's size: the first position sees
+    nothing."""
     total, count, (h, w) = np.zeros(len(model.config.sizes)), 0, model.config.shape
-    for tile in tiles:
+    for tile in (tile for tile in tiles if len(tile) == len(total)):
         grid = torch.from_numpy(np.asarray(tile).astype(np.int64))[None]
         for y in range(0, grid.shape[2], h):
             for x in range(0, grid.shape[3], w):

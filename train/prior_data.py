@@ -19,28 +19,30 @@ from .export import rates_of
 from .pictures import Pictures
 
 Tile = np.ndarray | Sequence[np.ndarray]
-"""Planes [S, h, w], or a list of planes [h, w] or [L] of whatever shapes."""
+"""Planes [S, h, w], or a list of planes [h, w] or [L] of whatever shapes; without the last ones that a file leaves
+out."""
 
 
 MOST_TILES = 8
 """Of one picture: others than wallpapers are to be seen, too."""
-LEAST_TILES = 2
+RATES = 2
+"""Of one picture, and so least tiles of it."""
 
 
 def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[Tile]:
-    """Index planes uint16 [S, h, w] of tiles (`tile` steps a side) of the pictures.
+    """Index planes uint16 [S, h, w] of tiles (`tile` steps a side) of the pictures, as files hold them.
 
     Of a model whose tokens are windows, each window is a tile, a list of planes int32.
 
-    Where codewords are chosen by a rate, every tile has one of its own, evenly in the logarithm over what the ladder
-    spans; under the model's own context model if it has one. Of large pictures some tiles are drawn; small ones are
-    taken at two rates.
+    Where codewords are chosen by a rate, every picture has some rates, evenly in the logarithm over what the ladder
+    spans, that its tiles take turns at. Of large pictures some tiles are drawn; small ones are taken at each rate.
     """
     from vqcodec.encoding import Encoding
     from vqcodec.image import as_picture
 
     rates = rates_of(model.config)
-    low, high = min(rates), max(rates)
+    high = max(rates)
+    span = high / max(min(rates), 1e-3 * high)
     found: list[Tile] = []
     for number, pixels in enumerate(pictures.decoded()):
         encoding = Encoding(as_picture(pixels), str(model.entry.folder))
@@ -53,10 +55,16 @@ def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[Tile]:
             continue
         rng = np.random.default_rng(number)
         rects = list(split(Rect(0, encoding.grid[0], 0, encoding.grid[1]), tile))
-        chosen = rng.permutation(np.tile(np.arange(len(rects)), LEAST_TILES))[: max(MOST_TILES, LEAST_TILES)]
-        for t in chosen:
-            rate = float(max(low, 1e-3 * high) * (high / max(low, 1e-3 * high)) ** rng.random())
-            found.append(np.stack(encoding.tile_planes([rects[t]], rate)[0]).astype(np.uint16))
+        drawn = high * span ** -rng.random(RATES)
+        if len(rects) == 1:
+            tiles = [(0, float(rate)) for rate in drawn]
+        else:
+            some = rng.permutation(len(rects))[:MOST_TILES]
+            tiles = [(t, float(drawn[i % RATES])) for i, t in enumerate(some)]
+        for t, rate in tiles:
+            keep = next((step.keep for step in encoding.ladder if step.rate <= rate), encoding.ladder[-1].keep)
+            planes = encoding.tile_planes([rects[t]], rate, keep)[0]
+            found.append(np.stack(planes[: sum(map(len, model.layers[:keep]))]).astype(np.uint16))
     return found
 
 

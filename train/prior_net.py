@@ -185,11 +185,16 @@ class Prior(nn.Module):
 
     def parts(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Planes of a tile -> the planes that are coded."""
-        return [part for split, plane in zip(self.splits, tile, strict=True) for part in split.parts(plane)]
+        return [part for split, plane in zip(self.splits, tile, strict=False) for part in split.parts(plane)]
 
     def padded(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Planes of a tile -> those that are coded, int64 with a margin, as `forward` takes them."""
-        return [with_margin(part, size) for part, size in zip(self.parts(tile), self.coded_sizes, strict=True)]
+        """Planes of a tile -> those that are coded, int64 with a margin, as `forward` takes them.
+
+        Planes that are not in the tile are outside everywhere.
+        """
+        parts = self.parts(tile)
+        left_out = [np.full(np.shape(tile[0]), size + 1) for size in self.coded_sizes[len(parts) :]]
+        return [with_margin(part, size) for part, size in zip([*parts, *left_out], self.coded_sizes, strict=True)]
 
     def forward(self, codes: Sequence[Tensor]) -> list[Tensor]:
         """Planes [n, h, w], with a margin of 2 where K + 1 stands for the outside -> bits [N] of each, pass by pass."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
+from vqcodec.config import MISSING
 from vqcodec.entropy import encode_tiles
 from vqcodec.entropy.choose import choose_tiles
 from vqcodec.entropy.prior import ContextModel
@@ -25,7 +26,7 @@ def compare(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> str:
     lines = ["bits per index on val", "  ".join(f"{head:>10}" for head in heads)]
     for s in range(len(prior.sizes)):
         lines.append("  ".join([f"{s:>10}", *(f"{bits[s]:>10.3f}" for bits in rows.values())]))
-    counts = np.array([sum(np.size(tile[s]) for tile in val) for s in range(len(prior.sizes))], np.float64)
+    counts = _counted(val, len(prior.sizes))
     means = {name: float((bits * counts).sum() / counts.sum()) for name, bits in rows.items()}
     lines.append("  ".join([f"{'mean':>10}", *(f"{mean:>10.3f}" for mean in means.values())]))
     saved = 1 - means["integer"] / means["zero-order"]
@@ -43,16 +44,20 @@ def measure(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> dict[st
     sizes = prior.sizes
     model = ContextModel(sizes, prior.tensors())
     zero, adaptive = np.zeros(len(sizes)), np.zeros(len(sizes))
-    counts = np.array([sum(np.size(tile[s]) for tile in val) for s in range(len(sizes))], np.float64)
+    counts = _counted(val, len(sizes))
     for s, size in enumerate(sizes):
-        seen, wanted = ([_in_order(tile[s]) for tile in tiles] for tiles in (train, val))
+        seen, wanted = ([_in_order(tile[s]) for tile in tiles if s < len(tile)] for tiles in (train, val))
         use = np.bincount(np.concatenate(seen), minlength=size) + 0.5
         zero[s] = -np.log2(use / use.sum())[np.concatenate(wanted)].sum()
         tables = cluster_tables(seen, size, TABLES)
         adaptive[s] = sum(costs(tables, symbols).min() + np.log2(len(tables) * len(STEPS)) for symbols in wanted)
-    layers = [[s] for s in range(len(sizes))]
     planes = [[np.array(plane, np.int32, order="C") for plane in tile] for tile in val]
-    stream = 8 * sum(len(segment) for tile in encode_tiles(model, planes, layers) for segment in tile)
+    stream = 8 * sum(
+        len(segment)
+        for tiles, layers in _alike(planes, sizes)
+        for segments in encode_tiles(model, tiles, layers)
+        for segment in segments
+    )
     return {
         "uniform": np.log2(np.array(sizes, np.float64)),
         "zero-order": zero / counts,
@@ -66,16 +71,35 @@ def measure(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> dict[st
 
 def integer_bits(model: ContextModel, tiles: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """Ideal bits [S] of planes under the frequencies of a file, without the ends of streams."""
+    total = np.zeros(len(model.sizes))
+    for alike, layers in _alike(tiles, model.sizes):
 
-    def all_but_this(tile: int, s: int, positions: np.ndarray, _: Sequence[np.ndarray]) -> np.ndarray:
-        codes = tiles[tile][s].reshape(-1)[positions]
-        return (np.arange(model.sizes[s]) != codes[:, None]).astype(np.float32)
+        def all_but_this(
+            tile: int, s: int, positions: np.ndarray, _: Sequence[np.ndarray], alike: list[list[np.ndarray]] = alike
+        ) -> np.ndarray:
+            codes = alike[tile][s].reshape(-1)[positions]
+            return (np.arange(model.sizes[s]) != codes[:, None]).astype(np.float32)
 
-    shapes = [tuple(plane.shape for plane in tile) for tile in tiles]
-    found = choose_tiles(
-        model, all_but_this, np.zeros(len(model.sizes)), shapes, [[s] for s in range(len(model.sizes))]
-    )
-    return np.sum([tile.bits for tile in found], axis=0)
+        shapes = [tuple(plane.shape for plane in tile) for tile in alike]
+        found = choose_tiles(model, all_but_this, np.zeros(len(model.sizes)), shapes, layers)
+        total += np.sum([tile.bits for tile in found], axis=0)
+    return total
+
+
+def _alike(
+    tiles: Sequence[Sequence[np.ndarray]], sizes: Sequence[int]
+) -> Iterator[tuple[list[list[np.ndarray]], list[list[int]]]]:
+    """Tiles that hold as many planes, whole again, and a layer for each plane that they hold."""
+    for n in sorted({len(tile) for tile in tiles}):
+        alike = [
+            [*tile, *(np.full(tile[0].shape, MISSING, np.int32) for _ in sizes[n:])] for tile in tiles if len(tile) == n
+        ]
+        yield alike, [[s] for s in range(n)]
+
+
+def _counted(tiles: Sequence[Tile], planes: int) -> np.ndarray:
+    """Indices [S] of each plane in all tiles."""
+    return np.array([sum(np.size(tile[s]) for tile in tiles if s < len(tile)) for s in range(planes)], np.float64)
 
 
 @torch.no_grad()
@@ -84,10 +108,9 @@ def bits_per_index(prior: Prior, tiles: Sequence[Tile], quantized: bool | None =
     before = [net.quantized for net in prior.planes]
     for net in prior.planes:
         net.quantized = net.quantized if quantized is None else quantized
-    coded, count = np.zeros(len(prior.coded_sizes)), np.zeros(len(prior.sizes))
+    coded, count = np.zeros(len(prior.coded_sizes)), _counted(tiles, len(prior.sizes))
     for tile in tiles:
         coded += [float(b.sum()) for b in prior([torch.from_numpy(plane)[None] for plane in prior.padded(tile)])]
-        count += [np.size(plane) for plane in tile]
     for net, was in zip(prior.planes, before, strict=True):
         net.quantized = was
     starts = np.cumsum([0, *(len(split.sizes) for split in prior.splits[:-1])])

@@ -38,7 +38,7 @@ def encode(
     max_bytes: int | None = None,
     bpp: float | None = None,
     min_quality: tuple[str, float] | None = None,
-    effort: int = 5,
+    effort: int = 6,
     strip: bool = False,
     device: str = "cpu",
 ) -> bytes:
@@ -48,8 +48,9 @@ def encode(
     `quality` 1..100 (a step of the ladder), `keep` (its first 1..N layers), `max_bytes` (whole file), `bpp`
     (whole file, bits per pixel) or `min_quality` (("psnr", dB) or ("ms-ssim", 0..1): the smallest file found that
     reaches it).
-    `effort` 1..9 says how hard to look for indices that cost few bits: 1 takes each for itself, 5 (the default) under
-    the entropy model, 6 and more in several passes of that, which correct what the decoder gets wrong.
+    `effort` 1..9 says how hard to look for indices that cost few bits: 1 takes each for itself, 2 to 5 under the
+    entropy model, 6 (the default) and more decode them first, once or several times, and correct what the decoder gets
+    wrong.
     `strip` leaves ICC (after conversion to sRGB), Exif and XMP out.
 
     `model` is a name or folder. Without one it is chosen from `registry.FAMILY`, as far as at hand:
@@ -198,7 +199,7 @@ def truncate(data: bytes, *, keep: int | None = None, max_bytes: int | None = No
 
 
 def tokenize(
-    image: ImageLike, model: str | None = None, *, rate: float | None = None, effort: int = 5, device: str = "cpu"
+    image: ImageLike, model: str | None = None, *, rate: float | None = None, effort: int = 6, device: str = "cpu"
 ) -> Tokens:
     """The index planes of `image`, and what else a file would keep. Raises InputError, ModelError, LimitError.
 
@@ -287,7 +288,7 @@ def _encode_within(names: list[str], picture: Picture, max_bytes: int, device: s
                 return best
             under = max(under or b"", cut, key=len)
         best = under
-        if fills(encoding.step(len(encoding.ladder) - 1), max_bytes):
+        if fills(encoding.rough.step(len(encoding.ladder) - 1), max_bytes):
             break
     assert best is not None
     return best
@@ -303,14 +304,14 @@ def _encode_reaching(names: list[str], picture: Picture, metric: str, target: fl
         encoding = Encoding(picture, name, device, effort)
 
         @cache
-        def measured(rate: float, keep: int, encoding: Encoding = encoding) -> float:
+        def measured(encoding: Encoding, rate: float, keep: int) -> float:
             shown = _render(encoding.tokens(rate, keep), encoding.model, rect)
             return METRICS[metric].measure(picture.pixels, shown.pixels)
 
         found = encoding.reaching(measured, target)
         if found is not None:
             return found
-        reached = measured(encoding.ladder[-1].rate, encoding.ladder[-1].keep)
+        reached = measured(encoding, encoding.ladder[-1].rate, encoding.ladder[-1].keep)
     raise TargetError(f"{metric} {target:g}: the best file of model '{name}' reaches {reached:.4g}; ask for less")
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -24,10 +25,12 @@ from .layout import grid_tiles
 from .tiling import Rect
 from .tokens import Tokens, assemble, from_picture, header_of, write_tokens
 
-EFFORT = 5
-"""The default: one pass of choosing under the entropy model."""
+EFFORT = 6
+"""The default."""
 PASSES = {6: 1, 7: 2, 8: 3, 9: 5}
 """By effort: how often what was chosen is decoded, and chosen anew for targets moved by the decoder's error."""
+ROUGH = min(PASSES) - 1
+"""The highest effort without that."""
 CLOSE = 0.975
 """A file that uses this share of a budget is large enough."""
 NEAR = 1.002
@@ -39,9 +42,9 @@ SEARCH = 6
 class Encoding:
     """The files that `picture` can become, by `rate`: how much bits count when indices are chosen.
 
-    `effort` 1: each codeword for itself, by a rate that knows no context. 2..5: under the entropy model. 6..9: several
-    passes of that, for targets that move by the decoder's error (targets.py). It makes no difference where a model was
-    trained without a rate; neither does `rate` then.
+    `effort` 1: each codeword for itself, by a rate that knows no context. 2..5: under the entropy model. 6..9: that
+    for targets moved by the decoder's error (targets.py); the first codewords to be decoded are chosen each for itself.
+    It makes no difference where a model was trained without a rate; neither does `rate` then.
     Raises ModelError, LimitError.
     """
 
@@ -92,10 +95,8 @@ class Encoding:
 
         Beyond the first `keep` layers there may be anything in them.
         """
-        assert self._latent is not None
-        if self.in_context:
-            return [choice.planes for choice in self._choose(tiles, rate, self.model.layers[:keep], False)]
-        return [self._latent.nearest(tile, rate) for tile in tiles]
+        layers = self.model.layers[:keep]
+        return self._chosen(self._target(rate, layers), tiles, rate, layers, self.in_context)
 
     def file(self, rate: float, keep: int | None = None) -> bytes:
         """The complete file of `tokens(rate, keep)`; each is made once."""
@@ -109,14 +110,22 @@ class Encoding:
             return write_tokens(self.tokens(rate, keep), self.model)
         known = self._tokens([np.broadcast_to(np.int32(0), self._latent.grid) for _ in self.model.entropy.sizes])
         known = replace(known, layers=known.layers[: keep or len(known.layers)])
-        chosen = self._choose(self.tiles(), rate, known.layers, True)
+        chosen = self._choose(self._target(rate, known.layers), self.tiles(), rate, known.layers, True)
         return assemble(known, header_of(known, self.model.config), [choice.segments for choice in chosen])
 
-    def _choose(self, tiles: Sequence[Rect], rate: float, layers: Layers, coded: bool) -> list[Choice]:
-        latent = self._target(rate, layers)
+    def _choose(self, latent: _Latent, tiles: Sequence[Rect], rate: float, layers: Layers, coded: bool) -> list[Choice]:
+        """Under the entropy model."""
         shapes = [(tile.shape,) * len(latent.prices) for tile in tiles]
         worth = latent.prices * np.minimum(rate, latent.caps)
         return choose_tiles(self.model.entropy, latent.distances(tiles), worth, shapes, layers, coded=coded)
+
+    def _chosen(
+        self, latent: _Latent, tiles: Sequence[Rect], rate: float, layers: Layers, in_context: bool
+    ) -> list[Planes]:
+        """Under the entropy model, or each for itself."""
+        if in_context:
+            return [choice.planes for choice in self._choose(latent, tiles, rate, layers, False)]
+        return [latent.nearest(tile, rate) for tile in tiles]
 
     def _target(self, rate: float, layers: Layers) -> _Latent:
         """What indices of `layers` are chosen for, at `rate` and down to the next step of the ladder."""
@@ -130,15 +139,24 @@ class Encoding:
             from .targets import moved
 
             tiles = self.tiles()
-            for _ in range(passes):
-                self._targets[place] = latent
+            for done in range(passes):
                 planes = [np.full(latent.grid, MISSING, np.int32) for _ in latent.prices]
-                for tile, choice in zip(tiles, self._choose(tiles, rate, layers, False), strict=True):
+                chosen = self._chosen(latent, tiles, rate, layers, self.in_context and done > 0)
+                for tile, parts in zip(tiles, chosen, strict=True):
                     for s in (s for layer in layers for s in layer):
-                        planes[s][tile.slices] = choice.planes[s]
+                        planes[s][tile.slices] = parts[s]
                 latent = latent.with_values(moved(self.model, self.picture.pixels, latent.values, planes))
             self._targets[place] = latent
         return self._targets[place]
+
+    @cached_property
+    def rough(self) -> Encoding:
+        """The same at an effort that runs no decoder: near enough to look for a step of the ladder with."""
+        if not self.by_rate or self.effort <= ROUGH:
+            return self
+        other = copy(self)
+        other.effort, other._files = ROUGH, {}
+        return other
 
     def _planes(self) -> list[np.ndarray]:
         """Of models without a rate there is but one result."""
@@ -148,6 +166,15 @@ class Encoding:
 
     def _tokens(self, planes: Sequence[np.ndarray]) -> Tokens:
         return replace(from_picture(self.picture, planes, self.model.config), model=self.name)
+
+    def _settled(self, enough: Callable[[Encoding, int], bool]) -> int:
+        """As `first` of this encoding, but for a rough start few of its steps are asked about."""
+        i = self.first(lambda step: enough(self.rough, step))
+        while i > 0 and enough(self, i - 1):
+            i -= 1
+        while i < len(self.ladder) - 1 and not enough(self, i):
+            i += 1
+        return i
 
     def first(self, enough: Callable[[int], bool]) -> int:
         """The first step of the ladder that is `enough`, taking it that those after it are too; the last, if none."""
@@ -169,7 +196,7 @@ class Encoding:
 
         The second is the finest of all where that fits too. Files shrink as the rate grows, near enough.
         """
-        i = self.first(lambda step: len(self.step(step)) > max_bytes)
+        i = self._settled(lambda encoding, step: len(encoding.step(step)) > max_bytes)
         over = self.step(i)
         if len(over) <= max_bytes:
             return over, over
@@ -190,17 +217,21 @@ class Encoding:
                 low, over = rate, min(over, made, key=len)
         return under, over
 
-    def reaching(self, measured: Callable[[float, int], float], target: float) -> bytes | None:
-        """The smallest file found whose `measured(rate, keep)` is at least `target`; None if the finest is not."""
-        at = [lambda i=i: measured(self.ladder[i].rate, self.ladder[i].keep) for i in range(len(self.ladder))]
-        if at[-1]() < target:
+    def reaching(self, measured: Callable[[Encoding, float, int], float], target: float) -> bytes | None:
+        """The smallest file found whose `measured(encoding, rate, keep)` is at least `target`; None if the finest is
+        not. The encoding that it is asked about is this one or its rough one."""
+
+        def reached(encoding: Encoding, step: int) -> bool:
+            return measured(encoding, self.ladder[step].rate, self.ladder[step].keep) >= target
+
+        i = self._settled(reached)
+        if not reached(self, i):
             return None
-        i = self.first(lambda step: at[step]() >= target)
         found = self.step(i)
         if i == 0:
             # Below the ladder there are its first file's first layers.
             rate, keep = self.ladder[0].rate, self.ladder[0].keep
-            fewer = (k for k in range(1, keep) if measured(rate, k) >= target)
+            fewer = (k for k in range(1, keep) if measured(self, rate, k) >= target)
             return self.file(rate, next(fewer, keep))
         if not self.by_rate:
             return found
@@ -209,7 +240,7 @@ class Encoding:
             if high / max(low, 1e-9) < NEAR:
                 break
             rate = _between(low, high, 0.5)
-            if measured(rate, self.ladder[i].keep) >= target:
+            if measured(self, rate, self.ladder[i].keep) >= target:
                 low, found = rate, min(found, self.file(rate, self.ladder[i].keep), key=len)
             else:
                 high = rate
