@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 
+from vqcodec.encoding import ROUGH
 from vqcodec.entropy.prior import ContextModel
 from vqcodec.registry import load_model
 from vqcodec.train.pictures import scan
@@ -35,7 +36,8 @@ def main() -> None:
     prior.go_on_from(model.entropy)
     side = arguments.tile_px // model.stride
     train, val = (
-        collect_tiles(model, scan(tuple(paths), model.stride), side) for paths in (arguments.tables, arguments.val)
+        collect_tiles(model, scan(tuple(paths), model.stride), side, ROUGH)
+        for paths in (arguments.tables, arguments.val)
     )
     print(compare(prior, train, val))
 

@@ -35,10 +35,14 @@ WAYS = {
     "each index alone, adaptive tables": 1,
     "context model": 1,
     "choice in context": 5,
+    "corrected by the decoder": 6,
+    "layers left out (effort 6)": 6,
     "effort 7": 7,
     "effort 9": 9,
 }
 """Efforts. Each way has what the one before it has; the first is what the others are compared with."""
+WHOLE = "corrected by the decoder"
+"""A way that leaves no layers out."""
 ANCHOR = next(iter(WAYS))
 TABLE_PICTURES = 48
 """Most that the tables are fitted to."""
@@ -67,11 +71,11 @@ def points(
     """Way -> (bits per pixel, PSNR, MS-SSIM in dB) at every `stride`-th rate of the ladder."""
     picture = as_picture(pixels)
     whole = Rect(0, picture.height, 0, picture.width)
-    efforts = {effort: Encoding(picture, model, effort=effort) for effort in dict.fromkeys(WAYS.values())}
+    encodings = {way: Encoding(picture, model, effort=effort) for way, effort in WAYS.items()}
+    encodings[WHOLE].drops = False
     found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in WAYS}
-    for step in efforts[1].ladder[::stride]:
-        for way, effort in WAYS.items():
-            encoding = efforts[effort]
+    for step in encodings[ANCHOR].ladder[::stride]:
+        for way, encoding in encodings.items():
             data = encoding.file(step.rate, step.keep)
             tokens = read_tokens(container.read(data), encoding.model)
             if way == ANCHOR:

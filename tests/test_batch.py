@@ -56,7 +56,7 @@ def test_changed_sources_and_settings_are_done_again(run_batch: Run, src: Path, 
     assert (dst / "one.vqc").read_bytes() == vqcodec.encode(src / "one.png", tiny_model)
     assert json.loads(run_batch("--json", "--keep", 2)[1])["done"] == 3
     assert vqcodec.inspect((dst / "one.vqc").read_bytes()).layers[2:] == ()
-    assert json.loads(run_batch("--json", "--keep", 2, "--effort", 5)[1])["skipped"] == 3
+    assert json.loads(run_batch("--json", "--keep", 2, "--effort", 6)[1])["skipped"] == 3
     assert json.loads(run_batch("--json", "--keep", 2, "--effort", 9)[1])["done"] == 3
 
 

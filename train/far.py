@@ -28,10 +28,10 @@ def train_far(
 ) -> Far:
     """Fit a float model to crops of index planes [S, h, w]. Raises UsageError where planes are not grids of one shape.
 
-    Tiles without their last planes are left out.
+    Tiles without their last planes, and those with gaps, are left out.
     `checkpoint` and `resume` as in `prior.train_prior`.
     """
-    whole = [tile for tile in tiles if len(tile) == len(sizes)]
+    whole = [tile for tile in tiles if len(tile) == len(sizes) and min(np.min(plane) for plane in tile) >= 0]
     grids = [np.asarray(tile) for tile in whole if len({np.shape(plane) for plane in tile}) == 1]
     grids = [grid for grid in grids if grid.ndim == 3 and min(grid.shape[1:]) >= recipe.crop]
     if not grids:

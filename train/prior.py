@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcodec.encoding import ROUGH
 from vqcodec.entropy.prior import ContextModel
 from vqcodec.entropy.split import by_likeness
 from vqcodec.errors import InputError, OutputError, UsageError
@@ -156,7 +157,7 @@ def run_prior(recipe: PriorRecipe, out: Path, resume: bool = False, report: Call
     if recipe.architecture == "factorized-ar":
         far = train_far(tiles, model.entropy.sizes, recipe, report, checkpoint, resume)
         if recipe.val:
-            held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride)
+            held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride, ROUGH)
             report(f"bits per index on val: {far_bits(far, held_out).mean():.3f}, by a model that is not for files")
         shutil.copytree(model.entry.folder, out)
         write_far(out, far)
@@ -171,7 +172,7 @@ def run_prior(recipe: PriorRecipe, out: Path, resume: bool = False, report: Call
     except ValueError as error:
         raise UsageError(f"recipe.again: model '{recipe.model}': {error}") from error
     if recipe.val:
-        held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride)
+        held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride, ROUGH)
         report(compare(prior, tiles, held_out))
     shutil.copytree(model.entry.folder, out)
     add_prior(out, prior)

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcodec.encoding import EFFORT, Encoding
 from vqcodec.entropy.prior import MARGIN
+from vqcodec.image import as_picture
 from vqcodec.registry import Model
 from vqcodec.tiling import Rect, split
 
@@ -29,29 +31,28 @@ RATES = 2
 """Of one picture, and so least tiles of it."""
 
 
-def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[Tile]:
-    """Index planes uint16 [S, h, w] of tiles (`tile` steps a side) of the pictures, as files hold them.
+def collect_tiles(model: Model, pictures: Pictures, tile: int, effort: int = EFFORT) -> list[Tile]:
+    """Index planes int16 or int32 [S, h, w] of tiles (`tile` steps a side) of the pictures, as files of `effort` hold
+    them: MISSING where layers are left out, which they are not up to effort `encoding.ROUGH`.
 
     Of a model whose tokens are windows, each window is a tile, a list of planes int32.
 
     Where codewords are chosen by a rate, every picture has some rates, evenly in the logarithm over what the ladder
     spans, that its tiles take turns at. Of large pictures some tiles are drawn; small ones are taken at each rate.
     """
-    from vqcodec.encoding import Encoding
-    from vqcodec.image import as_picture
-
     rates = rates_of(model.config)
     high = max(rates)
     span = high / max(min(rates), 1e-3 * high)
+    kind = np.int16 if max(model.entropy.sizes) < 2**15 else np.int32
     found: list[Tile] = []
     for number, pixels in enumerate(pictures.decoded()):
-        encoding = Encoding(as_picture(pixels), str(model.entry.folder))
+        encoding = Encoding(as_picture(pixels), str(model.entry.folder), effort=effort)
         if model.config.tokenizer.side:
             planes = encoding.tokens(1.0).planes
             found += [[plane[window] for plane in planes] for window in range(len(planes[0]))]
             continue
         if not encoding.by_rate:
-            found += _cut_up(np.stack(encoding.tokens(1.0).planes).astype(np.uint16), tile)
+            found += _cut_up(np.stack(encoding.tokens(1.0).planes).astype(kind), tile)
             continue
         rng = np.random.default_rng(number)
         rects = list(split(Rect(0, encoding.grid[0], 0, encoding.grid[1]), tile))
@@ -64,7 +65,7 @@ def collect_tiles(model: Model, pictures: Pictures, tile: int) -> list[Tile]:
         for t, rate in tiles:
             keep = next((step.keep for step in encoding.ladder if step.rate <= rate), encoding.ladder[-1].keep)
             planes = encoding.tile_planes([rects[t]], rate, keep)[0]
-            found.append(np.stack(planes[: sum(map(len, model.layers[:keep]))]).astype(np.uint16))
+            found.append(np.stack(planes[: sum(map(len, model.layers[:keep]))]).astype(kind))
     return found
 
 

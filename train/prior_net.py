@@ -260,8 +260,9 @@ class Prior(nn.Module):
 
 
 def with_margin(plane: np.ndarray, size: int) -> np.ndarray:
-    """[h, w] or [L] -> int64 [h + 4, w + 4], the outside of an alphabet of `size` around it."""
-    return np.pad(np.atleast_2d(plane).astype(np.int64), MARGIN, constant_values=size + 1)
+    """[h, w] or [L] -> int64 [h + 4, w + 4], the outside of an alphabet of `size` around it; unknown where MISSING."""
+    codes = np.atleast_2d(plane).astype(np.int64)
+    return np.pad(np.where(codes < 0, size, codes), MARGIN, constant_values=size + 1)
 
 
 def _visible(codes: Tensor, p: int, size: int) -> Tensor:

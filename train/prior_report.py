@@ -37,9 +37,9 @@ def compare(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> str:
 
 
 def measure(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> dict[str, np.ndarray]:
-    """Bits per index [S] on `val`: uniform, zero-order, adaptive, float (the network before any rounding), rounded (as
-    it is trained at last), integer (ideal length under the integers of a file), and stream (all bytes, the mean in
-    every place).
+    """Bits per index [S] on `val`, which has no gaps: uniform, zero-order, adaptive, float (the network before any
+    rounding), rounded (as it is trained at last), integer (ideal length under the integers of a file), and stream (all
+    bytes, the mean in every place).
     """
     sizes = prior.sizes
     model = ContextModel(sizes, prior.tensors())
@@ -118,5 +118,6 @@ def bits_per_index(prior: Prior, tiles: Sequence[Tile], quantized: bool | None =
 
 
 def _in_order(plane: np.ndarray) -> np.ndarray:
-    """Symbols of a plane in coding order."""
-    return np.asarray(plane).reshape(-1)[scan(np.shape(plane))].astype(np.int64)
+    """Symbols of a plane in coding order, without gaps."""
+    codes = np.asarray(plane).reshape(-1)[scan(np.shape(plane))].astype(np.int64)
+    return codes[codes >= 0]

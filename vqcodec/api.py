@@ -199,13 +199,14 @@ def truncate(data: bytes, *, keep: int | None = None, max_bytes: int | None = No
 
 
 def tokenize(
-    image: ImageLike, model: str | None = None, *, rate: float | None = None, effort: int = 6, device: str = "cpu"
+    image: ImageLike, model: str | None = None, *, rate: float | None = None, effort: int = 5, device: str = "cpu"
 ) -> Tokens:
     """The index planes of `image`, and what else a file would keep. Raises InputError, ModelError, LimitError.
 
     Without a `model` it is the first of `registry.FAMILY` that is at hand. `rate` says how much bits count when
     codewords are chosen: 0 takes the nearest; without it, it is that of the last step of the model's ladder. `effort`
-    1..9 is that of `encode`.
+    1..9 is that of `encode`: from 6 on an index may be MISSING, -1, where it is not worth its bits. Up to 5, the
+    default here, all are there.
     """
     _check_effort(effort)
     from .encoding import Encoding
@@ -230,7 +231,7 @@ def _check_size(picture: Picture) -> None:
 def detokenize(tokens: Tokens, *, keep: int | None = None, device: str = "cpu") -> Image.Image:
     """The picture of `tokens`, of its first `keep` layers if given."""
     model = registry.load_model(tokens.model, device)
-    check_tokens(tokens, model, known=False)
+    check_tokens(tokens, model)
     tokens = tokens if keep is None else tokens.kept(keep)
     return to_pillow(_render(tokens, model, Rect(0, tokens.height, 0, tokens.width)))
 

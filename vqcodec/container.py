@@ -20,8 +20,8 @@ from .wire import MAX_VARINT, Reader, fault, varint_bytes
 MAGIC = b"\x8fVQC"
 VERSION = 1
 
-CUT, GREY, ALPHA, CHUNKS, WINDOWS = 1, 2, 4, 8, 64  # bits of the flags byte
-RESERVED = 0xFF & ~(CUT | GREY | ALPHA | CHUNKS | WINDOWS)
+CUT, GREY, ALPHA, CHUNKS, MAPPED, WINDOWS = 1, 2, 4, 8, 16, 64  # bits of the flags byte
+RESERVED = 0xFF & ~(CUT | GREY | ALPHA | CHUNKS | MAPPED | WINDOWS)
 
 MAX_SIDE = 2**20
 MAX_LAYERS = 16
@@ -52,6 +52,8 @@ class Header:
     """The last kept segment of a tile may end at any word."""
     overlap: int = 0
     """How far a tile reaches into the next one, 0..tile/2 px: more than 0 where tiles are windows of a network."""
+    mapped: bool = False
+    """The first layer of a tile begins with a map of how many layers are kept from place to place."""
 
     def __post_init__(self) -> None:
         for name, value, good, rule in (
@@ -253,7 +255,7 @@ def _write_head(
     partial: Sequence[bool] = (),
 ) -> bytes:
     """The head with its CRC-32; `None` means that there is no such part."""
-    flags = CUT * header.cut | GREY * header.grey
+    flags = CUT * header.cut | GREY * header.grey | MAPPED * header.mapped
     flags |= ALPHA * (alpha_bytes is not None) | CHUNKS * (chunks_bytes is not None) | WINDOWS * header.windows
     geometry = (0 if header.windows else header.tile.bit_length() - 5) << 4 | (header.n_layers - 1)
     parts = [MAGIC, bytes([VERSION, flags]), header.token_id, header.entropy_id]
@@ -300,9 +302,8 @@ def read_head(data: bytes, max_pixels: int | None = 2**28) -> Head:
             raise fault("tile and layers", r.pos - 1, "a high nibble of 0 in a file of windows", f"{geometry:#04x}")
         tile, overlap = r.varint("window", MIN_TILE, MAX_TILE), r.varint("overlap", 0, MAX_TILE // 2)
     try:
-        header = Header(
-            width, height, token_id, entropy_id, tile, n_layers, bool(flags & GREY), bool(flags & CUT), overlap
-        )
+        grey, cut, mapped = (bool(flags & bit) for bit in (GREY, CUT, MAPPED))
+        header = Header(width, height, token_id, entropy_id, tile, n_layers, grey, cut, overlap, mapped)
     except ValueError as error:
         raise FormatError(f"header at byte 16: {error}") from error
     if header.windows != bool(flags & WINDOWS):

@@ -17,13 +17,14 @@ from . import registry
 from .compute import pixels_to_latent, pixels_to_planes
 from .config import MISSING
 from .distances import CodewordDistances
-from .entropy import Layers, Planes
+from .dropping import costs_of, maps_of
+from .entropy import Layers, Maps, Planes
 from .entropy.choose import Choice, Distances, choose_tiles
 from .family import ladder
 from .image import Picture
 from .layout import grid_tiles
 from .tiling import Rect
-from .tokens import Tokens, assemble, from_picture, header_of, write_tokens
+from .tokens import Tokens, assemble, can_map, from_picture, header_of, write_tokens
 
 EFFORT = 6
 """The default."""
@@ -60,6 +61,8 @@ class Encoding:
             self.by_rate and effort > 1 and self.model.entropy.kind == "context" and quantizer.prices.any()
         )
         """Whether indices are chosen under the entropy model."""
+        self.drops = self.in_context and effort > ROUGH and can_map(self.model)
+        """Whether layers are left out from place to place."""
         self._latent = _Latent(self.model, picture.pixels) if self.by_rate else None
         self._only: list[np.ndarray] | None = None
         self._targets: dict[tuple[float, int], _Latent] = {}
@@ -96,7 +99,10 @@ class Encoding:
         Beyond the first `keep` layers there may be anything in them.
         """
         layers = self.model.layers[:keep]
-        return self._chosen(self._target(rate, layers), tiles, rate, layers, self.in_context)
+        latent = self._target(rate, layers)
+        if not self.in_context:
+            return self._chosen(latent, tiles, rate, layers, False)
+        return [choice.planes for choice in self._dropping(latent, tiles, rate, layers, False)[0]]
 
     def file(self, rate: float, keep: int | None = None) -> bytes:
         """The complete file of `tokens(rate, keep)`; each is made once."""
@@ -110,14 +116,37 @@ class Encoding:
             return write_tokens(self.tokens(rate, keep), self.model)
         known = self._tokens([np.broadcast_to(np.int32(0), self._latent.grid) for _ in self.model.entropy.sizes])
         known = replace(known, layers=known.layers[: keep or len(known.layers)])
-        chosen = self._choose(self._target(rate, known.layers), self.tiles(), rate, known.layers, True)
-        return assemble(known, header_of(known, self.model.config), [choice.segments for choice in chosen])
+        latent = self._target(rate, known.layers)
+        chosen, mapped = self._dropping(latent, self.tiles(), rate, known.layers, True)
+        header = replace(header_of(known, self.model.config), mapped=mapped)
+        return assemble(known, header, [choice.segments for choice in chosen])
 
-    def _choose(self, latent: _Latent, tiles: Sequence[Rect], rate: float, layers: Layers, coded: bool) -> list[Choice]:
+    def _dropping(
+        self, latent: _Latent, tiles: Sequence[Rect], rate: float, layers: Layers, coded: bool
+    ) -> tuple[list[Choice], bool]:
+        """Under the entropy model, and once more without what is not worth its bits; whether anything is left out."""
+        chosen = self._choose(latent, tiles, rate, layers, coded)
+        if not self.drops or rate <= 0:
+            return chosen, False
+        costs = [latent.costs(tile, choice, rate, layers) for tile, choice in zip(tiles, chosen, strict=True)]
+        maps = maps_of(costs, rate)
+        if maps is None:
+            return chosen, False
+        return self._choose(latent, tiles, rate, layers, coded, maps), True
+
+    def _choose(
+        self,
+        latent: _Latent,
+        tiles: Sequence[Rect],
+        rate: float,
+        layers: Layers,
+        coded: bool,
+        maps: Maps | None = None,
+    ) -> list[Choice]:
         """Under the entropy model."""
         shapes = [(tile.shape,) * len(latent.prices) for tile in tiles]
         worth = latent.prices * np.minimum(rate, latent.caps)
-        return choose_tiles(self.model.entropy, latent.distances(tiles), worth, shapes, layers, coded=coded)
+        return choose_tiles(self.model.entropy, latent.distances(tiles), worth, shapes, layers, coded=coded, maps=maps)
 
     def _chosen(
         self, latent: _Latent, tiles: Sequence[Rect], rate: float, layers: Layers, in_context: bool
@@ -145,7 +174,7 @@ class Encoding:
                 for tile, parts in zip(tiles, chosen, strict=True):
                     for s in (s for layer in layers for s in layer):
                         planes[s][tile.slices] = parts[s]
-                latent = latent.with_values(moved(self.model, self.picture.pixels, latent.values, planes))
+                latent = latent.with_values(*moved(self.model, self.picture.pixels, latent.values, planes))
             self._targets[place] = latent
         return self._targets[place]
 
@@ -155,7 +184,7 @@ class Encoding:
         if not self.by_rate or self.effort <= ROUGH:
             return self
         other = copy(self)
-        other.effort, other._files = ROUGH, {}
+        other.effort, other.drops, other._files = ROUGH, False, {}
         return other
 
     def _planes(self) -> list[np.ndarray]:
@@ -256,12 +285,14 @@ class _Latent:
         self.grid = (self.values.shape[1], self.values.shape[2])
         self.prices = quantizer.prices.double().cpu().numpy()
         self.caps = quantizer.caps.double().cpu().numpy()
+        self.worth = self.prices[: quantizer.groups]
+        """What a bit is worth in squared distance of each group at rate 1, for what is left out."""
         self.codewords = CodewordDistances(quantizer)
 
-    def with_values(self, values: np.ndarray) -> _Latent:
-        """With other values [D, h, w]."""
+    def with_values(self, values: np.ndarray, worth: np.ndarray) -> _Latent:
+        """With other values [D, h, w] and worth [G]."""
         other = copy(self)
-        other.values = values
+        other.values, other.worth = values, worth
         return other
 
     def nearest(self, tile: Rect, rate: float) -> Planes:
@@ -271,6 +302,16 @@ class _Latent:
         part = np.ascontiguousarray(self.values[:, *tile.slices], dtype=np.float32)
         z = torch.from_numpy(part)[None].to(self.quantizer.costs.device)
         return [plane[0].cpu().numpy().astype(np.int32) for plane in self.quantizer.quantize(z, rate)]
+
+    def costs(self, tile: Rect, choice: Choice, rate: float, layers: Layers) -> np.ndarray:
+        """What the blocks of a tile cost with its first 0, 1, ... layers, see `dropping`."""
+        quantizer = self.quantizer
+        nothing = quantizer.costs.new_zeros(1, quantizer.groups, 1, 1)
+        fill = quantizer.mask(quantizer.costs.new_zeros(1, len(self.values), 1, 1), nothing)[0, :, 0, 0].cpu().numpy()
+        prices = np.repeat(np.maximum(self.worth, 1e-12), quantizer.widths)
+        rates = np.minimum(rate, self.caps)
+        part = self.values[:, *tile.slices]
+        return costs_of(self.codewords, part, fill, choice.planes, choice.spent, layers, prices, rates)
 
     def distances(self, tiles: Sequence[Rect]) -> Distances:
         """Squared distances of the latent in `tiles` from the codewords of each plane."""

@@ -36,27 +36,49 @@ SIMILARITY = 0.2
 COARSE = (0.2999, 0.3151, 0.2481, 0.1400)
 """Weights of the second to the fifth scale of MS-SSIM, as shares of their sum. The first counts for a twentieth of the
 whole and takes three quarters of the time."""
+FURTHEST = 4.0
+"""Factor by which prices may differ from those of the training pictures."""
+TINY = 1e-12
 LEAST_PX = 160
 """MS-SSIM is of pictures with more pixels a side."""
 
 
-def moved(model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence[np.ndarray]) -> np.ndarray:
+def moved(
+    model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """A step of `target` [D, h, w] for pixels uint8 [H, W, 3], of which `planes` int32 [h, w], MISSING where a file
-    holds none, were chosen for it. float32."""
+    holds none, were chosen for it: float32. And what a bit is worth in squared distance of each group at rate 1, by
+    these curvatures in place of those of the training pictures: float64 [G].
+    """
     quantizer = model.tokenizer.quantizer
     with torch.inference_mode():
         indices = [torch.from_numpy(plane.astype(np.int64))[None].to(model.device) for plane in planes]
         code, kept = quantizer.dequantize(indices)
     slope = _slope(model, pixels, code.clone(), kept.clone())
     found = target.astype(np.float32)
-    for span in (slice(*ends) for ends in pairwise((0, *accumulate(quantizer.widths)))):
+    lengths, curvatures = np.zeros(quantizer.groups), np.zeros(quantizer.groups)
+    for g, span in enumerate(slice(*ends) for ends in pairwise((0, *accumulate(quantizer.widths)))):
         codes = code[0, span].cpu().numpy()
         short, wanted = found[span] - codes, -slope[span]
         along, length = float((short * wanted).sum()), float(np.square(short).sum())
         if along > 0:
             cosine = along / (length * float(np.square(wanted).sum())) ** 0.5
             found[span] += STEP * cosine**2 * (wanted * (length / along) - short)
-    return found
+            lengths[g], curvatures[g] = length, along / length
+    return found, _worth(quantizer.prices[: quantizer.groups].double().cpu().numpy(), lengths, curvatures)
+
+
+def _worth(prices: np.ndarray, lengths: np.ndarray, curvatures: np.ndarray) -> np.ndarray:
+    """Prices [G] in proportion to 1 / curvature where that was measured; the strong groups keep theirs on the whole.
+
+    `lengths` are the squared distances that the curvatures were measured over, 0 where they were not.
+    """
+    strong = slice(0, max(1, len(prices) // 2))
+    if not lengths[strong].any():
+        return prices
+    unit = (curvatures * lengths)[strong].sum() / (lengths / np.maximum(prices, TINY))[strong].sum()
+    found = np.where(lengths > 0, unit / np.maximum(curvatures, TINY), prices)
+    return np.clip(found, prices / FURTHEST, prices * FURTHEST)
 
 
 def _slope(model: Model, pixels: np.ndarray, code: Tensor, kept: Tensor) -> np.ndarray:

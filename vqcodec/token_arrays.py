@@ -18,7 +18,7 @@ import numpy as np
 
 from . import registry
 from .config import MISSING
-from .errors import InputError, LimitError, ModelError, UsageError
+from .errors import InputError, LimitError, ModelError
 from .tokens import Tokens
 
 BYTES = ("icc", "exif", "xmp")
@@ -27,14 +27,13 @@ MAX_BYTES = 2**31
 
 
 def write_arrays(tokens: Tokens) -> bytes:
-    """A .npz of `tokens`, only the planes of the layers that are there. Raises UsageError for planes with gaps."""
+    """A .npz of `tokens`, only the planes of the layers that are there; where they have gaps signed, with MISSING."""
     model = registry.find(tokens.model).config
     sizes = model.tokenizer.quantizer.sizes
     arrays: dict[str, Any] = {}
     for s in (s for layer in tokens.layers for s in layer):
-        if tokens.planes[s].min(initial=0) == MISSING:
-            raise UsageError(f"tokens: plane {s} has gaps (from a cut file?)")
-        arrays[f"plane.{s}"] = tokens.planes[s].astype(np.min_scalar_type(sizes[s] - 1))
+        gaps = tokens.planes[s].min(initial=0) == MISSING
+        arrays[f"plane.{s}"] = tokens.planes[s].astype(np.min_scalar_type(-sizes[s] if gaps else sizes[s] - 1))
     arrays |= {"width": tokens.width, "height": tokens.height, "grey": tokens.grey}
     arrays |= {"model": model.name, "identity": model.token_id}
     if tokens.alpha is not None:

@@ -15,7 +15,8 @@ from . import container
 from .alpha import decode_alpha, encode_alpha
 from .chunks import Chunk
 from .config import MISSING, ModelConfig
-from .entropy import Ending, EntropyModel, decode_tiles, encode_tiles
+from .entropy import Ending, EntropyModel, Planes, decode_tiles, encode_tiles
+from .entropy.keeping import BLOCK, everything, map_of
 from .errors import FormatError, UsageError
 from .image import Picture
 from .layout import access_tiles, blank_planes, fits, plane_shapes
@@ -85,13 +86,12 @@ def check_fill(keep: int, config: ModelConfig) -> None:
         raise UsageError(f"keep {keep}: model '{config.name}' has nothing to stand for missing layers; keep all {n}")
 
 
-def check_tokens(tokens: Tokens, model: EntropyCoded, known: bool) -> None:
-    """Refuse planes that are not the picture's or the model's; `known` refuses MISSING too. Raises UsageError."""
+def check_tokens(tokens: Tokens, model: EntropyCoded) -> None:
+    """Refuse planes that are not the picture's or the model's. Raises UsageError."""
     shapes = plane_shapes(model.config.tokenizer, tokens.width, tokens.height)
     sizes = model.entropy.sizes
     if len(tokens.planes) != len(sizes) or tokens.layers != model.config.layers[: tokens.n_layers]:
         raise UsageError(f"tokens: {len(sizes)} planes in the layers of model '{model.config.name}' are needed")
-    kept = {s for layer in tokens.layers for s in layer}
     for s, (plane, size, shape) in enumerate(zip(tokens.planes, sizes, shapes, strict=True)):
         if plane.shape != shape:
             wanted = f"a {tokens.width}x{tokens.height} picture has {shape}"
@@ -99,23 +99,42 @@ def check_tokens(tokens: Tokens, model: EntropyCoded, known: bool) -> None:
         low, high = int(plane.min()), int(plane.max())
         if low < MISSING or high >= size:
             raise UsageError(f"tokens: plane {s} holds {low}..{high}, the model knows 0..{size - 1}")
-        if known and s in kept and low == MISSING:
-            raise UsageError(f"tokens: plane {s} has gaps (from a cut file?); encode the layers before it with keep")
 
 
 def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int = TILE_PX) -> bytes:
     """A complete .vqc file of all layers of `tokens`. Raises UsageError for planes that are not the model's."""
-    check_tokens(tokens, model, known=True)
+    check_tokens(tokens, model)
     header = header_of(tokens, model.config, tile_px)
-    tiles = access_tiles(header, model.config.tokenizer)
-    by_tile = encode_tiles(
-        model.entropy, [[tile.of(plane) for plane in tokens.planes] for tile in tiles], tokens.layers
-    )
-    return assemble(tokens, header, by_tile)
+    planes = [[tile.of(plane) for plane in tokens.planes] for tile in access_tiles(header, model.config.tokenizer)]
+    maps = _maps(planes, tokens, model)
+    by_tile = encode_tiles(model.entropy, planes, tokens.layers, maps)
+    return assemble(tokens, replace(header, mapped=maps is not None), by_tile)
+
+
+def _maps(planes: Sequence[Planes], tokens: Tokens, model: EntropyCoded) -> list[np.ndarray] | None:
+    """Of each tile the map of kept layers that its gaps come from; None without gaps. Raises UsageError for others."""
+    try:
+        found = [map_of(of_tile, tokens.layers) for of_tile in planes]
+        if all(kept is None for kept in found):
+            return None
+        if not can_map(model):
+            raise ValueError(f"gaps, which model '{model.config.name}' has nothing for")
+    except ValueError as error:
+        raise UsageError(f"tokens: {error} (from a cut file?); encode the layers before them with keep") from error
+    whole = [everything(of_tile[0].shape) for of_tile in planes]
+    return [complete if kept is None else kept for kept, complete in zip(found, whole, strict=True)]
+
+
+def can_map(model: EntropyCoded) -> bool:
+    """Whether files of `model` can keep different numbers of layers from place to place."""
+    tokenizer = model.config.tokenizer
+    alike = not tokenizer.side and len(set(tokenizer.quantizer.shapes((BLOCK, BLOCK)))) == 1
+    return alike and tokenizer.quantizer.fill != "none" and model.entropy.kind == "context"
 
 
 def header_of(tokens: Tokens, config: ModelConfig, tile_px: int = TILE_PX) -> container.Header:
-    """The head of a complete file of `tokens`. Raises UsageError for layers that are nothing without the others."""
+    """The head of a complete file of `tokens` without gaps. Raises UsageError for layers that are nothing without the
+    others."""
     check_fill(tokens.n_layers, config)
     return container.Header(
         width=tokens.width,
@@ -153,6 +172,8 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
         raise FormatError(
             f"tile side: {header.tile} px with an overlap of {header.overlap}; the file's model needs {wanted}"
         )
+    if header.mapped and not can_map(model):
+        raise FormatError("flags: the file keeps different numbers of layers, which its model has nothing for")
     keep = header.n_layers if keep is None else keep
     check_keep(keep, header.n_layers)
     check_fill(keep, config)
@@ -167,7 +188,7 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
     for ending in sorted({ending for ending, _, _ in tiles}):
         chosen = [(tile, given) for found, tile, given in tiles if found == ending]
         shapes = [tuple(tile.of(plane).shape for plane in planes) for tile, _ in chosen]
-        parts = decode_tiles(model.entropy, [given for _, given in chosen], shapes, layers, ending)
+        parts = decode_tiles(model.entropy, [given for _, given in chosen], shapes, layers, ending, header.mapped)
         for (tile, _), found_planes in zip(chosen, parts, strict=True):
             for plane, part in zip(planes, found_planes, strict=True):
                 tile.of(plane)[...] = part

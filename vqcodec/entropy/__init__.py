@@ -13,6 +13,7 @@ import numpy as np
 
 from ..config import MISSING
 from .coder import Coder, TileDecoder, TileEncoder
+from .keeping import Keeping, code_map, map_shape
 from .split import Split
 from .workers import for_each
 
@@ -20,6 +21,8 @@ Planes = list[np.ndarray]
 Layers = Sequence[Sequence[int]]
 Shapes = tuple[tuple[int, ...], ...]
 Ending = Literal["complete", "layer", "cut"]
+Maps = Sequence[np.ndarray]
+"""How many layers are kept, tile by tile, see `keeping`."""
 
 BATCH = 2**12
 """Positions of tiles that are coded together, or one tile of more; bounds memory, never changes a byte."""
@@ -51,15 +54,25 @@ class EntropyModel(Protocol):
         """
 
 
-def encode_tiles(model: EntropyModel, tiles: Sequence[Planes], layers: Layers) -> list[list[bytes]]:
-    """Planes int32 [h, w] or [L] of each tile -> a segment for each of `layers`, tile by tile."""
+def encode_tiles(
+    model: EntropyModel, tiles: Sequence[Planes], layers: Layers, maps: Maps | None = None
+) -> list[list[bytes]]:
+    """Planes int32 [h, w] or [L] of each tile -> a segment for each of `layers`, tile by tile.
+
+    With `maps` of kept layers (`keeping`) the planes are MISSING where these leave them out.
+    """
     segments: list[list[bytes]] = [[] for _ in tiles]
 
     def encode(batch: list[int]) -> None:
-        coders = [TileEncoder() for _ in batch]
+        encoders = [TileEncoder() for _ in batch]
         copies = [[np.array(plane, dtype=np.int32, order="C") for plane in tiles[t]] for t in batch]
+        coders: list[Coder] = [*encoders]
+        if maps is not None:
+            for coder, t in zip(encoders, batch, strict=True):
+                code_map(coder, np.array(maps[t]))
+            coders = [skipping(model, c, maps[t], copies[0], layers) for c, t in zip(encoders, batch, strict=True)]
         model.code_tiles(coders, copies, layers)
-        for t, coder in zip(batch, coders, strict=True):
+        for t, coder in zip(batch, encoders, strict=True):
             segments[t] = coder.segments()
 
     batches = alike([(tuple(plane.shape for plane in planes), len(layers)) for planes in tiles])
@@ -73,24 +86,41 @@ def decode_tiles(
     shapes: Sequence[Shapes],
     layers: Layers,
     ending: Ending = "complete",
+    mapped: bool = False,
 ) -> list[Planes]:
     """First segments of each tile -> its planes int32 of `shapes`, MISSING where they do not reach.
 
     `ending` says where the segments stop: at the end of the stream ("complete"), at the end of a layer with more to
-    come ("layer"), or within the last layer ("cut"). Raises FormatError if a complete stream does not end right.
+    come ("layer"), or within the last layer ("cut"). `mapped`: with maps of kept layers. Raises FormatError if a
+    complete stream does not end right.
     """
     tiles = [_empty(shape) for shape in shapes]
 
     def decode(batch: list[int]) -> None:
-        coders = [TileDecoder(segments[t], ending == "cut") for t in batch]
-        model.code_tiles(coders, [tiles[t] for t in batch], layers[: len(segments[batch[0]])])
+        decoders = [TileDecoder(segments[t], ending == "cut") for t in batch]
+        there = layers[: len(segments[batch[0]])]
+        coders: list[Coder] = [*decoders]
+        if mapped and there:
+            kept = [np.full(map_shape(shapes[batch[0]][0]), MISSING, np.int32) for _ in batch]
+            for coder, of_tile in zip(decoders, kept, strict=True):
+                code_map(coder, of_tile)
+            coders = [
+                skipping(model, c, of_tile, tiles[batch[0]], there) for c, of_tile in zip(decoders, kept, strict=True)
+            ]
+        model.code_tiles(coders, [tiles[t] for t in batch], there)
         if ending == "complete":
-            for coder in coders:
+            for coder in decoders:
                 coder.finish()
 
     batches = alike([(shape, len(given)) for shape, given in zip(shapes, segments, strict=True)])
     for_each(decode, batches, model.workers())
     return tiles
+
+
+def skipping(model: EntropyModel, inner: Coder, kept: np.ndarray, planes: Planes, layers: Layers) -> Keeping:
+    """`inner` for what a tile keeps of planes like these."""
+    shape = planes[0].shape
+    return Keeping(inner, kept, shape, layers, model.order(shape), model.split)
 
 
 def encode_tile(model: EntropyModel, planes: Planes, layers: Layers) -> list[bytes]:

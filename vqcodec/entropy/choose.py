@@ -8,13 +8,16 @@ it likes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from . import EntropyModel, Layers, Planes, Shapes, alike
-from .coder import TileEncoder
+from . import EntropyModel, Layers, Maps, Planes, Shapes, alike, skipping
+from .coder import Coder, TileEncoder
+from .keeping import code_map
+from .keeping import positions as kept_at
 from .kernels import torch_is_loaded
 from .split import Split
 from .workers import for_each
@@ -30,12 +33,17 @@ class Choice:
 
     planes: Planes
     """int32, of the shapes asked for."""
-    bits: np.ndarray
-    """float64 [planes], what the choice takes under the model's frequencies, without the end of the stream."""
+    spent: list[np.ndarray]
+    """float32 of the planes' shapes, bits that each index takes under the model's frequencies."""
     distances: np.ndarray
     """float64 [planes], sums over the positions."""
     segments: list[bytes]
     """One a layer, as `encode_tiles` would make them of the planes; none unless they were asked for."""
+
+    @property
+    def bits(self) -> np.ndarray:
+        """float64 [planes], what the choice takes, without the end of the stream."""
+        return np.array([spent.sum(dtype=np.float64) for spent in self.spent])
 
 
 def choose_tiles(
@@ -47,6 +55,7 @@ def choose_tiles(
     weights: Sequence[Sequence[np.ndarray]] | None = None,
     start: Sequence[Planes] | None = None,
     coded: bool = False,
+    maps: Maps | None = None,
 ) -> list[Choice]:
     """Index planes of tiles of `shapes`, each index the one with the least distance + price * weight * bits.
 
@@ -54,7 +63,7 @@ def choose_tiles(
     is taken. `weights[tile][plane]` of the plane's shape multiply the price. `distances` may be called from several
     threads. Only planes of `layers` are chosen. `start` are the planes that adaptive tables are fitted to before
     anything is chosen (for example the nearest codewords); a context model needs none. `coded` makes the segments too,
-    in the same pass.
+    in the same pass. What `maps` of kept layers leave out is MISSING.
     """
     prices = np.broadcast_to(np.asarray(prices, np.float32), (len(shapes), len(model.sizes)))
     found: dict[int, Choice] = {}
@@ -64,21 +73,26 @@ def choose_tiles(
         if start is not None:
             planes = [[np.array(plane, np.int32, order="C") for plane in start[t]] for t in batch]
         order = [s for layer in layers for s in layer]
-        coders = [
-            Chooser(
-                distances,
-                t,
-                [model.order(tuple(shape)) for shape in shapes[t]],
-                [(s, part, model.split(s)) for s in order for part in range(len(model.split(s).sizes))],
-                prices[t],
-                None if weights is None else weights[t],
-                TileEncoder() if coded else None,
-            )
-            for t in batch
-        ]
+        choosers = []
+        for t in batch:
+            positions = [model.order(tuple(shape)) for shape in shapes[t]]
+            encoder = TileEncoder() if coded else None
+            if maps is not None:
+                if encoder:
+                    code_map(encoder, np.array(maps[t]))
+                layer_of = {s: k for k, layer in enumerate(layers) for s in layer}
+                kept = kept_at(maps[t], shapes[t][0]).reshape(-1)
+                positions = [p[kept[p] > layer_of.get(s, -1)] for s, p in enumerate(positions)]
+            parts = [(s, part, model.split(s)) for s in order for part in range(len(model.split(s).sizes))]
+            weight = None if weights is None else weights[t]
+            choosers.append(Chooser(distances, t, shapes[t], positions, parts, prices[t], weight, encoder))
+        coders: list[Coder] = [*choosers]
+        if maps is not None:
+            coders = [skipping(model, c, maps[t], planes[0], layers) for c, t in zip(choosers, batch, strict=True)]
         model.code_tiles(coders, planes, layers)
-        for t, coder, chosen in zip(batch, coders, planes, strict=True):
-            found[t] = Choice(chosen, coder.bits, coder.distances, coder.segments())
+        for t, coder, chosen in zip(batch, choosers, planes, strict=True):
+            spent = [bits.reshape(shape) for bits, shape in zip(coder.spent, shapes[t], strict=True)]
+            found[t] = Choice(chosen, spent, coder.distances, coder.segments())
 
     for_each(choose, alike([(tuple(map(tuple, shape)), len(layers)) for shape in shapes]), model.workers())
     return [found[t] for t in range(len(shapes))]
@@ -91,19 +105,24 @@ class Chooser:
         self,
         measure: Distances,
         tile: int,
+        shapes: Shapes,
         positions: Sequence[np.ndarray],
         order: Sequence[tuple[int, int, Split]],
         prices: np.ndarray,
         weights: Sequence[np.ndarray] | None,
         encoder: TileEncoder | None = None,
     ) -> None:
-        self.measure, self.tile, self.positions, self.order = measure, tile, positions, list(order)
+        self.measure, self.tile, self.positions = measure, tile, positions
+        self.order = [part for part in order if len(positions[part[0]])]
         self.encoder = encoder
         self.prices, self.weights = prices, weights
-        self.bits, self.distances = np.zeros(len(positions)), np.zeros(len(positions))
+        self.distances = np.zeros(len(positions))
+        sizes = [math.prod(shape) for shape in shapes]
+        self.spent = [np.zeros(size, np.float32) for size in sizes]
+        """Bits of each index, by flat position."""
         self.done = 0
         """Positions of the first plane and part in `order` that are chosen."""
-        self.chosen = [np.zeros(len(p), np.int64) for p in positions]
+        self.chosen = [np.zeros(size, np.int64) for size in sizes]
         """Codes of each plane, by flat position."""
         self.high = [np.empty(len(p), np.int64) for p in positions]
         """High parts that are chosen, in coding order, of planes that are coded as two."""
@@ -127,7 +146,7 @@ class Chooser:
         scores = distances if not np.any(price) else distances - price * _log2(rows)
         symbols[:] = scores.argmin(1)
         chosen = np.arange(len(symbols)), symbols
-        self.bits[s] += (np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[chosen].astype(np.float64))).sum()
+        self.spent[s][positions] += np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[chosen].astype(np.float64))
         if part == len(split.sizes) - 1:
             self.distances[s] += distances[chosen].sum(dtype=np.float64)
             codes = symbols if not split.low else split.codes[self.high[s][here] * split.low + symbols]
@@ -149,7 +168,7 @@ class Chooser:
         return by_parts.min(2) if part == 0 else by_parts[np.arange(len(high)), high]
 
     def choose(self, options: int, decide: Callable[[], int]) -> int:
-        self.bits[self.order[0][0]] += np.log2(options)
+        self.spent[self.order[0][0]][:1] += np.log2(options)
         return self.encoder.choose(options, decide) if self.encoder else decide()
 
     def end_layer(self) -> None:

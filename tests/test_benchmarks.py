@@ -1,0 +1,64 @@
+"""What the benchmarks rest on: the means of indices that are missing, and BD-rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from benchmarks.preview_fill import expected
+from tests.test_prior import SIZES, a_prior, some_tiles
+from vqcodec.entropy.choose import choose_tiles
+from vqcodec.entropy.prior import ContextModel
+
+SHAPE = (9, 7)
+
+
+def bits_of(model: ContextModel, planes: Sequence[np.ndarray]) -> np.ndarray:
+    """Bits [S, h, w] of the indices of one tile."""
+
+    def all_but_this(_: int, s: int, positions: np.ndarray, __: object) -> np.ndarray:
+        return (np.arange(SIZES[s]) != planes[s].reshape(-1)[positions, None]).astype(np.float32)
+
+    [choice] = choose_tiles(model, all_but_this, np.zeros(3), [(SHAPE,) * 3], [[0], [1], [2]])
+    return np.stack(choice.spent)
+
+
+@pytest.fixture(scope="module")
+def model() -> ContextModel:
+    return ContextModel(SIZES, a_prior(spread=0.3).tensors())
+
+
+def test_the_next_plane_is_expected_as_the_model_says(model: ContextModel) -> None:
+    """One-hot codewords make the means the frequencies themselves, which tell the bits of what is there."""
+    [planes] = some_tiles(2, [SHAPE])
+    means = expected(model, planes, [np.eye(size) for size in SIZES], known=1, feeds=False)
+    assert not means[0].any()
+    for mean in means[1:]:
+        np.testing.assert_allclose(mean.sum(0), 1)
+    # The first pass sees nothing of its own plane, as in a file.
+    there = np.take_along_axis(means[1], planes[1][None], 0)[0]
+    np.testing.assert_allclose(-np.log2(there)[::2, ::2], bits_of(model, planes)[1][::2, ::2], rtol=1e-5)
+
+
+def test_what_is_expected_is_fed_on_or_not(model: ContextModel) -> None:
+    [planes] = some_tiles(2, [SHAPE])
+    books = [np.eye(size) for size in SIZES]
+    fed, unfed = (expected(model, planes, books, known=1, feeds=feeds) for feeds in (True, False))
+    np.testing.assert_array_equal(fed[1][:, ::2, ::2], unfed[1][:, ::2, ::2])
+    assert (fed[1] != unfed[1]).any()
+    assert (fed[2] != unfed[2]).any()
+    planes[2][...] = 0
+    for one, other in zip(fed, expected(model, planes, books, known=1, feeds=True), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_bd_rate_leaves_out_points_whose_quality_does_not_rise() -> None:
+    pytest.importorskip("bjontegaard")
+    from benchmarks.contributions import bd_rate
+
+    curve = [(0.1 * 1.5**i, 25.0 + i, 10.0 + i) for i in range(6)]
+    half = [(rate / 2, psnr, similar) for rate, psnr, similar in curve]
+    assert bd_rate(curve, half, 1) == pytest.approx(-50, abs=0.1)
+    assert bd_rate(curve, [*half, (half[3][0] * 1.1, 26.5, 11.5)], 2) == pytest.approx(-50, abs=0.1)
