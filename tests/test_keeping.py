@@ -102,6 +102,33 @@ def test_bits_of_a_map_are_those_of_its_stream() -> None:
     assert map_bits(kept) < map_bits(np.random.default_rng(2).permutation(kept.ravel()).reshape(kept.shape))
 
 
+GOLDEN = [[0, 0, 0, 3, 3, 2, 0], [5, 1, 3, 15, 3, 4, 0], [3, 1, 4, 6, 0, 4, 0], [1, 5, 4, 12, 9, 3, 0]]
+
+
+def test_a_map_is_always_the_same_bytes() -> None:
+    coder = TileEncoder()
+    code_map(coder, np.array(GOLDEN, np.int32))
+    assert coder.segments()[0].hex() == "88b93603e23f0ee0d3ad666494bec2ce"
+
+
+def test_its_tables_are_as_format_md_says() -> None:
+    """The frequencies that each entry is coded by, from the text of FORMAT.md."""
+
+    class Recorder(TileEncoder):
+        def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+            seen.append([int(f) for f in table])
+
+    seen: list[list[int]] = []
+    code_map(Recorder(), np.array(GOLDEN, np.int32))
+    expected = []
+    for y, row in enumerate(GOLDEN):
+        for x in range(len(row)):
+            before = [v for line in GOLDEN[:y] for v in line] + row[:x]
+            near = ([GOLDEN[y - 1][x]] if y else []) + ([row[x - 1]] if x else [])
+            expected.append([1 + 4 * before.count(v) + 12 * near.count(v) for v in range(17)])
+    assert seen == expected
+
+
 def test_gaps_of_other_shapes_are_no_maps(model: ContextModel) -> None:
     [planes] = some_tiles(1, [(9, 10)])
     assert map_of(planes, LAYERS) is None
