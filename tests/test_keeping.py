@@ -177,13 +177,13 @@ def picture() -> Image.Image:
 @pytest.fixture(scope="module")
 def mapped(picture: Image.Image) -> bytes:
     """A small file with maps, of two tiles."""
-    data = vqcodec.encode(picture, "photo", quality=4)
+    data = vqcodec.encode(picture, "photo", quality=4, effort=7)
     assert container.read(data).header.mapped
     return data
 
 
 def test_files_with_maps(picture: Image.Image, mapped: bytes, tmp_path: Path) -> None:
-    encoding = Encoding(as_picture(picture), "photo")
+    encoding = Encoding(as_picture(picture), "photo", effort=7)
     step = encoding.ladder[1]
     tokens = encoding.tokens(step.rate, step.keep)
     found = vqcodec.decode_tokens(mapped)
@@ -203,11 +203,11 @@ def test_files_with_maps(picture: Image.Image, mapped: bytes, tmp_path: Path) ->
 
 def test_they_are_the_better_ones(picture: Image.Image) -> None:
     """By what is minimised: at a rate that does without the least of it, less of both."""
-    encoding = Encoding(as_picture(picture), "photo")
+    encoding = Encoding(as_picture(picture), "photo", effort=7)
     latent = encoding._target(24.0, encoding.model.layers[:8])
     tiles = encoding.tiles()
     found, is_mapped = encoding._dropping(latent, tiles, 24.0, encoding.model.layers[:8], True)
-    plain = encoding._choose(latent, tiles, 24.0, encoding.model.layers[:8], True)
+    plain = latent.choose(tiles, 24.0, encoding.model.layers[:8], True)
     assert is_mapped
     assert sum(len(s) for c in found for s in c.segments) < sum(len(s) for c in plain for s in c.segments)
 

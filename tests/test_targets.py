@@ -43,6 +43,6 @@ def test_windows_make_no_difference_to_squared_error(picture: Image.Image, monke
     found = []
     for side in (64, 1024):
         monkeypatch.setattr(targets, "WINDOW_PX", side)
-        found.append(targets.moved(load_model("photo"), np.asarray(picture), target, planes)[0])
+        found.append(targets.moved(load_model("photo"), np.asarray(picture), target, planes).values)
     np.testing.assert_allclose(found[0], found[1], atol=2e-3 * np.abs(target).max())
     assert np.abs(found[0] - target).max() > 1e-3

@@ -33,7 +33,7 @@ RATES = 2
 
 def collect_tiles(model: Model, pictures: Pictures, tile: int, effort: int = EFFORT) -> list[Tile]:
     """Index planes int16 or int32 [S, h, w] of tiles (`tile` steps a side) of the pictures, as files of `effort` hold
-    them: MISSING where layers are left out, which they are not up to effort `encoding.ROUGH`.
+    them: MISSING where layers are left out, from effort `encoding.DROPPING` on.
 
     Of a model whose tokens are windows, each window is a tile, a list of planes int32.
 

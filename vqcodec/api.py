@@ -199,14 +199,13 @@ def truncate(data: bytes, *, keep: int | None = None, max_bytes: int | None = No
 
 
 def tokenize(
-    image: ImageLike, model: str | None = None, *, rate: float | None = None, effort: int = 5, device: str = "cpu"
+    image: ImageLike, model: str | None = None, *, rate: float | None = None, effort: int = 6, device: str = "cpu"
 ) -> Tokens:
     """The index planes of `image`, and what else a file would keep. Raises InputError, ModelError, LimitError.
 
     Without a `model` it is the first of `registry.FAMILY` that is at hand. `rate` says how much bits count when
     codewords are chosen: 0 takes the nearest; without it, it is that of the last step of the model's ladder. `effort`
-    1..9 is that of `encode`: from 6 on an index may be MISSING, -1, where it is not worth its bits. Up to 5, the
-    default here, all are there.
+    1..9 is that of `encode`: from 7 on an index may be MISSING, -1, where it is not worth its bits.
     """
     _check_effort(effort)
     from .encoding import Encoding

@@ -14,14 +14,15 @@ from functools import cached_property
 import numpy as np
 
 from . import registry
-from .compute import pixels_to_latent, pixels_to_planes
+from .compute import pixels_to_planes
 from .config import MISSING
-from .distances import CodewordDistances
-from .dropping import costs_of, maps_of
+from .dropping import maps_of
 from .entropy import Layers, Maps, Planes
-from .entropy.choose import Choice, Distances, choose_tiles
+from .entropy.choose import Choice
+from .entropy.keeping import everything, map_bits
 from .family import ladder
 from .image import Picture
+from .latent import Latent
 from .layout import grid_tiles
 from .tiling import Rect
 from .tokens import Tokens, assemble, can_map, from_picture, header_of, write_tokens
@@ -32,6 +33,8 @@ PASSES = {6: 1, 7: 2, 8: 3, 9: 5}
 """By effort: how often what was chosen is decoded, and chosen anew for targets moved by the decoder's error."""
 ROUGH = min(PASSES) - 1
 """The highest effort without that."""
+DROPPING = 7
+"""The lowest effort that leaves layers out from place to place."""
 CLOSE = 0.975
 """A file that uses this share of a budget is large enough."""
 NEAR = 1.002
@@ -61,11 +64,11 @@ class Encoding:
             self.by_rate and effort > 1 and self.model.entropy.kind == "context" and quantizer.prices.any()
         )
         """Whether indices are chosen under the entropy model."""
-        self.drops = self.in_context and effort > ROUGH and can_map(self.model)
+        self.drops = self.in_context and effort >= DROPPING and can_map(self.model)
         """Whether layers are left out from place to place."""
-        self._latent = _Latent(self.model, picture.pixels) if self.by_rate else None
+        self._latent = Latent(self.model, picture.pixels) if self.by_rate else None
         self._only: list[np.ndarray] | None = None
-        self._targets: dict[tuple[float, int], _Latent] = {}
+        self._targets: dict[tuple[float, int], Latent] = {}
         self._files: dict[tuple[float, int], bytes] = {}
 
     def tokens(self, rate: float, keep: int | None = None) -> Tokens:
@@ -101,7 +104,7 @@ class Encoding:
         layers = self.model.layers[:keep]
         latent = self._target(rate, layers)
         if not self.in_context:
-            return self._chosen(latent, tiles, rate, layers, False)
+            return latent.planes(tiles, rate, layers, False)
         return [choice.planes for choice in self._dropping(latent, tiles, rate, layers, False)[0]]
 
     def file(self, rate: float, keep: int | None = None) -> bytes:
@@ -122,41 +125,61 @@ class Encoding:
         return assemble(known, header, [choice.segments for choice in chosen])
 
     def _dropping(
-        self, latent: _Latent, tiles: Sequence[Rect], rate: float, layers: Layers, coded: bool
+        self, latent: Latent, tiles: Sequence[Rect], rate: float, layers: Layers, coded: bool
     ) -> tuple[list[Choice], bool]:
-        """Under the entropy model, and once more without what is not worth its bits; whether anything is left out."""
-        chosen = self._choose(latent, tiles, rate, layers, coded)
+        """Under the entropy model, and once more without what is not worth its bits; whether anything is left out.
+
+        A tile is whole all the same if the decoder makes more of it that way.
+        """
+        chosen = latent.choose(tiles, rate, layers, coded)
         if not self.drops or rate <= 0:
             return chosen, False
         costs = [latent.costs(tile, choice, rate, layers) for tile, choice in zip(tiles, chosen, strict=True)]
         maps = maps_of(costs, rate)
         if maps is None:
             return chosen, False
-        return self._choose(latent, tiles, rate, layers, coded, maps), True
+        with_gaps = latent.choose(tiles, rate, layers, coded, maps)
+        better = self._better(latent, tiles, rate, layers, chosen, with_gaps, maps)
+        if not any(better):
+            return chosen, False
+        if all(better):
+            return with_gaps, True
+        maps = [kept if good else everything(tile.shape) for kept, good, tile in zip(maps, better, tiles, strict=True)]
+        return latent.choose(tiles, rate, layers, coded, maps), True
 
-    def _choose(
+    def _better(
         self,
-        latent: _Latent,
+        latent: Latent,
         tiles: Sequence[Rect],
         rate: float,
         layers: Layers,
-        coded: bool,
-        maps: Maps | None = None,
-    ) -> list[Choice]:
-        """Under the entropy model."""
-        shapes = [(tile.shape,) * len(latent.prices) for tile in tiles]
-        worth = latent.prices * np.minimum(rate, latent.caps)
-        return choose_tiles(self.model.entropy, latent.distances(tiles), worth, shapes, layers, coded=coded, maps=maps)
+        whole: Sequence[Choice],
+        with_gaps: Sequence[Choice],
+        maps: Maps,
+    ) -> list[bool]:
+        """Of each tile whether it is better with gaps, by the decoder's error and the bits."""
+        from .targets import errors_of
 
-    def _chosen(
-        self, latent: _Latent, tiles: Sequence[Rect], rate: float, layers: Layers, in_context: bool
-    ) -> list[Planes]:
-        """Under the entropy model, or each for itself."""
-        if in_context:
-            return [choice.planes for choice in self._choose(latent, tiles, rate, layers, False)]
-        return [latent.nearest(tile, rate) for tile in tiles]
+        parts = [tile.times(self.model.stride) for tile in tiles]
+        all_errors = []
+        for choices in (whole, with_gaps):
+            planes = self._assembled(tiles, [choice.planes for choice in choices], layers)
+            all_errors.append(errors_of(self.model, self.picture.pixels, planes, parts))
+        found = []
+        for plain, gaps, one, other, kept in zip(*all_errors, whole, with_gaps, maps, strict=True):
+            saved = one.bits.sum() - other.bits.sum() - map_bits(kept)
+            found.append(bool(gaps.beside(plain) - plain.beside(plain) < latent.bit_error * rate * saved))
+        return found
 
-    def _target(self, rate: float, layers: Layers) -> _Latent:
+    def _assembled(self, tiles: Sequence[Rect], parts: Sequence[Planes], layers: Layers) -> list[np.ndarray]:
+        """Planes int32 [h, w] of the picture, MISSING beyond `layers` and other tiles."""
+        planes = [np.full(self.grid, MISSING, np.int32) for _ in self.model.entropy.sizes]
+        for tile, of_tile in zip(tiles, parts, strict=True):
+            for s in (s for layer in layers for s in layer):
+                planes[s][tile.slices] = of_tile[s]
+        return planes
+
+    def _target(self, rate: float, layers: Layers) -> Latent:
         """What indices of `layers` are chosen for, at `rate` and down to the next step of the ladder."""
         latent, passes = self._latent, PASSES.get(self.effort, 0)
         assert latent is not None
@@ -169,12 +192,9 @@ class Encoding:
 
             tiles = self.tiles()
             for done in range(passes):
-                planes = [np.full(latent.grid, MISSING, np.int32) for _ in latent.prices]
-                chosen = self._chosen(latent, tiles, rate, layers, self.in_context and done > 0)
-                for tile, parts in zip(tiles, chosen, strict=True):
-                    for s in (s for layer in layers for s in layer):
-                        planes[s][tile.slices] = parts[s]
-                latent = latent.with_values(*moved(self.model, self.picture.pixels, latent.values, planes))
+                chosen = latent.planes(tiles, rate, layers, self.in_context and done > 0)
+                planes = self._assembled(tiles, chosen, layers)
+                latent = latent.moved(moved(self.model, self.picture.pixels, latent.values, planes))
             self._targets[place] = latent
         return self._targets[place]
 
@@ -274,52 +294,6 @@ class Encoding:
             else:
                 high = rate
         return found
-
-
-class _Latent:
-    """The latent of a picture, and how far it is from the codewords."""
-
-    def __init__(self, model: registry.Model, pixels: np.ndarray) -> None:
-        self.quantizer = quantizer = model.tokenizer.quantizer
-        self.values = pixels_to_latent(model, pixels)
-        self.grid = (self.values.shape[1], self.values.shape[2])
-        self.prices = quantizer.prices.double().cpu().numpy()
-        self.caps = quantizer.caps.double().cpu().numpy()
-        self.worth = self.prices[: quantizer.groups]
-        """What a bit is worth in squared distance of each group at rate 1, for what is left out."""
-        self.codewords = CodewordDistances(quantizer)
-
-    def with_values(self, values: np.ndarray, worth: np.ndarray) -> _Latent:
-        """With other values [D, h, w] and worth [G]."""
-        other = copy(self)
-        other.values, other.worth = values, worth
-        return other
-
-    def nearest(self, tile: Rect, rate: float) -> Planes:
-        """Planes int32 [h, w] of a tile, each codeword chosen for itself."""
-        import torch
-
-        part = np.ascontiguousarray(self.values[:, *tile.slices], dtype=np.float32)
-        z = torch.from_numpy(part)[None].to(self.quantizer.costs.device)
-        return [plane[0].cpu().numpy().astype(np.int32) for plane in self.quantizer.quantize(z, rate)]
-
-    def costs(self, tile: Rect, choice: Choice, rate: float, layers: Layers) -> np.ndarray:
-        """What the blocks of a tile cost with its first 0, 1, ... layers, see `dropping`."""
-        quantizer = self.quantizer
-        nothing = quantizer.costs.new_zeros(1, quantizer.groups, 1, 1)
-        fill = quantizer.mask(quantizer.costs.new_zeros(1, len(self.values), 1, 1), nothing)[0, :, 0, 0].cpu().numpy()
-        prices = np.repeat(np.maximum(self.worth, 1e-12), quantizer.widths)
-        rates = np.minimum(rate, self.caps)
-        part = self.values[:, *tile.slices]
-        return costs_of(self.codewords, part, fill, choice.planes, choice.spent, layers, prices, rates)
-
-    def distances(self, tiles: Sequence[Rect]) -> Distances:
-        """Squared distances of the latent in `tiles` from the codewords of each plane."""
-
-        def measure(tile: int, s: int, positions: np.ndarray, chosen: Sequence[np.ndarray]) -> np.ndarray:
-            return self.codewords.measure(s, self.values[:, *tiles[tile].slices], positions, chosen)
-
-        return measure
 
 
 def _between(low: float, high: float, share: float) -> float:

@@ -13,6 +13,7 @@ target - code, and the balance of distance and bits stays as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -20,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .compute import decoder_windows
+from .compute import decoder_windows, planes_to_pixels
 from .registry import Model
-from .tiling import Window, read_padded
+from .tiling import Rect, Window, read_padded
 from .windows import to_tensor
 
 WINDOW_PX = 512
@@ -43,13 +44,21 @@ LEAST_PX = 160
 """MS-SSIM is of pictures with more pixels a side."""
 
 
-def moved(
-    model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Moved:
+    """What to choose codewords for, and what the decoder's error says of the worth of a bit at rate 1."""
+
+    values: np.ndarray
+    """float32 [D, h, w]."""
+    worth: np.ndarray
+    """float64 [G], squared distance of each group, by the curvatures of this picture in place of those of training."""
+    error: float
+    """Of the decoder, in the units of `Errors`."""
+
+
+def moved(model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence[np.ndarray]) -> Moved:
     """A step of `target` [D, h, w] for pixels uint8 [H, W, 3], of which `planes` int32 [h, w], MISSING where a file
-    holds none, were chosen for it: float32. And what a bit is worth in squared distance of each group at rate 1, by
-    these curvatures in place of those of the training pictures: float64 [G].
-    """
+    holds none, were chosen for it."""
     quantizer = model.tokenizer.quantizer
     with torch.inference_mode():
         indices = [torch.from_numpy(plane.astype(np.int64))[None].to(model.device) for plane in planes]
@@ -65,20 +74,23 @@ def moved(
             cosine = along / (length * float(np.square(wanted).sum())) ** 0.5
             found[span] += STEP * cosine**2 * (wanted * (length / along) - short)
             lengths[g], curvatures[g] = length, along / length
-    return found, _worth(quantizer.prices[: quantizer.groups].double().cpu().numpy(), lengths, curvatures)
+    prices = quantizer.prices[: quantizer.groups].double().cpu().numpy()
+    return Moved(found, *_worth(prices, lengths, curvatures))
 
 
-def _worth(prices: np.ndarray, lengths: np.ndarray, curvatures: np.ndarray) -> np.ndarray:
+def _worth(prices: np.ndarray, lengths: np.ndarray, curvatures: np.ndarray) -> tuple[np.ndarray, float]:
     """Prices [G] in proportion to 1 / curvature where that was measured; the strong groups keep theirs on the whole.
+    And the error that goes with them.
 
     `lengths` are the squared distances that the curvatures were measured over, 0 where they were not.
     """
     strong = slice(0, max(1, len(prices) // 2))
     if not lengths[strong].any():
-        return prices
+        return prices, 0.0
     unit = (curvatures * lengths)[strong].sum() / (lengths / np.maximum(prices, TINY))[strong].sum()
     found = np.where(lengths > 0, unit / np.maximum(curvatures, TINY), prices)
-    return np.clip(found, prices / FURTHEST, prices * FURTHEST)
+    # The gradient of c * distance**2 is 2 * c * distance.
+    return np.clip(found, prices / FURTHEST, prices * FURTHEST), unit / 2
 
 
 def _slope(model: Model, pixels: np.ndarray, code: Tensor, kept: Tensor) -> np.ndarray:
@@ -104,11 +116,47 @@ def _seen(model: Model, pixels: np.ndarray, window: Window, y: Tensor) -> tuple[
     return y[:, :, rows, columns][:, :, :height, :width], x[:, :, :height, :width]
 
 
+@dataclass(frozen=True)
+class Errors:
+    """Of a part of a picture."""
+
+    squared: float
+    """Sum of squared errors of pixels in -1..1."""
+    unlike: float
+    """1 - MS-SSIM over its coarse scales; 0 where the part is too small."""
+
+    def beside(self, other: Errors) -> float:
+        """This error in the mixture of `_error`, with the shares that `other` has in it."""
+        if not other.unlike:
+            return self.squared
+        return (1 - SIMILARITY) * self.squared + SIMILARITY * other.squared * self.unlike / other.unlike
+
+
+@torch.inference_mode()
+def errors_of(model: Model, pixels: np.ndarray, planes: Sequence[np.ndarray], parts: Sequence[Rect]) -> list[Errors]:
+    """Of what the decoder makes of `planes` in each of `parts`, in pixels; they may reach beyond the picture."""
+    height, width = pixels.shape[:2]
+    shown = planes_to_pixels(model, list(planes), Rect(0, height, 0, width))
+    found = []
+    for part in parts:
+        y, x = (to_tensor([np.ascontiguousarray(p[part.slices])], model.device) for p in (shown, pixels))
+        unlike = _unlike(y, x)
+        found.append(Errors(float((y - x).square().sum()), 0.0 if unlike is None else float(unlike)))
+    return found
+
+
 def _error(y: Tensor, x: Tensor) -> Tensor:
     """Squared error and 1 - MS-SSIM, each as a share of what it is, in units of the first."""
-    squared = (y - x).square().sum()
-    if min(x.shape[-2:]) <= LEAST_PX:
+    squared, unlike = (y - x).square().sum(), _unlike(y, x)
+    if unlike is None:
         return squared
+    return (1 - SIMILARITY) * squared + SIMILARITY * squared.detach() * unlike / unlike.detach().clamp_min(1e-6)
+
+
+def _unlike(y: Tensor, x: Tensor) -> Tensor | None:
+    """1 - MS-SSIM of pictures in -1..1; None for small ones."""
+    if min(x.shape[-2:]) <= LEAST_PX:
+        return None
     from pytorch_msssim import ms_ssim
 
     shown, wanted = (y.clamp(-1, 1) + 1) / 2, (x + 1) / 2
@@ -117,5 +165,5 @@ def _error(y: Tensor, x: Tensor) -> Tensor:
         odd = [side % 2 for side in x.shape[-2:]]
         shown, wanted = (F.avg_pool2d(part, 2, padding=odd) for part in (shown, wanted))
         weights = COARSE
-    unlike = 1 - ms_ssim(shown, wanted, data_range=1.0, weights=weights)
-    return (1 - SIMILARITY) * squared + SIMILARITY * squared.detach() * unlike / unlike.detach().clamp_min(1e-6)
+    unlike: Tensor = 1 - ms_ssim(shown, wanted, data_range=1.0, weights=weights)
+    return unlike
