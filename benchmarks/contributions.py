@@ -1,4 +1,4 @@
-"""What the context model and the choice of indices under it save: BD-rates of one model's files, way against way.
+"""What the context model saves, and what each way to choose under it: BD-rates of one model's files, way against way.
 
     python benchmarks/contributions.py PICTURES... --tables TRAIN... [-m photo] [--every 1]
 

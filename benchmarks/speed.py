@@ -1,4 +1,4 @@
-"""Seconds per stage of encoding and decoding one picture, in this process: the median of warm runs.
+"""Seconds per stage of encoding and decoding one picture, and of whole files by effort: the median of warm runs.
 
 Differs from memory.py: no start of Python, no import of torch, no output file.
 """
@@ -56,6 +56,17 @@ def measure(path: Path, model_name: str, runs: int) -> tuple[str, dict[str, floa
     return title, seconds, picture.n_pixels
 
 
+def by_effort(path: Path, model_name: str, runs: int) -> dict[str, float]:
+    """Seconds from the picture's file to the bytes, at the last step of the ladder."""
+    import vqcodec
+
+    efforts = {f"file, effort {effort}": effort for effort in (1, 5, 6, 7)}
+    return {
+        name: timed(lambda effort=effort: vqcodec.encode(path, model_name, effort=effort), runs)[1]  # type: ignore[misc]
+        for name, effort in efforts.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("picture", nargs="?", type=Path, default=LAKE, help="default: samples/lake.png")
@@ -82,6 +93,9 @@ def main() -> None:
         table.add_row(stage, f"{value:.4f}", f"{value / total:.1%}", rate)
     table.add_section()
     table.add_row("all", f"{total:.4f}", "", f"{n_pixels / 1e6 / total:,.1f}")
+    table.add_section()
+    for name, value in by_effort(given.picture, given.model, given.runs).items():
+        table.add_row(name, f"{value:.4f}", "", f"{n_pixels / 1e6 / value:,.1f}")
     Console().print(table)
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from vqcodec.errors import InputError, LimitError, OutputError, VqcError, is_out_of_memory
+from vqcodec.family import EFFORT
 from vqcodec.info import read_info
 
 from .batch_plan import FAIL, REPLACE, Job, file_digest
@@ -45,7 +46,7 @@ class Settings:
     device: str
     max_pixels: int
     debug: bool
-    effort: int = 6
+    effort: int = EFFORT
 
 
 @dataclass(frozen=True)

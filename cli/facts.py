@@ -54,6 +54,7 @@ def facts(data: bytes, bytes_there: int, max_pixels: int | None) -> dict[str, An
         "alpha_bytes": info.alpha_bytes,
         "metadata_bytes": info.chunks_bytes,
         "cut": info.cut,
+        "mapped": info.mapped,
         "grey": info.grey,
     }
 
@@ -77,6 +78,7 @@ def table(record: dict[str, Any]) -> Iterator[str]:
         ("metadata", f"{record['metadata_bytes']:,} bytes" if record["metadata_bytes"] else "none"),
         ("colour", "grey" if record["grey"] else "RGB"),
         ("cut to size", "yes, within or after a layer" if record["cut"] else "no"),
+        ("layers kept", "as many as are worth it, block by block" if record["mapped"] else "the same everywhere"),
     ]
     yield record["input"]
     there = record["bytes_there"]

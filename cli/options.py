@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from vqcodec.errors import UsageError
+from vqcodec.family import EFFORT
 from vqcodec.registry import FAMILY
 
 
@@ -144,7 +145,7 @@ Effort = Annotated[
 Strip = Annotated[bool, typer.Option("--strip", help="Leave out ICC (after conversion to sRGB), Exif and XMP.")]
 
 DEFAULT_MAX_PIXELS = 2**28
-DEFAULT_EFFORT = 6
+DEFAULT_EFFORT = EFFORT
 
 RATE = {"-q": "quality", "--bpp": "bpp", "--target-size": "max_bytes", "--min-quality": "min_quality", "--keep": "keep"}
 """Option that says how large a file may be -> keyword of `vqcodec.encode`."""

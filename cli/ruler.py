@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vqcodec.family import EFFORT
 from vqcodec.metrics import Metric, Pixels, bpp
 
 from .ladder import Ladder
@@ -51,7 +52,7 @@ class Codec(Protocol):
 class Vqc:
     """`Codec` over the public API: a file for every number of layers; the encoder network runs once a picture."""
 
-    def __init__(self, model: str, device: str = "cpu", effort: int = 6) -> None:
+    def __init__(self, model: str, device: str = "cpu", effort: int = EFFORT) -> None:
         self.model = model
         self.device = device
         self.effort = effort

@@ -21,7 +21,7 @@ def bits_of(model: ContextModel, planes: Sequence[np.ndarray]) -> np.ndarray:
     def all_but_this(_: int, s: int, positions: np.ndarray, __: object) -> np.ndarray:
         return (np.arange(SIZES[s]) != planes[s].reshape(-1)[positions, None]).astype(np.float32)
 
-    [choice] = choose_tiles(model, all_but_this, np.zeros(3), [(SHAPE,) * 3], [[0], [1], [2]])
+    [choice] = choose_tiles(model, all_but_this, np.zeros(3), [(SHAPE,) * 3], [[0], [1], [2]], itemised=True)
     return np.stack(choice.spent)
 
 

@@ -35,7 +35,7 @@ def train_far(
     grids = [np.asarray(tile) for tile in whole if len({np.shape(plane) for plane in tile}) == 1]
     grids = [grid for grid in grids if grid.ndim == 3 and min(grid.shape[1:]) >= recipe.crop]
     if not grids:
-        raise UsageError(f"factorized-ar: no tile is a grid of {recipe.crop} positions a side or more")
+        raise UsageError(f"factorized-ar: no tile is a grid of {recipe.crop} positions a side or more with all planes")
     torch.manual_seed(recipe.seed)
     model = Far(FarConfig(tuple(sizes), (recipe.crop, recipe.crop), width=recipe.units))
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=0.05)
@@ -79,7 +79,7 @@ def far_bits(model: Far, tiles: Sequence[Tile]) -> np.ndarray:
                 bits = model(grid[:, :, y : y + h, x : x + w])
                 total += bits.sum(1).numpy()
                 count += bits.shape[1]
-    return total / count
+    return total / max(count, 1)
 
 
 def _crops(grids: Sequence[np.ndarray], recipe: PriorRecipe, step: int) -> torch.Tensor:

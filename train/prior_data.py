@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcodec.encoding import EFFORT, Encoding
+from vqcodec.encoding import Encoding
 from vqcodec.entropy.prior import MARGIN
+from vqcodec.family import EFFORT
 from vqcodec.image import as_picture
 from vqcodec.registry import Model
 from vqcodec.tiling import Rect, split

@@ -47,8 +47,9 @@ def measure(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> dict[st
     counts = _counted(val, len(sizes))
     for s, size in enumerate(sizes):
         seen, wanted = ([_in_order(tile[s]) for tile in tiles if s < len(tile)] for tiles in (train, val))
-        use = np.bincount(np.concatenate(seen), minlength=size) + 0.5
-        zero[s] = -np.log2(use / use.sum())[np.concatenate(wanted)].sum()
+        nothing = np.empty(0, np.int64)
+        use = np.bincount(np.concatenate([nothing, *seen]), minlength=size) + 0.5
+        zero[s] = -np.log2(use / use.sum())[np.concatenate([nothing, *wanted])].sum()
         tables = cluster_tables(seen, size, TABLES)
         adaptive[s] = sum(costs(tables, symbols).min() + np.log2(len(tables) * len(STEPS)) for symbols in wanted)
     planes = [[np.array(plane, np.int32, order="C") for plane in tile] for tile in val]
@@ -98,8 +99,9 @@ def _alike(
 
 
 def _counted(tiles: Sequence[Tile], planes: int) -> np.ndarray:
-    """Indices [S] of each plane in all tiles."""
-    return np.array([sum(np.size(tile[s]) for tile in tiles if s < len(tile)) for s in range(planes)], np.float64)
+    """Indices [S] of each plane in all tiles, at least 1."""
+    found = [sum(np.size(tile[s]) for tile in tiles if s < len(tile)) for s in range(planes)]
+    return np.maximum(found, 1).astype(np.float64)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from . import container, registry
 from .cutting import cut_to_bytes, cut_to_layers
 from .damage import INCOMPLETE, damage
 from .errors import LimitError, TargetError, UsageError
-from .family import at_quality, fills, ladder
+from .family import EFFORT, at_quality, fills, ladder
 from .image import MAX_PIXELS, Picture, as_picture, to_pillow
 from .image import strip as strip_picture
 from .info import Info, read_info
@@ -38,7 +38,7 @@ def encode(
     max_bytes: int | None = None,
     bpp: float | None = None,
     min_quality: tuple[str, float] | None = None,
-    effort: int = 6,
+    effort: int = EFFORT,
     strip: bool = False,
     device: str = "cpu",
 ) -> bytes:
@@ -50,7 +50,7 @@ def encode(
     reaches it).
     `effort` 1..9 says how hard to look for indices that cost few bits: 1 takes each for itself, 2 to 5 under the
     entropy model, 6 (the default) and more decode them first, once or several times, and correct what the decoder gets
-    wrong.
+    wrong; from 7 on layers are left out where they are not worth their bits.
     `strip` leaves ICC (after conversion to sRGB), Exif and XMP out.
 
     `model` is a name or folder. Without one it is chosen from `registry.FAMILY`, as far as at hand:
@@ -199,7 +199,7 @@ def truncate(data: bytes, *, keep: int | None = None, max_bytes: int | None = No
 
 
 def tokenize(
-    image: ImageLike, model: str | None = None, *, rate: float | None = None, effort: int = 6, device: str = "cpu"
+    image: ImageLike, model: str | None = None, *, rate: float | None = None, effort: int = EFFORT, device: str = "cpu"
 ) -> Tokens:
     """The index planes of `image`, and what else a file would keep. Raises InputError, ModelError, LimitError.
 

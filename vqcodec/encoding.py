@@ -20,21 +20,21 @@ from .dropping import maps_of
 from .entropy import Layers, Maps, Planes
 from .entropy.choose import Choice
 from .entropy.keeping import everything, map_bits
-from .family import ladder
+from .family import EFFORT, ladder
 from .image import Picture
 from .latent import Latent
 from .layout import grid_tiles
 from .tiling import Rect
 from .tokens import Tokens, assemble, can_map, from_picture, header_of, write_tokens
 
-EFFORT = 6
-"""The default."""
 PASSES = {6: 1, 7: 2, 8: 3, 9: 5}
 """By effort: how often what was chosen is decoded, and chosen anew for targets moved by the decoder's error."""
 ROUGH = min(PASSES) - 1
 """The highest effort without that."""
 DROPPING = 7
 """The lowest effort that leaves layers out from place to place."""
+TARGETS = 2
+"""Most that are remembered: a search goes back and forth between neighbours on the ladder."""
 CLOSE = 0.975
 """A file that uses this share of a budget is large enough."""
 NEAR = 1.002
@@ -131,8 +131,9 @@ class Encoding:
 
         A tile is whole all the same if the decoder makes more of it that way.
         """
-        chosen = latent.choose(tiles, rate, layers, coded)
-        if not self.drops or rate <= 0:
+        drops = self.drops and rate > 0
+        chosen = latent.choose(tiles, rate, layers, coded, itemised=drops)
+        if not drops:
             return chosen, False
         costs = [latent.costs(tile, choice, rate, layers) for tile, choice in zip(tiles, chosen, strict=True)]
         maps = maps_of(costs, rate)
@@ -195,6 +196,8 @@ class Encoding:
                 chosen = latent.planes(tiles, rate, layers, self.in_context and done > 0)
                 planes = self._assembled(tiles, chosen, layers)
                 latent = latent.moved(moved(self.model, self.picture.pixels, latent.values, planes))
+            while len(self._targets) >= TARGETS:
+                self._targets.pop(next(iter(self._targets)))
             self._targets[place] = latent
         return self._targets[place]
 

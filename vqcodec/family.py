@@ -12,6 +12,8 @@ from . import container
 from .config import LadderStep, ModelConfig
 from .errors import UsageError
 
+EFFORT = 6
+"""How hard encoders look for indices, 1..9, if nothing else is said."""
 FILLED = 0.9
 """A file that uses this share of its budget, or more, fills it: no model of larger files is tried.
 

@@ -41,6 +41,8 @@ class Info:
     chunks_bytes: int
     grey: bool
     cut: bool
+    mapped: bool
+    """It keeps different numbers of layers from place to place."""
     model_layers: int | None = None
     """How many layers the model has, None if it is not at hand; the file may hold fewer."""
     stride: int | None = None
@@ -86,6 +88,7 @@ def read_info(data: bytes, max_pixels: int | None = 2**28) -> Info:
         chunks_bytes=head.chunks_bytes or 0,
         grey=header.grey,
         cut=header.cut,
+        mapped=header.mapped,
         model_layers=None if model is None else len(model.layers),
         stride=None if model is None else model.tokenizer.stride,
     )

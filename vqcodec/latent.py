@@ -50,12 +50,19 @@ class Latent:
         return [self.nearest(tile, rate) for tile in tiles]
 
     def choose(
-        self, tiles: Sequence[Rect], rate: float, layers: Layers, coded: bool, maps: Maps | None = None
+        self,
+        tiles: Sequence[Rect],
+        rate: float,
+        layers: Layers,
+        coded: bool,
+        maps: Maps | None = None,
+        itemised: bool = False,
     ) -> list[Choice]:
         """Under the entropy model, see `choose_tiles`."""
         shapes = [(tile.shape,) * len(self.prices) for tile in tiles]
         worth = self.prices * np.minimum(rate, self.caps)
-        return choose_tiles(self.entropy, self.distances(tiles), worth, shapes, layers, coded=coded, maps=maps)
+        distances = self.distances(tiles)
+        return choose_tiles(self.entropy, distances, worth, shapes, layers, coded=coded, maps=maps, itemised=itemised)
 
     def nearest(self, tile: Rect, rate: float) -> Planes:
         """Planes int32 [h, w] of a tile, each codeword chosen for itself."""

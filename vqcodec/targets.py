@@ -40,6 +40,8 @@ whole and takes three quarters of the time."""
 FURTHEST = 4.0
 """Factor by which prices may differ from those of the training pictures."""
 TINY = 1e-12
+LEAST_UNLIKE = 1e-3
+"""The least that 1 - MS-SSIM counts for: that of flat parts is off by up to 1e-4 in float32."""
 LEAST_PX = 160
 """MS-SSIM is of pictures with more pixels a side."""
 
@@ -49,7 +51,7 @@ class Moved:
     """What to choose codewords for, and what the decoder's error says of the worth of a bit at rate 1."""
 
     values: np.ndarray
-    """float32 [D, h, w]."""
+    """[D, h, w]."""
     worth: np.ndarray
     """float64 [G], squared distance of each group, by the curvatures of this picture in place of those of training."""
     error: float
@@ -60,22 +62,49 @@ def moved(model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence
     """A step of `target` [D, h, w] for pixels uint8 [H, W, 3], of which `planes` int32 [h, w], MISSING where a file
     holds none, were chosen for it."""
     quantizer = model.tokenizer.quantizer
-    with torch.inference_mode():
-        indices = [torch.from_numpy(plane.astype(np.int64))[None].to(model.device) for plane in planes]
-        code, kept = quantizer.dequantize(indices)
-    slope = _slope(model, pixels, code.clone(), kept.clone())
-    found = target.astype(np.float32)
-    lengths, curvatures = np.zeros(quantizer.groups), np.zeros(quantizer.groups)
-    for g, span in enumerate(slice(*ends) for ends in pairwise((0, *accumulate(quantizer.widths)))):
-        codes = code[0, span].cpu().numpy()
-        short, wanted = found[span] - codes, -slope[span]
-        along, length = float((short * wanted).sum()), float(np.square(short).sum())
-        if along > 0:
-            cosine = along / (length * float(np.square(wanted).sum())) ** 0.5
-            found[span] += STEP * cosine**2 * (wanted * (length / along) - short)
-            lengths[g], curvatures[g] = length, along / length
+    spans = [slice(*ends) for ends in pairwise((0, *accumulate(quantizer.widths)))]
+    windows = decoder_windows(model, (target.shape[1], target.shape[2]), WINDOW_PX)
+    slope = np.zeros(target.shape, np.float32)
+    for window in windows:
+        # What a window shows depends on codes around it, too.
+        slope[:, *window.outer.slices] += _slope(model, pixels, planes, window)
+    along, lengths, slopes = (np.zeros(len(spans)) for _ in range(3))
+    for window in windows:
+        inner = window.inner.slices
+        short = target[:, *inner] - _dequantized(model, planes, window.inner)[0][0].cpu().numpy()
+        for g, span in enumerate(spans):
+            along[g] -= float((short[span] * slope[span, *inner]).sum())
+            lengths[g] += float(np.square(short[span]).sum())
+            slopes[g] += float(np.square(slope[span, *inner]).sum())
+    useful = along > 0
+    along, lengths = np.where(useful, along, 1), np.where(useful, lengths, 0)
+    steps = np.where(useful, STEP * along**2 / np.maximum(lengths * slopes, TINY), 0)
+    found = target.copy()
+    for window in windows:
+        inner = window.inner.slices
+        short = target[:, *inner] - _dequantized(model, planes, window.inner)[0][0].cpu().numpy()
+        for g, span in enumerate(spans):
+            found[span, *inner] += steps[g] * (-slope[span, *inner] * (lengths[g] / along[g]) - short[span])
     prices = quantizer.prices[: quantizer.groups].double().cpu().numpy()
-    return Moved(found, *_worth(prices, lengths, curvatures))
+    return Moved(found, *_worth(prices, lengths, along / np.maximum(lengths, TINY)))
+
+
+def _dequantized(model: Model, planes: Sequence[np.ndarray], part: Rect) -> tuple[Tensor, Tensor]:
+    """Code [1, D, h, w] of a part of `planes`, and which groups of it are kept [1, G, h, w]."""
+    indices = [torch.from_numpy(plane[part.slices].astype(np.int64))[None].to(model.device) for plane in planes]
+    with torch.inference_mode():
+        return model.tokenizer.quantizer.dequantize(indices)
+
+
+def _slope(model: Model, pixels: np.ndarray, planes: Sequence[np.ndarray], window: Window) -> np.ndarray:
+    """Gradient of the decoder's error in the inner part of a window, in the code of all of it: float32 [D, h, w]."""
+    code, kept = (part.clone() for part in _dequantized(model, planes, window.outer))
+    code.requires_grad_()
+    with torch.enable_grad():
+        error = _error(*_seen(model, pixels, window, model.tokenizer.decoder(code, kept)))
+        (slope,) = torch.autograd.grad(error, code)
+    found: np.ndarray = slope[0].cpu().numpy()
+    return found
 
 
 def _worth(prices: np.ndarray, lengths: np.ndarray, curvatures: np.ndarray) -> tuple[np.ndarray, float]:
@@ -93,20 +122,6 @@ def _worth(prices: np.ndarray, lengths: np.ndarray, curvatures: np.ndarray) -> t
     return np.clip(found, prices / FURTHEST, prices * FURTHEST), unit / 2
 
 
-def _slope(model: Model, pixels: np.ndarray, code: Tensor, kept: Tensor) -> np.ndarray:
-    """Gradient of the decoder's error in `code` [1, D, h, w] that is kept [1, G, h, w]: float32 [D, h, w]."""
-    found = np.zeros(code.shape[1:], np.float32)
-    for window in decoder_windows(model, (code.shape[2], code.shape[3]), WINDOW_PX):
-        rows, columns = window.outer.slices
-        part = code[:, :, rows, columns].clone().requires_grad_()
-        with torch.enable_grad():
-            y = model.tokenizer.decoder(part, kept[:, :, rows, columns])
-            error = _error(*_seen(model, pixels, window, y))
-            (slope,) = torch.autograd.grad(error, part)
-        found[:, rows, columns] += slope[0].cpu().numpy()
-    return found
-
-
 def _seen(model: Model, pixels: np.ndarray, window: Window, y: Tensor) -> tuple[Tensor, Tensor]:
     """Of a window what is of the picture, beside the picture: [1, 3, H, W] each."""
     inner = window.inner.times(model.stride)
@@ -122,14 +137,15 @@ class Errors:
 
     squared: float
     """Sum of squared errors of pixels in -1..1."""
-    unlike: float
-    """1 - MS-SSIM over its coarse scales; 0 where the part is too small."""
+    unlike: float | None
+    """1 - MS-SSIM over its coarse scales; None where the part is too small."""
 
     def beside(self, other: Errors) -> float:
         """This error in the mixture of `_error`, with the shares that `other` has in it."""
-        if not other.unlike:
+        if other.unlike is None or self.unlike is None:
             return self.squared
-        return (1 - SIMILARITY) * self.squared + SIMILARITY * other.squared * self.unlike / other.unlike
+        share = max(self.unlike, LEAST_UNLIKE) / max(other.unlike, LEAST_UNLIKE)
+        return (1 - SIMILARITY) * self.squared + SIMILARITY * other.squared * share
 
 
 @torch.inference_mode()
@@ -141,7 +157,7 @@ def errors_of(model: Model, pixels: np.ndarray, planes: Sequence[np.ndarray], pa
     for part in parts:
         y, x = (to_tensor([np.ascontiguousarray(p[part.slices])], model.device) for p in (shown, pixels))
         unlike = _unlike(y, x)
-        found.append(Errors(float((y - x).square().sum()), 0.0 if unlike is None else float(unlike)))
+        found.append(Errors(float((y - x).square().sum()), None if unlike is None else float(unlike)))
     return found
 
 
@@ -150,7 +166,7 @@ def _error(y: Tensor, x: Tensor) -> Tensor:
     squared, unlike = (y - x).square().sum(), _unlike(y, x)
     if unlike is None:
         return squared
-    return (1 - SIMILARITY) * squared + SIMILARITY * squared.detach() * unlike / unlike.detach().clamp_min(1e-6)
+    return (1 - SIMILARITY) * squared + SIMILARITY * squared.detach() * unlike / unlike.detach().clamp_min(LEAST_UNLIKE)
 
 
 def _unlike(y: Tensor, x: Tensor) -> Tensor | None:

@@ -1,6 +1,6 @@
 """Tokens as a .npz archive of plain arrays, for whoever trains on them without this package; and back.
 
-    plane.0 plane.1 ...      indices, the smallest unsigned type that holds them
+    plane.0 plane.1 ...      indices, the smallest type that holds them; -1 where a file leaves layers out
     width height grey        of the picture
     model identity           name, and token identity as 12 hexadecimal digits
     alpha icc exif xmp       uint8, where the picture has them
@@ -19,7 +19,7 @@ import numpy as np
 from . import registry
 from .config import MISSING
 from .errors import InputError, LimitError, ModelError
-from .tokens import Tokens
+from .tokens import Tokens, check_gaps
 
 BYTES = ("icc", "exif", "xmp")
 MAX_BYTES = 2**31
@@ -27,8 +27,12 @@ MAX_BYTES = 2**31
 
 
 def write_arrays(tokens: Tokens) -> bytes:
-    """A .npz of `tokens`, only the planes of the layers that are there; where they have gaps signed, with MISSING."""
+    """A .npz of `tokens`, only the planes of the layers that are there; where they have gaps signed, with MISSING.
+
+    Raises UsageError for gaps that no file could have.
+    """
     model = registry.find(tokens.model).config
+    check_gaps(tokens, model)
     sizes = model.tokenizer.quantizer.sizes
     arrays: dict[str, Any] = {}
     for s in (s for layer in tokens.layers for s in layer):

@@ -102,25 +102,37 @@ def check_tokens(tokens: Tokens, model: EntropyCoded) -> None:
 
 
 def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int = TILE_PX) -> bytes:
-    """A complete .vqc file of all layers of `tokens`. Raises UsageError for planes that are not the model's."""
+    """A complete .vqc file of all layers of `tokens`; gaps are left out where they are whole blocks' last layers.
+
+    Raises UsageError for planes that are not the model's, and for other gaps.
+    """
     check_tokens(tokens, model)
     header = header_of(tokens, model.config, tile_px)
-    planes = [[tile.of(plane) for plane in tokens.planes] for tile in access_tiles(header, model.config.tokenizer)]
-    maps = _maps(planes, tokens, model)
+    planes = _by_tile(tokens, header, model.config)
+    maps = _maps(planes, tokens)
+    if maps is not None and not can_map(model):
+        raise UsageError(f"tokens: they have gaps, which model '{model.config.name}' has nothing for")
     by_tile = encode_tiles(model.entropy, planes, tokens.layers, maps)
     return assemble(tokens, replace(header, mapped=maps is not None), by_tile)
 
 
-def _maps(planes: Sequence[Planes], tokens: Tokens, model: EntropyCoded) -> list[np.ndarray] | None:
+def check_gaps(tokens: Tokens, config: ModelConfig) -> None:
+    """Raise UsageError for gaps that no file could have: those of files that were cut within a layer."""
+    _maps(_by_tile(tokens, header_of(tokens, config), config), tokens)
+
+
+def _by_tile(tokens: Tokens, header: container.Header, config: ModelConfig) -> list[Planes]:
+    return [[tile.of(plane) for plane in tokens.planes] for tile in access_tiles(header, config.tokenizer)]
+
+
+def _maps(planes: Sequence[Planes], tokens: Tokens) -> list[np.ndarray] | None:
     """Of each tile the map of kept layers that its gaps come from; None without gaps. Raises UsageError for others."""
     try:
         found = [map_of(of_tile, tokens.layers) for of_tile in planes]
-        if all(kept is None for kept in found):
-            return None
-        if not can_map(model):
-            raise ValueError(f"gaps, which model '{model.config.name}' has nothing for")
     except ValueError as error:
         raise UsageError(f"tokens: {error} (from a cut file?); encode the layers before them with keep") from error
+    if all(kept is None for kept in found):
+        return None
     whole = [everything(of_tile[0].shape) for of_tile in planes]
     return [complete if kept is None else kept for kept, complete in zip(found, whole, strict=True)]
 

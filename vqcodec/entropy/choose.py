@@ -33,17 +33,14 @@ class Choice:
 
     planes: Planes
     """int32, of the shapes asked for."""
-    spent: list[np.ndarray]
-    """float32 of the planes' shapes, bits that each index takes under the model's frequencies."""
+    bits: np.ndarray
+    """float64 [planes], what the choice takes under the model's frequencies, without the end of the stream."""
     distances: np.ndarray
     """float64 [planes], sums over the positions."""
     segments: list[bytes]
     """One a layer, as `encode_tiles` would make them of the planes; none unless they were asked for."""
-
-    @property
-    def bits(self) -> np.ndarray:
-        """float64 [planes], what the choice takes, without the end of the stream."""
-        return np.array([spent.sum(dtype=np.float64) for spent in self.spent])
+    spent: list[np.ndarray]
+    """float32 of the planes' shapes, bits that each index takes; none unless they were asked for."""
 
 
 def choose_tiles(
@@ -56,6 +53,7 @@ def choose_tiles(
     start: Sequence[Planes] | None = None,
     coded: bool = False,
     maps: Maps | None = None,
+    itemised: bool = False,
 ) -> list[Choice]:
     """Index planes of tiles of `shapes`, each index the one with the least distance + price * weight * bits.
 
@@ -63,7 +61,7 @@ def choose_tiles(
     is taken. `weights[tile][plane]` of the plane's shape multiply the price. `distances` may be called from several
     threads. Only planes of `layers` are chosen. `start` are the planes that adaptive tables are fitted to before
     anything is chosen (for example the nearest codewords); a context model needs none. `coded` makes the segments too,
-    in the same pass. What `maps` of kept layers leave out is MISSING.
+    in the same pass; `itemised` asks for the bits of each index. What `maps` of kept layers leave out is MISSING.
     """
     prices = np.broadcast_to(np.asarray(prices, np.float32), (len(shapes), len(model.sizes)))
     found: dict[int, Choice] = {}
@@ -91,8 +89,9 @@ def choose_tiles(
             coders = [skipping(model, c, maps[t], planes[0], layers) for c, t in zip(choosers, batch, strict=True)]
         model.code_tiles(coders, planes, layers)
         for t, coder, chosen in zip(batch, choosers, planes, strict=True):
-            spent = [bits.reshape(shape) for bits, shape in zip(coder.spent, shapes[t], strict=True)]
-            found[t] = Choice(chosen, spent, coder.distances, coder.segments())
+            spent = [flat.reshape(shape) for flat, shape in zip(coder.spent, shapes[t], strict=True)]
+            bits = np.array([of_plane.sum(dtype=np.float64) for of_plane in spent])
+            found[t] = Choice(chosen, bits, coder.distances, coder.segments(), spent if itemised else [])
 
     for_each(choose, alike([(tuple(map(tuple, shape)), len(layers)) for shape in shapes]), model.workers())
     return [found[t] for t in range(len(shapes))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -31,7 +32,14 @@ def map_shape(shape: Sequence[int]) -> tuple[int, int]:
     return -(-shape[0] // BLOCK), -(-shape[1] // BLOCK)
 
 
-def code_map(coder: Coder, kept: np.ndarray) -> None:
+class TableCoder(Protocol):
+    """What of a coder a map needs."""
+
+    def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        """As `Coder.code`."""
+
+
+def code_map(coder: TableCoder, kept: np.ndarray) -> None:
     """Code the map int32 [rows, columns] of a tile, row by row; a decoder fills it in place."""
     table = np.ones(MOST + 1, np.float32)
     for i, (y, x) in enumerate(np.ndindex(*kept.shape)):
@@ -137,14 +145,3 @@ class _BitCounter:
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
         self.bits -= sum(math.log2(table[symbol] / table.sum()) for symbol in symbols)
-
-    def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
-        for row, symbol in zip(rows, symbols, strict=True):
-            self.code(row, np.array([symbol]))
-
-    def choose(self, options: int, decide: Callable[[], int]) -> int:
-        self.bits += math.log2(options)
-        return decide()
-
-    def end_layer(self) -> None:
-        """Layers make no difference here."""
