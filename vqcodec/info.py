@@ -41,12 +41,12 @@ class Info:
     chunks_bytes: int
     grey: bool
     cut: bool
-    mapped: bool
-    """It keeps different numbers of layers from place to place."""
     model_layers: int | None = None
     """How many layers the model has, None if it is not at hand; the file may hold fewer."""
     stride: int | None = None
     """Pixels per token step of the model."""
+    mapped: bool = False
+    """It keeps different numbers of layers from place to place."""
 
     @property
     def size(self) -> tuple[int, int]:
