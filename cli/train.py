@@ -76,6 +76,7 @@ def prior(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the state a killed run left beside DIR.")
     ] = False,
+    device: options.Device = "cpu",
     threads: options.Threads = 0,
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
@@ -92,7 +93,7 @@ def prior(
             settings = from_dict(PriorRecipe, read_tree(recipe, changes), "recipe")
         except ModelError as error:
             raise UsageError(str(error)) from error
-        run_prior(settings, out, resume, report=_reporter(quiet))
+        run_prior(settings, out, resume, report=_reporter(quiet), device=device)
 
 
 @train.command()

@@ -168,6 +168,32 @@ def test_refitted_codebooks_are_closer_to_the_latent_and_nothing_else_changes(
     assert errors[1] < errors[0]
 
 
+def test_a_run_starts_with_a_balance(changes: list[str], tmp_path: Path) -> None:
+    own = [*changes, "tokenizer.quantizer.groups=2", "tokenizer.quantizer.dims=[2,4]", "codebook.rate=5.0"]
+    own += ["codebook.kmeans_at=2", "codebook.rate_ramp=1", "optimizer.decay=0", "tokenizer.quantizer.codebook_size=32"]
+    first = train_tokenizer(load_recipe("tiny", [*own, "optimizer.steps=30"]), tmp_path / "first", report=silent)
+    more = [
+        *own,
+        f"start_from={tmp_path / 'first'}",
+        'codebook.refit=["balance"]',
+        'optimizer.frozen=["encoder","quantizer"]',
+        "optimizer.estimator=codewords",
+        "codebook.rate_caps=[3.0]",
+        "codebook.kmeans_at=0",
+        *ONE_STEP[:3],
+    ]
+    second = train_tokenizer(load_recipe("tiny", more), tmp_path / "second", report=silent)
+    old, new = first.model.quantizer, second.model.quantizer
+    assert not torch.equal(old.prices, new.prices)
+    assert not torch.equal(old.codebooks, new.codebooks)
+    torch.testing.assert_close(second.codebooks.gains, 5.0 / new.prices)
+    assert new.caps[0] == 3.0
+    assert (new.caps[1:] > 1e3).all()
+    assert torch.isfinite(new.costs).all()
+    for key, value in second.model.encoder.state_dict().items():
+        assert torch.equal(value, first.ema[f"encoder.{key}"]), key
+
+
 def test_refitting_needs_something_finished(changes: list[str]) -> None:
     with pytest.raises(UsageError, match=r"codebook\.refit: needs start_from"):
         load_recipe("tiny", [*changes, 'codebook.refit=["groups"]'])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqcodec.packing import SCALE, pack, unpack
+from vqcodec.packing import PARTS, SCALE, pack, unpack
 
 A = "encoder.a"
 
@@ -29,6 +29,19 @@ def test_only_matrices_of_the_prefix_are_packed() -> None:
     assert {name for name, value in packed.items() if value.dtype == np.int8} == {"encoder.a"}
     assert packed["decoder.a"] is tensors["decoder.a"]
     assert set(unpack(packed)) == set(tensors)
+
+
+def test_of_a_decoder_only_the_inner_layers_are_packed() -> None:
+    names = ("encoder.a", "decoder.head.weight", "decoder.linear.weight", "decoder.stages.0.0.conv1.weight")
+    tensors = {name: np.full((3, 2), 0.5, np.float16) for name in names}
+    packed = pack(tensors, ("decoder",))
+    assert {name for name, value in packed.items() if value.dtype == np.int8} == {names[-1]}
+    assert {name for name, value in pack(tensors, tuple(PARTS)).items() if value.dtype == np.int8} == {
+        names[0],
+        names[-1],
+    }
+    assert all(abs(value - 0.5).max() < 1e-6 for value in unpack(packed).values())
+    assert pack(tensors, ()) == tensors
 
 
 def test_a_row_of_zeros_stays_one() -> None:

@@ -33,6 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(folder: Path, out: Path, processes: int, batch: int, extra: list[str]) -> list[dict[str, float]]:
     """Rows of the log of a run in processes of its own."""
     changes = [
+        "data.resident=false",
         f"data.train={json.dumps([str(folder)])}",
         f"data.val={json.dumps([str(folder)])}",
         "data.crop=64",

@@ -278,7 +278,7 @@ def test_the_stages_of_a_bundled_model_follow_each_other(name: str) -> None:
     quantizer = refined.tokenizer.quantizer
     assert dataclasses.replace(quantizer, refinements=()) == first.tokenizer.quantizer
     assert refined.tokenizer.backbone == first.tokenizer.backbone
-    assert (refined.start_from, refined.codebook.refit) == (f"runs/{name}", ("refinements",))
+    assert (refined.start_from, refined.codebook.refit) == (f"runs/{name}", ("balance", "refinements"))
     bundled = read_config(BUNDLED / name)
     assert bundled.tokenizer == refined.tokenizer
     assert bundled.ladder == make_ladder(refined)

@@ -296,6 +296,7 @@ def test_a_finished_tokenizer_gets_refinements(
         planes = made.quantize(z, 0.01)
         whole, coarse = made.dequantize(planes)[0], made._code(torch.stack(planes[:2]))
     assert (z - whole).square().mean() < 0.8 * (z - coarse).square().mean()
+    assert second.recipe.export.packed == ("encoder",)
     config = export_run(tmp_path / "refined", tmp_path / "exported", report=lambda _: None)
     assert config.layers == ((0,), (1,), (2, 3))
     assert {step.keep for step in config.ladder if step.rate > 2} == {2}
@@ -334,7 +335,7 @@ def test_prices_of_some_planes_alone_are_refused(name: str, tmp_path: Path) -> N
     [
         (['codebook.refit=["refinements"]'], "has no refinements"),
         (["tokenizer.quantizer.refinements=[4,4]"], "need optimizer.frozen"),
-        (['codebook.refit=["all"]'], "groups, refinements"),
+        (['codebook.refit=["all"]'], "groups, balance, refinements"),
         (["export.layers=[1,2]"], "2 in all"),
         (["export.refine_below=2"], "and refinements whose"),
     ],

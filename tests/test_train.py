@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load_file
 
 import vqcodec
 from vqcodec.errors import InputError, ModelError, OutputError, UsageError
+from vqcodec.registry import load_model
 from vqcodec.train.checkpoint import read_checkpoint
 from vqcodec.train.data import Crops
 from vqcodec.train.export import export_run
@@ -81,6 +83,41 @@ def silent(_: str) -> None:
 def data(crop: int = 64, batch: int = 3, **settings: object) -> DataRecipe:
     """Settings that name no data."""
     return DataRecipe((), (), crop, batch, **settings)  # type: ignore[arg-type]
+
+
+def test_crops_of_resident_pictures_train_and_resume(changes: list[str], tmp_path: Path) -> None:
+    own = [
+        *changes,
+        "data.resident=true",
+        "optimizer.steps=6",
+        "optimizer.decay=0",
+        'export.packed=["encoder","decoder"]',
+    ]
+    whole = train_tokenizer(load_recipe("tiny", own), tmp_path / "whole", report=silent)
+    train_tokenizer(load_recipe("tiny", [*own, "run.stop_at=3"]), tmp_path / "parts", report=silent)
+    parts = train_tokenizer(load_recipe("tiny", own), tmp_path / "parts", resume=True, report=silent)
+    for name, value in whole.ema.items():
+        assert torch.equal(parts.ema[name], value), name
+    export_run(tmp_path / "whole", tmp_path / "model", report=silent)
+    tensors = load_file(tmp_path / "model" / "model.safetensors")
+    packed = {name.split(".")[0] for name, value in tensors.items() if value.dtype == np.int8}
+    assert packed == {"encoder", "decoder"}
+    own_weights = whole.ema["decoder.stages.0.0.conv1.weight"]
+    read = load_model(str(tmp_path / "model")).tokenizer.decoder.stages[0][0].conv1.weight
+    torch.testing.assert_close(read, own_weights, atol=float(own_weights.abs().max()) / 100, rtol=0)
+
+
+@pytest.mark.parametrize("per", ["sample", "batch"])
+def test_masks_keep_their_shares(per: str) -> None:
+    recipe = MaskingRecipe(full=0.5, block=0.0, prefixes=(1.0, 0.0, 3.0, 0.0), per=per)
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.cat([draw_kept(recipe, 8, 4, (3, 2), generator) for _ in range(400)])
+    keeps = maps.sum(1).flatten(1)
+    assert (keeps == keeps[:, :1]).all()
+    alike = (keeps[:, 0].reshape(400, 8) == keeps[::8, :1]).all(1).float().mean()
+    assert (alike == 1) if per == "batch" else (alike < 0.1)
+    shares = [float((keeps[:, 0] == k).float().mean()) for k in range(1, 5)]
+    assert shares == pytest.approx([0.125, 0, 0.375, 0.5], abs=0.08 if per == "batch" else 0.03)
 
 
 def test_order_depends_on_seed_and_step_only(shard: Path) -> None:

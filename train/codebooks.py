@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from vqcodec.quantizers.product import NO_CAP
 from vqcodec.tokenizer import Tokenizer
 
 from .recipe import Recipe
@@ -36,8 +37,14 @@ class Codebooks:
         self.bank.decay = 0.99 if self.settings.revival == "blend" else self.settings.decay
         self.bank.revive_below = self.settings.revive_below
         self.gains: Tensor | None = None
+        self.set_caps()
+
+    def set_caps(self) -> None:
+        """The recipe's caps, also where the run starts from a model that had others."""
+        caps = self.model.quantizer.caps
+        caps.fill_(NO_CAP)
         for group, cap in enumerate(self.settings.rate_caps):
-            model.quantizer.caps[group] = cap
+            caps[group] = cap
 
     def started(self, step: int) -> bool:
         """Whether `step` quantizes."""

@@ -69,8 +69,7 @@ def export_run(
         if not training_only(key) and (key not in (COSTS, CAPS, PRICES) or recipe.codebook.rate)
     }
     ladder = make_ladder(recipe)
-    if recipe.export.packed:
-        tensors = pack(tensors)
+    tensors = pack(tensors, recipe.export.packed)
     if prior:
         tensors |= entropy_tensors(prior)
     else:

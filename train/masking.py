@@ -22,9 +22,8 @@ def draw_kept(
 
 
 def _draw(recipe: MaskingRecipe, batch: int, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
-    if recipe.per == "batch":
-        return prefix_map(_keep(recipe, groups, h, w, generator).expand(batch, h, w), groups)
-    return prefix_map(torch.stack([_keep(recipe, groups, h, w, generator) for _ in range(batch)]), groups)
+    keep = _keeps(recipe, 1 if recipe.per == "batch" else batch, groups, h, w, generator)
+    return prefix_map(keep.expand(batch, h, w), groups)
 
 
 def prefix_map(keep: Tensor, groups: int) -> Tensor:
@@ -32,21 +31,21 @@ def prefix_map(keep: Tensor, groups: int) -> Tensor:
     return (torch.arange(groups, device=keep.device)[None, :, None, None] < keep[:, None]).float()
 
 
-def _keep(recipe: MaskingRecipe, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
-    """[h, w] of 0..G for one sample."""
-    kind = torch.rand((), generator=generator).item()
-    if kind < recipe.full:
-        return torch.full((h, w), groups)
-    if kind < recipe.full + recipe.block:
-        return _blocks(recipe, groups, h, w, generator)
-    return torch.full((h, w), _prefix(recipe.prefixes, groups, generator))
+def _keeps(recipe: MaskingRecipe, count: int, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
+    """[count, h, w] of 0..G."""
+    kinds = torch.rand(count, generator=generator)
+    keep = torch.where(kinds < recipe.full, groups, _prefixes(recipe.prefixes, count, groups, generator))
+    maps = keep[:, None, None].repeat(1, h, w)
+    for i in ((kinds >= recipe.full) & (kinds < recipe.full + recipe.block)).nonzero()[:, 0].tolist():
+        maps[i] = _blocks(recipe, groups, h, w, generator)
+    return maps
 
 
-def _prefix(weights: Sequence[float], groups: int, generator: torch.Generator) -> int:
-    """1..G, with probabilities in proportion to `weights`; uniform where there are none."""
+def _prefixes(weights: Sequence[float], count: int, groups: int, generator: torch.Generator) -> Tensor:
+    """[count] of 1..G, with probabilities in proportion to `weights`; uniform where there are none."""
     if not weights:
-        return int(torch.randint(1, groups + 1, (), generator=generator))
-    return 1 + int(torch.multinomial(torch.tensor(weights), 1, generator=generator))
+        return torch.randint(1, groups + 1, (count,), generator=generator)
+    return 1 + torch.multinomial(torch.tensor(weights), count, replacement=True, generator=generator)
 
 
 def _blocks(recipe: MaskingRecipe, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
@@ -54,7 +53,7 @@ def _blocks(recipe: MaskingRecipe, groups: int, h: int, w: int, generator: torch
     side = sizes[int(torch.randint(len(sizes), (), generator=generator))]
     rows, columns = -(-h // side), -(-w // side)
     # Neighbouring blocks of a real file differ by little: a centre for the sample, a spread round it.
-    centre = _prefix(recipe.prefixes, groups, generator)
+    centre = int(_prefixes(recipe.prefixes, 1, groups, generator))
     spread = int(torch.randint(1, groups + 1, (), generator=generator))
     keep = centre + torch.randint(-spread, spread + 1, (rows, columns), generator=generator)
     keep = keep.clamp(1, groups)

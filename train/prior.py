@@ -43,8 +43,9 @@ def train_prior(
     resume: bool = False,
     codewords: Sequence[np.ndarray] | None = None,
     before: ContextModel | None = None,
+    device: str = "cpu",
 ) -> Prior:
-    """Fit a prior to index planes; the last `quantized_share` of the steps train the rounded network.
+    """Fit a prior to index planes, on `device`; the last `quantized_share` of the steps train the rounded network.
 
     It starts from `before`, if given. `codewords` [K, d] of each plane say which codes are alike where alphabets are so
     large that they are split.
@@ -63,14 +64,15 @@ def train_prior(
     )
     if before is not None:
         prior.go_on_from(before)
+    prior.to(device)
     optimizer = torch.optim.Adam(prior.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
     crops = PriorCrops(padded, prior.coded_sizes, recipe.batch, recipe.crop, recipe.seed)
-    step, spent, total = 0, 0.0, torch.zeros(len(prior.coded_sizes))
+    step, spent, total = 0, 0.0, torch.zeros(len(prior.coded_sizes), device=device)
     if checkpoint is not None and resume:
         state = resumed(checkpoint, recipe)
         prior.load_state_dict(state["prior"])
         optimizer.load_state_dict(state["optimizer"])
-        step, spent, total = state["step"], state["spent"], state["total"]
+        step, spent, total = state["step"], state["spent"], state["total"].to(device)
     start, warm = time.monotonic() - spent, min(100, 1 + recipe.steps // 10)
     while (progress := progress_of(step, time.monotonic() - start, recipe)) < 1:
         quantized = progress >= 1 - recipe.quantized_share
@@ -100,14 +102,15 @@ def train_prior(
             )
     for net in prior.planes:
         net.quantized = recipe.quantized_share > 0
-    return prior
+    return prior.cpu()
 
 
 def _step(prior: Prior, optimizer: torch.optim.Optimizer, codes: list[Tensor], bf16: bool) -> Tensor:
     """One step; returns the bits per index of each coded plane."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        bits = prior(codes)
+    device = next(prior.parameters()).device
     counts = [int((plane[:, 2:-2, 2:-2] < size).sum()) for plane, size in zip(codes, prior.coded_sizes, strict=True)]
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        bits = prior([plane.to(device) for plane in codes])
     means = torch.stack([b.sum() / max(n, 1) for b, n in zip(bits, counts, strict=True)])
     optimizer.zero_grad(set_to_none=True)
     (means.sum() / len(prior.sizes)).backward()
@@ -127,10 +130,17 @@ def add_prior(folder: Path, prior: Prior) -> None:
     write_model(folder, read_config(folder), {**kept, **prior.tensors()})
 
 
-def run_prior(recipe: PriorRecipe, out: Path, resume: bool = False, report: Callable[[str], None] = print) -> None:
+def run_prior(
+    recipe: PriorRecipe,
+    out: Path,
+    resume: bool = False,
+    report: Callable[[str], None] = print,
+    device: str = "cpu",
+) -> None:
     """Copy the recipe's model to folder `out` and give it a context model trained on the recipe's pictures.
 
-    With the architecture factorized-ar it keeps its entropy model and gets a float model for sampling beside it.
+    The network is trained on `device`, its tiles are collected on the CPU. With the architecture factorized-ar, which
+    is trained on the CPU alone, the copy keeps its entropy model and gets a float model for sampling beside it.
     The run's state is kept beside `out` until it is finished; `resume` goes on from it.
     Raises ModelError, InputError for missing data or state, and OutputError if `out` exists.
     """
@@ -141,6 +151,8 @@ def run_prior(recipe: PriorRecipe, out: Path, resume: bool = False, report: Call
     for name, value in (("steps", recipe.steps), ("batch", recipe.batch), ("units", recipe.units)):
         if value < 1:
             raise UsageError(f"recipe.{name}: at least 1")
+    if recipe.architecture == "factorized-ar" and device != "cpu":
+        raise UsageError("recipe.architecture: factorized-ar is trained on the CPU alone; leave --device out")
     if recipe.crop < 2:
         raise UsageError("recipe.crop: at least 2 positions")
     checkpoint = out.with_name(f"{out.name}.checkpoint.pt")
@@ -168,7 +180,7 @@ def run_prior(recipe: PriorRecipe, out: Path, resume: bool = False, report: Call
     if recipe.again and before is None:
         raise UsageError(f"recipe.again: model '{recipe.model}' has no context model")
     try:
-        prior = train_prior(tiles, model.entropy.sizes, recipe, report, checkpoint, resume, codewords, before)
+        prior = train_prior(tiles, model.entropy.sizes, recipe, report, checkpoint, resume, codewords, before, device)
     except ValueError as error:
         raise UsageError(f"recipe.again: model '{recipe.model}': {error}") from error
     if recipe.val:

@@ -85,11 +85,13 @@ class PriorCrops:
     def __init__(
         self, tiles: Sequence[Sequence[np.ndarray]], sizes: tuple[int, ...], batch: int, side: int, seed: int
     ) -> None:
-        self.sizes, self.batch_size, self.side, self.seed = sizes, batch, side // 2 * 2, seed
-        self.padded = tiles
+        self.batch_size, self.side, self.seed = batch, side // 2 * 2, seed
+        self.outside = np.array(sizes) + 1
         layouts = [tuple(plane.shape for plane in tile) for tile in tiles]
         self.is_cut = all(len(set(layout)) == 1 for layout in layouts)
         self.by_layout = [[t for t, other in enumerate(layouts) if other == layout] for layout in set(layouts)]
+        # All planes of a crop are cut at once.
+        self.padded = [np.stack(tile) for tile in tiles] if self.is_cut else tiles
         positions = np.array([tile[0].size for tile in tiles], np.float64)
         self.share = positions / positions.sum()
 
@@ -105,11 +107,13 @@ class PriorCrops:
             ]
         return [torch.from_numpy(np.stack(planes)) for planes in zip(*chosen, strict=True)]
 
-    def _cut(self, planes: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-        """`side` positions a side and their margin; passes are told by even and odd, so it starts at an even one."""
-        h, w = (side - 2 * MARGIN for side in planes[0].shape)
+    def _cut(self, planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """[S, h, w] -> `side` positions a side and their margin; passes are told by even and odd, so it starts at an
+        even one."""
+        h, w = (side - 2 * MARGIN for side in planes.shape[1:])
         y, x = (2 * int(rng.integers(0, max(0, -(-(side - self.side) // 2)) + 1)) for side in (h, w))
         whole = self.side + 2 * MARGIN
-        parts = [plane[y : y + whole, x : x + whole] for plane in planes]
-        missing = [(0, whole - side) for side in parts[0].shape]
-        return [np.pad(p, missing, constant_values=size + 1) for p, size in zip(parts, self.sizes, strict=True)]
+        part = planes[:, y : y + whole, x : x + whole]
+        crop = np.broadcast_to(self.outside[:, None, None], (len(planes), whole, whole)).copy()
+        crop[:, : part.shape[1], : part.shape[2]] = part
+        return crop

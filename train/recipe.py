@@ -40,6 +40,8 @@ class DataRecipe:
     """An epoch holds a picture in proportion to its pixel count to this power, but at least once."""
     workers: int = 1
     """Threads that make crops."""
+    resident: bool = False
+    """Keep all pictures decoded in the memory of the device that trains and cut crops there, see train.resident."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ class CodebookRecipe:
     rate_caps: tuple[float, ...] = ()
     """Largest rate that counts for the first groups, one after the other; the others have none."""
     refit: tuple[str, ...] = ()
-    """Start codebooks anew by k-means on the latents of the frozen encoder that the run starts from: those of the
-    groups, of the refinements, or both."""
+    """Start codebooks anew on the latents of the frozen encoder that the run starts from: `groups` and `refinements` by
+    k-means; `balance` sets what a bit is worth in each group and moves its codewords accordingly, see train.balance."""
     choice: str = ""
     """Name or folder of a model whose context model tells what indices cost, in a run that has quantizer frozen."""
     rate_ramp: int = 1000
@@ -158,8 +160,8 @@ class ExportRecipe:
     """How many planes each layer of a file holds, 16 layers at most. Empty: those of the quantizer."""
     refine_below: float = 0.0
     """Largest rate at which the ladder's files hold the layers of refinements; 0: all of them do."""
-    packed: bool = False
-    """Weights of the encoder in 8 bits, see vqcodec.packing."""
+    packed: tuple[str, ...] = ()
+    """Parts whose weights are written in 8 bits, of encoder and decoder, see vqcodec.packing."""
 
 
 @dataclass(frozen=True)
@@ -206,10 +208,11 @@ def read_tree(source: str, changes: list[str] | None = None) -> dict[str, Any]:
 
 def from_tree(tree: dict[str, Any]) -> Recipe:
     """A checked recipe from parsed TOML or JSON. Raises UsageError."""
-    codebook = tree.get("codebook")
-    if isinstance(codebook, dict) and isinstance(codebook.get("refit"), bool):
-        # Runs from before there were refinements.
-        tree = {**tree, "codebook": {**codebook, "refit": ["groups"] if codebook["refit"] else []}}
+    # Runs from before there were refinements, or decoders in 8 bits.
+    for table, key, meant in (("codebook", "refit", "groups"), ("export", "packed", "encoder")):
+        settings = tree.get(table)
+        if isinstance(settings, dict) and isinstance(settings.get(key), bool):
+            tree = {**tree, table: {**settings, key: [meant] if settings[key] else []}}
     try:
         recipe = from_dict(Recipe, tree, "recipe")
     except ModelError as error:

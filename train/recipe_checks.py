@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from vqcodec.backbone_config import VitConfig
 from vqcodec.config import ConvConfig, ProductVQConfig, check_tokenizer
 from vqcodec.errors import ModelError, UsageError
+from vqcodec.packing import PARTS as PACKABLE
 from vqcodec.quantizer_config import SoftVQConfig, has_codes
 from vqcodec.quantizers.estimators import ESTIMATORS
 from vqcodec.quantizers.vq import LEARNING
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # recipe.py uses this file
     from .recipe import Recipe
 
 SCHEDULES = ("constant", "cosine")
-REFITS = ("groups", "refinements")
+REFITS = ("groups", "balance", "refinements")
 COUNTS = ("log_every", "val_every", "save_every", "val_images", "val_crop")
 
 
@@ -141,6 +142,10 @@ def check(recipe: Recipe) -> None:
             "export.quality: two numbers in 1..100, the smaller one first",
         ),
         (
+            bool(unknown := set(recipe.export.packed) - set(PACKABLE)),
+            f"export.packed: {', '.join(sorted(unknown))} is not one of {', '.join(PACKABLE)}",
+        ),
+        (
             list(recipe.export.rates) != sorted(set(recipe.export.rates), reverse=True),
             "export.rates: falling, since files grow from step to step",
         ),
@@ -153,6 +158,18 @@ def check(recipe: Recipe) -> None:
             "codebook.refit: needs start_from, and optimizer.frozen to hold encoder and quantizer",
         ),
         (bool(set(codebook.refit) - set(REFITS)), f"codebook.refit: some of {', '.join(REFITS)}"),
+        (
+            "balance" in codebook.refit and not codebook.rate,
+            "codebook.refit: a balance needs codebook.rate, the worth of a bit",
+        ),
+        (
+            "balance" in codebook.refit and refined and "refinements" not in codebook.refit,
+            "codebook.refit: after a balance refinements have to be fitted anew; add refinements",
+        ),
+        (
+            "balance" in codebook.refit and getattr(tokenizer.quantizer, "normalised", False),
+            "codebook.refit: a balance is for codewords of any length; tokenizer.quantizer.normalised fixes it",
+        ),
         (bool(codebook.refit) and not nested, "codebook.refit: only for the quantizer product-vq"),
         ("refinements" in codebook.refit and not refined, "codebook.refit: tokenizer.quantizer has no refinements"),
         (refined and recipe.perturbation.samples > 0, "perturbation.samples: not with refinements"),

@@ -2,22 +2,25 @@
 
 Groups: where codewords are chosen by a rate, those for fine detail are chosen less and less in training, until they are
 where no latent is. A context model knows what each of many codewords costs at its place, so that fine codebooks do not
-harm at low rates, and at high rates they are what is missing. Refinements: k-means on what the groups leave over.
+harm at low rates, and at high rates they are what is missing. Balance: see balance.py. Refinements: k-means on what the
+groups leave over.
 """
 
 from __future__ import annotations
 
 import torch
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from vqcodec.quantizers.product import ProductVQ
 from vqcodec.quantizers.vq import CodebookBank
 
+from .balance import LEAST_RATE, balance, rates_for
 from .codebooks import LEAST_USE
 from .data import Crops
 from .run import TokenizerRun
 
-CROPS = 192
+CROPS = 384
 BATCH = 8
 ROUNDS = 6
 
@@ -26,24 +29,35 @@ ROUNDS = 6
 def refit_codebooks(run: TokenizerRun, crops: Crops) -> None:
     """K-means on the latents of training crops; then what a codeword costs, from its use over the recipe's rates.
 
-    Gains are those of the run's start, so that prices stay what the encoder was trained with.
+    Gains are those of the run's start, so that prices stay what the encoder was trained with, but for a balance.
     """
     quantizer, settings = run.model.quantizer, run.recipe.codebook
-    z = latents(run, crops)
+    x, z = latents(run, crops)
     generator = torch.Generator().manual_seed(run.recipe.run.seed)
     if "groups" in settings.refit:
         quantizer.bank.kmeans(quantizer.rows(z), generator)
+        quantizer.costs[: quantizer.groups] = 0
+    if "balance" in settings.refit:
+        low, high = settings.rate_range
+        if quantizer.refinements is not None:
+            low = min(max(low, LEAST_RATE), high)
+        balance(run.model, x, z, rates_for(len(z), low, high, generator).to(z.device), settings.rate)
+        # A GPU adds up in any order, and all processes have to choose alike.
+        for values in (quantizer.prices, quantizer.costs):
+            values.copy_(broadcast(values.clone()))
+        run.codebooks.load_state_dict({"gains": settings.rate / quantizer.prices[: quantizer.groups]})
     if "refinements" in settings.refit:
         _fit_refinements(quantizer, z, min(settings.rate_range), generator)
     if settings.rate:
         _set_costs(run, z, generator)
 
 
-def latents(run: TokenizerRun, crops: Crops) -> Tensor:
-    """[B, D, h, w] of some training crops."""
+def latents(run: TokenizerRun, crops: Crops) -> tuple[Tensor, Tensor]:
+    """Some training crops [B, 3, H, W] in -1..1 and their latents [B, D, h, w]."""
     model = run.model.eval()
-    batches = [crops.batch(i).float() / 127.5 - 1 for i in range(max(1, CROPS // crops.data.batch))]
-    return torch.cat([model.encoder(x).float() for x in torch.cat(batches).split(BATCH)])
+    batches = torch.cat([crops.batch(i) for i in range(max(1, CROPS // crops.data.batch))])
+    x = batches.to(run.device).float() / 127.5 - 1
+    return x, torch.cat([model.encoder(part).float() for part in x.split(BATCH)])
 
 
 def _fit_refinements(quantizer: ProductVQ, z: Tensor, rate: float, generator: torch.Generator) -> None:

@@ -141,7 +141,8 @@ class TokenizerRun:
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Gradients of one batch [B, 3, H, W]; returns its losses without graph, and the latent."""
         recipe = self.recipe
-        x = batch.to(self.device, memory_format=torch.channels_last).float() / 127.5 - 1
+        batch = batch if batch.device.type == self.device.type else self._send(batch)
+        x = batch.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
         with self.clock("forward"):
             kept, noise, weight = self._draw(x, generator)
             self.extras.perturb(self.step, len(x), generator)
@@ -184,22 +185,34 @@ class TokenizerRun:
         masking, groups = self.recipe.masking, self.recipe.tokenizer.quantizer.groups
         kept = [torch.ones(whole, groups, *size)] if masking.draws > 1 else []
         kept += [draw_kept(masking, whole, groups, size, generator) for _ in range(masking.draws - len(kept))]
-        noise = torch.randn((whole, self.model.channels, *size), generator=generator)
+        shape = (whole, self.model.channels, *size)
+        noise = torch.randn(shape, generator=self._own(generator), device=self.device)
         if self.recipe.optimizer.estimator == "half-and-half":
             noise[: whole // 2] = 0
         rates = self.codebooks.draw_rate(whole, generator)
         return (
-            torch.cat([drawn[part] for drawn in kept]).to(self.device),
-            noise[part].to(self.device),
-            None if rates is None else rates[part].to(self.device),
+            self._send(torch.cat([drawn[part] for drawn in kept])),
+            noise[part],
+            None if rates is None else self._send(rates[part]),
         )
+
+    def _own(self, generator: torch.Generator) -> torch.Generator:
+        """Of the device, for what is large; seeded from `generator`, so the same in all processes."""
+        if self.device.type == "cpu":
+            return generator
+        seed = int(torch.randint(2**62, (), generator=generator))
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def _send(self, x: Tensor) -> Tensor:
+        """x on the device, in its turn: Python does not wait for what is queued there."""
+        return x if self.device.type == "cpu" else x.pin_memory().to(self.device, non_blocking=True)
 
     def _draw_chances(self, batch: int, generator: torch.Generator) -> Tensor | None:
         """This process's part of the global batch's random numbers for the adversary."""
         if self.adversary is None or not self.adversary.draws or not self.adversary.active(self.step):
             return None
         whole, first = batch * self.accelerator.num_processes, batch * self.accelerator.process_index
-        return torch.rand((whole, *CHANCES), generator=generator)[first : first + batch].to(self.device)
+        return self._send(torch.rand((whole, *CHANCES), generator=generator)[first : first + batch])
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -273,6 +286,8 @@ class TokenizerRun:
         self._load_weights(state, path)
         if "quantizer" in self.recipe.optimizer.frozen:
             self.codebooks.load_state_dict(state["codebooks"])
+        if isinstance(self.codebooks, Codebooks):
+            self.codebooks.set_caps()
 
     def _load_weights(self, state: dict[str, Any], path: Path) -> None:
         if isinstance(self.recipe.tokenizer.quantizer, ProductVQConfig):

@@ -16,6 +16,8 @@ from vqcodec.errors import UsageError
 from vqcodec.registry import load_model
 from vqcodec.tokenizer import CAPS, COSTS, PRICES, training_only
 
+from .codebooks import Codebooks
+
 if TYPE_CHECKING:  # run.py uses this file
     from .run import TokenizerRun
 
@@ -46,6 +48,8 @@ def take_model(run: TokenizerRun, name: str) -> None:
                 "with a frozen quantizer it must be of the recipe's architecture"
             )
     run.model.load_state_dict({key: state[key] for key in have})
+    if isinstance(run.codebooks, Codebooks):
+        run.codebooks.set_caps()
     if isinstance(run.recipe.tokenizer.quantizer, ProductVQConfig) and run.recipe.codebook.rate:
         prices = run.model.quantizer.prices[: run.model.quantizer.groups]
         run.codebooks.load_state_dict({"gains": run.recipe.codebook.rate / prices if prices.all() else None})

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor
 
 from vqcodec.errors import OutputError
 
@@ -24,6 +25,7 @@ from .pictures import scan
 from .pretrained import start_pretrained
 from .recipe import Recipe
 from .refit import refit_codebooks
+from .resident import ResidentCrops
 from .run import CHECKPOINT, TokenizerRun
 from .schedule import learning_rate
 from .taking import take_model
@@ -58,7 +60,11 @@ def train_tokenizer(
     say: Report = report if first else lambda _: None
     for line in pictures.skipped:
         say(f"skipped {line}")
-    crops = Crops(pictures, recipe.data, recipe.run.seed, accelerator.process_index, accelerator.num_processes)
+    part = accelerator.process_index, accelerator.num_processes
+    if recipe.data.resident:
+        crops: Crops = ResidentCrops(pictures, recipe.data, recipe.run.seed, *part, device=accelerator.device)
+    else:
+        crops = Crops(pictures, recipe.data, recipe.run.seed, *part)
     run = TokenizerRun(recipe, accelerator, crops.batch)
     if checkpoint.exists():
         run.load(checkpoint)
@@ -137,7 +143,7 @@ class Meter:
 
     def __init__(self, run: TokenizerRun, loader: Loader) -> None:
         self.run, self.loader = run, loader
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Tensor] = {}
         self.restart()
 
     def restart(self) -> None:
@@ -147,17 +153,17 @@ class Meter:
         self.run.clock.read()
         self.sums = {}
 
-    def add(self, values: dict[str, object]) -> None:
-        """What one step returned."""
+    def add(self, values: dict[str, Tensor]) -> None:
+        """What one step returned. It stays on the device, so that a GPU is not waited for at every step."""
         self.steps += 1
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)  # type: ignore[arg-type]
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def read(self) -> dict[str, float]:
         """Means of the losses; steps and crops a second; the loader's own pace; shares of the time."""
-        elapsed = time.perf_counter() - self.since
         count = max(self.steps, 1)
-        row = {name: round(value / count, 5) for name, value in self.sums.items()}
+        row = {name: round(float(value) / count, 5) for name, value in self.sums.items()}
+        elapsed = time.perf_counter() - self.since
         crops = self.run.recipe.data.batch * self.run.recipe.optimizer.accumulate * self.run.accelerator.num_processes
         row |= {
             "time/steps_per_s": round(count / elapsed, 3),

@@ -67,6 +67,7 @@ class ProductVQ(Quantizer):
         self.register_buffer("prices", torch.zeros(len(self.sizes)))
         self.ragged = min(self.widths) < self.dim
         self.slots = [g * self.dim + i for g, width in enumerate(self.widths) for i in range(width)]
+        self._placed: dict[torch.device, tuple[Tensor, Tensor]] = {}
         fill = nn.Parameter(torch.zeros(self.groups, self.dim)) if config.fill == "learned" else None
         self.register_parameter("fill", fill)
 
@@ -181,23 +182,26 @@ class ProductVQ(Quantizer):
         """
         if self.project is unit_length:
             return self.costs.new_ones(self.groups, 1, 1)
-        return (self.bank.energy[:, None] / self._channels()).clamp_min(1e-8)[:, :, None]
+        return (self.bank.energy[:, None] / self._on(self.costs.device)[1]).clamp_min(1e-8)[:, :, None]
 
     def _mean(self, squares: Tensor) -> Tensor:
         """Mean over groups of the mean over their channels; squares [G, N, d]."""
-        return (squares.sum(2) / self._channels()).mean()
+        return (squares.sum(2) / self._on(squares.device)[1]).mean()
 
-    def _channels(self) -> Tensor:
-        """d_g, [G, 1]."""
-        return torch.tensor(self.widths, dtype=self.costs.dtype, device=self.costs.device)[:, None]
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`slots` [D] and `widths` [G, 1] there, copied once: a GPU that is sent them at each step waits each time."""
+        if device not in self._placed:
+            with torch.inference_mode(False):
+                widths = torch.tensor(self.widths, dtype=torch.float32, device=device)
+                self._placed[device] = torch.tensor(self.slots, device=device), widths[:, None]
+        return self._placed[device]
 
     def _split(self, z: Tensor) -> Tensor:
         """[B, D, h, w] -> [G, B*h*w, d]."""
         batch, _, h, w = z.shape
         if self.ragged:
             wide = z.new_zeros(batch, self.groups * self.dim, h, w)
-            wide[:, self.slots] = z
-            z = wide
+            z = wide.index_copy(1, self._on(z.device)[0], z)
         split = z.reshape(batch, self.groups, self.dim, h, w)
         return split.permute(1, 0, 3, 4, 2).reshape(self.groups, -1, self.dim)
 
@@ -208,7 +212,7 @@ class ProductVQ(Quantizer):
 
     def _cut(self, wide: Tensor) -> Tensor:
         """[B, G*d, h, w] -> [B, D, h, w]: the channels that groups really have."""
-        return wide[:, self.slots] if self.ragged else wide
+        return wide.index_select(1, self._on(wide.device)[0]) if self.ragged else wide
 
     @staticmethod
     def _planes(index: Tensor, like: Tensor) -> list[Tensor]:

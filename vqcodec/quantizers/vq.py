@@ -69,7 +69,7 @@ class CodebookBank(nn.Module):
     @torch.no_grad()
     def update(self, rows: Tensor, index: Tensor) -> None:
         """One step towards this process's rows [G, N, d], assigned to index [G, N], and those of all others."""
-        hits, sums = _assigned(rows, index, self.codebooks.shape[1])
+        hits, sums = assigned(rows, index, self.codebooks.shape[1])
         squares = rows.square().sum((1, 2))
         _add_up(hits, sums, squares)
         self.counts.lerp_(hits, 1 - self.decay)
@@ -138,11 +138,16 @@ class CodebookBank(nn.Module):
         self.codebooks.copy_(rows[:, start])
         for _ in range(iterations):
             books = F.normalize(self.codebooks, dim=-1) if directions else self.codebooks
-            hits, sums = _assigned(rows, nearest(rows, books), size)
+            hits, sums = assigned(rows, nearest(rows, books), size)
             chosen = torch.randint(n, (size,), generator=generator).to(rows.device)
             centre = sums / hits.clamp_min(1)[..., None]
             self.codebooks.copy_(torch.where(hits[..., None] > 0, centre, rows[:, chosen]))
-        self.counts.copy_(hits.clamp_min(1e-3) / max(n // size, 1))
+        self.restart(hits, rows)
+
+    @torch.no_grad()
+    def restart(self, hits: Tensor, rows: Tensor) -> None:
+        """Averages anew for codewords that were fitted to rows [G, N, d] and chosen by `hits` [G, K] of them."""
+        self.counts.copy_(hits.clamp_min(1e-3))
         self.counts.mul_(1.0 / self.counts.mean())
         self.energy.copy_(rows.square().sum(2).mean(1))
         self.fresh = torch.ones_like(self.counts, dtype=torch.bool)
@@ -177,7 +182,7 @@ LEARNING: dict[str, type[CodebookBank]] = {"ema": CodebookBank, "gradient": Grad
 """How codebooks are learned, by the name recipes use: a matter of training, not of what an index means."""
 
 
-def _assigned(rows: Tensor, index: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def assigned(rows: Tensor, index: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """rows [G, N, d] of index [G, N] -> for each of `size` codewords how many there are [G, K], their sum [G, K, d]."""
     groups, _, dim = rows.shape
     hits = rows.new_zeros(groups, size).scatter_add_(1, index, torch.ones_like(index, dtype=rows.dtype))

@@ -1,0 +1,110 @@
+"""Crops cut on the device that trains, from pictures that lie there decoded: for a GPU that outruns the decoding.
+
+Differs from data.py: pictures are shrunk beforehand, to a few sizes, and a whole batch is cut at once.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqcodec.errors import InputError
+
+from .data import Crops
+from .pictures import Member, Pictures
+from .recipe import DataRecipe
+
+SIZES = 4
+"""Sizes of a picture beside its own, evenly spaced down to `data.min_scale`."""
+
+
+class ResidentCrops(Crops):
+    """As `Crops`, but in the memory of `device`: 3 bytes for each pixel of the data set, 9 or so with its reductions.
+
+    As much is needed of the CPU's, or twice that where it is the device, until all are there.
+
+    `batch(number)` is a pure function of (seed, number), the size of the global batch and the data set. Pictures that
+    cannot be decoded are in `damaged`. Raises InputError if that is all of them.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        data: DataRecipe,
+        seed: int,
+        process: int = 0,
+        processes: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(pictures, data, seed, process, processes)
+        scales = np.linspace(1, data.min_scale, SIZES + 1) if data.min_scale < 1 else np.ones(1)
+        # Decoding and resizing leave Python's lock.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            sizes = list(pool.map(lambda member: self._sizes(member, scales), self.members))
+        whole = [i for i, found in enumerate(sizes) if found]
+        if not whole:
+            raise InputError("no picture could be decoded; check the training data")
+        self.members = [self.members[i] for i in whole]
+        places = np.full(len(sizes), -1)
+        places[whole] = np.arange(len(whole))
+        self.epoch = places[self.epoch][places[self.epoch] >= 0]
+        # [picture, size] -> where its pixels start, its height and width; small pictures have fewer sizes.
+        shapes = np.array([[sizes[i][min(k, len(sizes[i]) - 1)].shape[:2] for k in range(len(scales))] for i in whole])
+        self.heights, self.widths = shapes[..., 0], shapes[..., 1]
+        self.starts = np.zeros(self.heights.shape, np.int64)
+        self.available = np.array([len(sizes[i]) for i in whole])
+        parts, end = [], 0
+        for place, i in enumerate(whole):
+            for k in range(len(scales)):
+                if k < len(sizes[i]):
+                    self.starts[place, k] = end
+                    parts.append(sizes[i][k].reshape(-1, 3))
+                    end += len(parts[-1])
+                else:
+                    self.starts[place, k] = self.starts[place, k - 1]
+        self.pixels = torch.empty((end, 3), dtype=torch.uint8, device=device)
+        at = 0
+        for part in parts:
+            self.pixels[at : at + len(part)] = torch.from_numpy(part)
+            at += len(part)
+        self.inside = torch.arange(data.crop, device=device)
+
+    def batch(self, number: int) -> Tensor:
+        """This process's part of global batch `number`: uint8 [B, 3, crop, crop] on the device, channels last."""
+        size, crop = self.data.batch, self.data.crop
+        position = (number * self.processes + self.process) * size + np.arange(size)
+        picture = np.array([self._order(int(p) // len(self.epoch))[int(p) % len(self.epoch)] for p in position])
+        rng = np.random.default_rng((self.seed, 1, number))
+        part = slice(self.process * size, (self.process + 1) * size)
+        chance = rng.random((4, size * self.processes))[:, part]
+        smaller = 1 + (2 * (chance[0] - 0.5) * (self.available[picture] - 1)).astype(int)
+        k = np.where((chance[0] < 0.5) | (self.available[picture] == 1), 0, smaller)
+        height, width = self.heights[picture, k], self.widths[picture, k]
+        top, left = ((side - crop + 1) * c for side, c in ((height, chance[1]), (width, chance[2])))
+        flip = chance[3] < 0.5
+        corner = self.starts[picture, k] + top.astype(np.int64) * width + left.astype(np.int64)
+        numbers = torch.from_numpy(np.stack([corner + flip * (crop - 1), width, 1 - 2 * flip.astype(np.int64)]))
+        if self.inside.device.type != "cpu":
+            numbers = numbers.pin_memory().to(self.inside.device, non_blocking=True)
+        first, down, right = numbers[:, :, None, None]
+        return self.pixels[first + self.inside[:, None] * down + self.inside * right].permute(0, 3, 1, 2)
+
+    def _sizes(self, member: Member, scales: np.ndarray) -> list[np.ndarray]:
+        """The picture and its reductions that hold a crop, uint8 [H, W, 3] each; empty if it is damaged."""
+        try:
+            pixels = member.decode()
+        except Exception as error:  # Pillow raises many kinds for damaged data
+            self.damaged[member.name] = str(error)
+            return []
+        found = [pixels]
+        image = Image.fromarray(pixels)
+        for scale in scales[1:]:
+            size = round(image.width * scale), round(image.height * scale)
+            if min(size) >= self.data.crop:
+                found.append(np.array(image.resize(size, Image.Resampling.LANCZOS)))
+        return found
