@@ -23,6 +23,7 @@ from vqcodec.entropy.keeping import code_map, everything, map_bits, map_of, map_
 from vqcodec.entropy.prior import ContextModel
 from vqcodec.errors import FormatError, UsageError
 from vqcodec.image import as_picture
+from vqcodec.registry import BUNDLED, read_config
 from vqcodec.targets import Errors, errors_of
 from vqcodec.tiling import Rect
 from vqcodec.tokens import write_tokens
@@ -183,7 +184,8 @@ def picture() -> Image.Image:
 @pytest.fixture(scope="module")
 def mapped(picture: Image.Image) -> bytes:
     """A small file with maps, of two tiles."""
-    data = vqcodec.encode(picture, "photo", quality=4, effort=7)
+    quality = read_config(BUNDLED / "photo").ladder[1].quality
+    data = vqcodec.encode(picture, "photo", quality=quality, effort=7)
     assert container.read(data).header.mapped
     return data
 
