@@ -18,7 +18,7 @@ from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.checkpoint import read_checkpoint
 from vqcodec.train.export import export_run
 from vqcodec.train.recipe import load_recipe
-from vqcodec.train.run import CHECKPOINT
+from vqcodec.train.run import CHECKPOINT, TokenizerRun
 from vqcodec.train.tokenizer import train_tokenizer
 
 
@@ -140,22 +140,20 @@ def test_more_planes_than_layers_share_the_coarse_ones(planes: int, sizes: list[
     assert [s for layer in layers for s in layer] == list(range(planes))
 
 
+def refitted(changes: list[str], folder: Path, refit: str, *more: str) -> tuple[TokenizerRun, TokenizerRun]:
+    """A run whose codewords are chosen by a rate, and one step of another that starts from it with a refit."""
+    own = [*changes, "tokenizer.quantizer.groups=2", "tokenizer.quantizer.dims=[2,4]", "codebook.rate=5.0"]
+    own += ["codebook.kmeans_at=2", "codebook.rate_ramp=1", "optimizer.decay=0", "tokenizer.quantizer.codebook_size=32"]
+    first = train_tokenizer(load_recipe("tiny", [*own, "optimizer.steps=30"]), folder / "first", report=silent)
+    own += [f"start_from={folder / 'first'}", f'codebook.refit=["{refit}"]', "codebook.kmeans_at=0"]
+    own += ['optimizer.frozen=["encoder","quantizer"]', "optimizer.estimator=codewords", *ONE_STEP[:3], *more]
+    return first, train_tokenizer(load_recipe("tiny", own), folder / "second", report=silent)
+
+
 def test_refitted_codebooks_are_closer_to_the_latent_and_nothing_else_changes(
     changes: list[str], tmp_path: Path
 ) -> None:
-    own = [*changes, "tokenizer.quantizer.groups=2", "tokenizer.quantizer.dims=[2,4]", "codebook.rate=5.0"]
-    own += ["codebook.kmeans_at=2", "codebook.rate_ramp=1", "optimizer.decay=0", "tokenizer.quantizer.codebook_size=32"]
-    first = train_tokenizer(load_recipe("tiny", [*own, "optimizer.steps=30"]), tmp_path / "first", report=silent)
-    more = [
-        *own,
-        f"start_from={tmp_path / 'first'}",
-        'codebook.refit=["groups"]',
-        'optimizer.frozen=["encoder","quantizer"]',
-        "optimizer.estimator=codewords",
-        "codebook.kmeans_at=0",
-        *ONE_STEP[:3],
-    ]
-    second = train_tokenizer(load_recipe("tiny", more), tmp_path / "second", report=silent)
+    first, second = refitted(changes, tmp_path, "groups")
     torch.testing.assert_close(second.model.quantizer.prices, first.model.quantizer.prices)
     assert second.model.quantizer.costs.any()
     x = torch.cat([first.batches(i) for i in range(12)]).float() / 127.5 - 1
@@ -169,20 +167,7 @@ def test_refitted_codebooks_are_closer_to_the_latent_and_nothing_else_changes(
 
 
 def test_a_run_starts_with_a_balance(changes: list[str], tmp_path: Path) -> None:
-    own = [*changes, "tokenizer.quantizer.groups=2", "tokenizer.quantizer.dims=[2,4]", "codebook.rate=5.0"]
-    own += ["codebook.kmeans_at=2", "codebook.rate_ramp=1", "optimizer.decay=0", "tokenizer.quantizer.codebook_size=32"]
-    first = train_tokenizer(load_recipe("tiny", [*own, "optimizer.steps=30"]), tmp_path / "first", report=silent)
-    more = [
-        *own,
-        f"start_from={tmp_path / 'first'}",
-        'codebook.refit=["balance"]',
-        'optimizer.frozen=["encoder","quantizer"]',
-        "optimizer.estimator=codewords",
-        "codebook.rate_caps=[3.0]",
-        "codebook.kmeans_at=0",
-        *ONE_STEP[:3],
-    ]
-    second = train_tokenizer(load_recipe("tiny", more), tmp_path / "second", report=silent)
+    first, second = refitted(changes, tmp_path, "balance", "codebook.rate_caps=[3.0]")
     old, new = first.model.quantizer, second.model.quantizer
     assert not torch.equal(old.prices, new.prices)
     assert not torch.equal(old.codebooks, new.codebooks)
