@@ -36,13 +36,10 @@ WAYS = {
     "context model": 1,
     "choice in context": 5,
     "corrected by the decoder (effort 6)": 6,
-    "corrected twice": 7,
     "layers left out (effort 7)": 7,
     "effort 9": 9,
 }
 """Efforts. Each way has what the one before it has; the first is what the others are compared with."""
-WHOLE = "corrected twice"
-"""A way that leaves no layers out."""
 ANCHOR = next(iter(WAYS))
 TABLE_PICTURES = 48
 """Most that the tables are fitted to."""
@@ -72,7 +69,6 @@ def points(
     picture = as_picture(pixels)
     whole = Rect(0, picture.height, 0, picture.width)
     encodings = {way: Encoding(picture, model, effort=effort) for way, effort in WAYS.items()}
-    encodings[WHOLE].drops = False
     found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in WAYS}
     for step in encodings[ANCHOR].ladder[::stride]:
         for way, encoding in encodings.items():

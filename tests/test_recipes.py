@@ -222,6 +222,7 @@ def test_a_table_of_another_kind_replaces_its_base(tmp_path: Path) -> None:
         ("tiny-fqgan", "align.semantic.shared=true", "ok"),
         ("tiny-softvq", "optimizer.floor=2", "floor"),
         ("tiny-softvq", "tuning.encoder=lora", "needs weights to start from"),
+        ("tiny-softvq", 'export.packed=["decoder"]', "decoder only where"),
     ],
 )
 def test_what_cannot_train_is_refused(name: str, change: str, message: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import vqcodec
@@ -35,17 +38,48 @@ def test_a_pass_makes_a_better_picture_for_its_bytes(picture: Image.Image, model
     assert np.mean(gained) > 0
 
 
+def moved_by(encoding: Encoding, picture: Image.Image) -> np.ndarray:
+    assert encoding._latent is not None
+    target = encoding._latent.values
+    planes = encoding.tokens(1.0).planes
+    found: np.ndarray = targets.moved(encoding.model, np.asarray(picture), target, planes, 0.4).values - target
+    return found
+
+
 def test_windows_make_no_difference_to_squared_error(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "SIMILARITY", 0.0)
-    encoding = Encoding(as_picture(picture), "photo")
+    monkeypatch.setattr(targets, "in_bfloat16", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(targets, "HALO", 1.0)
+    encoding = Encoding(as_picture(picture), "photo", effort=5)
     assert encoding._latent is not None
-    target, planes = encoding._latent.values, encoding.tokens(1.0).planes
     found = []
     for side in (64, 1024):
         monkeypatch.setattr(targets, "WINDOW_PX", side)
-        found.append(targets.moved(load_model("photo"), np.asarray(picture), target, planes).values)
-    np.testing.assert_allclose(found[0], found[1], atol=2e-3 * np.abs(target).max())
-    assert np.abs(found[0] - target).max() > 1e-3
+        found.append(moved_by(encoding, picture))
+    np.testing.assert_allclose(found[0], found[1], atol=2e-3 * np.abs(encoding._latent.values).max())
+    assert np.abs(found[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["photo", "photo-hq"])
+def test_bfloat16_and_a_part_of_the_halo_leave_the_direction(
+    name: str, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(targets, "WINDOW_PX", 128)
+    encoding = Encoding(as_picture(picture), name, effort=5)
+    monkeypatch.setattr(targets, "in_bfloat16", lambda device: torch.autocast("cpu", torch.bfloat16))
+    quick = moved_by(encoding, picture)
+    monkeypatch.setattr(targets, "in_bfloat16", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(targets, "HALO", 1.0)
+    exact = moved_by(encoding, picture)
+    assert 0.98 < (quick * exact).sum() / np.linalg.norm(quick) / np.linalg.norm(exact) < 1
+
+
+def test_steps_shorten_to_the_last() -> None:
+    for passes in (1, 4, 10):
+        found = targets.steps(passes)
+        assert len(found) == passes
+        assert found == sorted(found, reverse=True)
+        assert 0 < found[-1] <= found[0] < 1
 
 
 def test_a_flat_part_does_not_take_the_whole_step(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +90,7 @@ def test_a_flat_part_does_not_take_the_whole_step(picture: Image.Image, monkeypa
     encoding = Encoding(as_picture(both), "photo-hq", effort=5)
     assert encoding._latent is not None
     target, planes = encoding._latent.values, encoding.tokens(0.35).planes
-    step = np.abs(targets.moved(load_model("photo-hq"), both, target, planes).values - target)
+    step = np.abs(targets.moved(load_model("photo-hq"), both, target, planes, 0.4).values - target)
     assert step[:, :, :20].mean() < 0.3 * step[:, :, 28:].mean()
 
 

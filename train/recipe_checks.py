@@ -146,6 +146,10 @@ def check(recipe: Recipe) -> None:
             f"export.packed: {', '.join(sorted(unknown))} is not one of {', '.join(PACKABLE)}",
         ),
         (
+            "decoder" in recipe.export.packed and not isinstance(tokenizer.backbone, ConvConfig),
+            "export.packed: decoder only where tokenizer.backbone.kind is conv",
+        ),
+        (
             list(recipe.export.rates) != sorted(set(recipe.export.rates), reverse=True),
             "export.rates: falling, since files grow from step to step",
         ),

@@ -106,9 +106,21 @@ def pixels_needed(model: Model, region: Rect, size: tuple[int, int]) -> Rect:
     return steps.times(model.stride)
 
 
-def decoder_windows(model: Model, grid: tuple[int, int], window_px: int = WINDOW_PX) -> list[Window]:
-    """What the decoder computes at once, of a whole grid (h, w)."""
-    return _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, model.tokenizer.decoder.halo)
+def decoder_windows(model: Model, grid: tuple[int, int], window_px: int, share: float) -> list[Window]:
+    """What the decoder computes at once, of a whole grid (h, w), with a share of its halo."""
+    halo = model.tokenizer.decoder.halo
+    halo = None if halo is None else math.ceil(share * halo)
+    return _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, halo)
+
+
+def in_bfloat16(device: str) -> torch.autocast:
+    """Autocast for what may round as it likes, where the processor multiplies bfloat16 faster than float32."""
+    if device.startswith("cuda"):
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        fast = device == "cpu" and any(getattr(torch.cpu, test, bool)() for test in tests)
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=fast)
 
 
 def _steps(region: Rect, stride: int) -> Rect:

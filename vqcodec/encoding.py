@@ -27,7 +27,7 @@ from .layout import grid_tiles
 from .tiling import Rect
 from .tokens import Tokens, assemble, can_map, from_picture, header_of, write_tokens
 
-PASSES = {6: 1, 7: 2, 8: 3, 9: 5}
+PASSES = {6: 4, 7: 4, 8: 6, 9: 10}
 """By effort: how often what was chosen is decoded, and chosen anew for targets moved by the decoder's error."""
 ROUGH = min(PASSES) - 1
 """The highest effort without that."""
@@ -189,13 +189,13 @@ class Encoding:
         rate = next((step.rate for step in self.ladder if 0 < step.rate <= rate), rate)
         place = (rate, len(layers))
         if place not in self._targets:
-            from .targets import moved
+            from .targets import moved, steps
 
             tiles = self.tiles()
-            for done in range(passes):
+            for done, step in enumerate(steps(passes)):
                 chosen = latent.planes(tiles, rate, layers, self.in_context and done > 0)
                 planes = self._assembled(tiles, chosen, layers)
-                latent = latent.moved(moved(self.model, self.picture.pixels, latent.values, planes))
+                latent = latent.moved(moved(self.model, self.picture.pixels, latent.values, planes, step))
             while len(self._targets) >= TARGETS:
                 self._targets.pop(next(iter(self._targets)))
             self._targets[place] = latent

@@ -21,17 +21,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .compute import decoder_windows, planes_to_pixels
+from .compute import decoder_windows, in_bfloat16, planes_to_pixels
 from .registry import Model
 from .tiling import Rect, Window, read_padded
 from .windows import to_tensor
 
-WINDOW_PX = 512
-"""Largest side of the inner part of a window. With 1024 a file is made in three quarters of the time, with 300 MB more
-of memory."""
-STEP = 0.4
-"""Of a group whose gradient is all along target - code. The steps of the others, which are those of strong channels
-whose errors reach into their neighbours, are shorter by the square of the cosine: they would swing otherwise."""
+WINDOW_PX = 1024
+"""Largest side of the inner part of a window; memory goes with its square."""
+STEP = 0.85
+"""Of the longest step, for a group whose gradient is all along target - code. The steps of the others, which are those
+of strong channels whose errors reach into their neighbours, are shorter by the square of the cosine: they would swing
+otherwise."""
+HALO = 0.25
+"""Share of the decoder's halo that windows have here. Slopes are off by a fiftieth of their length; with all of it they
+take a third longer."""
 SIMILARITY = 0.2
 """Share of MS-SSIM in the error; the rest is squared error."""
 COARSE = (0.2999, 0.3151, 0.2481, 0.1400)
@@ -58,12 +61,17 @@ class Moved:
     """Of the decoder, in the units of `Errors`."""
 
 
-def moved(model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence[np.ndarray]) -> Moved:
-    """A step of `target` [D, h, w] for pixels uint8 [H, W, 3], of which `planes` int32 [h, w], MISSING where a file
+def steps(passes: int) -> list[float]:
+    """The step of each pass, shorter from pass to pass: what the last ones choose has to stay right."""
+    return [STEP * (passes - done) / (passes + 1) for done in range(passes)]
+
+
+def moved(model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence[np.ndarray], step: float) -> Moved:
+    """A `step` of `target` [D, h, w] for pixels uint8 [H, W, 3], of which `planes` int32 [h, w], MISSING where a file
     holds none, were chosen for it."""
     quantizer = model.tokenizer.quantizer
     spans = [slice(*ends) for ends in pairwise((0, *accumulate(quantizer.widths)))]
-    windows = decoder_windows(model, (target.shape[1], target.shape[2]), WINDOW_PX)
+    windows = decoder_windows(model, (target.shape[1], target.shape[2]), WINDOW_PX, HALO)
     slope = np.zeros(target.shape, np.float32)
     for window in windows:
         # What a window shows depends on codes around it, too.
@@ -78,13 +86,13 @@ def moved(model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence
             slopes[g] += float(np.square(slope[span, *inner]).sum())
     useful = along > 0
     along, lengths = np.where(useful, along, 1), np.where(useful, lengths, 0)
-    steps = np.where(useful, STEP * along**2 / np.maximum(lengths * slopes, TINY), 0)
+    shares = np.where(useful, along**2 / np.maximum(lengths * slopes, TINY), 0)
     found = target.copy()
     for window in windows:
         inner = window.inner.slices
         short = target[:, *inner] - _dequantized(model, planes, window.inner)[0][0].cpu().numpy()
         for g, span in enumerate(spans):
-            found[span, *inner] += steps[g] * (-slope[span, *inner] * (lengths[g] / along[g]) - short[span])
+            found[span, *inner] += step * shares[g] * (-slope[span, *inner] * (lengths[g] / along[g]) - short[span])
     prices = quantizer.prices[: quantizer.groups].double().cpu().numpy()
     return Moved(found, *_worth(prices, lengths, along / np.maximum(lengths, TINY)))
 
@@ -98,10 +106,12 @@ def _dequantized(model: Model, planes: Sequence[np.ndarray], part: Rect) -> tupl
 
 def _slope(model: Model, pixels: np.ndarray, planes: Sequence[np.ndarray], window: Window) -> np.ndarray:
     """Gradient of the decoder's error in the inner part of a window, in the code of all of it: float32 [D, h, w]."""
-    code, kept = (part.clone() for part in _dequantized(model, planes, window.outer))
+    code, kept = (part.clone(memory_format=torch.channels_last) for part in _dequantized(model, planes, window.outer))
     code.requires_grad_()
     with torch.enable_grad():
-        error = _error(*_seen(model, pixels, window, model.tokenizer.decoder(code, kept)))
+        with in_bfloat16(model.device):
+            y = model.tokenizer.decoder(code, kept).float()
+        error = _error(*_seen(model, pixels, window, y))
         (slope,) = torch.autograd.grad(error, code)
     found: np.ndarray = slope[0].cpu().numpy()
     return found
