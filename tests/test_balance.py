@@ -11,7 +11,7 @@ from torch import Tensor
 from vqcodec.config import ProductVQConfig
 from vqcodec.errors import UsageError
 from vqcodec.quantizers.product import NO_CAP, ProductVQ
-from vqcodec.train.balance import balance, gains, rates_for
+from vqcodec.train.balance import LEAST_GAIN, balance, gains, rates_for
 from vqcodec.train.recipe import load_recipe
 
 SCALES = torch.tensor([3.0, 1.0, 1.0, 0.2, 0.2, 0.2])
@@ -82,6 +82,17 @@ def test_errors_that_do_not_show_are_refused() -> None:
     model.decoder = lambda z, kept: z * 0
     with pytest.raises(UsageError, match="no error of a codeword shows"):
         gains(model, *latents())  # type: ignore[arg-type]
+
+
+def test_a_group_that_shows_nothing_keeps_codewords_of_some_price() -> None:
+    model, (x, z, rates) = model_of(), latents(40)
+    quantizer = model.quantizer
+    quantizer.bank.kmeans(quantizer.rows(z), torch.Generator().manual_seed(0))
+    shown = SCALES * torch.tensor([1, 1, 1, 0, 0, 0])
+    model.decoder = lambda z, kept: z * shown[None, :, None, None]
+    balance(model, x * (shown / SCALES)[None, :, None, None], z, rates, RATE)  # type: ignore[arg-type]
+    torch.testing.assert_close(quantizer.prices, torch.tensor([RATE / 9, RATE, 0.05 / LEAST_GAIN]))
+    assert torch.isfinite(quantizer.costs.half()).all()
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,8 @@ def test_the_command_draws_from_a_float_model_that_changes_no_file(
     assert invoke("sample", "-m", made, "-o", tmp_path / "a.png", "--integer")[0] == 7
     with pytest.raises(UsageError, match="architecture"):
         run_prior(dataclasses.replace(RECIPE, model=tiny_model, train=where, architecture="magic"), tmp_path / "x")
+    with pytest.raises(UsageError, match="leave --device out"):
+        run_prior(dataclasses.replace(RECIPE, model=tiny_model, train=where), tmp_path / "x", device="cuda")
 
 
 def test_float_models_of_other_alphabets_and_damaged_ones_are_refused(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Prices and codebooks of groups in balance: what a bit is worth by the errors that codewords really leave.
 
 Differs from codebooks.py, which prices bits in training by how the decoder answers to noise. A large decoder takes
-noise out again, so that there a channel looks cheaper than it is: by up to five times. Here it is what the pixels gain
+noise out again, so that there a channel looks cheaper than it is: by up to six times. Here it is what the pixels gain
 when a group's own latent takes the place of its codewords. Codebooks follow by entropy-constrained vector quantization
 (Chou, Lookabaugh and Gray 1989): each row goes to the codeword of least distance + rate, at a rate of its crop.
 """
@@ -20,6 +20,9 @@ from vqcodec.tokenizer import Tokenizer
 
 from .codebooks import LEAST_USE
 
+LEAST_GAIN = 0.01
+"""Share of what a group was taken to show in the pixels that it is taken to show at the least: some crops may say that
+its errors show nothing, and at such a price all of its rows would go to one codeword."""
 LEAST_RATE = 1.0
 """Where there are refinements, rates below this are theirs."""
 ROUNDS = (10, 14)
@@ -42,10 +45,13 @@ def balance(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor, rate: float) 
     quantizer = model.quantizer
     caps, groups = quantizer.caps.clone(), quantizer.groups
     quantizer.caps.fill_(NO_CAP)
+    priced = quantizer.prices[:groups].clone()
     for rounds in ROUNDS:
         bits = quantizer.costs[:groups] / quantizer.prices[:groups, None].clamp_min(1e-30)
         some = slice(0, MEASURED)
-        quantizer.prices[:groups] = rate / gains(model, x[some], z[some], rates[some])
+        found = gains(model, x[some], z[some], rates[some])
+        known = torch.where(priced > 0, rate / priced.clamp_min(1e-30), found.max())
+        quantizer.prices[:groups] = rate / found.maximum(LEAST_GAIN * known)
         quantizer.costs[:groups] = bits * quantizer.prices[:groups, None]
         _lloyd(quantizer, z, rates, rounds)
     quantizer.caps.copy_(caps)
@@ -55,7 +61,7 @@ def balance(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor, rate: float) 
 def gains(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor) -> Tensor:
     """Squared error of the pixels per squared error of the latent that the codewords of each group leave, [G].
 
-    Shapes as in `balance`. Raises UsageError if no error shows.
+    Shapes as in `balance`. Not above 0 where a group's errors do not show; raises UsageError if none do.
     """
     quantizer, decoder = model.quantizer, model.decoder
     groups = quantizer.groups
@@ -73,8 +79,7 @@ def gains(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor) -> Tensor:
     found = shown / left.clamp_min(1e-12)
     if not found.max() > 0:
         raise UsageError("codebook.refit: no error of a codeword shows in the pixels; balance a finished run")
-    # What shows nothing at all would cost nothing at all.
-    return found.clamp_min(1e-6 * float(found.max()))
+    return found
 
 
 def _refinements(quantizer: ProductVQ) -> int:

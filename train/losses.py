@@ -103,8 +103,9 @@ def charbonnier(y: Tensor, x: Tensor) -> Tensor:
 
 def ms_ssim_loss(y: Tensor, x: Tensor) -> Tensor:
     """1 - MS-SSIM of pixels [B, 3, H, W] in -1..1, sides above 32 px; what is outside the range counts as clamped."""
-    # Its convolutions of single channels are many times slower on channels that lie side by side.
-    y, x = ((side.clamp(-1, 1) + 1).contiguous() / 2 for side in (y, x))
+    y, x = ((pixels.clamp(-1, 1) + 1) / 2 for pixels in (y, x))
+    if y.is_cuda:  # where convolutions of single channels are many times slower on channels that lie side by side
+        y, x = y.contiguous(), x.contiguous()
     return 1 - ms_ssim(y, x, data_range=1.0, win_size=_window(min(x.shape[-2:])))
 
 

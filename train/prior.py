@@ -67,6 +67,7 @@ def train_prior(
     prior.to(device)
     optimizer = torch.optim.Adam(prior.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
     crops = PriorCrops(padded, prior.coded_sizes, recipe.batch, recipe.crop, recipe.seed)
+    del padded  # which are stacked there
     step, spent, total = 0, 0.0, torch.zeros(len(prior.coded_sizes), device=device)
     if checkpoint is not None and resume:
         state = resumed(checkpoint, recipe)

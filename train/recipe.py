@@ -33,7 +33,8 @@ class DataRecipe:
     batch: int = 8
     """Crops a step, of each process and each accumulated part."""
     min_scale: float = 0.5
-    """Half of the crops are taken from the picture shrunk by a factor between this and 1."""
+    """Half of the crops are taken from the picture shrunk by a factor between this and 1, as far as it holds a crop
+    then; where pictures are resident, by one of four such factors."""
     cache_mb: int = 3000
     """Decoded pictures held in memory."""
     size_weight: float = 0.5

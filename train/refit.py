@@ -42,14 +42,15 @@ def refit_codebooks(run: TokenizerRun, crops: Crops) -> None:
         if quantizer.refinements is not None:
             low = min(max(low, LEAST_RATE), high)
         balance(run.model, x, z, rates_for(len(z), low, high, generator).to(z.device), settings.rate)
-        # A GPU adds up in any order, and all processes have to choose alike.
-        for values in (quantizer.prices, quantizer.costs):
-            values.copy_(broadcast(values.clone()))
-        run.codebooks.load_state_dict({"gains": settings.rate / quantizer.prices[: quantizer.groups]})
     if "refinements" in settings.refit:
         _fit_refinements(quantizer, z, min(settings.rate_range), generator)
     if settings.rate:
         _set_costs(run, z, generator)
+    # Each process saw crops of its own, and all have to choose alike.
+    for values in (*quantizer.parameters(), *quantizer.buffers()):
+        values.copy_(broadcast(values.clone()))
+    if "balance" in settings.refit:
+        run.codebooks.load_state_dict({"gains": settings.rate / quantizer.prices[: quantizer.groups]})
 
 
 def latents(run: TokenizerRun, crops: Crops) -> tuple[Tensor, Tensor]:

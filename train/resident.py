@@ -1,6 +1,6 @@
 """Crops cut on the device that trains, from pictures that lie there decoded: for a GPU that outruns the decoding.
 
-Differs from data.py: pictures are shrunk beforehand, to a few sizes, and a whole batch is cut at once.
+Differs from data.py: pictures are shrunk beforehand, to a few sizes that hold a crop, and a whole batch is cut at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from vqcodec.errors import InputError
 
 from .data import Crops
+from .device import send
 from .pictures import Member, Pictures
 from .recipe import DataRecipe
 
@@ -88,10 +89,8 @@ class ResidentCrops(Crops):
         top, left = ((side - crop + 1) * c for side, c in ((height, chance[1]), (width, chance[2])))
         flip = chance[3] < 0.5
         corner = self.starts[picture, k] + top.astype(np.int64) * width + left.astype(np.int64)
-        numbers = torch.from_numpy(np.stack([corner + flip * (crop - 1), width, 1 - 2 * flip.astype(np.int64)]))
-        if self.inside.device.type != "cpu":
-            numbers = numbers.pin_memory().to(self.inside.device, non_blocking=True)
-        first, down, right = numbers[:, :, None, None]
+        numbers = np.stack([corner + flip * (crop - 1), width, 1 - 2 * flip.astype(np.int64)])
+        first, down, right = send(torch.from_numpy(numbers), self.inside.device)[:, :, None, None]
         return self.pixels[first + self.inside[:, None] * down + self.inside * right].permute(0, 3, 1, 2)
 
     def _sizes(self, member: Member, scales: np.ndarray) -> list[np.ndarray]:

@@ -32,6 +32,7 @@ from .choosing import PriorChoice
 from .clock import Clock
 from .code_banks import CodeBanks
 from .codebooks import Codebooks
+from .device import send
 from .extras import Extras
 from .losses import active, reconstruction_losses, weights_at
 from .masking import draw_kept
@@ -141,7 +142,7 @@ class TokenizerRun:
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Gradients of one batch [B, 3, H, W]; returns its losses without graph, and the latent."""
         recipe = self.recipe
-        batch = batch if batch.device.type == self.device.type else self._send(batch)
+        batch = batch if batch.device.type == self.device.type else send(batch, self.device)
         x = batch.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
         with self.clock("forward"):
             kept, noise, weight = self._draw(x, generator)
@@ -191,9 +192,9 @@ class TokenizerRun:
             noise[: whole // 2] = 0
         rates = self.codebooks.draw_rate(whole, generator)
         return (
-            self._send(torch.cat([drawn[part] for drawn in kept])),
+            send(torch.cat([drawn[part] for drawn in kept]), self.device),
             noise[part],
-            None if rates is None else self._send(rates[part]),
+            None if rates is None else send(rates[part], self.device),
         )
 
     def _own(self, generator: torch.Generator) -> torch.Generator:
@@ -203,16 +204,12 @@ class TokenizerRun:
         seed = int(torch.randint(2**62, (), generator=generator))
         return torch.Generator(self.device).manual_seed(seed)
 
-    def _send(self, x: Tensor) -> Tensor:
-        """x on the device, in its turn: Python does not wait for what is queued there."""
-        return x if self.device.type == "cpu" else x.pin_memory().to(self.device, non_blocking=True)
-
     def _draw_chances(self, batch: int, generator: torch.Generator) -> Tensor | None:
         """This process's part of the global batch's random numbers for the adversary."""
         if self.adversary is None or not self.adversary.draws or not self.adversary.active(self.step):
             return None
         whole, first = batch * self.accelerator.num_processes, batch * self.accelerator.process_index
-        return self._send(torch.rand((whole, *CHANCES), generator=generator)[first : first + batch])
+        return send(torch.rand((whole, *CHANCES), generator=generator)[first : first + batch], self.device)
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -119,7 +119,7 @@ def in_bfloat16(device: str) -> torch.autocast:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-        fast = device == "cpu" and any(getattr(torch.cpu, test, bool)() for test in tests)
+        fast = device == "cpu" and any(hasattr(torch.cpu, test) and getattr(torch.cpu, test)() for test in tests)
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=fast)
 
 

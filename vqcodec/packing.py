@@ -1,7 +1,8 @@
 """Weights of a network in 8 bits: each row of a matrix or filter bank as int8 and one scale.
 
-The error is at most 1/254 of a row's largest weight. Codebooks are never packed, and of a decoder only its stages: in
-layers that see the latent or make pixels the weights of strong channels would round away those of weak ones.
+The error is at most 1/254 of a row's largest weight. Codebooks are never packed, and of a decoder only its stages,
+which are nearly all of it: in layers that see the latent or make pixels the weights of strong channels would round away
+those of weak ones.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 NETWORKS = ("encoder.", "decoder.")
+"""What names of weights start with, of which any in int8 are packed ones."""
 SCALE = ".row_scale"
 """Added to the name of a packed tensor [n, ...], for its scales float32 [n]."""
 PARTS = {"encoder": "encoder.", "decoder": "decoder.stages."}

@@ -7,7 +7,9 @@ compression"); encoder side only. Between two choices the target of each group m
 
 towards where the decoder's error would be least if it were a parabola about the codewords. Its curvature is taken from
 the gradient along target - code, the mean one over the picture; so what is left to move by is at right angles to
-target - code, and the balance of distance and bits stays as it is.
+target - code, and the balance of distance and bits stays as it is. A group takes the whole step if its gradient is all
+along target - code. The steps of the others, which are those of strong channels whose errors reach into their
+neighbours, are shorter by the square of the cosine: they would swing otherwise.
 """
 
 from __future__ import annotations
@@ -29,9 +31,7 @@ from .windows import to_tensor
 WINDOW_PX = 1024
 """Largest side of the inner part of a window; memory goes with its square."""
 STEP = 0.85
-"""Of the longest step, for a group whose gradient is all along target - code. The steps of the others, which are those
-of strong channels whose errors reach into their neighbours, are shorter by the square of the cosine: they would swing
-otherwise."""
+"""What the first of very many passes would take; `steps` says what each of a few does."""
 HALO = 0.25
 """Share of the decoder's halo that windows have here. Slopes are off by a fiftieth of their length; with all of it they
 take a third longer."""
@@ -62,13 +62,13 @@ class Moved:
 
 
 def steps(passes: int) -> list[float]:
-    """The step of each pass, shorter from pass to pass: what the last ones choose has to stay right."""
+    """The step of each pass, 0..1, shorter from pass to pass: what the last ones choose has to stay right."""
     return [STEP * (passes - done) / (passes + 1) for done in range(passes)]
 
 
 def moved(model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence[np.ndarray], step: float) -> Moved:
-    """A `step` of `target` [D, h, w] for pixels uint8 [H, W, 3], of which `planes` int32 [h, w], MISSING where a file
-    holds none, were chosen for it."""
+    """A `step` (0..1) of `target` [D, h, w] for pixels uint8 [H, W, 3], of which `planes` int32 [h, w], MISSING where a
+    file holds none, were chosen for it."""
     quantizer = model.tokenizer.quantizer
     spans = [slice(*ends) for ends in pairwise((0, *accumulate(quantizer.widths)))]
     windows = decoder_windows(model, (target.shape[1], target.shape[2]), WINDOW_PX, HALO)
@@ -186,6 +186,8 @@ def _unlike(y: Tensor, x: Tensor) -> Tensor | None:
     from pytorch_msssim import ms_ssim
 
     shown, wanted = (y.clamp(-1, 1) + 1) / 2, (x + 1) / 2
+    if y.is_cuda:  # where convolutions of single channels are many times slower on channels that lie side by side
+        shown, wanted = shown.contiguous(), wanted.contiguous()
     weights = None
     if min(x.shape[-2:]) > 2 * LEAST_PX:
         odd = [side % 2 for side in x.shape[-2:]]

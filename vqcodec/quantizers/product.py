@@ -7,6 +7,7 @@ unit length and nested masking with zeros; the learned fill for groups that are 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,15 @@ NO_CAP = 1e4
 """A rate beyond all that is asked for."""
 BYPASS_NOISE = 0.1
 """Standard deviation of what stands for the quantization error before there are codebooks."""
+
+
+class Placed(NamedTuple):
+    """What the layout of groups is, on a device."""
+
+    slots: Tensor
+    """[D], places of the channels among those of groups that are all as wide as the widest."""
+    widths: Tensor
+    """float32 [G, 1]."""
 
 
 def as_they_are(rows: Tensor) -> Tensor:
@@ -67,7 +77,7 @@ class ProductVQ(Quantizer):
         self.register_buffer("prices", torch.zeros(len(self.sizes)))
         self.ragged = min(self.widths) < self.dim
         self.slots = [g * self.dim + i for g, width in enumerate(self.widths) for i in range(width)]
-        self._placed: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._placed: dict[torch.device, Placed] = {}
         fill = nn.Parameter(torch.zeros(self.groups, self.dim)) if config.fill == "learned" else None
         self.register_parameter("fill", fill)
 
@@ -135,7 +145,7 @@ class ProductVQ(Quantizer):
         prices = self.prices[: self.groups]
         if not prices.any():
             return self.prices.new_ones(sum(self.widths))
-        shown = (1 / prices).repeat_interleave(torch.tensor(self.widths, device=prices.device))
+        shown = (1 / prices).repeat_interleave(self._on(prices.device).widths[:, 0].long())
         return shown / shown.mean()
 
     def _capped(self, rate: Tensor) -> Tensor:
@@ -182,18 +192,18 @@ class ProductVQ(Quantizer):
         """
         if self.project is unit_length:
             return self.costs.new_ones(self.groups, 1, 1)
-        return (self.bank.energy[:, None] / self._on(self.costs.device)[1]).clamp_min(1e-8)[:, :, None]
+        return (self.bank.energy[:, None] / self._on(self.costs.device).widths).clamp_min(1e-8)[:, :, None]
 
     def _mean(self, squares: Tensor) -> Tensor:
         """Mean over groups of the mean over their channels; squares [G, N, d]."""
-        return (squares.sum(2) / self._on(squares.device)[1]).mean()
+        return (squares.sum(2) / self._on(squares.device).widths).mean()
 
-    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """`slots` [D] and `widths` [G, 1] there, copied once: a GPU that is sent them at each step waits each time."""
+    def _on(self, device: torch.device) -> Placed:
+        """Copied once: a GPU that is sent them at each step waits each time."""
         if device not in self._placed:
             with torch.inference_mode(False):
                 widths = torch.tensor(self.widths, dtype=torch.float32, device=device)
-                self._placed[device] = torch.tensor(self.slots, device=device), widths[:, None]
+                self._placed[device] = Placed(torch.tensor(self.slots, device=device), widths[:, None])
         return self._placed[device]
 
     def _split(self, z: Tensor) -> Tensor:
@@ -201,7 +211,7 @@ class ProductVQ(Quantizer):
         batch, _, h, w = z.shape
         if self.ragged:
             wide = z.new_zeros(batch, self.groups * self.dim, h, w)
-            z = wide.index_copy(1, self._on(z.device)[0], z)
+            z = wide.index_copy(1, self._on(z.device).slots, z)
         split = z.reshape(batch, self.groups, self.dim, h, w)
         return split.permute(1, 0, 3, 4, 2).reshape(self.groups, -1, self.dim)
 
@@ -212,7 +222,7 @@ class ProductVQ(Quantizer):
 
     def _cut(self, wide: Tensor) -> Tensor:
         """[B, G*d, h, w] -> [B, D, h, w]: the channels that groups really have."""
-        return wide.index_select(1, self._on(wide.device)[0]) if self.ragged else wide
+        return wide.index_select(1, self._on(wide.device).slots) if self.ragged else wide
 
     @staticmethod
     def _planes(index: Tensor, like: Tensor) -> list[Tensor]:
