@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import vqcodec
 from vqcodec import compute
@@ -177,6 +177,19 @@ def test_the_smallest_file_that_reaches_a_quality(name: str, photo: Image.Image)
         assert len(data) <= len(encoding.step(len(RATES) - 1))
     with pytest.raises(TargetError, match="ask for less"):
         vqcodec.encode(photo, name, min_quality=("psnr", 90.0))
+
+
+def test_a_larger_budget_makes_no_worse_picture() -> None:
+    """Of what is smooth the model of larger files makes larger ones that are worse."""
+    data = pytest.importorskip("skimage.data", reason="the photographs come with scikit-image")
+    sharp = Image.fromarray(data.chelsea()).resize((640, 448), Image.Resampling.LANCZOS)
+    smooth = sharp.filter(ImageFilter.GaussianBlur(6))
+    largest = vqcodec.encode(smooth, "photo", effort=5)
+    reached = psnr(np.asarray(smooth), np.asarray(vqcodec.decode(largest)))
+    for factor, model in ((1.8, "photo"), (3.0, "photo-hq")):
+        made = vqcodec.encode(smooth, max_bytes=round(factor * len(largest)), effort=5)
+        assert vqcodec.inspect(made).model == model
+        assert psnr(np.asarray(smooth), np.asarray(vqcodec.decode(made))) >= reached
 
 
 @pytest.mark.parametrize("effort", [0, 10])

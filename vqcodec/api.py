@@ -5,6 +5,7 @@ image -> Picture -> index planes -> Tokens -> segments -> bytes; torch is loaded
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -56,7 +57,7 @@ def encode(
     `model` is a name or folder. Without one it is chosen from `registry.FAMILY`, as far as at hand:
     - `quality`: one scale for all, of which each model's ladder covers a part.
     - `max_bytes`, `bpp`: the first whose complete file, alpha and metadata aside, uses `family.FILLED` of the budget
-      or more; or else the last that can be cut so small.
+      or more; or else, of those that can be cut so small, the one whose picture has the higher PSNR.
     - `min_quality`: the first whose complete file reaches it.
     - `keep`, or none of these: the first.
 
@@ -269,13 +270,20 @@ def _cut(data: bytes, max_bytes: int, first_layer: Callable[[], bytes]) -> bytes
 
 
 def _encode_within(names: list[str], picture: Picture, max_bytes: int, device: str, effort: int) -> bytes:
-    """By the first of the models whose finest file fills the budget, else by the last that can be cut so small.
+    """By the first of the models whose finest file fills the budget, else by the one of the better picture.
 
     The largest complete file within the budget, if that is close to it; or else the next larger one, cut to it.
     """
     from .encoding import CLOSE, Encoding
 
+    rect = Rect(0, picture.height, 0, picture.width)
+
+    def psnr(data: bytes, model: registry.Model) -> float:
+        shown = _render(read_tokens(container.read(data), model), model, rect)
+        return METRICS["psnr"].measure(picture.pixels, shown.pixels)
+
     best: bytes | None = None
+    reached = -math.inf
     for name in names:
         encoding = Encoding(picture, name, device, effort)
         under, over = encoding.within(max_bytes)
@@ -287,8 +295,13 @@ def _encode_within(names: list[str], picture: Picture, max_bytes: int, device: s
                     raise
                 return best
             under = max(under or b"", cut, key=len)
-        best = under
-        if fills(encoding.rough.step(len(encoding.ladder) - 1), max_bytes):
+        filled = fills(encoding.rough.step(len(encoding.ladder) - 1), max_bytes)
+        if best is None and (filled or name == names[-1]):
+            return under
+        # What is smooth takes few bits of the first model, and the next one's file may be larger and worse.
+        if (shown := psnr(under, encoding.model)) > reached:
+            best, reached = under, shown
+        if filled:
             break
     assert best is not None
     return best
