@@ -32,14 +32,16 @@ from vqcodec.train.export import prepared_tables, rates_of
 from vqcodec.train.pictures import scan
 
 WAYS = {
-    "each index alone, adaptive tables": 1,
-    "context model": 1,
+    "each index alone, adaptive tables": 5,
+    "each index alone, context model": 5,
     "choice in context": 5,
     "corrected by the decoder (effort 6)": 6,
     "layers left out (effort 7)": 7,
     "effort 9": 9,
 }
 """Efforts. Each way has what the one before it has; the first is what the others are compared with."""
+ALONE = tuple(WAYS)[:2]
+"""What no effort does: a context model is made for indices that were chosen under it."""
 ANCHOR = next(iter(WAYS))
 TABLE_PICTURES = 48
 """Most that the tables are fitted to."""
@@ -69,6 +71,8 @@ def points(
     picture = as_picture(pixels)
     whole = Rect(0, picture.height, 0, picture.width)
     encodings = {way: Encoding(picture, model, effort=effort) for way, effort in WAYS.items()}
+    for way in ALONE:
+        encodings[way].in_context = False
     found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in WAYS}
     for step in encodings[ANCHOR].ladder[::stride]:
         for way, encoding in encodings.items():

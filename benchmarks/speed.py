@@ -32,17 +32,19 @@ def timed(work: Callable[[], T], runs: int) -> tuple[T, float]:
 
 def measure(path: Path, model_name: str, runs: int) -> tuple[str, dict[str, float], int]:
     """(title, seconds per stage in the order of the data, pixels)."""
+    import vqcodec
     from vqcodec import container, registry
     from vqcodec.compute import pixels_to_planes, planes_to_pixels
+    from vqcodec.encoding import ROUGH
     from vqcodec.image import read_picture
     from vqcodec.tiling import Rect
-    from vqcodec.tokens import from_picture, read_tokens, write_tokens
+    from vqcodec.tokens import read_tokens, write_tokens
 
     model = registry.load_model(model_name)
     seconds: dict[str, float] = {}
     picture, seconds["read picture"] = timed(lambda: read_picture(path), runs)
-    planes, seconds["network encode"] = timed(lambda: pixels_to_planes(model, picture.pixels), runs)
-    tokens = from_picture(picture, planes, model.config)
+    _, seconds["network encode"] = timed(lambda: pixels_to_planes(model, picture.pixels), runs)
+    tokens = vqcodec.tokenize(picture, model_name, effort=ROUGH)
     data, both = timed(lambda: write_tokens(tokens, model), runs)
     file, reading = timed(lambda: container.read(data), runs)
     segments = [[segment or b"" for segment in layer] for layer in file.segments]
@@ -60,7 +62,7 @@ def by_effort(path: Path, model_name: str, runs: int) -> dict[str, float]:
     """Seconds from the picture's file to the bytes, at the last step of the ladder."""
     import vqcodec
 
-    efforts = {f"file, effort {effort}": effort for effort in (1, 5, 6, 7)}
+    efforts = {f"file, effort {effort}": effort for effort in (5, 6, 7)}
     return {
         name: timed(lambda effort=effort: vqcodec.encode(path, model_name, effort=effort), runs)[1]  # type: ignore[misc]
         for name, effort in efforts.items()

@@ -139,7 +139,7 @@ Effort = Annotated[
         "--effort",
         min=1,
         max=9,
-        help="How hard to look for indices: 1 each alone, 2..5 in context, 6..9 also by what the decoder gets wrong.",
+        help="How hard to look for indices: 1..5 in one pass, 6..9 again by what the decoder gets wrong.",
     ),
 ]
 Strip = Annotated[bool, typer.Option("--strip", help="Leave out ICC (after conversion to sRGB), Exif and XMP.")]

@@ -98,11 +98,16 @@ def test_at_rate_zero_every_effort_takes_the_nearest_codeword(name: str, photo: 
     assert files[1] == files[5] == files[9]
 
 
+def test_low_efforts_make_the_files_of_one_pass(name: str, photo: Image.Image) -> None:
+    assert len({Encoding(as_picture(photo), name, effort=effort).file(4.0) for effort in (1, 2, 5)}) == 1
+
+
 def test_choosing_in_context_is_worth_it(name: str, picture: Image.Image) -> None:
     """By what it minimises: distance in units of the price of a bit, plus bits."""
     costs = []
-    for effort in (1, 5):
-        encoding = Encoding(as_picture(picture), name, effort=effort)
+    for in_context in (False, True):
+        encoding = Encoding(as_picture(picture), name, effort=5)
+        encoding.in_context = in_context
         assert encoding._latent is not None
         cost = 8.0 * len(encoding.file(4.0))
         measure, tiles = encoding._latent.distances(encoding.tiles()), encoding.tiles()

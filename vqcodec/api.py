@@ -49,9 +49,9 @@ def encode(
     `quality` 1..100 (a step of the ladder), `keep` (its first 1..N layers), `max_bytes` (whole file), `bpp`
     (whole file, bits per pixel) or `min_quality` (("psnr", dB) or ("ms-ssim", 0..1): the smallest file found that
     reaches it).
-    `effort` 1..9 says how hard to look for indices that cost few bits: 1 takes each for itself, 2 to 5 under the
-    entropy model, 6 (the default) and more decode them first, once or several times, and correct what the decoder gets
-    wrong; from 7 on layers are left out where they are not worth their bits.
+    `effort` 1..9 says how hard to look for indices that cost few bits: 1 to 5 choose them under the entropy model, in
+    the pass that codes them, 6 (the default) and more decode them several times before, and correct what the decoder
+    gets wrong; from 7 on layers are left out where they are not worth their bits.
     `strip` leaves ICC (after conversion to sRGB), Exif and XMP out.
 
     `model` is a name or folder. Without one it is chosen from `registry.FAMILY`, as far as at hand:

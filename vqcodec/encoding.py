@@ -46,8 +46,9 @@ SEARCH = 6
 class Encoding:
     """The files that `picture` can become, by `rate`: how much bits count when indices are chosen.
 
-    `effort` 1: each codeword for itself, by a rate that knows no context. 2..5: under the entropy model. 6..9: that
-    for targets moved by the decoder's error (targets.py); the first codewords to be decoded are chosen each for itself.
+    `effort` 1..5: under the entropy model, where it is a context model: indices chosen each for itself, by a rate that
+    knows no context, take several times the bytes under it and no less time. 6..9: that for targets moved by the
+    decoder's error (targets.py); the first codewords to be decoded are chosen each for itself.
     It makes no difference where a model was trained without a rate; neither does `rate` then.
     Raises ModelError, LimitError.
     """
@@ -60,9 +61,7 @@ class Encoding:
         has_costs = hasattr(quantizer, "costs") and bool(quantizer.costs.any())
         self.by_rate = has_costs and not self.model.config.tokenizer.side
         """Whether the rate makes a difference."""
-        self.in_context = bool(
-            self.by_rate and effort > 1 and self.model.entropy.kind == "context" and quantizer.prices.any()
-        )
+        self.in_context = bool(self.by_rate and self.model.entropy.kind == "context" and quantizer.prices.any())
         """Whether indices are chosen under the entropy model."""
         self.drops = self.in_context and effort >= DROPPING and can_map(self.model)
         """Whether layers are left out from place to place."""
