@@ -263,8 +263,10 @@ def _cut(data: bytes, max_bytes: int, first_layer: Callable[[], bytes]) -> bytes
         smallest = first_layer()
         if len(smallest) <= max_bytes:
             return smallest
+        beside = container.read_head(data, None).alpha_bytes or 0
+        part = f", {beside} of them alpha" if beside else ""
         raise TargetError(
-            f"{max_bytes} bytes: the first layer alone makes a file of {len(smallest)}; ask for at least "
+            f"{max_bytes} bytes: the first layer alone makes a file of {len(smallest)}{part}; ask for at least "
             f"{len(smallest)} bytes"
         ) from None
 

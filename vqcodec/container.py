@@ -214,7 +214,11 @@ def read(data: bytes, allow_partial: bool = False, max_pixels: int | None = 2**2
     head = read_head(data, max_pixels)
     faults: list[FormatError] = []
     if len(data) != head.file_bytes:
-        found = f"{len(data)} (cut file)" if len(data) < head.file_bytes else f"{len(data)} (trailing bytes)"
+        found = (
+            f"{len(data)} (cut file; decode --allow-partial)"
+            if len(data) < head.file_bytes
+            else f"{len(data)} (trailing bytes)"
+        )
         faults.append(fault("end of file", min(len(data), head.file_bytes), f"{head.file_bytes} bytes", found))
         if not allow_partial:
             raise faults[0]
