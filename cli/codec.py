@@ -59,7 +59,8 @@ def encode(
     Without -m the model is chosen from the bundled ones, smallest files first (its default names them). -q: by the
     place on one scale for all (`vqcodec models list`). --bpp, --target-size: the first whose largest file, alpha and
     metadata aside, uses nine tenths of the budget or more; or else, of those that can be made so small, the one whose
-    picture has the higher PSNR. --min-quality: the first whose largest file reaches it. --keep, or none of these: the first.
+    picture has the higher PSNR. --min-quality: the first whose largest file reaches it. --keep, or none of these: the
+    first.
 
     JSON keys: input, output, width, height (pixels), bytes, bpp (of the output), layers, model, seconds, warnings.
     """
