@@ -281,7 +281,7 @@ def _encode_within(names: list[str], picture: Picture, max_bytes: int, device: s
     rect = Rect(0, picture.height, 0, picture.width)
 
     def psnr(data: bytes, model: registry.Model) -> float:
-        shown = _render(read_tokens(container.read(data), model), model, rect)
+        shown = _render(read_tokens(container.read(data, max_pixels=None), model), model, rect)
         return METRICS["psnr"].measure(picture.pixels, shown.pixels)
 
     best: bytes | None = None
