@@ -77,11 +77,11 @@ def encode(
         max_bytes = budget_for_bpp(bpp, picture.width, picture.height)
     if max_bytes is not None:
         return _encode_within(names, picture, max_bytes, device, effort)
-    from .encoding import Encoding
+    from .encoder.choose import encoder_of
 
     name, step = (names[0], ladder(candidates[names[0]])[-1]) if quality is None else at_quality(candidates, quality)
     kept = step.keep if quality is not None else keep
-    return Encoding(picture, name, device, effort).file(step.rate, kept)
+    return encoder_of(picture, name, device, effort).file(step.rate, kept)
 
 
 def decode(
@@ -209,12 +209,12 @@ def tokenize(
     1..9 is that of `encode`: from 7 on an index may be MISSING, -1, where it is not worth its bits.
     """
     _check_effort(effort)
-    from .encoding import Encoding
+    from .encoder.choose import encoder_of
 
     picture = as_picture(image)
     _check_size(picture)
     name = next(iter(registry.candidates(model)))
-    encoding = Encoding(picture, name, device, effort)
+    encoding = encoder_of(picture, name, device, effort)
     return encoding.tokens(encoding.ladder[-1].rate if rate is None else rate)
 
 
@@ -276,7 +276,8 @@ def _encode_within(names: list[str], picture: Picture, max_bytes: int, device: s
 
     The largest complete file within the budget, if that is close to it; or else the next larger one, cut to it.
     """
-    from .encoding import CLOSE, Encoding
+    from .encoder.choose import encoder_of
+    from .encoder.rate_control import CLOSE
 
     rect = Rect(0, picture.height, 0, picture.width)
 
@@ -287,7 +288,7 @@ def _encode_within(names: list[str], picture: Picture, max_bytes: int, device: s
     best: bytes | None = None
     reached = -math.inf
     for name in names:
-        encoding = Encoding(picture, name, device, effort)
+        encoding = encoder_of(picture, name, device, effort)
         under, over = encoding.within(max_bytes)
         if under is None or len(under) < CLOSE * max_bytes:
             try:
@@ -311,15 +312,15 @@ def _encode_within(names: list[str], picture: Picture, max_bytes: int, device: s
 
 def _encode_reaching(names: list[str], picture: Picture, metric: str, target: float, device: str, effort: int) -> bytes:
     """The smallest file found that reaches the target, of the first model that does at its last step."""
-    from .encoding import Encoding
+    from .encoder.choose import Encoder, encoder_of
 
     rect = Rect(0, picture.height, 0, picture.width)
     reached = 0.0
     for name in names:
-        encoding = Encoding(picture, name, device, effort)
+        encoding = encoder_of(picture, name, device, effort)
 
         @cache
-        def measured(encoding: Encoding, rate: float, keep: int) -> float:
+        def measured(encoding: Encoder, rate: float, keep: int) -> float:
             shown = _render(encoding.tokens(rate, keep), encoding.model, rect)
             return METRICS[metric].measure(picture.pixels, shown.pixels)
 
@@ -333,7 +334,7 @@ def _encode_reaching(names: list[str], picture: Picture, metric: str, target: fl
 def _render(tokens: Tokens, model: registry.Model, region: Rect) -> Picture:
     from .compute import planes_to_pixels
 
-    pixels = planes_to_pixels(model, list(tokens.planes), region, size=(tokens.width, tokens.height))
+    pixels = planes_to_pixels(model, list(tokens.planes), region, size=(tokens.width, tokens.height), step=tokens.step)
     if tokens.grey:
         # Three estimates of one value.
         mean = (pixels.sum(-1, dtype=np.uint16) + 1) // 3

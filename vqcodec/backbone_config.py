@@ -1,6 +1,7 @@
 """What a backbone is made of, as frozen dataclasses: ours, and those of the four papers.
 
 conv      ours: a bounded view, so that any size works window by window
+folded    ours: the same, with a latent for a scalar quantizer and a decoder that knows its step
 dcae      MGVQ: attention over the whole picture, of any size
 vqgan     LlamaGen, XQ-GAN's CNN, FQGAN: the same, and with adapters of one size alone
 vit       XQ-GAN, SoftVQ-VAE: tokens of one size of picture
@@ -32,6 +33,26 @@ class ConvConfig:
     linear_path: bool = False
     """Whether a linear block transform runs beside the network, both ways, and the two are added."""
     kind: Literal["conv"] = "conv"
+
+
+@dataclass(frozen=True)
+class FoldedConfig:
+    """Convolutions at stride 8, a latent at stride 16, and a decoder that is told the quantization step."""
+
+    width: int = 160
+    """Channels of the residual blocks."""
+    bottleneck: int = 80
+    """Channels at stride 8 that a linear map of 2x2 positions turns into the latent."""
+    encoder_depth: int = 4
+    """Residual blocks of the encoder."""
+    decoder_depth: int = 3
+    """Residual blocks of the decoder."""
+    kind: Literal["folded"] = "folded"
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the residual blocks and of the bottleneck."""
+        return self.width, self.bottleneck
 
 
 @dataclass(frozen=True)
@@ -131,7 +152,7 @@ class VitConfig:
         return self.window // self.patch
 
 
-BackboneConfig = ConvConfig | DcaeConfig | VqganConfig | VitConfig
+BackboneConfig = ConvConfig | FoldedConfig | DcaeConfig | VqganConfig | VitConfig
 
 _DEPTHS = ("encoder_depths", "decoder_depths")
 _STAGES = {
@@ -146,6 +167,13 @@ def backbone_problems(config: BackboneConfig, stride: int, channels: int, window
     """What is wrong with a network of `stride` and `channels` latent channels, key first."""
     if min(config.widths, default=0) < 1:
         yield ".backbone.widths: at least 1"
+    elif isinstance(config, FoldedConfig):
+        if stride != 16:
+            yield f".stride: {stride}; a folded backbone has 16"
+        if min(config.encoder_depth, config.decoder_depth) < 1:
+            yield ".backbone: depths at least 1"
+        if channels > 4 * config.bottleneck:
+            yield f".backbone.bottleneck: {channels} latent channels of at most 4 * {config.bottleneck}"
     elif isinstance(config, VitConfig):
         yield from (f".backbone.{problem}" for problem in _vit_problems(config, stride, channels, window))
     else:

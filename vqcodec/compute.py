@@ -73,10 +73,12 @@ def planes_to_pixels(
     region: Rect,
     window_px: int = WINDOW_PX,
     size: tuple[int, int] | None = None,
+    step: int | None = None,
 ) -> np.ndarray:
     """Planes int32, MISSING where unknown -> uint8 pixels of `region` (pixels, within the picture).
 
-    `size` (width, height) is that of the picture, if it is more than the region.
+    `size` (width, height) is that of the picture, if it is more than the region; `step` the number of its quantization
+    step, if the model has one.
     """
     if model.config.tokenizer.side:
         return window_planes_to_pixels(model, planes, region, size or (region.x1, region.y1))
@@ -86,7 +88,7 @@ def planes_to_pixels(
     for window in _windows(model, _steps(region, stride), (grid[0], grid[1]), window_px, tokenizer.decoder.halo):
         part = [torch.from_numpy(p[window.outer.slices].astype(np.int64))[None].to(model.device) for p in planes]
         with torch.inference_mode():
-            levels = to_levels(tokenizer.decode(part))[0]
+            levels = to_levels(tokenizer.decode(part, step=step))[0]
         inner = window.inner.times(stride)
         wanted = Rect(
             max(inner.y0, region.y0), min(inner.y1, region.y1), max(inner.x0, region.x0), min(inner.x1, region.x1)

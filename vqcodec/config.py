@@ -18,9 +18,11 @@ from typing import Any, Literal, TypeVar
 from .backbone_config import BackboneConfig, backbone_problems
 from .backbone_config import ConvConfig as ConvConfig
 from .backbone_config import DcaeConfig as DcaeConfig
+from .backbone_config import FoldedConfig as FoldedConfig
 from .errors import ModelError
 from .quantizer_config import ProductVQConfig as ProductVQConfig
 from .quantizer_config import QuantizerConfig
+from .quantizer_config import UniformConfig as UniformConfig
 
 T = TypeVar("T")
 

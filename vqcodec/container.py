@@ -20,12 +20,13 @@ from .wire import MAX_VARINT, Reader, fault, varint_bytes
 MAGIC = b"\x8fVQC"
 VERSION = 1
 
-CUT, GREY, ALPHA, CHUNKS, MAPPED, WINDOWS = 1, 2, 4, 8, 16, 64  # bits of the flags byte
-RESERVED = 0xFF & ~(CUT | GREY | ALPHA | CHUNKS | MAPPED | WINDOWS)
+CUT, GREY, ALPHA, CHUNKS, MAPPED, STEPPED, WINDOWS = 1, 2, 4, 8, 16, 32, 64  # bits of the flags byte
+RESERVED = 0xFF & ~(CUT | GREY | ALPHA | CHUNKS | MAPPED | STEPPED | WINDOWS)
 
 MAX_SIDE = 2**20
 MAX_LAYERS = 16
 MIN_TILE, MAX_TILE = 16, 32768
+MAX_STEP = 63
 MAX_SEGMENTS = 2**20
 MAX_WORDS = 2**27 - 1  # of one segment: its entry in the table of contents then takes at most 4 bytes
 MAX_SEGMENT_BYTES = 2**32 - 1  # of all segments together
@@ -54,6 +55,8 @@ class Header:
     """How far a tile reaches into the next one, 0..tile/2 px: more than 0 where tiles are windows of a network."""
     mapped: bool = False
     """The first layer of a tile begins with a map of how many layers are kept from place to place."""
+    step: int | None = None
+    """Number of the quantization step, 0..63, of models that have one for each file."""
 
     def __post_init__(self) -> None:
         for name, value, good, rule in (
@@ -63,6 +66,7 @@ class Header:
             ("entropy_id", self.entropy_id, len(self.entropy_id) == 4, "4 bytes"),
             ("tile", self.tile, MIN_TILE <= self.tile <= MAX_TILE, f"{MIN_TILE}..{MAX_TILE}"),
             ("overlap", self.overlap, 0 <= 2 * self.overlap <= self.tile, "0..tile/2"),
+            ("step", self.step, self.step is None or 0 <= self.step <= MAX_STEP, f"0..{MAX_STEP} or None"),
             ("n_layers", self.n_layers, 1 <= self.n_layers <= MAX_LAYERS, f"1..{MAX_LAYERS}"),
         ):
             if not good:
@@ -260,11 +264,12 @@ def _write_head(
 ) -> bytes:
     """The head with its CRC-32; `None` means that there is no such part."""
     flags = CUT * header.cut | GREY * header.grey | MAPPED * header.mapped
-    flags |= ALPHA * (alpha_bytes is not None) | CHUNKS * (chunks_bytes is not None) | WINDOWS * header.windows
+    flags |= STEPPED * (header.step is not None) | ALPHA * (alpha_bytes is not None) | CHUNKS * (chunks_bytes is not None) | WINDOWS * header.windows
     geometry = (0 if header.windows else header.tile.bit_length() - 5) << 4 | (header.n_layers - 1)
     parts = [MAGIC, bytes([VERSION, flags]), header.token_id, header.entropy_id]
     parts += [varint_bytes(header.width - 1), varint_bytes(header.height - 1), bytes([geometry])]
     parts += [varint_bytes(header.tile), varint_bytes(header.overlap)] if header.windows else []
+    parts += [bytes([header.step])] if header.step is not None else []
     parts += [varint_bytes(n) for n in (alpha_bytes, chunks_bytes) if n is not None]
     parts += [varint_bytes(entry) for entry in _entries(header, words, partial)]
     head = b"".join(parts)
@@ -305,9 +310,10 @@ def read_head(data: bytes, max_pixels: int | None = 2**28) -> Head:
         if geometry >> 4:
             raise fault("tile and layers", r.pos - 1, "a high nibble of 0 in a file of windows", f"{geometry:#04x}")
         tile, overlap = r.varint("window", MIN_TILE, MAX_TILE), r.varint("overlap", 0, MAX_TILE // 2)
+    step = r.take(1, "quantization step")[0] if flags & STEPPED else None
     try:
         grey, cut, mapped = (bool(flags & bit) for bit in (GREY, CUT, MAPPED))
-        header = Header(width, height, token_id, entropy_id, tile, n_layers, grey, cut, overlap, mapped)
+        header = Header(width, height, token_id, entropy_id, tile, n_layers, grey, cut, overlap, mapped, step)
     except ValueError as error:
         raise FormatError(f"header at byte 16: {error}") from error
     if header.windows != bool(flags & WINDOWS):

@@ -5,8 +5,7 @@ Differs from family.py, which chooses a model, and from cutting.py, which shorte
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -23,6 +22,7 @@ from .entropy.keeping import everything, map_bits
 from .family import EFFORT, ladder
 from .image import Picture
 from .latent import Latent
+from .encoder.rate_control import RateControl
 from .layout import grid_tiles
 from .tiling import Rect
 from .tokens import Tokens, assemble, can_map, from_picture, header_of, write_tokens
@@ -35,15 +35,9 @@ DROPPING = 7
 """The lowest effort that leaves layers out from place to place."""
 TARGETS = 2
 """Most that are remembered: a search goes back and forth between neighbours on the ladder."""
-CLOSE = 0.975
-"""A file that uses this share of a budget is large enough."""
-NEAR = 1.002
-"""Rates of less than this ratio make the same files."""
-SEARCH = 6
-"""Most files that are made between two steps of the ladder to come close to a budget or a quality."""
 
 
-class Encoding:
+class Encoding(RateControl):
     """The files that `picture` can become, by `rate`: how much bits count when indices are chosen.
 
     `effort` 1..5: under the entropy model, where it is a context model: indices chosen each for itself, by a rate that
@@ -217,88 +211,3 @@ class Encoding:
 
     def _tokens(self, planes: Sequence[np.ndarray]) -> Tokens:
         return replace(from_picture(self.picture, planes, self.model.config), model=self.name)
-
-    def _settled(self, enough: Callable[[Encoding, int], bool]) -> int:
-        """As `first` of this encoding, but for a rough start few of its steps are asked about."""
-        i = self.first(lambda step: enough(self.rough, step))
-        while i > 0 and enough(self, i - 1):
-            i -= 1
-        while i < len(self.ladder) - 1 and not enough(self, i):
-            i += 1
-        return i
-
-    def first(self, enough: Callable[[int], bool]) -> int:
-        """The first step of the ladder that is `enough`, taking it that those after it are too; the last, if none."""
-        low, high = 0, len(self.ladder) - 1
-        while low < high:
-            middle = (low + high) // 2
-            if enough(middle):
-                high = middle
-            else:
-                low = middle + 1
-        return low
-
-    def step(self, i: int) -> bytes:
-        """The file at step i of the ladder."""
-        return self.file(self.ladder[i].rate, self.ladder[i].keep)
-
-    def within(self, max_bytes: int) -> tuple[bytes | None, bytes]:
-        """The largest complete file within `max_bytes` that was found, and the smallest found beyond it.
-
-        The second is the finest of all where that fits too. Files shrink as the rate grows, near enough.
-        """
-        i = self._settled(lambda encoding, step: len(encoding.step(step)) > max_bytes)
-        over = self.step(i)
-        if len(over) <= max_bytes:
-            return over, over
-        under = self.step(i - 1) if i > 0 and len(self.step(i - 1)) <= max_bytes else None
-        if not self.by_rate or under is None:
-            return under, over
-        # Files between two steps have the layers of the finer one.
-        low, high = self.ladder[i].rate, self.ladder[i - 1].rate
-        for _ in range(SEARCH):
-            if len(under) >= CLOSE * max_bytes or high / max(low, 1e-9) < NEAR:
-                break
-            share = (len(over) - max_bytes * (1 + CLOSE) / 2) / max(len(over) - len(under), 1)
-            rate = _between(low, high, min(max(share, 0.1), 0.9))
-            made = self.file(rate, self.ladder[i].keep)
-            if len(made) <= max_bytes:
-                high, under = rate, max(under, made, key=len)
-            else:
-                low, over = rate, min(over, made, key=len)
-        return under, over
-
-    def reaching(self, measured: Callable[[Encoding, float, int], float], target: float) -> bytes | None:
-        """The smallest file found whose `measured(encoding, rate, keep)` is at least `target`; None if the finest is
-        not. The encoding that it is asked about is this one or its rough one."""
-
-        def reached(encoding: Encoding, step: int) -> bool:
-            return measured(encoding, self.ladder[step].rate, self.ladder[step].keep) >= target
-
-        i = self._settled(reached)
-        if not reached(self, i):
-            return None
-        found = self.step(i)
-        if i == 0:
-            # Below the ladder there are its first file's first layers.
-            rate, keep = self.ladder[0].rate, self.ladder[0].keep
-            fewer = (k for k in range(1, keep) if measured(self, rate, k) >= target)
-            return self.file(rate, next(fewer, keep))
-        if not self.by_rate:
-            return found
-        low, high = self.ladder[i].rate, self.ladder[i - 1].rate
-        for _ in range(SEARCH):
-            if high / max(low, 1e-9) < NEAR:
-                break
-            rate = _between(low, high, 0.5)
-            if measured(self, rate, self.ladder[i].keep) >= target:
-                low, found = rate, min(found, self.file(rate, self.ladder[i].keep), key=len)
-            else:
-                high = rate
-        return found
-
-
-def _between(low: float, high: float, share: float) -> float:
-    """From `low` at 0 to `high` at 1, evenly in the logarithm; rates of 0 count as a thousandth of `high`."""
-    low = max(low, high / 1000)
-    return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))

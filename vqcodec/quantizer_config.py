@@ -252,6 +252,40 @@ class GMMVQConfig(SoftVQConfig):
     kind: Literal["gmm-vq"] = "gmm-vq"  # type: ignore[assignment]
 
 
+@dataclass(frozen=True)
+class UniformConfig(QuantizerSettings):
+    """Each channel rounded to multiples of a step that a file chooses; see quantizers/uniform.py."""
+
+    widths: tuple[int, ...]
+    """Channels of each layer, coarse to fine."""
+    kind: Literal["uniform"] = "uniform"
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (UNIFORM_ALPHABET,) * self.channels
+
+    @property
+    def channels(self) -> int:
+        return sum(self.widths)
+
+    @property
+    def groups(self) -> int:
+        return len(self.widths)
+
+    @property
+    def layers(self) -> Layers:
+        ends = [0, *itertools.accumulate(self.widths)]
+        return tuple(tuple(range(a, b)) for a, b in itertools.pairwise(ends))
+
+    def problems(self) -> Iterator[str]:
+        if not 1 <= len(self.widths) <= MAX_LAYERS or min(self.widths, default=0) < 1:
+            yield f"widths: 1..{MAX_LAYERS} layers of at least 1 channel each"
+        if self.channels > MAX_PLANES:
+            yield f"widths: at most {MAX_PLANES} channels in all"
+
+
+UNIFORM_ALPHABET = 1023
+"""Values -511..511 of a uniform quantizer."""
 WEIGHTS = 32
 """Alphabet of a weight: a sign and 16 magnitudes."""
 
@@ -265,6 +299,7 @@ QuantizerConfig = (
     | SplitConfig
     | SoftVQConfig
     | GMMVQConfig
+    | UniformConfig
 )
 
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import ModelConfig, ProductVQConfig, TokenizerConfig, check_model, from_dict
+from .config import ModelConfig, ProductVQConfig, QuantizerConfig, TokenizerConfig, UniformConfig, check_model, from_dict
 from .errors import ModelError
 
 if TYPE_CHECKING:  # numpy and the entropy coder are imported where weights are read: `info` does without
@@ -29,6 +29,8 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CODEBOOKS = "quantizer.bank.codebooks"
 REFINEMENTS = "quantizer.refinements.codebooks"
+ENTROPY = ("entropy.", "prior.", "scalar.")
+"""What the names of an entropy model's tensors begin with."""
 BUNDLED = Path(__file__).parent / "models"
 FAMILY = ("photo", "photo-hq")
 """The bundled models that stand in for each other, smallest files first: who names no model gets one of them."""
@@ -254,23 +256,28 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
 
 def _entropy_model(entry: Entry, tensors: dict[str, np.ndarray]) -> EntropyModel:
     """The entropy model of a folder; its tensors are taken out of `tensors`."""
-    sizes = entry.config.tokenizer.quantizer.sizes
     try:
         return entropy_from_tensors(
-            sizes, {name: tensors.pop(name) for name in list(tensors) if name.startswith(("entropy.", "prior."))}
+            entry.config.tokenizer.quantizer,
+            {name: tensors.pop(name) for name in list(tensors) if name.startswith(ENTROPY)},
         )
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{entry.folder / WEIGHTS}: entropy model: {error}") from error
 
 
-def entropy_from_tensors(sizes: tuple[int, ...], tensors: dict[str, np.ndarray]) -> EntropyModel:
-    """The context model if there are `prior.*` tensors, else adaptive tables, prepared ones if there are any.
+def entropy_from_tensors(quantizer: QuantizerConfig, tensors: dict[str, np.ndarray]) -> EntropyModel:
+    """The model of scalar planes for a uniform quantizer, the context model if there are `prior.*` tensors, else
+    adaptive tables, prepared ones if there are any.
 
     Raises ValueError or KeyError for tensors that cannot be one.
     """
     from .entropy.prior import ContextModel
+    from .entropy.scalar_context import ScalarContext
     from .entropy.tables import AdaptiveTables
 
+    if isinstance(quantizer, UniformConfig):
+        return ScalarContext(quantizer.widths, tensors)  # type: ignore[return-value]
+    sizes = quantizer.sizes
     if any(name.startswith("prior.") for name in tensors):
         return ContextModel(sizes, tensors)
     if any(name.startswith("entropy.tables.") for name in tensors):
@@ -334,12 +341,11 @@ def write_model(folder: Path, config: ModelConfig, tensors: dict[str, np.ndarray
 
     folder.mkdir(parents=True, exist_ok=True)
     data = save(tensors)
-    sizes = config.tokenizer.quantizer.sizes
-    entropy = {name: value for name, value in tensors.items() if name.startswith(("entropy.", "prior."))}
+    entropy = {name: value for name, value in tensors.items() if name.startswith(ENTROPY)}
     config = dataclasses.replace(
         config,
         token_id=token_identity(config, unpack(tensors)).hex(),
-        entropy_id=entropy_from_tensors(sizes, entropy).identity().hex(),
+        entropy_id=entropy_from_tensors(config.tokenizer.quantizer, entropy).identity().hex(),
         weights_sha256=hashlib.sha256(data).hexdigest(),
     )
     (folder / WEIGHTS).write_bytes(data)

@@ -70,16 +70,35 @@ def moved(model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence
     """A `step` (0..1) of `target` [D, h, w] for pixels uint8 [H, W, 3], of which `planes` int32 [h, w], MISSING where a
     file holds none, were chosen for it."""
     quantizer = model.tokenizer.quantizer
+    found, lengths, along = descend(model, pixels, target, planes, step)
+    prices = quantizer.prices[: quantizer.groups].double().cpu().numpy()
+    return Moved(found, *_worth(prices, lengths, along / np.maximum(lengths, TINY)))
+
+
+def descend(
+    model: Model,
+    pixels: np.ndarray,
+    target: np.ndarray,
+    planes: Sequence[np.ndarray],
+    fraction: float,
+    step: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A `fraction` (0..1) of the way from `target` [D, h, w] to where the decoder's error is least, group by group.
+
+    `step` is the number of the quantization step, if the model has one. Returns the new target [D, h, w], and of each
+    group the squared distance of target and code, and minus its product with the gradient.
+    """
+    quantizer = model.tokenizer.quantizer
     spans = [slice(*ends) for ends in pairwise((0, *accumulate(quantizer.widths)))]
     windows = decoder_windows(model, (target.shape[1], target.shape[2]), WINDOW_PX, HALO)
     slope = np.zeros(target.shape, np.float32)
     for window in windows:
         # What a window shows depends on codes around it, too.
-        slope[:, *window.outer.slices] += _slope(model, pixels, planes, window)
+        slope[:, *window.outer.slices] += _slope(model, pixels, planes, window, step)
     along, lengths, slopes = (np.zeros(len(spans)) for _ in range(3))
     for window in windows:
         inner = window.inner.slices
-        short = target[:, *inner] - _dequantized(model, planes, window.inner)[0][0].cpu().numpy()
+        short = target[:, *inner] - _dequantized(model, planes, window.inner, step)[0][0].cpu().numpy()
         for g, span in enumerate(spans):
             along[g] -= float((short[span] * slope[span, *inner]).sum())
             lengths[g] += float(np.square(short[span]).sum())
@@ -90,23 +109,28 @@ def moved(model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence
     found = target.copy()
     for window in windows:
         inner = window.inner.slices
-        short = target[:, *inner] - _dequantized(model, planes, window.inner)[0][0].cpu().numpy()
+        short = target[:, *inner] - _dequantized(model, planes, window.inner, step)[0][0].cpu().numpy()
         for g, span in enumerate(spans):
-            found[span, *inner] += step * shares[g] * (-slope[span, *inner] * (lengths[g] / along[g]) - short[span])
-    prices = quantizer.prices[: quantizer.groups].double().cpu().numpy()
-    return Moved(found, *_worth(prices, lengths, along / np.maximum(lengths, TINY)))
+            found[span, *inner] += fraction * shares[g] * (-slope[span, *inner] * (lengths[g] / along[g]) - short[span])
+    return found, lengths, along
 
 
-def _dequantized(model: Model, planes: Sequence[np.ndarray], part: Rect) -> tuple[Tensor, Tensor]:
+def _dequantized(
+    model: Model, planes: Sequence[np.ndarray], part: Rect, step: int | None
+) -> tuple[Tensor, Tensor]:
     """Code [1, D, h, w] of a part of `planes`, and which groups of it are kept [1, G, h, w]."""
     indices = [torch.from_numpy(plane[part.slices].astype(np.int64))[None].to(model.device) for plane in planes]
     with torch.inference_mode():
-        return model.tokenizer.quantizer.dequantize(indices)
+        told = () if step is None else (step,)
+        found: tuple[Tensor, Tensor] = model.tokenizer.quantizer.dequantize(indices, *told)
+        return found
 
 
-def _slope(model: Model, pixels: np.ndarray, planes: Sequence[np.ndarray], window: Window) -> np.ndarray:
+def _slope(
+    model: Model, pixels: np.ndarray, planes: Sequence[np.ndarray], window: Window, step: int | None
+) -> np.ndarray:
     """Gradient of the decoder's error in the inner part of a window, in the code of all of it: float32 [D, h, w]."""
-    code, kept = (part.clone(memory_format=torch.channels_last) for part in _dequantized(model, planes, window.outer))
+    code, kept = (part.clone(memory_format=torch.channels_last) for part in _dequantized(model, planes, window.outer, step))
     code.requires_grad_()
     with torch.enable_grad():
         with in_bfloat16(model.device):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .backbones.base import Decoder, Encoder
 from .backbones.conv import ConvDecoder, ConvEncoder
 from .backbones.dcae import DcaeDecoder, DcaeEncoder
+from .backbones.folded import FoldedDecoder, FoldedEncoder
 from .backbones.vit import VitDecoder, VitEncoder
 from .backbones.vqgan import VqganDecoder, VqganEncoder
 from .config import MISSING, ProductVQConfig, TokenizerConfig
@@ -23,6 +24,7 @@ from .quantizers.split import Split
 
 BACKBONES: dict[str, tuple[Callable[..., Encoder], Callable[..., Decoder]]] = {
     "conv": (ConvEncoder, ConvDecoder),
+    "folded": (FoldedEncoder, FoldedDecoder),
     "dcae": (DcaeEncoder, DcaeDecoder),
     "vqgan": (VqganEncoder, VqganDecoder),
     "vit": (VitEncoder, VitDecoder),
@@ -106,15 +108,17 @@ class Tokenizer(nn.Module):
         planes: list[Tensor] = self.quantizer.quantize(self.encoder(x).float(), rate)
         return planes
 
-    def decode(self, planes: list[Tensor], keep: int | None = None) -> Tensor:
+    def decode(self, planes: list[Tensor], keep: int | None = None, step: int | None = None) -> Tensor:
         """Planes [B, *], MISSING where unknown -> pixels [B, 3, H, W], about -1..1, not clamped.
 
-        `keep` hides all but the first 1..N layers.
+        `keep` hides all but the first 1..N layers; `step` is the number of the quantization step, of a uniform
+        quantizer.
         """
         if keep is not None:
             shown = {s for layer in self.layers[:keep] for s in layer}
             planes = [p if s in shown else torch.full_like(p, MISSING) for s, p in enumerate(planes)]
-        return self.decoder(*self.quantizer.dequantize(planes))
+        told = () if step is None else (step,)
+        return self.decoder(*self.quantizer.dequantize(planes, *told))
 
     def forward(
         self, x: Tensor, kept: Tensor, noise: Tensor, quantized: bool = True, rate: Tensor | None = None

@@ -14,7 +14,7 @@ import numpy as np
 from . import container
 from .alpha import decode_alpha, encode_alpha
 from .chunks import Chunk
-from .config import MISSING, ModelConfig
+from .config import MISSING, ModelConfig, UniformConfig
 from .entropy import Ending, EntropyModel, Planes, decode_tiles, encode_tiles
 from .entropy.keeping import BLOCK, everything, map_of
 from .errors import FormatError, UsageError
@@ -24,6 +24,8 @@ from .tiling import Rect
 
 TILE_PX = 512
 """Default side of an access tile, pixels."""
+STEPPED_TILE_PX = 2048
+"""The same for models with a quantization step: their low rates leave no room for many segments."""
 
 CHUNK_KINDS = {"icc": "iCCP", "exif": "eXIf", "xmp": "xMPd"}
 
@@ -59,6 +61,8 @@ class Tokens:
     exif: bytes | None = None
     xmp: bytes | None = None
     warnings: tuple[str, ...] = ()
+    step: int | None = None
+    """Number of the quantization step, of models that have one for each file."""
 
     @property
     def n_layers(self) -> int:
@@ -99,9 +103,12 @@ def check_tokens(tokens: Tokens, model: EntropyCoded) -> None:
         low, high = int(plane.min()), int(plane.max())
         if low < MISSING or high >= size:
             raise UsageError(f"tokens: plane {s} holds {low}..{high}, the model knows 0..{size - 1}")
+    if (tokens.step is not None) != has_step(model.config):
+        wanted = "a step is needed" if tokens.step is None else "it has no steps"
+        raise UsageError(f"tokens: step {tokens.step}, but of model '{model.config.name}' {wanted}")
 
 
-def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int = TILE_PX) -> bytes:
+def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int | None = None) -> bytes:
     """A complete .vqc file of all layers of `tokens`; gaps are left out where they are whole blocks' last layers.
 
     Raises UsageError for planes that are not the model's, and for other gaps.
@@ -112,8 +119,21 @@ def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int = TILE_PX) ->
     maps = _maps(planes, tokens)
     if maps is not None and not can_map(model):
         raise UsageError(f"tokens: they have gaps, which model '{model.config.name}' has nothing for")
-    by_tile = encode_tiles(model.entropy, planes, tokens.layers, maps)
+    by_tile = encode_tiles(entropy_at(model, tokens.step), planes, tokens.layers, maps)
     return assemble(tokens, replace(header, mapped=maps is not None), by_tile)
+
+
+def has_step(config: ModelConfig) -> bool:
+    """Whether files of the model have a quantization step."""
+    return isinstance(config.tokenizer.quantizer, UniformConfig)
+
+
+def entropy_at(model: EntropyCoded, step: int | None) -> EntropyModel:
+    """The entropy model for a file of quantization step number `step`, None for models without steps."""
+    if step is None:
+        return model.entropy
+    found: EntropyModel = model.entropy.at(step)  # type: ignore[attr-defined]
+    return found
 
 
 def check_gaps(tokens: Tokens, config: ModelConfig) -> None:
@@ -144,7 +164,7 @@ def can_map(model: EntropyCoded) -> bool:
     return alike and tokenizer.quantizer.fill != "none" and model.entropy.kind == "context"
 
 
-def header_of(tokens: Tokens, config: ModelConfig, tile_px: int = TILE_PX) -> container.Header:
+def header_of(tokens: Tokens, config: ModelConfig, tile_px: int | None = None) -> container.Header:
     """The head of a complete file of `tokens` without gaps. Raises UsageError for layers that are nothing without the
     others."""
     check_fill(tokens.n_layers, config)
@@ -153,10 +173,11 @@ def header_of(tokens: Tokens, config: ModelConfig, tile_px: int = TILE_PX) -> co
         height=tokens.height,
         token_id=bytes.fromhex(config.token_id),
         entropy_id=bytes.fromhex(config.entropy_id),
-        tile=config.tokenizer.side or tile_px,
+        tile=config.tokenizer.side or tile_px or (STEPPED_TILE_PX if has_step(config) else TILE_PX),
         n_layers=tokens.n_layers,
         grey=tokens.grey,
         overlap=config.tokenizer.overlap,
+        step=tokens.step,
     )
 
 
@@ -186,6 +207,8 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
         )
     if header.mapped and not can_map(model):
         raise FormatError("flags: the file keeps different numbers of layers, which its model has nothing for")
+    if (header.step is not None) != has_step(config):
+        raise FormatError(f"flags: a quantization step is {'missing' if header.step is None else 'not expected'}")
     keep = header.n_layers if keep is None else keep
     check_keep(keep, header.n_layers)
     check_fill(keep, config)
@@ -200,7 +223,8 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
     for ending in sorted({ending for ending, _, _ in tiles}):
         chosen = [(tile, given) for found, tile, given in tiles if found == ending]
         shapes = [tuple(tile.of(plane).shape for plane in planes) for tile, _ in chosen]
-        parts = decode_tiles(model.entropy, [given for _, given in chosen], shapes, layers, ending, header.mapped)
+        entropy = entropy_at(model, header.step)
+        parts = decode_tiles(entropy, [given for _, given in chosen], shapes, layers, ending, header.mapped)
         for (tile, _), found_planes in zip(chosen, parts, strict=True):
             for plane, part in zip(planes, found_planes, strict=True):
                 tile.of(plane)[...] = part
@@ -208,7 +232,15 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
     kinds = {kind: name for name, kind in CHUNK_KINDS.items()}
     extra: dict[str, Any] = {kinds[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in kinds}
     return Tokens(
-        tuple(planes), header.width, header.height, config.name, layers, grey=header.grey, alpha=alpha, **extra
+        tuple(planes),
+        header.width,
+        header.height,
+        config.name,
+        layers,
+        grey=header.grey,
+        alpha=alpha,
+        step=header.step,
+        **extra,
     )
 
 

@@ -26,6 +26,9 @@ _FAMILY = constriction.stream.model.Categorical(perfect=False)
 class Coder(Protocol):
     """What an entropy model sees; `symbols` are int32, contiguous."""
 
+    encodes: bool
+    """Whether `symbols` are given; if not, they are filled in place."""
+
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
         """Code `symbols` [n], all by one integer `table` [K]."""
 
@@ -41,6 +44,8 @@ class Coder(Protocol):
 
 class TileEncoder:
     """Collects the symbols of a tile; `segments` turns them into bytes."""
+
+    encodes = True
 
     def __init__(self) -> None:
         self.layers: list[list[tuple[np.ndarray, np.ndarray]]] = [[]]
@@ -82,6 +87,8 @@ class TileEncoder:
 
 class TileDecoder:
     """Takes the symbols of a tile from its first segments; what a cut stream does not hold stays untouched."""
+
+    encodes = False
 
     def __init__(self, segments: Sequence[bytes], cut: bool) -> None:
         self.cut = cut

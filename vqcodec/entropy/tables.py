@@ -73,11 +73,17 @@ class AdaptiveTables:
             for s in layer:
                 order = scan(planes[s].shape)
                 symbols = planes[s].reshape(-1)[order]
-                self._code_plane(coder, s, symbols)
+                self.code_plane(coder, s, symbols)
                 planes[s].reshape(-1)[order] = symbols
             coder.end_layer()
 
-    def _code_plane(self, coder: Coder, s: int, symbols: np.ndarray) -> None:
+    def least_bits(self, s: int, symbols: np.ndarray) -> float:
+        """Bits of symbols [n] of plane s by the cheapest table and step, with the choice of these."""
+        options = costs(self.prepared[s], symbols)
+        return float(options.min() + np.log2(len(options)))
+
+    def code_plane(self, coder: Coder, s: int, symbols: np.ndarray) -> None:
+        """Code symbols int32 [n] of plane s in the order given; a decoder fills them in place."""
         prepared, size = self.prepared[s], self.sizes[s]
         choice = coder.choose(len(prepared) * len(STEPS), lambda: cheapest(prepared, symbols))
         table, step = prepared[choice // len(STEPS)].copy(), STEPS[choice % len(STEPS)]

@@ -13,6 +13,7 @@ from ..quantizer_config import (
     ResidualConfig,
     SoftVQConfig,
     SplitConfig,
+    UniformConfig,
     VQConfig,
 )
 from .base import Quantizer
@@ -24,6 +25,7 @@ from .residual import make_residual
 from .scalar import FSQ
 from .soft import GMMVQ, SoftVQ
 from .split import Split
+from .uniform import Uniform
 
 
 def build_quantizer(config: QuantizerConfig, learning: str = "ema") -> Quantizer:
@@ -37,6 +39,8 @@ def build_quantizer(config: QuantizerConfig, learning: str = "ema") -> Quantizer
             return MultiScale(config, build_code(config.base, learning))
         case SplitConfig():
             return Split(config, lambda: build_quantizer(config.part, learning))
+        case UniformConfig():
+            return Uniform(config)
         case GMMVQConfig():
             return GMMVQ(config)
         case SoftVQConfig():

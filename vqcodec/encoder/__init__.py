@@ -1,0 +1,1 @@
+"""Picture to file; nothing here is needed by decoders."""

@@ -1,0 +1,112 @@
+"""Coding order of scalar planes: passes over a tile's grid, and the coded neighbours that each pass sees.
+
+    pyramid        positions at multiples of 16, then 8, 4, 2, 1: three passes a level; each position lies between
+                   coded ones, so smooth planes are predicted by interpolation
+    checkerboard   two passes: half of the positions without, half with their direct neighbours
+
+A pass has a kind, which fixes the relative places of the neighbours, and a level, log2 of their distance. Positions of
+one pass do not see each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+LEVELS = 5
+"""Levels of the pyramid: the coarsest positions are 2**(LEVELS - 1) apart."""
+OFFSETS = tuple((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0))
+"""Relative places of neighbours, in units of the pass's distance."""
+KINDS = ("first", "diagonal", "row", "column", "cross")
+_ANCHORS = {"diagonal": (-1, -1), "row": (0, -1), "column": (-1, 0)}
+"""A coded neighbour that every position of such a pass has."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Positions that are coded together."""
+
+    kind: str
+    level: int
+    positions: np.ndarray
+    """Flat positions int64 [N] in the plane."""
+    neighbours: np.ndarray
+    """Flat positions int64 [K, N] of the coded neighbours, in the order of `seen(kind)`."""
+
+
+def seen(kind: str) -> tuple[tuple[int, int], ...]:
+    """The OFFSETS at which a pass of `kind` has coded neighbours."""
+    return tuple(offset for offset in OFFSETS if _is_coded(kind, *offset))
+
+
+def _is_coded(kind: str, dy: int, dx: int) -> bool:
+    odd_y, odd_x = dy % 2 == 1, dx % 2 == 1
+    match kind:
+        case "diagonal":  # odd rows, odd columns of a level; coded: even rows, even columns
+            return odd_y and odd_x
+        case "row":  # even rows, odd columns; coded: the same and the diagonal positions
+            return odd_y != odd_x
+        case "column":  # odd rows, even columns; coded: all others
+            return odd_y or odd_x
+        case "cross":  # the second half of a checkerboard
+            return odd_y != odd_x
+        case _:
+            return False
+
+
+@lru_cache(maxsize=64)
+def passes(shape: tuple[int, int], pyramid: bool) -> tuple[Pass, ...]:
+    """The passes over a grid of `shape` (h, w), in coding order; together they hold each position once."""
+    h, w = shape
+    found = []
+    if pyramid:
+        top = 1 << (LEVELS - 1)
+        found.append(_pass("first", LEVELS - 1, shape, _grid(shape, 0, 0, top)))
+        for level in reversed(range(LEVELS - 1)):
+            step = 1 << level
+            for kind, y, x in (("diagonal", step, step), ("row", 0, step), ("column", step, 0)):
+                found.append(_pass(kind, level, shape, _grid(shape, y, x, 2 * step)))
+    else:
+        for kind, y in (("first", 0), ("cross", 1)):
+            halves = [_grid(shape, 0, y, 2), _grid(shape, 1, 1 - y, 2)]
+            found.append(_pass(kind, 0, shape, np.concatenate(halves, 1)))
+    return tuple(part for part in found if len(part.positions))
+
+
+def _grid(shape: tuple[int, int], y: int, x: int, step: int) -> np.ndarray:
+    """Rows and columns int64 [2, N] of every `step`-th position from (y, x) on."""
+    rows, columns = np.meshgrid(np.arange(y, shape[0], step), np.arange(x, shape[1], step), indexing="ij")
+    return np.stack([rows.ravel(), columns.ravel()])
+
+
+def _pass(kind: str, level: int, shape: tuple[int, int], places: np.ndarray) -> Pass:
+    (h, w), (rows, columns), step = shape, places, 1 << level
+    neighbours = [_neighbour(kind, shape, rows, columns, dy * step, dx * step, step) for dy, dx in seen(kind)]
+    # A grid of one position has no second half.
+    together = np.array(neighbours, np.int64).reshape(len(neighbours), len(rows))
+    return Pass(kind, level, rows * w + columns, together)
+
+
+def _neighbour(
+    kind: str, shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray, dy: int, dx: int, step: int
+) -> np.ndarray:
+    """Flat positions of the neighbours at (dy, dx); beyond the border mirrored at the position, or else the anchor.
+
+    Mirroring keeps the parity of the distance, on which it depends whether a neighbour is coded.
+    """
+    h, w = shape
+    y, x = rows + dy, columns + dx
+    y = np.where((y < 0) | (y >= h), rows - dy, y)
+    x = np.where((x < 0) | (x >= w), columns - dx, x)
+    outside = (y < 0) | (y >= h) | (x < 0) | (x >= w)
+    if kind == "cross":
+        beside = np.where(columns > 0, columns - 1, np.minimum(columns + 1, w - 1))
+        above = np.where(rows > 0, rows - 1, np.minimum(rows + 1, h - 1))
+        anchor = np.where(beside != columns, rows * w + beside, above * w + columns)
+    else:
+        anchor_y, anchor_x = _ANCHORS[kind]
+        anchor = (rows + anchor_y * step) * w + columns + anchor_x * step
+    found: np.ndarray = np.where(outside, anchor, y * w + x)
+    return found

@@ -1,0 +1,313 @@
+"""Entropy model of scalar planes: integer location and scale from a context network, residuals by fixed tables.
+
+An index i stands for the value i - LARGEST. For each layer of each tile the encoder chooses how it is coded:
+
+    context    residuals under the network of `scalar_network`, pass by pass in the order of `pyramid`
+    adaptive   each plane by adaptive tables (`tables`), wherever these take fewer bits than the context network
+    empty      all values are 0
+
+so no layer takes more than adaptive tables and the choice itself. The quantization step of the file is an input of the
+network: `at(step)` is the model of one file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ..config import MISSING
+from .coder import Coder
+from .pyramid import Pass
+from .residual_tables import FRACTIONS, TOTAL, UNKNOWN, ResidualTables
+from .scalar_network import (
+    LARGEST,
+    STEPS,
+    Known,
+    LayerContext,
+    LayerNet,
+    digest_of,
+    layer_passes,
+    read_layer,
+)
+from .scan import scan
+from .split import Split, unsplit
+from .tables import AdaptiveTables
+
+ALPHABET = 2 * LARGEST + 1
+"""Indices of a scalar plane."""
+CONTEXT, ADAPTIVE, EMPTY = range(3)
+MODES = {
+    CONTEXT: np.array([56, 1, 7], np.float32),
+    ADAPTIVE: np.array([40, 20, 4], np.float32),
+    EMPTY: np.array([7, 1, 56], np.float32),
+}
+"""Frequencies of the ways to code a layer, by that of the layer before it."""
+PYRAMID_LAYERS = 2
+"""The first layers, coded in pyramid order: means of blocks, which neighbours predict."""
+MODEL = "scalar."
+"""What the names of the model's tensors begin with."""
+
+
+Prediction = tuple[Pass, np.ndarray, np.ndarray]
+"""A pass, location in 1/8 steps and scale class int64 [n, N] of its positions."""
+
+
+class Visit(Protocol):
+    """What becomes of a pass: values are coded, decoded or selected."""
+
+    def __call__(self, k: int, part: Pass, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Layer, pass, location in 1/8 steps and scale class int64 [n, N] -> values int32 [n, N]."""
+
+
+class ScalarContext:
+    """The model without a step; `tensors` are its `scalar.*` tensors, integers all of them."""
+
+    kind = "scalar"
+
+    def __init__(self, widths: Sequence[int], tensors: Mapping[str, np.ndarray]) -> None:
+        self.widths = tuple(widths)
+        self.sizes = (ALPHABET,) * sum(widths)
+        used: dict[str, np.ndarray] = {}
+
+        def take(name: str, shape: Sequence[int] | None) -> np.ndarray:
+            value = tensors.get(MODEL + name)
+            if value is None:
+                raise ValueError(f"{MODEL}{name}: missing")
+            if value.dtype.kind not in "iu" or (shape is not None and value.shape != tuple(shape)):
+                wanted = "any" if shape is None else list(shape)
+                raise ValueError(f"{MODEL}{name}: integers of shape {wanted} needed, found {value.dtype} {value.shape}")
+            used[name] = value
+            return value.astype(np.float32)
+
+        lengths = take("table_lengths", None).astype(np.int64)
+        flat = take("tables", (int(lengths.sum()),)).astype(np.int64)
+        if lengths.ndim != 1 or len(lengths) % FRACTIONS or not len(lengths):
+            raise ValueError(f"{MODEL}table_lengths: one for each of {FRACTIONS} fractions of every class needed")
+        self.tables = ResidualTables(np.split(flat, np.cumsum(lengths)[:-1]))
+        self.nets = []
+        for k in range(len(widths)):
+            hidden = tensors[f"{MODEL}{k}.hidden"].shape[0] if f"{MODEL}{k}.hidden" in tensors else 1
+
+            def take_of_layer(name: str, shape: Sequence[int], k: int = k) -> np.ndarray:
+                return take(f"{k}.{name}", shape)
+
+            self.nets.append(read_layer(take_of_layer, widths, k, k < PYRAMID_LAYERS, hidden))
+        if extra := sorted(set(tensors) - {MODEL + name for name in used}):
+            raise ValueError(f"{extra[0]}: unknown")
+        self._digest = digest_of(used)
+        self.adaptive = AdaptiveTables((ALPHABET,), [_prepared(self.tables)])
+
+    def identity(self) -> bytes:
+        """4 bytes that differ when the frequencies could."""
+        return self._digest[:4]
+
+    def at(self, step: int) -> ScalarContextAt:
+        """The model of a file with quantization step number `step`, 0..63. Raises ValueError outside."""
+        return ScalarContextAt(self, step)
+
+
+class ScalarContextAt:
+    """An entropy model (see `EntropyModel`) for files of one quantization step."""
+
+    kind = "scalar"
+
+    def __init__(self, model: ScalarContext, step: int) -> None:
+        if not 0 <= step < STEPS:
+            raise ValueError(f"step {step}: 0..{STEPS - 1} needed")
+        self.model, self.step, self.sizes = model, step, model.sizes
+
+    def identity(self) -> bytes:
+        """That of the model."""
+        return self.model.identity()
+
+    def workers(self) -> int:
+        """2: most of the time goes into matrix products, which release Python's lock."""
+        return 2
+
+    def order(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Flat positions int64 of a plane of `shape`."""
+        return scan(shape)
+
+    def split(self, s: int) -> Split:
+        """Indices are coded whole."""
+        return unsplit(self.sizes[s])
+
+    def code_tiles(
+        self, coders: Sequence[Coder], tiles: Sequence[Sequence[np.ndarray]], layers: Sequence[Sequence[int]]
+    ) -> None:
+        """Code planes int32 [h, w] of the first layers of each tile; decoders fill them in place."""
+        for coder, planes in zip(coders, tiles, strict=True):
+            self._code_tile(coder, planes, len(layers))
+
+    def _code_tile(self, coder: Coder, planes: Sequence[np.ndarray], n_layers: int) -> None:
+        shape = planes[0].shape
+        known = Known(self.model.widths, (shape[0], shape[1]))
+        for k in range(n_layers):
+            net = self.model.nets[k]
+            part = planes[net.start : net.start + net.width]
+            given = np.stack([plane.reshape(-1) for plane in part])
+            values = np.where(given < 0, 0, given - LARGEST).astype(np.int32)
+            found = self.code_layer(coder, k, known, values)
+            for plane, row in zip(part, found, strict=True):
+                plane[...] = np.where(row == UNKNOWN, MISSING, row + LARGEST).reshape(shape)
+            coder.end_layer()
+
+    def code_layer(
+        self, coder: Coder, k: int, known: Known, values: np.ndarray, predicted: Sequence[Prediction] | None = None
+    ) -> np.ndarray:
+        """Code `values` int32 [n, h * w] of layer k, given the layers before it, and make them known.
+
+        `predicted` is what `select` found, where it chose the values. Returns the values, those of a decoder with
+        UNKNOWN where a cut stream ends.
+        """
+        net = self.model.nets[k]
+        own = slice(net.start, net.start + net.width)
+        locations = list(predicted or ())
+
+        def decide() -> int:
+            if not values.any():
+                return EMPTY
+            known.values[own] = values
+            if not locations:
+                locations.extend(self._predictions(k, known, lambda *_: None))
+            bits = 0.0
+            for part, location, scale in locations:
+                row, residual = mirrored(location, scale, values[:, part.positions])
+                bits += float(self.model.tables.bits_of(row, residual).sum(dtype=np.float64))
+            return ADAPTIVE if _adaptive_wins(self.model.adaptive, values, bits) else CONTEXT
+
+        mode = known.mode = code_mode(coder, known.mode, decide)
+        found = values if mode == CONTEXT else np.zeros_like(values)
+        if mode == ADAPTIVE:
+            found = self._code_adaptive(coder, values)
+        elif mode == CONTEXT:
+            found = self._code_context(coder, k, known, values, locations)
+        elif mode != EMPTY:
+            found = np.full_like(values, UNKNOWN)
+        known.values[own] = np.where(found == UNKNOWN, 0, found)
+        known.end_layer(k)
+        return found
+
+    def _predictions(
+        self, k: int, known: Known, fill: Callable[[Pass, np.ndarray, np.ndarray], None]
+    ) -> list[Prediction]:
+        """(pass, location, scale) of the passes of layer k; `fill` may make the values of each known."""
+        net = self.model.nets[k]
+        context = LayerContext(net, known, self.step)
+        found = []
+        for part in layer_passes(net, known.shape):
+            location, scale = context.predict(part)
+            scale = scale.clip(0, self.model.tables.classes - 1)
+            fill(part, location, scale)
+            found.append((part, location, scale))
+        return found
+
+    def _code_context(
+        self,
+        coder: Coder,
+        k: int,
+        known: Known,
+        values: np.ndarray,
+        predictions: Sequence[Prediction],
+    ) -> np.ndarray:
+        net, tables = self.model.nets[k], self.model.tables
+        found = values.copy()
+
+        def code(part: Pass, location: np.ndarray, scale: np.ndarray) -> None:
+            row, residual = mirrored(location, scale, found[:, part.positions])
+            flat = residual.reshape(-1)
+            tables.code(coder, row.reshape(-1), flat)
+            residual = flat.reshape(residual.shape)
+            value = np.where(residual == UNKNOWN, UNKNOWN, _unmirrored(location, residual).clip(-LARGEST, LARGEST))
+            found[:, part.positions] = value
+            known.values[net.start : net.start + net.width, part.positions] = np.where(value == UNKNOWN, 0, value)
+
+        if predictions:  # an encoder has them already
+            for part, location, scale in predictions:
+                code(part, location, scale)
+        else:
+            self._predictions(k, known, code)
+        return found
+
+    def _code_adaptive(self, coder: Coder, values: np.ndarray) -> np.ndarray:
+        planes = [np.ascontiguousarray(row + LARGEST, dtype=np.int32) for row in values]
+        for plane in planes:
+            self.model.adaptive.code_plane(coder, 0, plane)
+        stacked = np.stack(planes)
+        found: np.ndarray = np.where(stacked < 0, UNKNOWN, stacked - LARGEST).astype(np.int32)
+        return found
+
+    def select(self, k: int, known: Known, visit: Visit) -> tuple[np.ndarray, list[Prediction]]:
+        """Values int32 [n, h * w] of layer k, chosen by `visit` pass by pass, and their predictions.
+
+        The layer is known only after `code_layer`, or after `known.end_layer`.
+        """
+        net = self.model.nets[k]
+        values = np.zeros((net.width, known.shape[0] * known.shape[1]), np.int32)
+        own = slice(net.start, net.start + net.width)
+        known.values[own] = 0
+
+        def fill(part: Pass, location: np.ndarray, scale: np.ndarray) -> None:
+            values[:, part.positions] = visit(k, part, location, scale)
+            known.values[own, part.positions] = values[:, part.positions]
+
+        return values, self._predictions(k, known, fill)
+
+
+def code_mode(coder: Coder, before: int, decide: Callable[[], int]) -> int:
+    """Code the mode of a layer after one of mode `before`; MISSING where a cut stream ends. Encoders ask `decide`."""
+    symbol = np.full(1, MISSING, np.int32)
+    if coder.encodes:
+        symbol[0] = decide()
+    coder.code(MODES.get(before, MODES[CONTEXT]), symbol)
+    return int(symbol[0])
+
+
+def mirrored(location: np.ndarray, scale: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row of the residual tables int64 and residual int32, mirrored where the location is below its rounded value."""
+    rounded = (location + 4) >> 3
+    fraction = location - 8 * rounded
+    residual = values - rounded
+    row = scale * FRACTIONS + np.abs(fraction)
+    return row, np.where(fraction < 0, -residual, residual).astype(np.int32)
+
+
+def _unmirrored(location: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """Values of mirrored residuals."""
+    rounded = (location + 4) >> 3
+    found: np.ndarray = rounded + np.where(location - 8 * rounded < 0, -residual, residual)
+    return found
+
+
+def _adaptive_wins(adaptive: AdaptiveTables, values: np.ndarray, bits: float) -> bool:
+    """Whether adaptive tables take fewer than `bits` for the planes of a layer."""
+    n = values.shape[1]
+    zero_order = 0.0
+    for row in values:
+        counts = np.unique(row, return_counts=True)[1]
+        zero_order += float((counts * np.log2(n / counts)).sum())
+    # Adaptive tables hardly ever take less than the empirical entropy.
+    if zero_order >= bits:
+        return False
+    total = 0.0
+    for row in values:
+        total += adaptive.least_bits(0, row + LARGEST)
+        if total >= bits:
+            return False
+    return True
+
+
+def _prepared(tables: ResidualTables) -> np.ndarray:
+    """Tables int64 [classes, ALPHABET] of values around 0 for the start of adaptive coding."""
+    found = np.ones((tables.classes, ALPHABET), np.int64)
+    for i in range(tables.classes):
+        row = tables.rows[i * FRACTIONS]
+        reach = min(len(row) // 2 - 1, LARGEST)
+        middle = len(row) // 2 - 1
+        part = row[middle - reach : middle + reach + 1]
+        share = np.floor(part / part.sum() * (TOTAL - 2 * ALPHABET)).astype(np.int64)
+        found[i, LARGEST - reach : LARGEST + reach + 1] += share
+        found[i, LARGEST] += TOTAL - found[i].sum()
+    return found

@@ -1,0 +1,74 @@
+"""Uniform scalar quantization with a step for each file: one plane of integers for every latent channel.
+
+The latent is in Karhunen-Loeve order and scaled so that errors of all channels show alike in the pixels; one step for
+all channels is then the best allocation of bits (reverse water-filling), and weak channels round to 0 by themselves.
+Indices are values shifted by LARGEST, so that they count from 0. Groups of channels are the layers of a file, coarse to
+fine, masked as in MGVQ (section 3): what is not kept is 0, the mean.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..config import MISSING, UniformConfig
+from ..entropy.scalar_network import LARGEST, STEPS
+from .base import Quantized, Quantizer
+
+FINEST = 0.125
+"""Step number 0, in units of the latent."""
+PER_OCTAVE = 8
+"""Step numbers that double the step."""
+COORDINATE = (0.15, 12.0)
+"""Steps whose coordinate is -1 and 1."""
+
+
+def step_size(step: float) -> float:
+    """Quantization step of step number `step`, which may lie between two."""
+    return float(FINEST * 2 ** (step / PER_OCTAVE))
+
+
+def step_number(size: float) -> int:
+    """The step number 0..STEPS-1 whose step is nearest to `size`."""
+    return min(max(round(PER_OCTAVE * math.log2(size / FINEST)), 0), STEPS - 1)
+
+
+class Uniform(Quantizer):
+    """z [B, D, h, w] <-> D planes [B, h, w], at a step number."""
+
+    def __init__(self, config: UniformConfig) -> None:
+        super().__init__()
+        self.sizes, self.widths, self.groups = config.sizes, config.widths, config.groups
+
+    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+        """`rate` [B] holds step numbers. The gradient passes the rounding (straight-through)."""
+        numbers = z.new_full((len(z),), STEPS / 2) if rate is None else rate
+        size = (FINEST * 2 ** (numbers / PER_OCTAVE))[:, None, None, None]
+        values = torch.round(z / size).clamp(-LARGEST, LARGEST)
+        z_q = z + (values * size - z).detach()
+        zero = z.new_zeros(())
+        return Quantized(z_q, [plane.long() + LARGEST for plane in values.unbind(1)], zero, zero)
+
+    def quantize(self, z: Tensor, rate: float = STEPS / 2) -> list[Tensor]:
+        """Nearest values at step number `rate`."""
+        values = torch.round(z / step_size(rate)).clamp(-LARGEST, LARGEST).long() + LARGEST
+        return list(values.unbind(1))
+
+    def dequantize(self, indices: list[Tensor], step: int = STEPS // 2) -> tuple[Tensor, Tensor]:
+        """Planes [B, h, w] at a step number -> z_q [B, D, h, w], kept [B, G + 1, h, w].
+
+        The last channel of `kept` is the step's coordinate, the others are 1 where all planes of a layer are there.
+        """
+        stacked = torch.stack(indices, 1)
+        there = stacked != MISSING
+        z_q = torch.where(there, stacked - LARGEST, 0).float() * step_size(step)
+        kept = torch.stack([part.all(1) for part in there.split(list(self.widths), 1)], 1).float()
+        return z_q, torch.cat([kept, torch.full_like(kept[:, :1], coordinate(step))], 1)
+
+
+def coordinate(step: float) -> float:
+    """What a decoder is told of a step number: about -1..1, linear in its logarithm."""
+    low, high = (math.log2(size) for size in COORDINATE)
+    return 2 * (math.log2(step_size(step)) - low) / (high - low) - 1
