@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 import vqcodec
 from vqcodec.config import LadderStep
+from vqcodec.errors import TargetError
 from vqcodec.registry import WEIGHTS, write_model
 from vqcodec.train.export import export_run, make_ladder
 from vqcodec.train.layers import file_layers
@@ -90,6 +91,8 @@ def test_no_quality_budget_or_preview_shows_one_branch_alone(run: Path, picture:
     whole = vqcodec.encode(picture, str(run / "model"), quality=100)
     assert vqcodec.encode(picture, str(run / "model"), quality=1) == whole
     assert vqcodec.encode(picture, str(run / "model"), max_bytes=len(whole)) == whole
+    with pytest.raises(TargetError):
+        vqcodec.encode(picture, str(run / "model"), max_bytes=len(whole) - 1)
     shown = [np.asarray(step.image) for step in vqcodec.previews(whole)]
     assert len(shown) == len(vqcodec.inspect(whole).layers) == 1
     np.testing.assert_array_equal(shown[0], np.asarray(vqcodec.decode(whole)))

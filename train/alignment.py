@@ -168,7 +168,7 @@ def by_contrast(
 ) -> Tensor:
     """student [B, L, C] against the teacher's features, which `head` takes down to C channels."""
     if part.level != "places":
-        student, features = student.mean(1, keepdim=True), whole(part, target)
+        student, features = student.mean(1, keepdim=True), picture_feature(part, target)
     else:
         side = round(student.shape[1] ** 0.5)
         shape = (side, side) if side * side == student.shape[1] else (1, student.shape[1])
@@ -179,7 +179,7 @@ def by_contrast(
     return contrastive(student, features, scale, included)
 
 
-def whole(part: AlignmentRecipe, target: Features) -> Tensor:
+def picture_feature(part: AlignmentRecipe, target: Features) -> Tensor:
     """The teacher's one feature of the picture [B, 1, C], for the levels picture and pooled."""
     return target.places.mean(1, keepdim=True) if part.level == "pooled" else target.picture[:, None]
 
@@ -196,7 +196,7 @@ def by_cosine(
 ) -> Tensor:
     """`head` of student [B, L, C], repeated to the teacher's places, or its mean against one feature of the picture."""
     if part.level != "places":
-        return cosine(head(student.mean(1, keepdim=True)), whole(part, target))
+        return cosine(head(student.mean(1, keepdim=True)), picture_feature(part, target))
     return cosine(head(repeated(student, target.places.shape[1])), target.places)
 
 
