@@ -46,17 +46,24 @@ def tokenizer(
     Several processes: `accelerate launch --num_processes N -m vqcodec.cli train tokenizer RECIPE ...`; each takes
     data.batch crops a step.
     """
-    from vqcodec.train.recipe import load_recipe
+    from vqcodec.train.recipe import from_tree, read_tree
+    from vqcodec.train.stepped.recipe import is_stepped, stepped_recipe
 
-    settings = load_recipe(recipe, changes)
+    tree = read_tree(recipe, changes)
+    settings = stepped_recipe(tree) if is_stepped(tree) else from_tree(tree)
     folder = Path("runs") / settings.name if out is None else out
     with _writing(folder):
         try:
+            from vqcodec.train.stepped.recipe import SteppedRecipe
+            from vqcodec.train.stepped.train import train_stepped
             from vqcodec.train.tokenizer import train_tokenizer
         except ModuleNotFoundError as error:
             raise UsageError(f"training needs the package {error.name}: pip install 'vqcodec[train]'") from error
 
-        train_tokenizer(settings, folder, resume, device, report=_reporter(quiet), live=not quiet)
+        if isinstance(settings, SteppedRecipe):
+            train_stepped(settings, folder, resume, device, report=_reporter(quiet), live=not quiet)
+        else:
+            train_tokenizer(settings, folder, resume, device, report=_reporter(quiet), live=not quiet)
     if not quiet:
         output.say(f"{folder}: finished; `vqcodec train export {folder} -o DIR` makes a model of it")
 

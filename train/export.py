@@ -25,6 +25,8 @@ from .pictures import Pictures, scan
 from .recipe import Recipe, from_tree
 from .run import CHECKPOINT
 from .shapes import fixed_side
+from .stepped.export import export_stepped
+from .stepped.recipe import is_stepped
 from .tuning import merged
 from .validate import tiles as cut
 
@@ -50,6 +52,8 @@ def export_run(
     Raises InputError if the run cannot be read, ModelError if `prior` is no such model.
     """
     state = read_checkpoint(run / CHECKPOINT)
+    if "recipe" in state and is_stepped(json.loads(state["recipe"])):
+        return export_stepped(state, out, name, report)
     try:
         recipe = from_tree(json.loads(state["recipe"]))
     except (KeyError, ValueError) as error:

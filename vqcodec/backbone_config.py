@@ -47,6 +47,10 @@ class FoldedConfig:
     """Residual blocks of the encoder."""
     decoder_depth: int = 3
     """Residual blocks of the decoder."""
+    coarse_width: int = 192
+    """Channels of the decoder's blocks at stride 16."""
+    coarse_depth: int = 2
+    """Residual blocks of the decoder at stride 16, which see further for fewer operations; 0: none."""
     kind: Literal["folded"] = "folded"
 
     @property
@@ -170,8 +174,8 @@ def backbone_problems(config: BackboneConfig, stride: int, channels: int, window
     elif isinstance(config, FoldedConfig):
         if stride != 16:
             yield f".stride: {stride}; a folded backbone has 16"
-        if min(config.encoder_depth, config.decoder_depth) < 1:
-            yield ".backbone: depths at least 1"
+        if min(config.encoder_depth, config.decoder_depth, config.coarse_width) < 1 or config.coarse_depth < 0:
+            yield ".backbone: depths and widths at least 1, coarse_depth at least 0"
         if channels > 4 * config.bottleneck:
             yield f".backbone.bottleneck: {channels} latent channels of at most 4 * {config.bottleneck}"
     elif isinstance(config, VitConfig):

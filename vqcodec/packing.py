@@ -15,7 +15,7 @@ NETWORKS = ("encoder.", "decoder.")
 """What names of weights start with, of which any in int8 are packed ones."""
 SCALE = ".row_scale"
 """Added to the name of a packed tensor [n, ...], for its scales float32 [n]."""
-PARTS = {"encoder": "encoder.", "decoder": "decoder.stages."}
+PARTS = {"encoder": ("encoder.",), "decoder": ("decoder.stages.", "decoder.blocks.", "decoder.coarse.")}
 """What names of packed tensors start with, by what recipes name."""
 LARGEST = 1e30
 """No scale is as large as this."""
@@ -23,7 +23,7 @@ LARGEST = 1e30
 
 def pack(tensors: Mapping[str, np.ndarray], parts: Collection[str] = ("encoder",)) -> dict[str, np.ndarray]:
     """`tensors` with those of `parts` (keys of PARTS) that have two dimensions or more packed."""
-    prefixes = tuple(PARTS[part] for part in parts)
+    prefixes = tuple(prefix for part in parts for prefix in PARTS[part])
     found: dict[str, np.ndarray] = {}
     for name, value in tensors.items():
         if not name.startswith(prefixes) or value.ndim < 2:
@@ -41,7 +41,7 @@ def unpack(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Raises ValueError for scales that fit no tensor or are no scales, and for int8 of a network without any.
     """
-    prefixes = tuple(PARTS.values())
+    prefixes = tuple(prefix for part in PARTS.values() for prefix in part)
     found = {name: value for name, value in tensors.items() if not name.endswith(SCALE)}
     for name, value in found.items():
         if name.startswith(NETWORKS) and value.dtype == np.int8 and name + SCALE not in tensors:

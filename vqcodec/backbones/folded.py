@@ -4,7 +4,7 @@ All residual blocks work at stride 8; a linear map of 2x2 positions makes the la
 inverse undoes it. So the latent has few strong and many weak channels, as a scalar quantizer wants them.
 
     pixels -> unshuffle 8, stem, blocks, head (+ linear) -> fold 2x2 -> z           (encoder)
-    pixels <- shuffle 8, tail (+ linear), blocks, head   <- unfold 2x2 <- z_q, kept (decoder)
+    pixels <- shuffle 8, tail (+ linear), blocks, head   <- unfold 2x2, coarse blocks <- z_q, kept (decoder)
 
 The decoder is told the quantization step: the last channel of `kept` holds its coordinate, which scales and shifts the
 input of every block (FiLM: Perez et al. 2018).
@@ -71,16 +71,28 @@ class FoldedDecoder(Decoder):
     def __init__(self, config: FoldedConfig, channels: int, groups: int) -> None:
         super().__init__()
         self.tell = nn.Sequential(nn.Linear(1, 2 * EMBEDDING), nn.SiLU(), nn.Linear(2 * EMBEDDING, EMBEDDING))
+        self.coarse_in = nn.Conv2d(channels + groups, config.coarse_width, 1) if config.coarse_depth else None
+        self.coarse = nn.ModuleList(ModulatedBlock(config.coarse_width) for _ in range(config.coarse_depth))
+        self.coarse_out = nn.Conv2d(config.coarse_width, channels, 1) if config.coarse_depth else None
+        if self.coarse_out is not None:  # the start is the decoder without these blocks
+            nn.init.zeros_(self.coarse_out.weight)
+            nn.init.zeros_(self.coarse_out.bias)  # type: ignore[arg-type]
         self.unfold = nn.Conv2d(channels + groups, FOLD**2 * config.bottleneck, 1)
         self.head = nn.Conv2d(config.bottleneck, config.width, 3, padding=1)
         self.blocks = nn.ModuleList(ModulatedBlock(config.width) for _ in range(config.decoder_depth))
         self.tail = nn.Conv2d(config.width, 3 * FINEST_STRIDE**2, 3, padding=1)
         self.linear = nn.Conv2d(config.bottleneck, 3 * FINEST_STRIDE**2, 1)
-        self.stride, self.halo = STRIDE, _reach(config.decoder_depth)
+        self.stride, self.halo = STRIDE, _reach(config.decoder_depth) + 2 * config.coarse_depth * STRIDE
 
     def forward(self, z_q: Tensor, kept: Tensor) -> Tensor:
         embedding = self.tell(kept[:, -1:].mean((2, 3)))
-        z = F.pixel_shuffle(_in_float32(self.unfold, torch.cat([z_q, kept[:, :-1]], 1)), FOLD)
+        there = kept[:, :-1]
+        if self.coarse_in is not None and self.coarse_out is not None:
+            y = self.coarse_in(torch.cat([z_q, there], 1))
+            for block in self.coarse:
+                y = block(y, embedding)
+            z_q = z_q + self.coarse_out(F.silu(y)).float()
+        z = F.pixel_shuffle(_in_float32(self.unfold, torch.cat([z_q, there], 1)), FOLD)
         y = self.head(z)
         for block in self.blocks:
             y = block(y, embedding)

@@ -1,0 +1,1 @@
+"""Training of models with a quantization step: transform and scalar context model together, at all rates."""

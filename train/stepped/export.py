@@ -1,0 +1,77 @@
+"""From a run of a model with a quantization step to a model folder: averaged weights, integer context model, ladder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqcodec.config import LadderStep, ModelConfig
+from vqcodec.entropy.scalar_context import ScalarContext
+from vqcodec.packing import pack
+from vqcodec.quantizers.uniform import step_size
+from vqcodec.registry import write_model
+
+from ..logs import Report
+from .recipe import SteppedRecipe, stepped_recipe
+from .run import Codec
+
+
+def export_stepped(state: dict[str, Any], out: Path, name: str | None, report: Report) -> ModelConfig:
+    """Write the model of a checkpoint's `state` to `out`, with a card. Raises ValueError if the context network cannot
+    be rounded to exact integers."""
+    recipe = stepped_recipe(json.loads(state["recipe"]))
+    codec = Codec(recipe)
+    codec.load_state_dict(state["average"])
+    tensors = {
+        key: np.ascontiguousarray(value.numpy().astype(np.float16))
+        for key, value in codec.tokenizer.state_dict().items()
+    }
+    tensors = pack(tensors, recipe.export.packed)
+    context = codec.context.tensors()
+    quantizer = recipe.tokenizer.quantizer
+    ScalarContext(codec.context.widths, context)  # refuses what is not exact
+    config = ModelConfig(
+        name=name or recipe.name,
+        tokenizer=recipe.tokenizer,
+        token_id="",
+        entropy_id="",
+        weights_sha256="",
+        layers=quantizer.layers,
+        ladder=ladder_of(recipe),
+        license="see README.md",
+        description=recipe.description,
+        extra={"steps": int(state["step"]), "megapixels": round(int(state["pixels"]) / 1e6)},
+    )
+    config = write_model(out, config, tensors | context)
+    (out / "README.md").write_text(_card(recipe, config), encoding="utf-8")
+    size = (out / "model.safetensors").stat().st_size
+    report(f"{out}: {config.name}, step {state['step']}, {config.extra['megapixels']:,} megapixels, {size:,} bytes")
+    return config
+
+
+def ladder_of(recipe: SteppedRecipe) -> tuple[LadderStep, ...]:
+    """Evenly spaced qualities and step numbers; the rate of a step is the square of its size."""
+    export, layers = recipe.export, len(recipe.tokenizer.quantizer.layers)
+    qualities = np.linspace(export.quality[0], export.quality[1], export.rungs).round().astype(int)
+    numbers = np.linspace(export.steps[0], export.steps[1], export.rungs)
+    return tuple(
+        LadderStep(int(quality), layers, float(f"{step_size(number) ** 2:.6g}"))
+        for quality, number in zip(qualities, numbers, strict=True)
+    )
+
+
+def _card(recipe: SteppedRecipe, config: ModelConfig) -> str:
+    return "\n".join(
+        [
+            f"# {config.name}",
+            "",
+            recipe.description,
+            "",
+            f"Trained on {config.extra['megapixels']:,} megapixels, the last run for {config.extra['steps']:,} steps of "
+            f"{recipe.data.batch} crops of {recipe.data.crop} px, with the recipe `{recipe.name}`.",
+            "",
+        ]
+    )

@@ -1,0 +1,208 @@
+"""The state of a run of a model with a quantization step, and one step of it.
+
+Transform and context network learn together. For a sample at step number s the loss is the logarithm of
+
+    J = distortion + weight * ln(4) / 12 * step_size(s)^2 * bits
+
+per position, so that samples of all rates pull alike; distortion is the squared error of pixels in -1..1, mixed with
+1 - MS-SSIM. Values are rounded in training as in files; the gradient passes the rounding (straight-through).
+Everything random comes from (seed, step): a run that was killed goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vqcodec.compute import in_bfloat16
+from vqcodec.entropy.scalar_network import LARGEST
+from vqcodec.errors import InputError
+from vqcodec.quantizers.uniform import COORDINATE, FINEST, PER_OCTAVE
+from vqcodec.tokenizer import Tokenizer
+
+from ..checkpoint import read_checkpoint, write_checkpoint
+from .context import ContextNet
+from .optimizer import make_optimizer
+from .recipe import SteppedRecipe
+
+CHECKPOINT = "checkpoint.pt"
+BIT = math.log(4) / 12
+"""Squared error that a bit is worth at high rate, in squared steps."""
+LEAST_UNLIKE = 1e-3
+
+
+class Codec(nn.Module):
+    """Tokenizer and context network, for one optimizer and one moving average."""
+
+    def __init__(self, recipe: SteppedRecipe) -> None:
+        super().__init__()
+        self.tokenizer = Tokenizer(recipe.tokenizer)
+        self.context = ContextNet(recipe.tokenizer.quantizer.widths)  # type: ignore[union-attr]
+
+
+class SteppedRun:
+    """A recipe under way on `device`."""
+
+    def __init__(self, recipe: SteppedRecipe, device: str = "cpu") -> None:
+        self.recipe, self.device, self.step, self.pixels = recipe, torch.device(device), 0, 0
+        torch.manual_seed(recipe.run.seed)
+        self.model = Codec(recipe).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._mark_frozen()
+        self.average = Codec(recipe).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average.requires_grad_(False)
+        self.follow_at_once()
+        if recipe.run.compile:
+            self.model.tokenizer.encoder.compile()
+            self.model.tokenizer.decoder.compile()
+        self.optimizer = make_optimizer(self.model, recipe.optimizer)
+        self.widths = torch.tensor(recipe.tokenizer.quantizer.widths, device=self.device)  # type: ignore[union-attr]
+
+    def _mark_frozen(self) -> None:
+        tokenizer = self.model.tokenizer
+        parts = {"encoder": tokenizer.encoder, "decoder": tokenizer.decoder, "context": self.model.context}
+        for name in self.recipe.optimizer.frozen:
+            parts[name].requires_grad_(False)
+
+    def follow_at_once(self) -> None:
+        """Set the moving average to the weights."""
+        self.average.load_state_dict(self.model.state_dict())
+
+    def train_step(self, batch: Tensor) -> dict[str, Tensor]:
+        """One step on uint8 crops [B, 3, H, W]; returns unweighted means by `group/name`."""
+        recipe = self.recipe
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * self._schedule()
+        x = batch.to(self.device).contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
+        generator = torch.Generator().manual_seed(recipe.run.seed * 1_000_003 + self.step)
+        drawn = self._draw(len(x), generator)
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, values = self._loss(x, *(part.to(self.device) for part in drawn))
+        loss.backward()
+        trained = [value for value in self.model.parameters() if value.requires_grad]
+        values["run/grad_norm"] = torch.nn.utils.clip_grad_norm_(trained, recipe.optimizer.clip)
+        self.optimizer.step()
+        self.step += 1
+        self.pixels += x.shape[0] * x.shape[2] * x.shape[3]
+        self._follow()
+        return values
+
+    def _schedule(self) -> float:
+        optimizer = self.recipe.optimizer
+        warm = min(1.0, (self.step + 1) / max(optimizer.warmup, 1))
+        left = optimizer.steps - self.step
+        if left >= optimizer.decay:
+            return warm
+        return warm * 0.5 * (1 - math.cos(math.pi * left / optimizer.decay))
+
+    def _draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Step numbers [B], rounding thresholds [B] and how many layers are kept [B] of a batch."""
+        rate, n_layers = self.recipe.rate, len(self.recipe.tokenizer.quantizer.layers)
+        first, last = rate.steps
+        steps = torch.randint(first, last + 1, (batch,), generator=generator).float()
+        low, high = rate.rounding
+        rounding = low + (high - low) * torch.rand(batch, generator=generator)
+        kept = torch.randint(1, n_layers + 1, (batch,), generator=generator)
+        masked = torch.rand(batch, generator=generator) < self.recipe.loss.masked
+        return steps, rounding, torch.where(masked, kept, n_layers)
+
+    def _loss(self, x: Tensor, steps: Tensor, rounding: Tensor, keep: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        recipe, tokenizer = self.recipe, self.model.tokenizer
+        size = (FINEST * 2 ** (steps / PER_OCTAVE))[:, None, None, None]
+        with self.autocast():
+            z = tokenizer.encoder(x).float()
+        scaled = z / size
+        values = scaled + (self.rounded(scaled, rounding) - scaled).detach()
+        bits = self.model.context(values, steps)
+        there = torch.arange(len(self.widths), device=x.device)[None] < keep[:, None]
+        channels = there.repeat_interleave(self.widths, 1)[:, :, None, None]
+        kept = torch.cat([there.float(), coordinates(steps)[:, None]], 1)[:, :, None, None]
+        with self.autocast():
+            y = tokenizer.decoder(values * size * channels, kept.expand(-1, -1, *z.shape[2:])).float()
+        positions = z.shape[2] * z.shape[3]
+        squared = (y - x).square().sum((1, 2, 3)) / positions
+        of_bits = (bits * channels).sum((1, 2, 3)) / positions
+        unlike = self._unlike(y, x)
+        error = squared
+        if unlike is not None:
+            share, n = recipe.loss.ms_ssim, len(unlike)
+            mixed = (1 - share) * squared[:n] + share * squared[:n].detach() * unlike / unlike.detach()
+            error = torch.cat([mixed, squared[n:]])
+        cost = error + recipe.rate.weight * BIT * size[:, 0, 0, 0] ** 2 * of_bits
+        # A flat crop at a fine step costs next to nothing; without a floor its logarithm would rule the batch.
+        loss = torch.log(cost + 1e-3).mean()
+        row = {"loss": loss, "rate/bpp": of_bits.mean() / tokenizer.stride**2}
+        row["rec/psnr"] = -10 * torch.log10(squared / (4 * 3 * tokenizer.stride**2)).mean()
+        if unlike is not None:
+            row["rec/unlike"] = unlike.mean()
+        return loss, {name: value.detach() for name, value in row.items()}
+
+    def rounded(self, scaled: Tensor, threshold: Tensor) -> Tensor:
+        """Latent in steps -> whole numbers; layers beyond the plain ones round towards 0 below a threshold [B]."""
+        threshold = threshold[:, None, None, None].expand(-1, scaled.shape[1], 1, 1).clone()
+        threshold[:, : int(self.widths[: self.recipe.rate.plain].sum())] = 0.5
+        return (torch.sign(scaled) * torch.floor(scaled.abs() + threshold)).clamp(-LARGEST, LARGEST)
+
+    def _unlike(self, y: Tensor, x: Tensor) -> Tensor | None:
+        """1 - MS-SSIM [n] of the first crops of a batch, as many as the recipe asks for."""
+        loss = self.recipe.loss
+        n = math.ceil(loss.ms_ssim_crops * len(x))
+        if not loss.ms_ssim or not n:
+            return None
+        from pytorch_msssim import ms_ssim
+
+        shown, wanted = ((part[:n].clamp(-1, 1) + 1) / 2 for part in (y, x))
+        similarity = ms_ssim(shown.contiguous(), wanted.contiguous(), data_range=1.0, size_average=False)
+        unlike: Tensor = (1 - similarity).clamp_min(LEAST_UNLIKE)
+        return unlike
+
+    def autocast(self) -> torch.autocast:
+        """Precision of the networks."""
+        precision = self.recipe.run.precision
+        if precision == "auto":
+            return in_bfloat16(str(self.device))
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        decay = min(self.recipe.optimizer.ema, 1 - 1 / (self.step + 1))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint of the run."""
+        state: dict[str, Any] = {"recipe": json.dumps(asdict(self.recipe)), "step": self.step, "pixels": self.pixels}
+        state |= {"model": self.model.state_dict(), "average": self.average.state_dict()}
+        write_checkpoint(folder / CHECKPOINT, state | {"optimizer": self.optimizer.state_dict()})
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises InputError."""
+        state = read_checkpoint(path)
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.pixels = int(state["step"]), int(state["pixels"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise InputError(f"{path}: is of another recipe: {str(error).splitlines()[0]}") from error
+
+    def start_from(self, path: Path) -> None:
+        """Start with the averaged weights of another run; megapixels seen are counted on. Raises InputError."""
+        state = read_checkpoint(path)
+        try:
+            self.model.load_state_dict(state["average"])
+        except (KeyError, RuntimeError) as error:
+            raise InputError(f"{path}: is of another recipe: {str(error).splitlines()[0]}") from error
+        self.pixels = int(state["pixels"])
+        self.follow_at_once()
+
+
+def coordinates(steps: Tensor) -> Tensor:
+    """As `uniform.coordinate`, of step numbers [B]."""
+    low, high = (math.log2(size) for size in COORDINATE)
+    return 2 * (math.log2(FINEST) + steps / PER_OCTAVE - low) / (high - low) - 1

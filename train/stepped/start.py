@@ -1,0 +1,111 @@
+"""Starts of a model with a quantization step: from the pictures' Karhunen-Loeve transform, or from another model.
+
+Either way the latent is in Karhunen-Loeve order, and errors of all its channels count alike in the pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vqcodec.backbones.conv import ConvDecoder, ConvEncoder
+from vqcodec.backbones.folded import FINEST_STRIDE, FOLD, FoldedDecoder, FoldedEncoder
+from vqcodec.errors import UsageError
+from vqcodec.registry import load_model
+from vqcodec.tokenizer import Tokenizer
+
+from ..transform import NETWORK_SCALE, klt
+
+PROBE = 0.05
+"""Error of a channel by which the decoder's gain is measured, in standard deviations."""
+PROBED = 12
+"""Crops for that."""
+
+
+@torch.no_grad()
+def start_from_pictures(model: Tokenizer, x: Tensor) -> None:
+    """Set the linear maps from crops x [B, 3, H, W] in -1..1: blocks of 8x8 to the bottleneck, 2x2 of these to the
+    latent; networks start small."""
+    encoder, decoder = _folded(model)
+    mean, basis, _ = klt(x, FINEST_STRIDE)
+    n = encoder.linear.weight.shape[0]
+    basis = basis[:, :n]
+    encoder.linear.weight.copy_(basis.T[:, :, None, None])
+    encoder.linear.bias.copy_(-(mean @ basis))  # type: ignore[union-attr]
+    decoder.linear.weight.copy_(basis[:, :, None, None])
+    decoder.linear.bias.copy_(mean)  # type: ignore[union-attr]
+    for layer in (encoder.head, decoder.tail):
+        layer.weight.mul_(NETWORK_SCALE)
+        layer.bias.zero_()  # type: ignore[union-attr]
+    narrow = torch.cat([encoder.linear(F.pixel_unshuffle(part, FINEST_STRIDE)) for part in x.split(16)])
+    _set_fold(encoder, decoder, narrow, torch.ones(n))
+
+
+@torch.no_grad()
+def start_from_conv(model: Tokenizer, name: str, x: Tensor) -> None:
+    """Take over the networks of model `name`, a `conv` backbone of one stage, with its latent as the bottleneck.
+
+    Blocks that the new decoder lacks are left out evenly. Raises UsageError for another backbone or other widths.
+    """
+    encoder, decoder = _folded(model)
+    old = load_model(name).tokenizer
+    e, d = old.encoder, old.decoder
+    if not isinstance(e, ConvEncoder) or not isinstance(d, ConvDecoder) or len(e.stages) != 1 or e.linear is None:
+        raise UsageError(f"start_from '{name}': a model of a conv backbone at stride 8 with a linear path is needed")
+    if e.stem.weight.shape != encoder.stem.weight.shape or old.channels != encoder.linear.weight.shape[0]:
+        raise UsageError(f"start_from '{name}': has width {len(e.stem.weight)} and {old.channels} channels")
+    for new, known in ((encoder.stem, e.stem), (encoder.head, e.head), (encoder.linear, e.linear), (decoder.tail, d.tail)):
+        new.load_state_dict(known.state_dict())
+    _copy_blocks(list(encoder.blocks), list(e.stages[0]))
+    _copy_blocks([block.block for block in decoder.blocks], list(d.stages[0]))  # type: ignore[misc]
+    n = old.channels
+    for new, known in ((decoder.head, d.head), (decoder.linear, d.linear)):
+        assert known is not None
+        new.weight.copy_(known.weight[:, :n])
+        # The old decoder saw ones for groups that are kept.
+        new.bias.copy_(known.bias + known.weight[:, n:].sum((1, 2, 3)))
+    narrow = torch.cat([e(part) for part in x.split(8)])
+    _set_fold(encoder, decoder, narrow, _gains(d, narrow[:PROBED], old.quantizer.groups))
+
+
+def _folded(model: Tokenizer) -> tuple[FoldedEncoder, FoldedDecoder]:
+    encoder, decoder = model.encoder, model.decoder
+    assert isinstance(encoder, FoldedEncoder) and isinstance(decoder, FoldedDecoder)
+    return encoder, decoder
+
+
+def _copy_blocks(new: list[torch.nn.Module], known: list[torch.nn.Module]) -> None:
+    """Evenly spaced ones of `known` into `new`; what `new` has beyond them stays as it is."""
+    count = min(len(new), len(known))
+    for i in range(count):
+        new[i].load_state_dict(known[round(i * (len(known) - 1) / max(count - 1, 1))].state_dict())
+
+
+def _gains(decoder: ConvDecoder, z: Tensor, groups: int) -> Tensor:
+    """Squared error of all pixels that a squared error in each channel makes [C]."""
+    kept = z.new_ones(len(z), groups, *z.shape[2:])
+    base = decoder(z, kept)
+    spread = z.std((0, 2, 3))
+    gains = []
+    for c in range(z.shape[1]):
+        error = torch.zeros_like(z)
+        error[:, c] = PROBE * spread[c] * torch.randn_like(error[:, c])
+        gains.append((decoder(z + error, kept) - base).square().sum() / error.square().sum().clamp_min(1e-12))
+    return torch.stack(gains).clamp_min(1e-6)
+
+
+def _set_fold(encoder: FoldedEncoder, decoder: FoldedDecoder, narrow: Tensor, gains: Tensor) -> None:
+    """The Karhunen-Loeve transform of 2x2 positions of the bottleneck [B, C, H, W], scaled by the channels' gains."""
+    scale = gains.sqrt().repeat_interleave(FOLD**2)
+    rows = F.pixel_unshuffle(narrow, FOLD).permute(0, 2, 3, 1).flatten(0, 2) * scale
+    mean = rows.mean(0)
+    centred = (rows - mean).double()
+    basis = torch.linalg.eigh(centred.T @ centred / len(centred))[1].flip(1).float()
+    channels = encoder.fold.weight.shape[0]
+    basis = basis[:, :channels]
+    encoder.fold.weight.copy_((basis.T * scale)[:, :, None, None])
+    encoder.fold.bias.copy_(-(basis.T @ mean))  # type: ignore[union-attr]
+    decoder.unfold.weight.zero_()
+    decoder.unfold.weight[:, :channels] = (basis / scale[:, None])[:, :, None, None]
+    decoder.unfold.bias.copy_(mean / scale)  # type: ignore[union-attr]

@@ -1,0 +1,117 @@
+"""`vqcodec train tokenizer` for models with a quantization step: a run from its recipe to its last checkpoint."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vqcodec.errors import OutputError
+
+from ..data import Crops
+from ..loader import Loader
+from ..logs import Logs, Report
+from ..pictures import scan
+from ..resident import ResidentCrops
+from ..validate import validation_table
+from .recipe import SteppedRecipe
+from .run import CHECKPOINT, SteppedRun
+from .start import start_from_conv, start_from_pictures
+from .validate import Validation
+
+CROPS = 160
+"""Crops that a start measures."""
+
+
+def train_stepped(
+    recipe: SteppedRecipe, folder: Path, resume: bool, device: str, report: Report, live: bool
+) -> SteppedRun:
+    """Run `recipe` in `folder`: checkpoint.pt, recipe.json, log.jsonl, tensorboard/. Returns the run.
+
+    Raises OutputError if the folder holds a run already and `resume` is not set, InputError for missing data.
+    """
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists() and not resume:
+        raise OutputError(f"{folder}: holds a run already; add --resume to go on with it, or name another folder")
+    pictures = scan(recipe.data.train, recipe.data.crop)
+    validation = Validation(recipe)
+    for line in pictures.skipped[:20]:
+        report(f"skipped {line}")
+    if recipe.data.resident:
+        crops: Crops = ResidentCrops(pictures, recipe.data, recipe.run.seed, device=torch.device(device))
+    else:
+        crops = Crops(pictures, recipe.data, recipe.run.seed)
+    run = SteppedRun(recipe, device)
+    if checkpoint.exists():
+        run.load(checkpoint)
+    else:
+        _start(run, crops)
+    count = sum(value.numel() for value in run.model.parameters())
+    report(
+        f"{recipe.name}: {len(crops.members)} pictures, {count:,} parameters on {device}, "
+        f"steps {run.step:,}..{recipe.optimizer.steps:,}, {run.pixels / 1e6:,.0f} megapixels seen, {folder}"
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
+    with Logs(folder, run.step, tensorboard=False, live=live, report=report) as logs:
+        _loop(run, crops, validation, folder, logs)
+    for name, reason in crops.damaged.items():
+        report(f"skipped {name}: {reason}")
+    return run
+
+
+def _start(run: SteppedRun, crops: Crops) -> None:
+    """The weights that a run begins with."""
+    source = run.recipe.start_from
+    if source and (Path(source) / CHECKPOINT).exists():
+        run.start_from(Path(source) / CHECKPOINT)
+        return
+    count = -(-CROPS // run.recipe.data.batch)
+    x = torch.cat([crops.batch(i).cpu() for i in range(count)])[:CROPS].float() / 127.5 - 1
+    tokenizer = run.model.tokenizer.cpu()
+    if source:
+        start_from_conv(tokenizer, source, x)
+    else:
+        start_from_pictures(tokenizer, x)
+    run.model.tokenizer.to(run.device)
+    run.follow_at_once()
+
+
+def _loop(run: SteppedRun, crops: Crops, validation: Validation, folder: Path, logs: Logs) -> None:
+    settings = run.recipe.run
+    steps = min(run.recipe.optimizer.steps, settings.stop_at or run.recipe.optimizer.steps)
+    loader = Loader(crops, run.step, steps, run.recipe.data.workers)
+    batches = iter(loader)
+    began = since = time.perf_counter()
+    seen, sums, count = run.pixels, dict[str, Any](), 0
+    try:
+        while run.step < steps:
+            for name, value in run.train_step(next(batches)).items():
+                sums[name] = sums.get(name, 0) + value
+            count += 1
+            late = 0 < 60 * settings.minutes <= time.perf_counter() - began
+            last = run.step == steps or late
+            if run.step % settings.log_every == 0 or last:
+                row = {name: round(float(value) / count, 5) for name, value in sums.items()}
+                elapsed = time.perf_counter() - since
+                row |= {
+                    "run/megapixels": round(run.pixels / 1e6, 1),
+                    "run/megapixels_per_s": round((run.pixels - seen) / 1e6 / elapsed, 4),
+                }
+                logs.row(run.step, row)
+                since, seen, sums, count = time.perf_counter(), run.pixels, {}, 0
+            if run.step % settings.val_every == 0 or last:
+                found = validation.measure(run)
+                logs.row(run.step, found | {"run/megapixels": round(run.pixels / 1e6, 1)})
+                logs.text(validation_table(run.step, found))
+                since = time.perf_counter()
+            if run.step % settings.save_every == 0 or last:
+                run.save(folder)
+            if late:
+                break
+    finally:
+        batches.close()  # type: ignore[attr-defined]

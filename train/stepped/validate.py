@@ -1,0 +1,71 @@
+"""Validation of a model with a quantization step: bits and quality of whole numbers, as files hold them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqcodec.config import TokenizerConfig
+from vqcodec.metrics import METRICS
+
+from ..pictures import scan
+from ..validate import _centre, _spaced
+from .recipe import SteppedRecipe
+from .run import Codec, SteppedRun, coordinates
+
+STEPS = (8, 16, 24, 32, 40, 48)
+"""Step numbers that are measured."""
+ROUNDING = 0.4
+"""Threshold that sizes round up from, minus 1 and negative, of all layers but the plain ones."""
+
+
+class Validation:
+    """Centres of validation pictures, small and large ones."""
+
+    def __init__(self, recipe: SteppedRecipe) -> None:
+        config: TokenizerConfig = recipe.tokenizer
+        found = scan(recipe.data.val, config.stride)
+        side = max(recipe.run.val_crop, config.stride)
+        chosen = _spaced(found.members, recipe.run.val_images)
+        self.crops: list[Tensor] = [_centre(pixels, side, config.stride) for pixels in found.decoded(chosen)]
+
+    @torch.no_grad()
+    def measure(self, run: SteppedRun) -> dict[str, Any]:
+        """`val/bpp`, `val/psnr` (dB) and `val/ms-ssim` at each of STEPS, means over the crops, of the averaged weights.
+
+        Bits are those of the context network in floating point; MS-SSIM is left out for crops that are too small.
+        """
+        model = run.average.eval()
+        sums = torch.zeros(3, len(STEPS))
+        counts = torch.zeros(3, len(STEPS))
+        for crop in self.crops:
+            x = crop[None].to(run.device).float() / 127.5 - 1
+            z = model.tokenizer.encoder(x).float()
+            for i, step in enumerate(STEPS):
+                measured = self._at(run, model, x, z, torch.tensor([float(step)], device=run.device))
+                for j, value in enumerate(measured):
+                    if value is not None:
+                        sums[j, i] += value
+                        counts[j, i] += 1
+        means = (sums / counts.clamp_min(1)).tolist()
+        names = ("val/bpp", "val/psnr", "val/ms-ssim")
+        return {name: [round(v, 4) for v in row] for name, row in zip(names, means, strict=True)}
+
+    @staticmethod
+    def _at(run: SteppedRun, model: Codec, x: Tensor, z: Tensor, step: Tensor) -> tuple[float, float, float | None]:
+        from vqcodec.quantizers.uniform import step_size
+
+        size = step_size(float(step))
+        values = run.rounded(z / size, torch.full_like(step, ROUNDING))
+        bits = float(model.context(values, step).sum())
+        kept = torch.ones(1, len(run.widths) + 1, *z.shape[2:], device=z.device)
+        kept[:, -1] = coordinates(step)
+        y = model.tokenizer.decoder(values * size, kept).float()
+        shown, wanted = (
+            ((part[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy() for part in (y, x)
+        )
+        similarity = METRICS["ms-ssim"].measure(wanted, shown) if min(wanted.shape[:2]) > 176 else None
+        psnr = float(METRICS["psnr"].measure(wanted, shown))
+        return bits / (x.shape[2] * x.shape[3]), min(psnr, 99.0), similarity
