@@ -16,7 +16,8 @@ def import_model(
         typer.Argument(
             metavar="SYSTEM",
             show_default=False,
-            help="Name of the release, for example mgvq-f16c32-g4; another name lists them all.",
+            help="Name of the release, for example mgvq-f16c32-g4; another name lists them all. With --config also "
+            "mgvq, xqgan, fqgan or softvq.",
         ),
     ],
     file: Annotated[
@@ -32,6 +33,15 @@ def import_model(
         str | None,
         typer.Option("--part", metavar="KEY", show_default="ema, else model", help="Which weights of a checkpoint."),
     ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE.toml",
+            show_default=False,
+            help="Table [tokenizer] as in a recipe: what differs from the release, or all of it for a family.",
+        ),
+    ] = None,
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.QuietShort = False,
@@ -42,14 +52,19 @@ def import_model(
     Nothing in the file is run. Every tensor must be there, with its shape; what only training needs is left out. The
     model codes tokens by adaptive tables, so that the same checkpoint gives the same identity everywhere.
 
-    Exit code 3: FILE cannot be read, or is no checkpoint. Exit code 5: its tensors are not those of SYSTEM.
+    --config is for checkpoints of other sizes than the releases': SYSTEM is a release and FILE.toml what differs, or
+    SYSTEM is mgvq, xqgan, fqgan or softvq and FILE.toml the whole tokenizer.
+
+    Exit code 2: SYSTEM or a key of FILE.toml is unknown. Exit code 3: a file cannot be read, or is no checkpoint. Exit
+    code 5: its tensors are not those of SYSTEM.
 
     JSON keys: name, folder, token_id, entropy_id, layers, left_out (names of tensors, or x.* for many -> how many).
     """
     from vqcodec.importing.checkpoint import read_checkpoint
     from vqcodec.importing.release import check_folder, find_release, import_release
+    from vqcodec.importing.settings import find_configured
 
-    family, config = find_release(system)
+    family, config = find_release(system) if config_file is None else find_configured(system, config_file)
     check_folder(out, force)
     with output.naming(file):
         state = read_checkpoint(file, part)
