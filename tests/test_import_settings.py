@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_family_without_a_file_asks_for_one() -> None:
-    with pytest.raises(UsageError, match=r"mgvq: a family of releases; .* --config"):
+    with pytest.raises(UsageError, match=r"mgvq: a family; .*mgvq-f16c32-g4.* --config"):
         find_release("mgvq")
 
 

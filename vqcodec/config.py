@@ -21,7 +21,7 @@ from .backbone_config import ConvConfig as ConvConfig
 from .backbone_config import DcaeConfig as DcaeConfig
 from .errors import ModelError
 from .quantizer_config import ProductVQConfig as ProductVQConfig
-from .quantizer_config import QuantizerConfig
+from .quantizer_config import QuantizerConfig, mixtures_of
 
 T = TypeVar("T")
 
@@ -183,6 +183,10 @@ def check_quantizer(config: TokenizerConfig, where: str) -> None:
         raise ModelError(f"{where}.quantizer.{problem}")
     fixed = getattr(config.backbone, "window", 0)
     tokens = math.prod(config.window_grid)
+    mixtures = mixtures_of(quantizer)
+    segments = 1 if mixtures is None else mixtures.segments
+    if getattr(quantizer, "over", "") == "tokens":
+        segments *= getattr(quantizer, "parts", 1)
     for wrong, problem in (
         (fixed and config.window not in (0, fixed), f".window: the backbone sees {fixed} px and nothing else"),
         (side < 0 or side % config.stride or side > MAX_WINDOW, f".window: multiples of {config.stride} up to 32768"),
@@ -193,8 +197,8 @@ def check_quantizer(config: TokenizerConfig, where: str) -> None:
             f".quantizer.parts: do not divide the {tokens} tokens of a window",
         ),
         (
-            side and tokens % getattr(quantizer, "segments", 1),
-            f".quantizer.segments: do not divide the {tokens} tokens of a window",
+            side and tokens % segments,
+            f".quantizer: {segments} segments do not divide the {tokens} tokens of a window",
         ),
     ):
         if wrong:

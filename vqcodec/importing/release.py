@@ -70,8 +70,12 @@ def find_release(name: str) -> tuple[System, TokenizerConfig]:
     known = {release: (system, config) for system in SYSTEMS for release, config in system.releases.items()}
     if name in known:
         return known[name]
-    if any(name == system.family for system in SYSTEMS):
-        raise UsageError(f"{name}: a family of releases; name one of them, or give its settings by --config FILE.toml")
+    for system in SYSTEMS:
+        if name == system.family:
+            releases = ", ".join(system.releases)
+            raise UsageError(
+                f"{name}: a family; name a release of it ({releases}), or give sizes by --config FILE.toml"
+            )
     near = difflib.get_close_matches(name, known, n=3)
     meant = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     raise UsageError(f"{name}: no release of that name; {meant}")
