@@ -14,7 +14,7 @@ from PIL import Image
 
 from vqcodec.backbone_config import VitConfig, VqganConfig
 from vqcodec.errors import UsageError
-from vqcodec.quantizer_config import BinaryConfig, ResidualConfig, SplitConfig
+from vqcodec.quantizer_config import BinaryConfig, ResidualConfig, SoftVQConfig, SplitConfig
 from vqcodec.registry import BUNDLED, read_config
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.export import make_ladder
@@ -99,7 +99,9 @@ def thin(name: str, photos: Path) -> list[str]:
             "tokenizer.backbone.adapter_heads=4",
         ]
     if isinstance(quantizer, SplitConfig):
-        if quantizer.part.base.kind == "vq":
+        if isinstance(quantizer.part, SoftVQConfig):
+            changes.append("tokenizer.quantizer.part.codebook_size=16")
+        elif quantizer.part.base.kind == "vq":
             changes.append("tokenizer.quantizer.part.base.codebook_size=16")
     elif isinstance(quantizer, ResidualConfig):
         changes.append("tokenizer.quantizer.base.codebook_size=16")
@@ -164,6 +166,8 @@ PARAMETERS_M = {
     "softvq-s-64": (44, 47),
     "softvq-s-32": (44, 47),
     "softvq-gmm-s-64": (44, 47),
+    "softvq-rq2-s-64": (44, 47),
+    "softvq-pq2-s-64": (44, 47),
     "mgvq-f16-g4-mix": (215, 217),
 }
 """Bounds of what the papers and systems say, millions."""
@@ -198,6 +202,8 @@ UNRELEASED = {
     "softvq-s-64",
     "softvq-s-32",
     "softvq-gmm-s-64",
+    "softvq-rq2-s-64",
+    "softvq-pq2-s-64",
 }
 """What the papers describe, and nobody has published weights of."""
 
