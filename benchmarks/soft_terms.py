@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from vqcodec.config import MISSING
 from vqcodec.quantizer_config import WEIGHTS, SoftVQConfig
-from vqcodec.quantizers.soft import SoftVQ
+from vqcodec.quantizers.soft import SoftVQ, measured_weight
 
 TERMS = 8
 
@@ -87,7 +87,7 @@ def main() -> None:
     report("random codewords", quantizer, z, args.codewords)
     trained(quantizer, args.dim, args.steps)
     report(f"after {args.steps} steps", quantizer, z, args.codewords)
-    known = quantizer.first_weight = quantizer.measured_weight(z)
+    known = quantizer.first_weight = measured_weight(quantizer, [z])
     report(f"the same, the first weight {known:.3f}", quantizer, z, args.codewords)
 
 

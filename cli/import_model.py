@@ -16,7 +16,8 @@ def import_model(
         typer.Argument(
             metavar="SYSTEM",
             show_default=False,
-            help="Name of the release, for example mgvq-f16c32-g4; another name lists them all.",
+            help="Name of the release, for example mgvq-f16c32-g4; another name lists them all. With --config also "
+            "mgvq, xqgan, fqgan or softvq.",
         ),
     ],
     file: Annotated[
@@ -32,6 +33,24 @@ def import_model(
         str | None,
         typer.Option("--part", metavar="KEY", show_default="ema, else model", help="Which weights of a checkpoint."),
     ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE.toml",
+            show_default=False,
+            help="Table [tokenizer] as in a recipe: what differs from the release, or all of it for a family.",
+        ),
+    ] = None,
+    measure: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--measure",
+            metavar="PICTURE",
+            show_default="weight 1",
+            help="Measure on it what the first codeword of a mixture weighs (SoftVQ-VAE); may be given several times.",
+        ),
+    ] = None,
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.QuietShort = False,
@@ -42,18 +61,32 @@ def import_model(
     Nothing in the file is run. Every tensor must be there, with its shape; what only training needs is left out. The
     model codes tokens by adaptive tables, so that the same checkpoint gives the same identity everywhere.
 
-    Exit code 3: FILE cannot be read, or is no checkpoint. Exit code 5: its tensors are not those of SYSTEM.
+    --config is for checkpoints of other sizes than the releases': SYSTEM is a release and FILE.toml what differs, or
+    SYSTEM is mgvq, xqgan, fqgan or softvq and FILE.toml the whole tokenizer.
 
-    JSON keys: name, folder, token_id, entropy_id, layers, left_out (names of tensors, or x.* for many -> how many).
+    Exit code 2: SYSTEM or a key of FILE.toml is unknown. Exit code 3: a file cannot be read, or is no checkpoint. Exit
+    code 5: its tensors are not those of SYSTEM.
+
+    JSON keys: name, folder, token_id, entropy_id, layers, left_out (names of tensors, or x.* for many -> how many), and
+    with --measure first_weight.
     """
+    from vqcodec.image import as_picture
     from vqcodec.importing.checkpoint import read_checkpoint
+    from vqcodec.importing.first_weight import measured_config
     from vqcodec.importing.release import check_folder, find_release, import_release
+    from vqcodec.importing.settings import find_configured
+    from vqcodec.quantizer_config import mixtures_of
 
-    family, config = find_release(system)
+    family, config = find_release(system) if config_file is None else find_configured(system, config_file)
     check_folder(out, force)
+    pictures = [as_picture(path).pixels for path in measure or ()]
     with output.naming(file):
         state = read_checkpoint(file, part)
+        if pictures:
+            config = measured_config(family, config, state, pictures)
         made = import_release(family, config, state, out, name or system, force)
+    mixtures = mixtures_of(made.config.tokenizer.quantizer)
+    weight = None if mixtures is None else mixtures.first_weight
     if json:
         output.print_json(
             {
@@ -63,10 +96,15 @@ def import_model(
                 "entropy_id": made.config.entropy_id,
                 "layers": len(made.config.layers),
                 "left_out": made.skipped,
+                **({"first_weight": weight} if pictures else {}),
             }
         )
     elif not quiet:
         output.say(f"{out}: model '{made.config.name}', {made.config.token_id}/{made.config.entropy_id}")
+        if pictures:
+            output.say(
+                f"weight of the first codeword: {weight}; part of the identity, `first_weight` in a --config file"
+            )
         if made.skipped:
             left = ", ".join(f"{start} ({count})" for start, count in made.skipped.items())
             output.say(f"left out, for training only: {left}")

@@ -193,6 +193,11 @@ def _codes(quantizer: QuantizerConfig) -> str:
 
 def _windows(config: TokenizerConfig) -> dict[str, str]:
     """A row for models that work by windows."""
+    if config.compute_window:
+        side = config.compute_window
+        return {
+            "windows": f"{side} pixels, {config.compute_overlap} into the next, for more than {side} x {side} pixels"
+        }
     return {"windows": f"{config.side} pixels, {config.overlap} into the next"} if config.side else {}
 
 

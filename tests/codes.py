@@ -46,6 +46,10 @@ EVERY: tuple[QuantizerConfig, ...] = (
     SoftVQConfig(16, 4, segments=2),
     SoftVQConfig(16, 4, normalised=False, terms=1),
     GMMVQConfig(16, 4, terms=3),
+    SplitConfig(2, SoftVQConfig(16, 4, terms=2)),
+    SplitConfig(2, SoftVQConfig(16, 4, terms=3), over="tokens"),
+    ResidualConfig(2, SoftVQConfig(16, 4, normalised=False, terms=2)),
+    ResidualConfig(3, GMMVQConfig(16, 4, terms=6), shared=True),
 )
 
 

@@ -29,6 +29,7 @@ def tokenizer(quantizer: dict[str, Any], **more: Any) -> TokenizerConfig:
     return from_dict(TokenizerConfig, {"stride": 16, "backbone": backbone, "quantizer": quantizer, **more}, "recipe")
 
 
+SOFT = {"kind": "soft-vq", "codebook_size": 8, "dim": 4}
 BASE = {"kind": "vq", "codebook_size": 16, "dim": 4}
 
 
@@ -43,13 +44,25 @@ BASE = {"kind": "vq", "codebook_size": 16, "dim": 4}
         ({"kind": "fsq", "levels": [4, 1]}, {}, r"quantizer\.levels: at least 2"),
         ({"kind": "residual", "stages": 0, "base": BASE}, {}, r"stages: 1\.\."),
         ({"kind": "residual", "stages": 2, "base": {**BASE, "metric": "unit"}}, {}, "no unit length"),
+        ({"kind": "residual", "stages": 2, "base": SOFT}, {}, "base.normalised: .* false needed"),
+        (
+            {"kind": "residual", "stages": 2, "base": {**SOFT, "normalised": False}, "dropout": 0.1},
+            {},
+            "dropout: 0 for",
+        ),
+        ({"kind": "split", "parts": 2, "part": {**SOFT, "segments": 2}}, {}, r"\.window: needed"),
+        (
+            {"kind": "split", "parts": 2, "part": {**SOFT, "segments": 3}, "over": "tokens"},
+            {"window": 64},
+            "6 segments do not divide|do not divide the 16 tokens",
+        ),
         ({"kind": "residual", "stages": 2, "base": {**BASE, "stages": 2}}, {}, "unknown key 'stages'"),
         ({"kind": "multi-scale", "scales": [2, 1], "base": BASE}, {}, "none smaller than the one before"),
         ({"kind": "multi-scale", "scales": [], "base": BASE}, {}, r"scales: 1\.\."),
         ({"kind": "multi-scale", "scales": [1, 2], "base": BASE}, {}, r"\.window: needed"),
         ({"kind": "split", "parts": 2, "part": BASE, "over": "tokens"}, {}, r"\.window: needed"),
         ({"kind": "split", "parts": 3, "part": BASE, "over": "tokens"}, {"window": 64}, "do not divide the 16 tokens"),
-        ({"kind": "soft-vq", "codebook_size": 8, "dim": 4, "segments": 3}, {"window": 64}, "segments: do not divide"),
+        ({"kind": "soft-vq", "codebook_size": 8, "dim": 4, "segments": 3}, {"window": 64}, "3 segments do not divide"),
         ({"kind": "soft-vq", "codebook_size": 8, "dim": 4, "terms": 17}, {}, r"terms: 1\.\.16"),
         (BASE, {"window": 40}, r"\.window: multiples of 16"),
         (BASE, {"window": 64, "overlap": 33}, "at most half of the window"),

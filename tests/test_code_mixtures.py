@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -12,9 +13,12 @@ from hypothesis import strategies as st
 from vqcodec.config import MISSING
 from vqcodec.quantizer_config import (
     GMMVQConfig,
+    ResidualConfig,
     SoftVQConfig,
+    SplitConfig,
+    with_first_weight,
 )
-from vqcodec.quantizers.soft import nearest_weight, weight_of
+from vqcodec.quantizers.soft import measured_weight, nearest_weight, weight_of
 
 from .codes import built, name
 
@@ -29,7 +33,15 @@ def test_weights_are_the_nearest_in_their_logarithm(value: float) -> None:
         assert 2**-0.26 <= weight / value <= 2**0.26
 
 
-@pytest.mark.parametrize("config", [SoftVQConfig(64, 6, terms=8), GMMVQConfig(64, 6, terms=8)], ids=name)
+SOFT = SoftVQConfig(64, 6, terms=8)
+PLAIN = SoftVQConfig(64, 6, terms=8, normalised=False)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [SOFT, GMMVQConfig(64, 6, terms=8), SplitConfig(2, SOFT), SplitConfig(2, SOFT, over="tokens")],
+    ids=name,
+)
 def test_terms_come_closer_to_the_mixture(config: Any) -> None:
     quantizer, z = built(config, grid=(8, 8))
     with torch.no_grad():
@@ -52,7 +64,7 @@ def test_the_first_weight_is_the_one_with_the_least_error() -> None:
             quantizer.first_weight = weight
             return float((quantizer.dequantize(quantizer.quantize(z))[0] - mixed).square().mean())
 
-        best = quantizer.measured_weight(z)
+        best = measured_weight(quantizer, [z])
         assert 0 < best < 1
         assert error(best) < min(error(best - 0.05), error(best + 0.05))
 
@@ -72,3 +84,47 @@ def test_sharpness_is_told_from_the_latent() -> None:
     assert not torch.equal(quantizer(z, z).z_q, before)
     quantizer.train()(z, z).z_q.square().sum().backward()
     assert bool((quantizer.sharpness.weight.grad != 0).any())
+
+
+def test_a_stage_of_mixtures_is_for_what_those_before_it_leave_over() -> None:
+    """Two stages of one term each come closer than the first, and a file's stages are told from its own terms."""
+    config = ResidualConfig(2, dataclasses.replace(PLAIN, terms=1, temperature=0.05))
+    quantizer, z = built(config, grid=(8, 8))
+    for part in quantizer.parts:
+        part.codebooks.data.mul_(2)
+    with torch.no_grad():
+        planes = quantizer.quantize(z)
+        first = quantizer.part(0).dequantize(planes[:1])[0]
+        assert torch.equal(planes[1], quantizer.part(1).quantize(z - first)[0])
+        both = quantizer.dequantize(planes)[0]
+        alone, kept = quantizer.dequantize([planes[0], torch.full_like(planes[1], MISSING)])
+        assert torch.equal(alone, first)
+        assert float(kept.unique()) == 0.5
+        mixed = quantizer(z, z).z_q
+    assert float((z - both).square().mean()) < float((z - first).square().mean())
+    one = quantizer.part(0)(z, z).z_q
+    torch.testing.assert_close(mixed, one + quantizer.part(1)(z - one, z).z_q, atol=1e-5, rtol=0)
+
+
+def test_layers_of_stages_of_mixtures() -> None:
+    """Stage after stage, term after term; the first ones are taken together where there would be more than 16."""
+    assert ResidualConfig(2, dataclasses.replace(PLAIN, terms=2)).layers == ((0,), (1, 2), (3,), (4, 5))
+    many = ResidualConfig(5, dataclasses.replace(PLAIN, terms=4)).layers
+    assert len(many) == 16
+    assert [s for layer in many for s in layer] == list(range(5 * 7))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [SplitConfig(2, SoftVQConfig(32, 4, terms=1)), ResidualConfig(2, dataclasses.replace(PLAIN, terms=1), shared=True)],
+    ids=name,
+)
+def test_the_first_weight_is_one_for_all_parts(config: Any) -> None:
+    quantizer, z = built(config, grid=(8, 8))
+    best = measured_weight(quantizer, [z, z[:1]])
+    assert 0 < best < 1
+    assert best == round(best, 2)
+    assert measured_weight(quantizer, [z[:1], z]) == best
+    again, _ = built(with_first_weight(config, best), grid=(8, 8))
+    assert {part.first_weight for part in again.parts} == {best}
+    assert not any(part.tally for part in quantizer.parts)

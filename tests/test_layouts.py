@@ -52,6 +52,8 @@ SYSTEMS: dict[str, tuple[QuantizerConfig, int, int]] = {
     "soft-vq": (SoftVQConfig(16, 4, segments=4, terms=3), 128, 32),
     "soft-vq-grid": (SoftVQConfig(16, 4, terms=3), 0, 0),
     "gmm-vq": (GMMVQConfig(16, 4, terms=2), 128, 16),
+    "split-of-soft-vq": (SplitConfig(2, SoftVQConfig(16, 4, terms=2)), 0, 0),
+    "residual-of-soft-vq": (ResidualConfig(2, SoftVQConfig(16, 4, normalised=False, terms=2)), 0, 0),
     "groups-in-windows": (ProductVQConfig(2, 16, 4), 128, 16),
 }
 

@@ -20,6 +20,7 @@ from vqcodec.registry import WEIGHTS, find, token_identity, write_model
 from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
 from .checkpoint import read_checkpoint
+from .first_weight import measured_config
 from .layers import file_layers
 from .pictures import Pictures, scan
 from .recipe import Recipe, from_tree
@@ -67,6 +68,7 @@ def export_run(
     tokenizer.load_state_dict(merged({**state["model"], **state["ema"]}))
     # What the codec will use are the rounded weights, so that is what the tables are counted with.
     tokenizer = tokenizer.half().float().eval()
+    settings = measured_config(tokenizer, recipe, data, prior, report)
     tensors = {
         key: np.ascontiguousarray(value.numpy().astype(np.float16))
         for key, value in tokenizer.state_dict().items()
@@ -81,7 +83,7 @@ def export_run(
     layers = file_layers(recipe)
     config = ModelConfig(
         name=name or recipe.name,
-        tokenizer=recipe.tokenizer,
+        tokenizer=settings,
         token_id="",
         entropy_id="",
         weights_sha256="",

@@ -15,7 +15,7 @@ from vqcodec.backbone_config import VitConfig
 from vqcodec.config import ConvConfig, ProductVQConfig, check_tokenizer
 from vqcodec.errors import ModelError, UsageError
 from vqcodec.packing import PARTS as PACKABLE
-from vqcodec.quantizer_config import SoftVQConfig, has_codes
+from vqcodec.quantizer_config import has_codes, mixtures_of
 from vqcodec.quantizers.estimators import ESTIMATORS
 from vqcodec.quantizers.vq import LEARNING
 
@@ -115,7 +115,7 @@ def check(recipe: Recipe) -> None:
             codebook.learning == "gradient"
             and "vq/codebook" not in names
             and optimizer.estimator != "noise"
-            and not isinstance(tokenizer.quantizer, SoftVQConfig),
+            and mixtures_of(tokenizer.quantizer) is None,
             "losses: codebooks learned by gradient need vq/codebook",
         ),
         (not optimizer.lr > 0 or not optimizer.clip > 0, "optimizer.lr and optimizer.clip: above 0"),

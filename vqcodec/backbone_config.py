@@ -158,6 +158,10 @@ class VitConfig:
 
 BackboneConfig = ConvConfig | FoldedConfig | DcaeConfig | VqganConfig | VitConfig
 
+GLOBAL = ("dcae", "vqgan")
+"""Kinds that take pictures of any size and see all of one at once, by attention or normalisation; of `vqgan` those
+without adapters."""
+
 _DEPTHS = ("encoder_depths", "decoder_depths")
 _STAGES = {
     "conv": (8, _DEPTHS),

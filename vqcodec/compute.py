@@ -1,29 +1,35 @@
 """The network over a whole picture, window by window: pixels -> index planes -> pixels, in flat memory.
 
-Differs from tokenizer.py: any size of picture, numpy in and out, halo and borders handled here. A network without a
-halo sees the picture as one window, in memory that grows with it; one whose model declares windows of its own is run
-in windows.py.
+Differs from tokenizer.py: any size of picture, numpy in and out, halo and borders handled here. Three ways:
+
+    halo       a network that sees a bounded part: windows with all that they depend on, which never show
+    blending   a network that sees all at once (attention, group normalisation) and whose model declares compute
+               windows: these overlap; latents are blended before they are quantized, and so are pixels (blending.py)
+    whole      such a network without them, or a small picture: one window
+A model whose windows have tokens of their own is run in windows.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .blending import Axis, axis_of, blended, equal_spans, inner_spans
+from .config import MAX_COMPUTE_WINDOW
 from .errors import LimitError
 from .registry import Model
 from .tiling import Rect, Window, grid_size, read_padded, windows
-from .windows import pixels_to_window_planes, to_levels, to_tensor, window_planes_to_pixels
+from .windows import bands_to_levels, pixels_to_window_planes, to_levels, to_tensor, window_planes_to_pixels
 
 WINDOW_PX = 2048
 """Largest side of the inner part of a compute window, pixels; memory goes with its square."""
 FULL_PRECISION = 2**26
 """Most values of a latent that are kept in float32."""
-MAX_WHOLE_PX = 2**22
+MAX_WHOLE_PX = MAX_COMPUTE_WINDOW**2
 """Most pixels of a picture that a network has to see at once."""
 
 
@@ -59,12 +65,31 @@ def _latents(model: Model, pixels: np.ndarray, window_px: int) -> Iterator[tuple
     """Parts of the token grid, and what the encoder network makes of each, float32 [1, D, h, w]."""
     tokenizer, stride = model.tokenizer, model.stride
     grid = grid_size(pixels.shape[1], pixels.shape[0], stride)
+    if axes := _overlapping(model, grid):
+        yield from _blended_latents(model, pixels, grid, *axes)
+        return
     for window in _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, tokenizer.encoder.halo):
         x = to_tensor([read_padded(pixels, window.outer.times(stride))], model.device)
         with torch.inference_mode():
             z = tokenizer.encoder(x).float()
             rows, columns = window.inner.inside(window.outer).slices
             yield window.inner, z[:, :, rows, columns]
+
+
+def _blended_latents(
+    model: Model, pixels: np.ndarray, grid: tuple[int, int], rows: Axis, columns: Axis
+) -> Iterator[tuple[Rect, Tensor]]:
+    """`_latents` of a network that sees one compute window at a time: bands of whole rows."""
+
+    def make(i: int, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        for j in numbers:
+            rect = Rect(*rows.spans[i], *columns.spans[j]).times(model.stride)
+            x = to_tensor([read_padded(pixels, rect)], model.device)
+            with torch.inference_mode():
+                yield model.tokenizer.encoder(x)[0].float().cpu().numpy()
+
+    for place, band in blended(Rect(0, grid[0], 0, grid[1]), rows, columns, make):
+        yield place, torch.from_numpy(np.ascontiguousarray(band))[None].to(model.device)
 
 
 def planes_to_pixels(
@@ -84,6 +109,8 @@ def planes_to_pixels(
         return window_planes_to_pixels(model, planes, region, size or (region.x1, region.y1))
     tokenizer, stride = model.tokenizer, model.stride
     grid = planes[0].shape
+    if axes := _overlapping(model, (grid[0], grid[1])):
+        return _blended_pixels(model, planes, region, *axes)
     pixels = np.empty((*region.shape, 3), np.uint8)
     for window in _windows(model, _steps(region, stride), (grid[0], grid[1]), window_px, tokenizer.decoder.halo):
         part = [torch.from_numpy(p[window.outer.slices].astype(np.int64))[None].to(model.device) for p in planes]
@@ -97,6 +124,23 @@ def planes_to_pixels(
     return pixels
 
 
+def _blended_pixels(model: Model, planes: list[np.ndarray], region: Rect, rows: Axis, columns: Axis) -> np.ndarray:
+    """`planes_to_pixels` of a network that sees one compute window at a time."""
+
+    def make(i: int, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        for j in numbers:
+            slices = Rect(*rows.spans[i], *columns.spans[j]).slices
+            part = [torch.from_numpy(plane[slices].astype(np.int64))[None].to(model.device) for plane in planes]
+            with torch.inference_mode():
+                yield model.tokenizer.decode(part)[0].float().clamp(-1, 1).cpu().numpy()
+
+    overlap = model.config.tokenizer.compute_overlap
+    across = [
+        axis_of([(a * model.stride, b * model.stride) for a, b in axis.spans], overlap) for axis in (rows, columns)
+    ]
+    return bands_to_levels(blended(region, across[0], across[1], make), region)
+
+
 def pixels_needed(model: Model, region: Rect, size: tuple[int, int]) -> Rect:
     """Where tokens stand for something that the pixels of `region` depend on, for a picture of `size`; in pixels."""
     if model.config.tokenizer.side:
@@ -104,12 +148,19 @@ def pixels_needed(model: Model, region: Rect, size: tuple[int, int]) -> Rect:
     grid = grid_size(*size, model.stride)
     halo = model.tokenizer.decoder.halo
     area = _steps(region, model.stride)
+    if axes := _overlapping(model, grid):
+        sides = ((area.y0, area.y1), (area.x0, area.x1))
+        seen = [[axis.spans[i] for i in axis.touching(*side)] for axis, side in zip(axes, sides, strict=True)]
+        return Rect(seen[0][0][0], seen[0][-1][1], seen[1][0][0], seen[1][-1][1]).times(model.stride)
     steps = Rect(0, grid[0], 0, grid[1]) if halo is None else area.grow(halo // model.stride, grid)
     return steps.times(model.stride)
 
 
 def decoder_windows(model: Model, grid: tuple[int, int], window_px: int, share: float) -> list[Window]:
     """What the decoder computes at once, of a whole grid (h, w), with a share of its halo."""
+    if axes := _overlapping(model, grid):
+        rows, columns = ([*zip(axis.spans, inner_spans(axis.spans), strict=True)] for axis in axes)
+        return [Window(Rect(*part, *along), Rect(*span, *side)) for span, part in rows for side, along in columns]
     halo = model.tokenizer.decoder.halo
     halo = None if halo is None else math.ceil(share * halo)
     return _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, halo)
@@ -123,6 +174,17 @@ def in_bfloat16(device: str) -> torch.autocast:
         tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
         fast = device == "cpu" and any(hasattr(torch.cpu, test) and getattr(torch.cpu, test)() for test in tests)
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=fast)
+
+
+def _overlapping(model: Model, grid: tuple[int, int]) -> tuple[Axis, Axis] | None:
+    """The compute windows over a grid (h, w), in steps: rows of them, columns of them. None where there are none, or
+    where the picture is no larger than one."""
+    config = model.config.tokenizer
+    side, overlap = config.compute_window // config.stride, config.compute_overlap // config.stride
+    if not side or grid[0] * grid[1] <= side**2:
+        return None
+    rows, columns = (axis_of(equal_spans(length, side, overlap), overlap) for length in grid)
+    return rows, columns
 
 
 def _steps(region: Rect, stride: int) -> Rect:
@@ -139,6 +201,7 @@ def _windows(model: Model, area: Rect, grid: tuple[int, int], window_px: int, ha
     if h * w > MAX_WHOLE_PX:
         raise LimitError(
             f"{w}x{h} pixels: model '{model.config.name}' has to see a picture at once, at most {MAX_WHOLE_PX:,} "
-            "pixels of it; make the picture smaller, or take a model that works window by window, such as photo"
+            "pixels of it; import it again, which gives it compute windows, or set tokenizer.compute_window in its "
+            "config.json, for example to 1024"
         )
     return [Window(area, Rect(0, grid[0], 0, grid[1]))]

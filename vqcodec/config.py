@@ -12,21 +12,23 @@ import itertools
 import math
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from .backbone_config import BackboneConfig, backbone_problems
+from .backbone_config import GLOBAL, BackboneConfig, backbone_problems
 from .backbone_config import ConvConfig as ConvConfig
 from .backbone_config import DcaeConfig as DcaeConfig
 from .backbone_config import FoldedConfig as FoldedConfig
 from .errors import ModelError
 from .quantizer_config import ProductVQConfig as ProductVQConfig
-from .quantizer_config import QuantizerConfig
+from .quantizer_config import QuantizerConfig, mixtures_of
 from .quantizer_config import UniformConfig as UniformConfig
 
 T = TypeVar("T")
 
 MAX_WINDOW = 2**15
+MAX_COMPUTE_WINDOW = 2**11
 MISSING = -1
 """The index of a sub-token that is not there: masked, not kept, or cut off."""
 
@@ -44,6 +46,13 @@ class TokenizerConfig:
     see `side`."""
     overlap: int = 0
     """How far neighbouring windows overlap, px, at most half of them; their pixels are blended there."""
+    compute_window: int = 0
+    """Largest side in px of what a network with attention or normalisation over the whole picture sees at once, for
+    pictures of more pixels than its square; 0: such a network sees every picture whole, of up to 2048 x 2048 px.
+    The tokens of a picture are one grid all the same, and files are no different."""
+    compute_overlap: int = 0
+    """How far neighbouring compute windows overlap at least, px, at most half of them; latents and pixels are blended
+    there."""
 
     @property
     def side(self) -> int:
@@ -154,6 +163,19 @@ def check_tokenizer(config: TokenizerConfig, where: str) -> None:
     check_quantizer(config, where)
     for problem in backbone_problems(config.backbone, config.stride, config.quantizer.channels, config.window):
         raise ModelError(f"{where}{problem}")
+    for problem in _compute_problems(config):
+        raise ModelError(f"{where}{problem}")
+
+
+def _compute_problems(config: TokenizerConfig) -> Iterator[str]:
+    """Compute windows are for networks that see any size, all of it at once, and whose tokens are one grid."""
+    side, overlap, stride = config.compute_window, config.compute_overlap, config.stride
+    if side and (config.side or config.backbone.kind not in GLOBAL):
+        yield ".compute_window: 0 needed; it is for the backbones dcae and vqgan without windows of their own"
+    if side < 0 or side % stride or side > MAX_COMPUTE_WINDOW:
+        yield f".compute_window: multiples of {stride} up to {MAX_COMPUTE_WINDOW}, or 0"
+    if not 0 <= 2 * overlap <= side or overlap % stride:
+        yield f".compute_overlap: multiples of {stride}, at most half of the compute window"
 
 
 def check_quantizer(config: TokenizerConfig, where: str) -> None:
@@ -163,6 +185,10 @@ def check_quantizer(config: TokenizerConfig, where: str) -> None:
         raise ModelError(f"{where}.quantizer.{problem}")
     fixed = getattr(config.backbone, "window", 0)
     tokens = math.prod(config.window_grid)
+    mixtures = mixtures_of(quantizer)
+    segments = 1 if mixtures is None else mixtures.segments
+    if getattr(quantizer, "over", "") == "tokens":
+        segments *= getattr(quantizer, "parts", 1)
     for wrong, problem in (
         (fixed and config.window not in (0, fixed), f".window: the backbone sees {fixed} px and nothing else"),
         (side < 0 or side % config.stride or side > MAX_WINDOW, f".window: multiples of {config.stride} up to 32768"),
@@ -173,8 +199,8 @@ def check_quantizer(config: TokenizerConfig, where: str) -> None:
             f".quantizer.parts: do not divide the {tokens} tokens of a window",
         ),
         (
-            side and tokens % getattr(quantizer, "segments", 1),
-            f".quantizer.segments: do not divide the {tokens} tokens of a window",
+            side and tokens % segments,
+            f".quantizer: {segments} segments do not divide the {tokens} tokens of a window",
         ),
     ):
         if wrong:

@@ -11,11 +11,12 @@ Each answers what the codec asks (`QuantizerSettings`) without building a networ
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .code_config import (
     MAX_ALPHABET,
@@ -60,7 +61,8 @@ class ResidualConfig(QuantizerSettings):
     """N stages: each quantizes what those before it have left over."""
 
     stages: int
-    base: CodeConfig
+    base: CodeConfig | SoftVQConfig | GMMVQConfig
+    """What quantizes each stage; of mixtures (SoftVQ-VAE, section 4.5) those without `normalised`."""
     shared: bool = False
     """One codebook for all stages."""
     dropout: float = 0.0
@@ -79,12 +81,23 @@ class ResidualConfig(QuantizerSettings):
 
     @property
     def layers(self) -> Layers:
-        return layered(self.stages)
+        """Those of the first stage, then those of the next; beyond MAX_LAYERS the coarsest are taken together."""
+        planes = len(self.base.sizes)
+        each = [tuple(n * planes + s for s in layer) for n in range(self.stages) for layer in self.base.layers]
+        return tuple(tuple(s for i in numbers for s in each[i]) for numbers in layered(len(each)))
+
+    @property
+    def local(self) -> bool:
+        return self.base.local
 
     def problems(self) -> Iterator[str]:
         yield from (f"base.{problem}" for problem in self.base.problems())
-        if not 1 <= self.stages <= MAX_PLANES:
-            yield f"stages: 1..{MAX_PLANES}"
+        if not 1 <= self.stages <= MAX_PLANES // len(self.base.sizes):
+            yield f"stages: 1..{MAX_PLANES // len(self.base.sizes)}"
+        if isinstance(self.base, SoftVQConfig) and self.base.normalised:
+            yield "base.normalised: what is left over has no unit length; false needed"
+        if isinstance(self.base, SoftVQConfig) and self.dropout:
+            yield "dropout: 0 for mixtures"
         if isinstance(self.base, VQConfig) and self.base.metric == "unit":
             yield "base.metric: what is left over has no unit length; take euclidean or cosine"
         if not 0 <= self.dropout <= 1 or (self.dropout and not 1 <= self.dropout_start <= self.stages):
@@ -154,7 +167,7 @@ class SplitConfig(QuantizerSettings):
     """
 
     parts: int
-    part: CodeConfig | ResidualConfig | MultiScaleConfig
+    part: CodeConfig | ResidualConfig | MultiScaleConfig | SoftVQConfig | GMMVQConfig
     over: Literal["channels", "tokens"] = "channels"
     kind: Literal["split"] = "split"
 
@@ -301,6 +314,28 @@ QuantizerConfig = (
     | GMMVQConfig
     | UniformConfig
 )
+
+
+def mixtures_of(config: QuantizerConfig | CodeConfig) -> SoftVQConfig | None:
+    """The mixtures of codewords that a quantizer is, or is made of; None where it is made of something else."""
+    match config:
+        case ResidualConfig():
+            return mixtures_of(config.base)
+        case SplitConfig():
+            return mixtures_of(config.part)
+        case _:
+            return config if isinstance(config, SoftVQConfig) else None
+
+
+def with_first_weight(config: Any, weight: float) -> Any:
+    """The same quantizer with another weight of the first codeword of its mixtures."""
+    match config:
+        case ResidualConfig():
+            return dataclasses.replace(config, base=with_first_weight(config.base, weight))
+        case SplitConfig():
+            return dataclasses.replace(config, part=with_first_weight(config.part, weight))
+        case _:
+            return dataclasses.replace(config, first_weight=weight)
 
 
 def has_codes(config: QuantizerConfig) -> bool:

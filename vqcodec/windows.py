@@ -1,20 +1,17 @@
-"""Networks that see a window of fixed size: window after window, blended where they overlap.
+"""Networks that see a window of fixed size: window after window, blended where they overlap (blending.py).
 
-Differs from compute.py, where windows are a matter of memory and never show: here each window has tokens of its own.
-
-    weight  |    ____________    ____________        each window counts in full in its middle and fades towards its
-            |   /            \\  /            \\       borders over `overlap` px; what counts is its share of the sum,
-            |  /              \\/              \\      so that the border of the picture needs no rule of its own
+Differs from compute.py, where the tokens of a picture are one grid: here each window has tokens of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .blending import axis_of, blended
 from .layout import plane_shapes, window_rects
 from .registry import Model
 from .tiling import Rect, read_padded
@@ -42,37 +39,25 @@ def window_planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect
     """Planes int32 [windows, *] of a picture of `size` (width, height) -> uint8 pixels of `region` (pixels)."""
     config = model.config.tokenizer
     rects = window_rects(config, *size)
-    touched = [i for i, rect in enumerate(rects) if _common(rect, region) is not None]
-    total, weights = np.zeros((*region.shape, 3), np.float32), np.zeros((*region.shape, 1), np.float32)
-    fade = _fade(config.side, config.overlap)
-    for start in range(0, len(touched), BATCH):
-        numbers = touched[start : start + BATCH]
-        part = [torch.from_numpy(plane[numbers].astype(np.int64)).to(model.device) for plane in planes]
-        with torch.inference_mode():
-            found = model.tokenizer.decode(part).float().clamp(-1, 1).permute(0, 2, 3, 1).cpu().numpy()
-        for number, window in zip(numbers, found, strict=True):
-            wanted = _common(rects[number], region)
-            assert wanted is not None
-            inside, here = wanted.inside(rects[number]).slices, wanted.inside(region).slices
-            total[here] += window[inside] * fade[inside]
-            weights[here] += fade[inside]
-    total /= weights
-    levels: np.ndarray = np.rint((total + 1) * 127.5).clip(0, 255).astype(np.uint8)
-    return levels
+    rows = axis_of(sorted({(rect.y0, rect.y1) for rect in rects}), config.overlap)
+    columns = axis_of(sorted({(rect.x0, rect.x1) for rect in rects}), config.overlap)
+
+    def make(row: int, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        for start in range(0, len(numbers), BATCH):
+            places = [row * len(columns.spans) + column for column in numbers[start : start + BATCH]]
+            part = [torch.from_numpy(plane[places].astype(np.int64)).to(model.device) for plane in planes]
+            with torch.inference_mode():
+                yield from model.tokenizer.decode(part).float().clamp(-1, 1).cpu().numpy()
+
+    return bands_to_levels(blended(region, rows, columns, make), region)
 
 
-def _fade(side: int, overlap: int) -> np.ndarray:
-    """Weights [side, side, 1] of the pixels of a window."""
-    distance = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
-    ramp = np.minimum(1, distance / overlap).astype(np.float32) if overlap else np.ones(side, np.float32)
-    weights: np.ndarray = (ramp[:, None] * ramp[None, :])[..., None]
-    return weights
-
-
-def _common(a: Rect, b: Rect) -> Rect | None:
-    """What two rectangles have in common."""
-    both = Rect(max(a.y0, b.y0), min(a.y1, b.y1), max(a.x0, b.x0), min(a.x1, b.x1))
-    return both if min(both.shape) > 0 else None
+def bands_to_levels(bands: Iterable[tuple[Rect, np.ndarray]], region: Rect) -> np.ndarray:
+    """Bands float [3, h, W] in -1..1 that cover `region` -> uint8 [H, W, 3]."""
+    pixels = np.empty((*region.shape, 3), np.uint8)
+    for place, band in bands:
+        pixels[place.inside(region).slices] = np.rint((band.transpose(1, 2, 0) + 1) * 127.5).clip(0, 255)
+    return pixels
 
 
 def to_tensor(pixels: Sequence[np.ndarray], device: str) -> Tensor:

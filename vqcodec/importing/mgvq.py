@@ -43,12 +43,21 @@ _F32 = DcaeConfig(
 _G4 = ProductVQConfig(groups=4, codebook_size=8192, dim=8, normalised=True, fill="zero")
 _G8 = ProductVQConfig(groups=8, codebook_size=2048, dim=4, normalised=True, fill="zero")
 
+COMPUTE_WINDOW, COMPUTE_OVERLAP = 1024, 64
+"""Its attention is over the whole picture: the largest part that it sees at once of pictures beyond a megapixel, for
+memory alone, and how far ours overlap. Pixels."""
+
+
+def _release(stride: int, backbone: DcaeConfig, quantizer: ProductVQConfig) -> TokenizerConfig:
+    return TokenizerConfig(stride, backbone, quantizer, compute_window=COMPUTE_WINDOW, compute_overlap=COMPUTE_OVERLAP)
+
+
 RELEASES: dict[str, TokenizerConfig] = {
-    "mgvq-f8c32-g4": TokenizerConfig(8, _F8, _G4),
-    "mgvq-f8c32-g8": TokenizerConfig(8, _F8, _G8),
-    "mgvq-f16c32-g4": TokenizerConfig(16, _F16, _G4),
-    "mgvq-f16c32-g8": TokenizerConfig(16, _F16, _G8),
-    "mgvq-f32c32-g8": TokenizerConfig(32, _F32, _G8),
+    "mgvq-f8c32-g4": _release(8, _F8, _G4),
+    "mgvq-f8c32-g8": _release(8, _F8, _G8),
+    "mgvq-f16c32-g4": _release(16, _F16, _G4),
+    "mgvq-f16c32-g8": _release(16, _F16, _G8),
+    "mgvq-f32c32-g8": _release(32, _F32, _G8),
 }
 """By published name."""
 RELEASES |= {f"{name}-mix": RELEASES[name] for name in ("mgvq-f16c32-g4", "mgvq-f32c32-g8")}

@@ -37,6 +37,11 @@ class System(NamedTuple):
     nested: bool = False
     """Whether groups of channels are trained to be left out from the last on; if not, all are one layer."""
 
+    @property
+    def family(self) -> str:
+        """What the names of its releases begin with: mgvq, xqgan, softvq, fqgan."""
+        return next(iter(self.releases)).split("-")[0]
+
 
 SYSTEMS = (
     System("MGVQ", mgvq.RELEASES, mgvq.from_released, mgvq.SKIPPED, "MIT, by the authors' README", nested=True),
@@ -65,6 +70,12 @@ def find_release(name: str) -> tuple[System, TokenizerConfig]:
     known = {release: (system, config) for system in SYSTEMS for release, config in system.releases.items()}
     if name in known:
         return known[name]
+    for system in SYSTEMS:
+        if name == system.family:
+            releases = ", ".join(system.releases)
+            raise UsageError(
+                f"{name}: a family; name a release of it ({releases}), or give sizes by --config FILE.toml"
+            )
     near = difflib.get_close_matches(name, known, n=3)
     meant = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     raise UsageError(f"{name}: no release of that name; {meant}")

@@ -25,17 +25,18 @@ SKIPPED = (
 """The frozen network that training aligned tokens with and the projection to its features, which codewords the last
 batches used, and a layer of the decoder that nothing goes through."""
 WINDOW, OVERLAP = 256, 32
-"""Its networks know pictures of this side alone; how far ours overlap where a picture needs several. Pixels."""
+"""Its networks know pictures of this side alone, or of twice this side; how far ours overlap where a picture needs
+several, an eighth of them. Pixels."""
 SIZES = {"s": (384, 12), "b": (768, 12), "l": (1024, 24)}
 """Width and depth of the networks, as DINOv2 calls them."""
 
 
-def _release(encoder: str, decoder: str, tokens: int) -> TokenizerConfig:
+def _release(encoder: str, decoder: str, tokens: int, window: int = WINDOW) -> TokenizerConfig:
     (width, depth), (decoder_width, decoder_depth) = SIZES[encoder], SIZES[decoder]
     backbone = VitConfig(
-        width, decoder_width, depth, decoder_depth, tokens=tokens, positions="learned", layout="line", window=WINDOW
+        width, decoder_width, depth, decoder_depth, tokens=tokens, positions="learned", layout="line", window=window
     )
-    return TokenizerConfig(16, backbone, SoftVQConfig(8192, 32, segments=4), WINDOW, OVERLAP)
+    return TokenizerConfig(16, backbone, SoftVQConfig(8192, 32, segments=4), window, window * OVERLAP // WINDOW)
 
 
 RELEASES: dict[str, TokenizerConfig] = {
@@ -43,6 +44,10 @@ RELEASES: dict[str, TokenizerConfig] = {
     "softvq-bl-64": _release("b", "l", 64),
     "softvq-b-64": _release("b", "b", 64),
     "softvq-l-32": _release("l", "l", 32),
+    "softvq-bl-32": _release("b", "l", 32),
+    "softvq-b-32": _release("b", "b", 32),
+    "softvq-bl-64-512": _release("b", "l", 64, 512),
+    "softvq-l-32-512": _release("l", "l", 32, 512),
 }
 
 

@@ -24,6 +24,7 @@ from .product import ProductVQ
 from .residual import make_residual
 from .scalar import FSQ
 from .soft import GMMVQ, SoftVQ
+from .soft_residual import SoftResidual
 from .split import Split
 from .uniform import Uniform
 
@@ -34,19 +35,25 @@ def build_quantizer(config: QuantizerConfig, learning: str = "ema") -> Quantizer
         case ProductVQConfig():
             return ProductVQ(config, learning)
         case ResidualConfig():
-            return make_residual(config, lambda: build_code(config.base, learning))
+            base = config.base
+            if isinstance(base, SoftVQConfig):
+                return SoftResidual(config, lambda: build_soft(base))
+            return make_residual(config, lambda: build_code(base, learning))
         case MultiScaleConfig():
             return MultiScale(config, build_code(config.base, learning))
         case SplitConfig():
             return Split(config, lambda: build_quantizer(config.part, learning))
         case UniformConfig():
             return Uniform(config)
-        case GMMVQConfig():
-            return GMMVQ(config)
         case SoftVQConfig():
-            return SoftVQ(config)
+            return build_soft(config)
         case _:
             return build_code(config, learning)
+
+
+def build_soft(config: SoftVQConfig) -> SoftVQ:
+    """A quantizer of mixtures."""
+    return GMMVQ(config) if isinstance(config, GMMVQConfig) else SoftVQ(config)
 
 
 def build_code(config: CodeConfig, learning: str = "ema") -> Code:

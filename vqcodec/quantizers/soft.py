@@ -22,6 +22,8 @@ A mixture is shorter than a codeword; `first_weight` says by how much, and is wo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,6 +43,9 @@ class SoftVQ(Quantizer):
 
     Segment k of a token sequence, of `segments` runs of equal length, has `codebooks[k]` [K, D].
     """
+
+    tally: list[float] | None = None
+    """Where a caller put [0, 0], each quantization adds (first codewords . mixtures, first codewords . themselves)."""
 
     def __init__(self, config: SoftVQConfig) -> None:
         super().__init__()
@@ -95,19 +100,15 @@ class SoftVQ(Quantizer):
             kept = kept + there.float() / self.terms
         return total, kept[:, None]
 
-    @torch.no_grad()
-    def measured_weight(self, z: Tensor) -> float:
-        """What `first_weight` should be for latents like z [B, D, *]: that with the least squared error."""
-        rows, codewords = self._rows(z), self.codewords
-        logits = self.sharpened(rows, codewords)
-        words = _taken(codewords, logits.argmax(-1))
-        return float((words * (torch.softmax(logits, -1) @ codewords)).sum() / words.square().sum())
-
     def _pursued(self, rows: Tensor, codewords: Tensor) -> list[Tensor]:
         """rows [segments, N, D] -> index and weight of each term [segments, N], the first without a weight."""
         logits = self.sharpened(rows, codewords)
         index = logits.argmax(-1)
-        rest = torch.softmax(logits, -1) @ codewords - self.first_weight * _taken(codewords, index)
+        first, rest = _taken(codewords, index), torch.softmax(logits, -1) @ codewords
+        if self.tally is not None:
+            self.tally[0] += float((first * rest).sum())
+            self.tally[1] += float(first.square().sum())
+        rest = rest - self.first_weight * first
         lengths = codewords.norm(dim=-1).clamp_min(1e-12)[:, None, :]
         planes = [index]
         for _ in range(1, self.terms):
@@ -139,6 +140,24 @@ class SoftVQ(Quantizer):
     def _plane(self, values: Tensor, z: Tensor) -> Tensor:
         """[segments, B*l] -> [B, *]."""
         return values.reshape(self.segments, len(z), -1).transpose(0, 1).reshape(len(z), *z.shape[2:])
+
+
+@torch.no_grad()
+def measured_weight(quantizer: Quantizer, latents: Iterable[Tensor]) -> float:
+    """What `first_weight` should be for latents like these, [B, D, *] each: that with the least squared error.
+
+    One for all mixtures that `quantizer` is made of. Between 0.01 and 1, in hundredths, so that it does not depend on
+    the last digits of a machine.
+    """
+    mixtures = [module for module in quantizer.modules() if isinstance(module, SoftVQ)]
+    for module in mixtures:
+        module.tally = [0.0, 0.0]
+    for z in latents:
+        quantizer.quantize(z)
+    found = [sum(sums) for sums in zip(*(module.tally or (0.0, 0.0) for module in mixtures), strict=True)]
+    for module in mixtures:
+        module.tally = None
+    return min(max(round(found[0] / max(found[1], 1e-12), 2), 0.01), 1.0)
 
 
 class GMMVQ(SoftVQ):

@@ -38,7 +38,8 @@ class Split(Quantizer):
         entropies = [each.entropy for each in found if each.entropy is not None]
         return Quantized(
             self._join([each.z_q for each in found], z.shape[2:]),
-            [found[p].indices[s] for p, s in self.order],
+            # Mixtures name the likeliest codeword alone.
+            [found[p].indices[s] for p, s in self.order if s < len(found[p].indices)],
             torch.stack([each.commitment for each in found]).mean(),
             torch.stack([each.codebook for each in found]).mean(),
             torch.stack(entropies).mean() if entropies else None,

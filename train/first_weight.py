@@ -1,0 +1,57 @@
+"""The weight of the likeliest codeword of a mixture, measured when a run is exported (vqcodec/quantizers/soft.py)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from vqcodec.config import TokenizerConfig
+from vqcodec.quantizer_config import mixtures_of, with_first_weight
+from vqcodec.quantizers.soft import SoftVQ, measured_weight
+from vqcodec.registry import find
+from vqcodec.tokenizer import Tokenizer
+
+from .pictures import Pictures, scan
+from .recipe import Recipe
+from .shapes import fixed_side
+from .validate import tiles
+
+PICTURES = 64
+"""Most that it is measured on."""
+
+
+def measured_config(
+    tokenizer: Tokenizer, recipe: Recipe, data: tuple[str, ...], prior: str, report: Callable[[str], object]
+) -> TokenizerConfig:
+    """The recipe's tokenizer with the best first weight for its mixtures, which `tokenizer` has from now on.
+
+    A weight that the recipe sets, and a quantizer without mixtures, stay as they are; with a `prior` it is that of the
+    prior's model, since its tokens are the same.
+    """
+    config = recipe.tokenizer
+    mixtures = mixtures_of(config.quantizer)
+    if mixtures is None or mixtures.first_weight != 1:
+        return config
+    if prior:
+        known = mixtures_of(find(prior).config.tokenizer.quantizer)
+        weight = 1.0 if known is None else known.first_weight
+    else:
+        pictures = scan(data or recipe.data.train, fixed_side(config) or config.stride)
+        weight = measured_weight(tokenizer.quantizer, _latents(tokenizer, pictures))
+        report(f"weight of the first codeword: {weight}")
+    for module in tokenizer.quantizer.modules():
+        if isinstance(module, SoftVQ):
+            module.first_weight = weight
+    return dataclasses.replace(config, quantizer=with_first_weight(config.quantizer, weight))
+
+
+@torch.no_grad()
+def _latents(tokenizer: Tokenizer, pictures: Pictures) -> Iterator[Tensor]:
+    """[1, D, *] of each tile of evenly spaced pictures."""
+    members = pictures.members[:: max(1, len(pictures.members) // PICTURES)][:PICTURES]
+    for pixels in pictures.decoded(members):
+        for part in tiles(pixels, tokenizer.stride, fixed_side(tokenizer.config)):
+            yield tokenizer.encoder(part[None].float() / 127.5 - 1).float()

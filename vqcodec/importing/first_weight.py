@@ -1,0 +1,54 @@
+"""The weight of the likeliest codeword of a mixture, measured: no release of SoftVQ-VAE says it (quantizers/soft.py).
+
+It is part of what a file's indices stand for, so that it belongs to the identity of a model: the same pictures give the
+same weight, in hundredths.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..compute import pixels_to_latent
+from ..config import TokenizerConfig
+from ..errors import UsageError
+from ..layout import window_rects
+from ..quantizer_config import mixtures_of, with_first_weight
+from ..quantizers.soft import measured_weight
+from ..registry import Model, find, load
+from ..tiling import read_padded
+from ..windows import to_tensor
+from .release import System, import_release
+
+
+def measured_config(
+    system: System, config: TokenizerConfig, state: Mapping[str, Tensor], pictures: Iterable[np.ndarray]
+) -> TokenizerConfig:
+    """`config` with the first weight that is best on `pictures`, uint8 [H, W, 3] each, for the weights of a release.
+
+    Raises UsageError for a quantizer without mixtures, ModelError for a state dict that is not the release's.
+    """
+    if mixtures_of(config.quantizer) is None:
+        raise UsageError(f"--measure: {config.quantizer.kind} has no mixtures of codewords; leave it out")
+    with tempfile.TemporaryDirectory() as folder:
+        import_release(system, config, state, Path(folder, "model"), "measured")
+        model = load(find(str(Path(folder, "model"))))
+        weight = measured_weight(model.tokenizer.quantizer, _latents(model, pictures))
+    return dataclasses.replace(config, quantizer=with_first_weight(config.quantizer, weight))
+
+
+def _latents(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[Tensor]:
+    """Of each window of each picture, or of a whole picture, [1, D, *]."""
+    config = model.config.tokenizer
+    for pixels in pictures:
+        if not config.side:
+            yield torch.from_numpy(pixels_to_latent(model, pixels).astype(np.float32))[None]
+        for rect in window_rects(config, pixels.shape[1], pixels.shape[0]) if config.side else ():
+            with torch.inference_mode():
+                yield model.tokenizer.encoder(to_tensor([read_padded(pixels, rect)], model.device)).float()
