@@ -22,6 +22,7 @@ def group_planes(config: ModelConfig, group: int) -> tuple[int, ...]:
     Raises UsageError where a model has one group only, and beyond 1..G.
     """
     quantizer = config.tokenizer.quantizer
+    groups: list[tuple[int, ...]]
     match quantizer:
         case ProductVQConfig():
             groups = [(g,) for g in range(quantizer.groups)]
