@@ -34,7 +34,8 @@ def sample(
     """Draw tokens at random and decode them to a picture.
 
     From the float model that `train prior` with architecture factorized-ar puts beside a model, or from its own entropy
-    model. The float model serves no other purpose: it is never used for files.
+    model. The float model serves no other purpose: it is never used for files. A model whose tokens are windows is
+    drawn window by window.
     """
     found = re.fullmatch(r"(\d+)x(\d+)", size)
     if found is None:

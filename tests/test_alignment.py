@@ -16,7 +16,7 @@ from vqcodec.errors import InputError, UsageError
 from vqcodec.train import teachers
 from vqcodec.train.alignment import AlignmentRecipe, Alignments, AlignRecipe, FeaturePredictor, check_align
 from vqcodec.train.alignment_losses import contrastive, cosine, prediction, repeated, resized
-from vqcodec.train.teachers import TEACHERS, load_teacher, source_of
+from vqcodec.train.teachers import TEACHERS, Features, load_teacher, source_of
 
 from .teachers import SmallTeacher
 
@@ -93,9 +93,11 @@ def test_places_are_resized_as_a_grid() -> None:
 PARTS = {
     "contrastive": AlignmentRecipe(objective="contrastive"),
     "contrastive places": AlignmentRecipe(objective="contrastive", level="places", unit_length=True),
+    "contrastive pooled": AlignmentRecipe(objective="contrastive", level="pooled", unit_length=True, scale_end=100.0),
     "prediction": AlignmentRecipe(objective="prediction", width=16, layers=1),
     "cosine": AlignmentRecipe(objective="cosine", level="places", width=16),
     "cosine of the picture": AlignmentRecipe(objective="cosine", width=16),
+    "cosine pooled": AlignmentRecipe(objective="cosine", level="pooled", width=16),
 }
 
 
@@ -163,6 +165,36 @@ def test_scale_rises_over_the_run() -> None:
         torch.testing.assert_close(
             subject([tokens], x, progress)["align/semantic"], contrastive(student, features, scale)
         )
+
+
+class TwoSided(SmallTeacher):
+    """Its class token has nothing to do with its patches."""
+
+    def forward(self, x: Tensor) -> Features:
+        _, places = super().forward(x)
+        return Features(places[:, 0].flip(1), places)
+
+
+@pytest.mark.parametrize("unit_length", [False, True])
+def test_pooled_places_are_not_the_class_token(unit_length: bool) -> None:
+    losses = {}
+    tokens, x = random(3, 4, 6), random(3, 3, 16, 16)
+    for level in ("picture", "pooled"):
+        part = AlignmentRecipe(level=level, unit_length=unit_length)
+        torch.manual_seed(0)
+        subject = Alignments(
+            AlignRecipe(semantic=part),
+            {"align/semantic": torch.Size((1, 4, 6))},
+            teachers={"align/semantic": TwoSided()},
+        )
+        losses[level] = subject([tokens], x)["align/semantic"]
+        picture, places = TwoSided()(x)
+        student, target = tokens.mean(1), picture if level == "picture" else places.mean(1)
+        features = subject.heads["align_semantic"](target)
+        if unit_length:
+            student, features = F.normalize(student, dim=-1), F.normalize(features, dim=-1)
+        torch.testing.assert_close(losses[level], contrastive(student[:, None], features[:, None]))
+    assert abs(losses["picture"] - losses["pooled"]) > 1e-3
 
 
 def test_the_predictor_knows_places() -> None:
@@ -262,6 +294,7 @@ def _normed(network: nn.Module, teacher: teachers.VitTeacher, x: Tensor) -> Tens
         (AlignmentRecipe(branch=-3), "branch"),
         (AlignmentRecipe(objective="prediction", width=12), "width: a multiple of 8"),
         (AlignmentRecipe(objective="prediction", level="places"), "prediction knows pictures only"),
+        (AlignmentRecipe(objective="prediction", level="pooled"), "prediction knows pictures only"),
         (AlignmentRecipe(scale=0.0), "scale"),
         (AlignmentRecipe(layers=0), "layers"),
     ],

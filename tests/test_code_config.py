@@ -37,6 +37,8 @@ BASE = {"kind": "vq", "codebook_size": 16, "dim": 4}
     [
         ({"kind": "vqq"}, {}, "'vqq' is not one of product-vq, vq, binary, fsq, residual, multi-scale, split, soft-vq"),
         ({**BASE, "codebook_size": 2**16 + 1}, {}, r"quantizer\.codebook_size must be 1\.\.65536"),
+        ({"groups": 1, "codebook_size": 2**16 + 1, "dim": 4}, {}, r"quantizer\.codebook_size must be 1\.\.65536"),
+        ({"kind": "gmm-vq", "codebook_size": 2**16 + 1, "dim": 4}, {}, r"quantizer\.codebook_size must be 1\.\.65536"),
         ({"kind": "binary", "bits": 17}, {}, r"quantizer\.bits: 1\.\.16"),
         ({"kind": "fsq", "levels": [4, 1]}, {}, r"quantizer\.levels: at least 2"),
         ({"kind": "residual", "stages": 0, "base": BASE}, {}, r"stages: 1\.\."),

@@ -14,6 +14,7 @@ from vqcodec.config import MISSING
 from vqcodec.quantizer_config import (
     BinaryConfig,
     FSQConfig,
+    MultiScaleConfig,
     QuantizerConfig,
     ResidualConfig,
     SoftVQConfig,
@@ -162,6 +163,28 @@ def test_quantizer_dropout_comes_from_the_noise_and_spares_the_rest() -> None:
             for s, plane in enumerate(found.indices)
         ]
         torch.testing.assert_close(quantizer.dequantize(prefix)[0][0], found.z_q[sample], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("over", ["channels", "tokens"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        MultiScaleConfig((1, 1, 2, 3, 4), VQ, dropout=0.5, dropout_start=2),
+        ResidualConfig(5, VQ, dropout=0.5, dropout_start=2),
+        ResidualConfig(5, BinaryConfig(4), dropout=0.5, dropout_start=2),
+    ],
+    ids=name,
+)
+def test_branches_share_the_quantizer_dropout(part: MultiScaleConfig | ResidualConfig, over: Any) -> None:
+    """XQ-GAN, section 7.1: "all branches will share the same dropout schedule"."""
+    quantizer, _ = built(SplitConfig(2, part, over))
+    z, noise = torch.randn(2, 64, quantizer.parts[0].codes[0].dim * (2 if over == "channels" else 1), 4, 4)
+    kept = quantizer.train()(z, noise).kept
+    # The share of stages that each branch keeps, constant over its own part of the channels or of the tokens.
+    shares = kept[:, :, 0, 0] if over == "channels" else kept[:, 0].flatten(1)[:, [0, -1]]
+    assert torch.equal(shares[:, 0], shares[:, 1])
+    assert set((5 * shares[:32, 0]).round().int().tolist()) == {2, 3, 4, 5}
+    assert set(shares[32:, 0].tolist()) == {1.0}
 
 
 def test_parts_are_quantized_each_for_itself() -> None:

@@ -143,6 +143,19 @@ def test_every_recipe_takes_steps(name: str, photos: Path, tmp_path: Path) -> No
     assert (tmp_path / "run" / "tensorboard").exists() == (name == "tiny")
 
 
+@pytest.mark.parametrize("name", ["photo", "mgvq-f16-g4", "fqgan-dual-16", "xqgan-vq-4096"])
+@pytest.mark.usefixtures("small_teachers")
+def test_every_backbone_has_an_adaptive_adversary(name: str, photos: Path, tmp_path: Path) -> None:
+    from vqcodec.train.tokenizer import train_tokenizer
+
+    changes = ["losses.gan/generator=0.5", "gan.adaptive=true", "gan.discriminator=patch", "gan.start=1"]
+    small = ["gan.layers=2", "gan.channels=4"]
+    train_tokenizer(load_recipe(name, [*thin(name, photos), *changes, *small]), tmp_path, report=lambda _: None)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "gan/discriminator" in row] == [2, 3]
+    assert all(np.isfinite(row["total"]) for row in rows if "total" in row)
+
+
 RELEASES = {
     **{f"xqgan-vq-{size}": (1, size, dim, 256) for size, dim in ((4096, 64), (8192, 32))},
     **{f"xqgan-vp2-{size}": (2, size, 32, 256) for size in (4096, 16384)},
@@ -223,6 +236,7 @@ def test_a_table_of_another_kind_replaces_its_base(tmp_path: Path) -> None:
         ("tiny-softvq", "optimizer.floor=2", "floor"),
         ("tiny-softvq", "tuning.encoder=lora", "needs weights to start from"),
         ("tiny-softvq", 'export.packed=["decoder"]', "decoder only where"),
+        ("mgvq-f16-g4", "tokenizer.quantizer.codebook_size=65537", r"codebook_size must be 1\.\.65536; .* more groups"),
     ],
 )
 def test_what_cannot_train_is_refused(name: str, change: str, message: str) -> None:

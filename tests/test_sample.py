@@ -13,10 +13,14 @@ import torch
 from PIL import Image
 
 from vqcodec import registry
+from vqcodec.backbone_config import VqganConfig
+from vqcodec.config import ModelConfig, ProductVQConfig, TokenizerConfig
 from vqcodec.entropy.prior import ContextModel
 from vqcodec.errors import ModelError, UsageError
 from vqcodec.far import Far, FarConfig, read_far, write_far
+from vqcodec.quantizer_config import MultiScaleConfig, QuantizerConfig, SplitConfig, VQConfig
 from vqcodec.sampling import Drawer, draw_tokens
+from vqcodec.tokenizer import Tokenizer, training_only
 from vqcodec.train.far import far_bits, train_far
 from vqcodec.train.prior import PriorRecipe, run_prior
 
@@ -123,6 +127,58 @@ def test_the_command_draws_from_a_float_model_that_changes_no_file(
         run_prior(dataclasses.replace(RECIPE, model=tiny_model, train=where, architecture="magic"), tmp_path / "x")
     with pytest.raises(UsageError, match="leave --device out"):
         run_prior(dataclasses.replace(RECIPE, model=tiny_model, train=where), tmp_path / "x", device="cuda")
+
+
+def write_windowed(folder: Path, quantizer: QuantizerConfig, adapters: int) -> None:
+    """FQGAN in small: windows of 32 px, 4 x 4 tokens each. Its weights are random."""
+    backbone = VqganConfig((32,) * 4, (1,) * 4, (1,) * 4, 32, adapters, 1, 4, 32)
+    tokenizer = TokenizerConfig(8, backbone, quantizer, 32, 8)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        made = Tokenizer(tokenizer)
+        # Codewords that are chosen all.
+        if isinstance(quantizer, ProductVQConfig):
+            made.codebooks.normal_()
+        state = {k: v.half().numpy() for k, v in made.state_dict().items() if not training_only(k)}
+    layers = (tuple(range(len(quantizer.sizes))),)
+    registry.write_model(folder, ModelConfig(folder.name, tokenizer, "", "", "", layers, ()), state)
+
+
+def test_windows_are_drawn_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> None:
+    write_windowed(tmp_path / "fqgan", ProductVQConfig(2, 16, 4, normalised=True, fill="zero"), 2)
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(tmp_path / "pictures" / "a.png")
+    where = (str(tmp_path / "pictures"),)
+    recipe = dataclasses.replace(RECIPE, model=str(tmp_path / "fqgan"), train=where, val=where, steps=3)
+    run_prior(recipe, tmp_path / "made", report=lambda _: None)
+    made = str(tmp_path / "made")
+    tokens = draw_tokens(made, 70, 40, seed=3)
+    # Three windows of 32 px beside each other, 8 px of them shared, and two such rows.
+    assert [plane.shape for plane in tokens.planes] == [(6, 4, 4)] * 2
+    far, generator = read_far(tmp_path / "made", (16, 16)), torch.Generator().manual_seed(3)
+    assert far is not None
+    for window in range(6):
+        drawn = far.draw((4, 4), generator)
+        for plane, part in zip(tokens.planes, drawn, strict=True):
+            np.testing.assert_array_equal(plane[window], part)
+    monkeypatch.setenv("VQCODEC_MODELS", str(tmp_path))
+    code, _, error = invoke("sample", "-m", made, "-o", tmp_path / "a.png", "--size", "70x40")
+    assert code == 0, error
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (70, 40)
+
+
+def test_a_float_model_that_does_not_fit_the_windows_is_refused(tmp_path: Path) -> None:
+    write_windowed(tmp_path / "fqgan", ProductVQConfig(2, 16, 4), 2)
+    write_far(tmp_path / "fqgan", Far(FarConfig((16, 16), (2, 2), width=8, heads=1, layers=1)))
+    with pytest.raises(UsageError, match=r"draws at most 2x2 tokens, a window of 32 px has 4x4; train it with crop=4"):
+        draw_tokens(str(tmp_path / "fqgan"), 70, 40)
+    draw_tokens(str(tmp_path / "fqgan"), 70, 40, integer=True)
+    write_windowed(tmp_path / "scales", SplitConfig(2, MultiScaleConfig((1, 4), VQConfig(16, 4))), 2)
+    write_far(tmp_path / "scales", Far(FarConfig((16,) * 4, (4, 4), width=8, heads=1, layers=1)))
+    with pytest.raises(UsageError, match=r"planes \[h, w\] of one shape"):
+        draw_tokens(str(tmp_path / "scales"), 70, 40)
 
 
 def test_float_models_of_other_alphabets_and_damaged_ones_are_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from .alignment_losses import contrastive, cosine, prediction, repeated, resized
 from .teachers import Features, Teacher, check_teacher, load_teacher
 
 OBJECTIVES = ("contrastive", "prediction", "cosine")
-LEVELS = ("picture", "places")
+LEVELS = ("picture", "pooled", "places")
 HEADS = 8
 SHARED = "only for the objective contrastive and a vit backbone"
 
@@ -38,7 +38,8 @@ class AlignmentRecipe:
     objective: str = "contrastive"
     """contrastive (XQ-GAN), prediction (FQGAN) or cosine (SoftVQ-VAE), see train.alignment_losses."""
     level: str = "picture"
-    """What is compared: the picture as a whole (token level), or its places (patch level)."""
+    """What the teacher gives: its class token (picture) or the mean of its patches (pooled), compared with the mean of
+    the branch's tokens; or its patches, compared place by place (places). XQ-GAN, section 5."""
     branch: int = -1
     """Which branch of the quantizer, from the first; -1 is the last."""
     width: int = 1024
@@ -166,8 +167,8 @@ def by_contrast(
     part: AlignmentRecipe, head: nn.Module, student: Tensor, target: Features, scale: float, included: Tensor | None
 ) -> Tensor:
     """student [B, L, C] against the teacher's features, which `head` takes down to C channels."""
-    if part.level == "picture":
-        student, features = student.mean(1, keepdim=True), target.picture[:, None]
+    if part.level != "places":
+        student, features = student.mean(1, keepdim=True), picture_feature(part, target)
     else:
         side = round(student.shape[1] ** 0.5)
         shape = (side, side) if side * side == student.shape[1] else (1, student.shape[1])
@@ -176,6 +177,11 @@ def by_contrast(
     if part.unit_length:
         student, features = F.normalize(student, dim=-1), F.normalize(features, dim=-1)
     return contrastive(student, features, scale, included)
+
+
+def picture_feature(part: AlignmentRecipe, target: Features) -> Tensor:
+    """The teacher's one feature of the picture [B, 1, C], for the levels picture and pooled."""
+    return target.places.mean(1, keepdim=True) if part.level == "pooled" else target.picture[:, None]
 
 
 def by_prediction(
@@ -188,9 +194,9 @@ def by_prediction(
 def by_cosine(
     part: AlignmentRecipe, head: nn.Module, student: Tensor, target: Features, scale: float, included: Tensor | None
 ) -> Tensor:
-    """`head` of student [B, L, C], repeated to the teacher's places, or its mean against the picture."""
-    if part.level == "picture":
-        return cosine(head(student.mean(1, keepdim=True)), target.picture[:, None])
+    """`head` of student [B, L, C], repeated to the teacher's places, or its mean against one feature of the picture."""
+    if part.level != "places":
+        return cosine(head(student.mean(1, keepdim=True)), picture_feature(part, target))
     return cosine(head(repeated(student, target.places.shape[1])), target.places)
 
 

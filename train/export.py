@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from vqcodec.code_config import Layers
 from vqcodec.config import LadderStep, ModelConfig
 from vqcodec.entropy.scan import scan as coding_order
 from vqcodec.entropy.tables import costs, table_from_counts
@@ -21,6 +20,7 @@ from vqcodec.registry import WEIGHTS, find, token_identity, write_model
 from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
 from .checkpoint import read_checkpoint
+from .layers import file_layers
 from .pictures import Pictures, scan
 from .recipe import Recipe, from_tree
 from .run import CHECKPOINT
@@ -76,7 +76,7 @@ def export_run(
         tensors |= entropy_tensors(prior)
     else:
         tensors |= _counted(tokenizer, recipe, data, ladder, report)
-    layers = _layers(recipe)
+    layers = file_layers(recipe)
     config = ModelConfig(
         name=name or recipe.name,
         tokenizer=recipe.tokenizer,
@@ -123,7 +123,7 @@ def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
     A single step where the first layers are nothing without the others.
     """
     quantizer, (first, last) = recipe.tokenizer.quantizer, recipe.export.quality
-    planes = [len(layer) for layer in _layers(recipe)]
+    planes = [len(layer) for layer in file_layers(recipe)]
     layers = len(planes)
     if recipe.codebook.rate:
         low, high = recipe.codebook.rate_range
@@ -136,14 +136,6 @@ def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
     span = max(len(places) - 1, 1)
     qualities = [first + round(i * (last - first) / span) for i in range(len(places))]
     return tuple(LadderStep(q, keep, rate) for q, (keep, rate) in zip(qualities, places, strict=True))
-
-
-def _layers(recipe: Recipe) -> Layers:
-    """Planes of each layer."""
-    if not recipe.export.layers:
-        return recipe.tokenizer.quantizer.layers
-    ends = [0, *accumulate(recipe.export.layers)]
-    return tuple(tuple(range(a, b)) for a, b in pairwise(ends))
 
 
 def rates_of(config: ModelConfig) -> list[float]:

@@ -21,6 +21,7 @@ from vqcodec.quantizers.vq import LEARNING
 
 from .adversarial import check_gan
 from .alignment import check_align
+from .layers import file_layers
 from .losses import LOSSES, active
 from .perturbation import check_perturbation
 from .pretrained import check_pretrained
@@ -225,7 +226,7 @@ def _export_problems(recipe: Recipe) -> Iterator[tuple[bool, str]]:
         f"export.layers: at most 16, at least 1 plane each, {planes} in all, or an empty list",
     )
     refined = bool(getattr(quantizer, "refinements", ()))
-    whole = quantizer.groups in accumulate(export.layers or map(len, quantizer.layers))
+    whole = quantizer.groups in accumulate(map(len, file_layers(recipe)))
     yield (
         bool(export.refine_below) and not (refined and whole and recipe.codebook.rate),
         "export.refine_below: needs codebook.rate, and refinements whose layers hold none of the groups",

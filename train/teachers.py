@@ -50,6 +50,7 @@ TEACHERS: dict[str, Source] = {
     "dinov2-base": Source("timm", "vit_base_patch14_dinov2.lvd142m"),
     "dinov2-large": Source("timm", "vit_large_patch14_dinov2.lvd142m"),
     "dinov2-base-p16": Source("timm", "vit_base_patch14_dinov2.lvd142m", 256, 16),
+    "dinov2-large-p16": Source("timm", "vit_large_patch14_dinov2.lvd142m", 256, 16),
     "clip-base": Source("timm", "vit_base_patch16_clip_224.openai"),
     "clip-large": Source("timm", "vit_large_patch14_clip_224.openai"),
 }

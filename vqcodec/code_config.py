@@ -121,6 +121,8 @@ class ProductVQConfig:
             yield "dims: one for each group needed, or none at all"
         if min(self.groups, self.codebook_size, *self.widths) < 1:
             yield "groups, codebook_size, dim and dims must be at least 1"
+        if self.codebook_size > MAX_ALPHABET:
+            yield f"codebook_size must be 1..{MAX_ALPHABET}; for more codes take more groups"
         if self.refinements and (min(self.refinements) < 1 or sum(self.refinements) != self.channels):
             yield f"refinements: at least 1 channel each, {self.channels} in all, or none"
         if self.refinements and self.normalised:

@@ -6,11 +6,12 @@ row by row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from . import registry
+from .config import TokenizerConfig
 from .errors import UsageError
 from .layout import access_tiles, blank_planes, plane_shapes
 from .tokens import Tokens, header_of
@@ -46,8 +47,9 @@ def draw_tokens(
 ) -> Tokens:
     """Tokens of a picture of `width` x `height` px, from the float model beside the model `name` if there is one.
 
-    Without one, or if `integer`, they come from the model that codes files; its tiles do not see one another.
-    Raises ModelError, and UsageError for a size that cannot be.
+    The float model draws a grid of tokens at once, or window by window where the tokens of a picture are windows.
+    Without one, or if `integer`, they come from the model that codes files. Neither windows nor access tiles see one
+    another. Raises ModelError, and UsageError for a size that cannot be.
     """
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise UsageError(f"size {width}x{height}: 1..{MAX_SIDE} pixels a side")
@@ -69,12 +71,37 @@ def draw_tokens(
         return blank
     import torch
 
-    most = far.config.shape
-    if len(set(shapes)) > 1 or len(shapes[0]) != 2 or shapes[0][0] > most[0] or shapes[0][1] > most[1]:
-        side = f"{most[1] * model.stride}x{most[0] * model.stride}"
-        raise UsageError(f"size {width}x{height}: the float model of '{name}' draws at most {side} pixels")
-    h, w = shapes[0]
-    drawn = far.draw((h, w), torch.Generator().manual_seed(seed), temperature)
-    for plane, part in zip(blank.planes, drawn.numpy(), strict=True):
-        plane[...] = part
+    generator = torch.Generator().manual_seed(seed)
+    for grids in _grids(blank.planes, model.config.tokenizer):
+        _check_grid([grid.shape for grid in grids], far.config.shape, model, blank)
+        h, w = grids[0].shape
+        for grid, part in zip(grids, far.draw((h, w), generator, temperature).numpy(), strict=True):
+            grid[...] = part
     return blank
+
+
+def _grids(planes: Sequence[np.ndarray], tokenizer: TokenizerConfig) -> list[list[np.ndarray]]:
+    """What the float model draws at once, as views of the planes: a window of each, or the planes as they are."""
+    if tokenizer.side:
+        return [[plane[window] for plane in planes] for window in range(len(planes[0]))]
+    return [list(planes)]
+
+
+def _check_grid(
+    shapes: Sequence[tuple[int, ...]], most: tuple[int, int], model: registry.Model, wanted: Tokens
+) -> None:
+    """Refuse grids that the float model has not seen. Raises UsageError."""
+    side = model.config.tokenizer.side
+    what = f"the float model of '{wanted.model}'"
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2:
+        raise UsageError(f"{what} draws planes [h, w] of one shape, and '{wanted.model}' has others; add --integer")
+    h, w = shapes[0]
+    if h <= most[0] and w <= most[1]:
+        return
+    if side:
+        raise UsageError(
+            f"{what} draws at most {most[0]}x{most[1]} tokens, a window of {side} px has {h}x{w}; "
+            f"train it with crop={h}, or add --integer"
+        )
+    largest = f"{most[1] * model.stride}x{most[0] * model.stride}"
+    raise UsageError(f"size {wanted.width}x{wanted.height}: {what} draws at most {largest} pixels")

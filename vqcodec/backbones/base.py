@@ -29,3 +29,8 @@ class Decoder(nn.Module):
     @abstractmethod
     def forward(self, z_q: Tensor, kept: Tensor) -> Tensor:
         """z_q [B, D, h, w] with its fill, kept [B, G, h, w] of 0 and 1 -> pixels [B, 3, H, W], about -1..1."""
+
+    @property
+    @abstractmethod
+    def last_layer(self) -> Tensor:
+        """The weight that makes pixels; the adaptive weight of the adversary is measured there (VQGAN, section 3.1)."""

@@ -66,6 +66,11 @@ class DcaeDecoder(Decoder):
                 x = self.ups[i - 1](x)
         return F.pixel_shuffle(self.tail(F.relu(self.norm(x))), 2)
 
+    @property
+    def last_layer(self) -> Tensor:
+        """The weight that makes pixels."""
+        return self.tail.weight
+
 
 def _stages(
     config: DcaeConfig, depths: tuple[int, ...], norms: tuple[str, ...], acts: tuple[str, ...]

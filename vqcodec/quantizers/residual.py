@@ -54,7 +54,7 @@ class Residual(Quantizer):
         x = self._project(z)
         target = x.detach()
         if stages_kept is None:
-            stages_kept = self._draw(noise)
+            stages_kept = self.draw_stages(noise)
         rest, total = target, torch.zeros_like(x)
         planes: list[Tensor] = []
         commitments, codebooks, entropies = [], [], []
@@ -136,8 +136,11 @@ class Residual(Quantizer):
             return None
         return self.code(stage).entropy(rows_of(rest), stage)
 
-    def _draw(self, noise: Tensor) -> Tensor:
-        """Stages that each sample keeps [B]; the noise of the caller is all that is random here."""
+    def draw_stages(self, noise: Tensor) -> Tensor:
+        """noise [B, D, *] -> stages that each sample keeps [B], dropout_start..N; all N outside of training.
+
+        The noise of the caller is all that is random here.
+        """
         kept = torch.full((len(noise),), self.stages, device=noise.device)
         dropped = int(len(noise) * self.dropout) if self.training else 0
         if dropped:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..quantizer_config import SplitConfig
 from .base import Quantized, Quantizer
+from .residual import Residual
 
 
 class Split(Quantizer):
@@ -31,7 +32,9 @@ class Split(Quantizer):
         """Shape of the latent, where that is a grid that is split into runs of tokens; None for a sequence."""
 
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
-        found = [part(x, n, rate) for part, x, n in zip(self.parts, self._cut(z), self._cut(noise), strict=True)]
+        cut_noise = self._cut(noise)
+        shared = self._shared_dropout(cut_noise[0])
+        found = [part(x, n, rate, **shared) for part, x, n in zip(self.parts, self._cut(z), cut_noise, strict=True)]
         entropies = [each.entropy for each in found if each.entropy is not None]
         return Quantized(
             self._join([each.z_q for each in found], z.shape[2:]),
@@ -60,6 +63,14 @@ class Split(Quantizer):
         if self.over_tokens:
             grid = torch.Size(self.window_grid or (len(found) * math.prod(grid),))
         return self._join([z for z, _ in found], grid), self._join([kept for _, kept in found], grid)
+
+    def _shared_dropout(self, noise: Tensor) -> dict[str, Tensor]:
+        """Noise of the first part -> the argument `stages_kept` [B] of residual parts, none for others.
+
+        All parts of a sample keep the same number of stages (XQ-GAN, section 7.1).
+        """
+        first = self.parts[0]
+        return {"stages_kept": first.draw_stages(noise)} if isinstance(first, Residual) else {}
 
     def _cut(self, z: Tensor) -> list[Tensor]:
         if self.over_tokens:
