@@ -102,6 +102,16 @@ def decode(
         ),
     ] = None,
     keep: options.Keep = None,
+    only_group: Annotated[
+        int | None,
+        typer.Option(
+            "--only-group",
+            metavar="N",
+            min=1,
+            show_default="all",
+            help="One sub-codebook alone, 1..G: group, branch or part N; the others are zero or the model's fill.",
+        ),
+    ] = None,
     region: Annotated[
         str | None,
         typer.Option("--region", metavar="X,Y,W,H", show_default="all", help="Decode only that part, in pixels."),
@@ -139,7 +149,7 @@ def decode(
         start = time.perf_counter()
         data = output.read_input(source)
         with output.naming(source):
-            picture = api.decode_picture(data, keep, area, allow_partial, decoder, device, max_pixels)
+            picture = api.decode_picture(data, keep, area, allow_partial, decoder, device, max_pixels, only_group)
             encoded, lost = write_picture(picture, kind)
             info = api.inspect(data, max_pixels)
             file = container.read(data, allow_partial, max_pixels)

@@ -15,13 +15,15 @@ from vqcodec.quantizer_config import ProductVQConfig, QuantizerConfig
 
 from . import options, output
 from .import_model import import_model
+from .model_stats import model_stats
 
 if TYPE_CHECKING:
     from vqcodec.config import LadderStep, TokenizerConfig
     from vqcodec.registry import Broken, Entry
 
-models = typer.Typer(name="models", help="Models at hand: list, show, verify, import.", no_args_is_help=True)
+models = typer.Typer(name="models", help="Models at hand: list, show, verify, import, stats.", no_args_is_help=True)
 models.command("import")(import_model)
+models.command("stats")(model_stats)
 
 Name = Annotated[
     str,

@@ -121,6 +121,9 @@ def export(
             help="Take the entropy model of this model, whose tokens must be the same: name or folder.",
         ),
     ] = "",
+    best: Annotated[
+        bool, typer.Option("--best", help="From best.pt, which a recipe with run.best keeps, not the last checkpoint.")
+    ] = False,
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.QuietShort = False,
@@ -137,9 +140,11 @@ def export(
     if (out / "config.json").exists() and not force:
         raise OutputError(f"{out}: holds a model already; add -f to overwrite it")
     with _writing(out):
+        from vqcodec.train.best import BEST
         from vqcodec.train.export import export_run
+        from vqcodec.train.run import CHECKPOINT
 
-        config = export_run(run, out, name, _reporter(quiet), prior=prior)
+        config = export_run(run, out, name, _reporter(quiet), prior=prior, checkpoint=BEST if best else CHECKPOINT)
     if json:
         output.print_json(
             {

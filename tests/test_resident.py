@@ -82,7 +82,7 @@ def test_processes_share_a_batch(pictures: Path) -> None:
 
 def test_an_epoch_holds_every_picture(pictures: Path) -> None:
     crops = crops_of(pictures, batch=1)
-    epoch = [int(crops.batch(n)[0, 2, 8, 8]) // 40 for n in range(len(crops.epoch))]
+    epoch = [int(crops.batch(n)[0, 2, 8, 8]) // 40 for n in range(crops.order.length)]
     assert set(epoch) == {0, 1, 2, 3, 4}
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from vqcodec.quantizers.code import VQ
 from vqcodec.tokenizer import Tokenizer
 
-from .codebooks import KMEANS_BATCHES, revival_due
+from .codebooks import BLEND_DECAY, KMEANS_BATCHES, revival_due, usage_filled, usage_from_zero
 from .recipe import Recipe
 
 ROUNDS = 3
@@ -33,7 +33,9 @@ class CodeBanks:
         # In the order of the stages, so that each is started on what those before it leave over.
         self.codes = [module for module in model.quantizer.modules() if isinstance(module, VQ)]
         for code in self.codes:
-            code.bank.decay = 0.99 if self.settings.revival == "blend" else self.settings.decay
+            code.bank.decay = BLEND_DECAY if self.settings.revival == "blend" else self.settings.decay
+            if usage_from_zero(recipe):
+                code.bank.counts.zero_()
 
     def started(self, step: int) -> bool:
         """Whether `step` quantizes."""
@@ -54,8 +56,11 @@ class CodeBanks:
         for code in self.codes:
             if code.asked:
                 rows = self.accelerator.gather(torch.cat(code.asked))[None]
-                revive = code.bank.blend if self.settings.revival == "blend" else code.bank.revive
-                revive(rows, generator)
+                if self.settings.revival == "blend":
+                    updates = len(code.asked) // self.recipe.optimizer.accumulate
+                    code.bank.blend(rows, generator, usage_filled(self.recipe, step, updates))
+                else:
+                    code.bank.revive(rows, generator)
             code.asked = None
 
     def draw_rate(self, batch: int, generator: torch.Generator) -> Tensor | None:

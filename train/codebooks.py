@@ -23,6 +23,8 @@ KMEANS_BATCHES = 24
 """Batches before the start that k-means sees."""
 GAIN_EVERY = 200
 """Steps between measurements of the decoder's gain."""
+BLEND_DECAY = 0.99
+"""Of the averages of use, per update, where `blend` revives."""
 LEAST_USE = 1e-3
 """Of the mean use: a codeword that is never chosen costs at most 10 bits more than the mean one."""
 
@@ -34,8 +36,10 @@ class Codebooks:
         self.recipe, self.model, self.accelerator = recipe, model, accelerator
         self.settings = recipe.codebook
         self.bank = model.quantizer.bank
-        self.bank.decay = 0.99 if self.settings.revival == "blend" else self.settings.decay
+        self.bank.decay = BLEND_DECAY if self.settings.revival == "blend" else self.settings.decay
         self.bank.revive_below = self.settings.revive_below
+        if usage_from_zero(recipe):
+            self.bank.counts.zero_()
         self.gains: Tensor | None = None
         self.set_caps()
 
@@ -64,8 +68,11 @@ class Codebooks:
     def after_step(self, step: int, z: Tensor, generator: torch.Generator) -> None:
         """Revival of dead codewords from this process's latents z [B, D, h, w] and those of the others."""
         if revival_due(self.recipe, step):
-            revive = self.bank.blend if self.settings.revival == "blend" else self.bank.revive
-            revive(self.model.quantizer.rows(self.accelerator.gather(z)), generator)
+            rows = self.model.quantizer.rows(self.accelerator.gather(z))
+            if self.settings.revival == "blend":
+                self.bank.blend(rows, generator, usage_filled(self.recipe, step))
+            else:
+                self.bank.revive(rows, generator)
 
     def draw_rate(self, batch: int, generator: torch.Generator) -> Tensor | None:
         """How much the rate counts for each sample [B], evenly in its logarithm; None without a rate."""
@@ -129,6 +136,19 @@ def revival_due(recipe: Recipe, step: int) -> bool:
     if settings.revival == "none" or not settings.kmeans_at <= step < optimizer.steps - optimizer.decay:
         return False
     return settings.revival == "blend" or step % settings.revive_every == 0
+
+
+def usage_from_zero(recipe: Recipe) -> bool:
+    """Whether the averages of use begin at zero, as in MGVQ's release (CVQ-VAE): the first latents replace all
+    codewords. Not after k-means, nor where a run starts from codebooks."""
+    return recipe.codebook.revival == "blend" and not recipe.codebook.kmeans_at and not recipe.start_from
+
+
+def usage_filled(recipe: Recipe, step: int, updates: int = 1) -> float:
+    """Share 0..1 that averages of use which began at zero have seen after `step`, at so many updates a part."""
+    if not usage_from_zero(recipe):
+        return 1.0
+    return 1 - BLEND_DECAY ** ((step + 1) * recipe.optimizer.accumulate * updates)
 
 
 def _pixels(batch: Tensor, device: torch.device) -> Tensor:

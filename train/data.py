@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 import threading
 from collections import OrderedDict
-from functools import lru_cache
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from vqcodec.errors import InputError
 
+from .cuts import native_cut, resized_cut
+from .order import Order
 from .pictures import Member, Pictures
 from .recipe import DataRecipe
 
@@ -45,8 +45,7 @@ class Cache:
 class Crops:
     """An endless sequence of crops; `crop(position)` is a pure function of (seed, position) and the data set.
 
-    The pictures are gone through in epochs, each in an order of its own. An epoch holds a picture once, and a larger
-    one as often as its pixel count to the power `size_weight` exceeds that of the median picture.
+    Which picture a position has is told by `train.order`, how it is cut by `train.cuts`.
 
     Batches take consecutive positions. Of several processes, process r of R takes the r-th part of each global batch:
     no crop is made twice, and together they see what one process with a batch R times as large sees.
@@ -59,9 +58,8 @@ class Crops:
         self.cache = Cache(data.cache_mb * 2**20)
         self.damaged: dict[str, str] = {}
         """Reason by name, of pictures whose pixels could not be decoded."""
-        weights = np.array([(m.width * m.height) ** data.size_weight for m in self.members])
-        self.epoch = np.repeat(np.arange(len(weights)), np.rint(weights / np.median(weights)).clip(1).astype(int))
-        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self.order = Order(self.members, data.size_weight, seed, data.shares)
+        self.cut = resized_cut if data.short_side else native_cut
 
     def batch(self, number: int) -> Tensor:
         """This process's part of global batch `number`: uint8 [B, 3, crop, crop]."""
@@ -73,29 +71,12 @@ class Crops:
     def crop(self, position: int) -> np.ndarray:
         """uint8 [crop, crop, 3]. Raises InputError if picture after picture is damaged."""
         rng = random.Random(f"{self.seed}/{position}")
-        epoch, place = divmod(position, len(self.epoch))
-        index = int(self._order(epoch)[place])
+        index = self.order.at(position)
         for _ in range(100):
             member = self.members[index]
             try:
-                return self._cut(self.cache.get(index, member), rng)
+                return self.cut(self.cache.get(index, member), rng, self.data)
             except Exception as error:  # Pillow raises many kinds for damaged data
                 self.damaged[member.name] = str(error)
                 index = rng.randrange(len(self.members))
         raise InputError("100 pictures in a row could not be decoded; check the training data")
-
-    def _shuffled(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch)).permutation(self.epoch)
-
-    def _cut(self, pixels: np.ndarray, rng: random.Random) -> np.ndarray:
-        # Half of the crops keep the picture's own scale; the others hide its JPEG artefacts by shrinking.
-        scale = 1.0 if rng.random() < 0.5 else rng.uniform(self.data.min_scale, 1)
-        left, top, flip = rng.random(), rng.random(), rng.random() < 0.5
-        crop = self.data.crop
-        side = min(round(crop / scale), *pixels.shape[:2])
-        y, x = int(top * (pixels.shape[0] - side + 1)), int(left * (pixels.shape[1] - side + 1))
-        part = pixels[y : y + side, x : x + side]
-        if side != crop:
-            resized = Image.fromarray(np.ascontiguousarray(part)).resize((crop,) * 2, Image.Resampling.LANCZOS)
-            part = np.asarray(resized)
-        return part[:, ::-1] if flip else part

@@ -45,14 +45,16 @@ def export_run(
     data: tuple[str, ...] = (),
     card: str = "",
     prior: str = "",
+    checkpoint: str = CHECKPOINT,
 ) -> ModelConfig:
     """Write the run's averaged weights as a model that encodes at once.
 
     The entropy tables are counted over the training pictures of the recipe, or over `data` if given. With the name or
     folder of a model of the same tokens in `prior`, its entropy model is taken instead.
+    `checkpoint` is the file of the run that is read, the last one or best.BEST.
     Raises InputError if the run cannot be read, ModelError if `prior` is no such model.
     """
-    state = read_checkpoint(run / CHECKPOINT)
+    state = read_checkpoint(run / checkpoint)
     if "recipe" in state and is_stepped(json.loads(state["recipe"])):
         return export_stepped(state, out, name, report)
     try:
@@ -113,7 +115,8 @@ def _counted(
     tokenizer: Tokenizer, recipe: Recipe, data: tuple[str, ...], ladder: Sequence[LadderStep], report
 ) -> dict[str, np.ndarray]:
     """Prepared tables, as tensors."""
-    pictures = scan(data or recipe.data.train, fixed_side(recipe.tokenizer) or recipe.tokenizer.stride)
+    least = fixed_side(recipe.tokenizer) or recipe.tokenizer.stride
+    pictures = scan(data or recipe.data.train, least, recipe.data.index)
     report(f"counting indices over {len(pictures.members)} pictures")
     rates = list(dict.fromkeys(step.rate for step in ladder))
     found = prepared_tables(tokenizer, pictures, rates)

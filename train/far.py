@@ -6,16 +6,23 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from torch import Tensor
 
 from vqcodec.errors import UsageError
 from vqcodec.far import Far, FarConfig
 
 from .checkpoint import write_checkpoint
+from .far_data import FarCrops
 from .prior_data import Tile
 from .prior_recipe import PriorRecipe, progress_of, resumed, saved
+
+REPORT_EVERY = 100
+"""Steps."""
 
 
 def train_far(
@@ -25,68 +32,88 @@ def train_far(
     report: Callable[[str], None] = print,
     checkpoint: Path | None = None,
     resume: bool = False,
+    labels: Sequence[int] = (),
+    classes: int = 0,
+    accelerator: Accelerator | None = None,
 ) -> Far:
     """Fit a float model to crops of index planes [S, h, w]. Raises UsageError where planes are not grids of one shape.
 
-    Tiles without their last planes, and those with gaps, are left out.
-    `checkpoint` and `resume` as in `prior.train_prior`.
+    Tiles without their last planes, and those with gaps, are left out. `labels`, one for each tile, are 0..classes - 1.
+    With an `accelerator` each process takes `recipe.batch` crops a step, of which together they do what one process
+    does with all of them. `checkpoint` and `resume` as in `prior.train_prior`; the first process writes.
     """
-    whole = [tile for tile in tiles if len(tile) == len(sizes) and min(np.min(plane) for plane in tile) >= 0]
-    grids = [np.asarray(tile) for tile in whole if len({np.shape(plane) for plane in tile}) == 1]
-    grids = [grid for grid in grids if grid.ndim == 3 and min(grid.shape[1:]) >= recipe.crop]
-    if not grids:
-        raise UsageError(f"factorized-ar: no tile is a grid of {recipe.crop} positions a side or more with all planes")
+    accelerator = accelerator or Accelerator(cpu=True)
+    config = FarConfig(
+        tuple(sizes), (recipe.crop, recipe.crop), recipe.units, recipe.heads, recipe.depth, recipe.head_layers, classes
+    )
+    for problem in config.problems():
+        raise UsageError(f"factorized-ar: {problem}")
+    crops = FarCrops(tiles, len(sizes), recipe, labels, classes, accelerator.process_index, accelerator.num_processes)
     torch.manual_seed(recipe.seed)
-    model = Far(FarConfig(tuple(sizes), (recipe.crop, recipe.crop), width=recipe.units))
+    model = Far(config, recipe.dropout).to(accelerator.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=0.05)
-    step, spent, total = 0, 0.0, torch.zeros(len(sizes))
+    step, spent, total = 0, 0.0, torch.zeros(len(sizes), device=accelerator.device)
     if checkpoint is not None and resume:
         state = resumed(checkpoint, recipe)
         model.load_state_dict(state["prior"])
         optimizer.load_state_dict(state["optimizer"])
-        step, spent, total = state["step"], state["spent"], state["total"]
-    start, warm = time.monotonic() - spent, min(100, 1 + recipe.steps // 10)
+        step, spent, total = state["step"], state["spent"], state["total"].to(accelerator.device)
+    network, prepared = accelerator.prepare(model, optimizer)
+    start = time.monotonic() - spent
+    network.train()
     while (progress := progress_of(step, time.monotonic() - start, recipe)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = (
-                recipe.lr * min(1, (step + 1) / warm) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-            )
-        bits = model(_crops(grids, recipe, step)).mean(1)
-        optimizer.zero_grad(set_to_none=True)
-        bits.mean().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        total += bits.detach()
+        for group in prepared.param_groups:
+            group["lr"] = rate_at(recipe, step, progress)
+        # Dropout, in this process and step; crops and left-out labels come from the global batch.
+        torch.manual_seed(((recipe.seed * 1_000_003 + step) * 1009 + accelerator.process_index) % 2**63)
+        total += _step(network, prepared, accelerator, crops.batch(step), recipe.bf16)
         step += 1
-        if step % 100 == 0:
-            report(f"step {step}: {total.mean() / 100:.3f} bits per index")
+        if step % REPORT_EVERY == 0:
+            bits = accelerator.reduce(total, "mean").mean() / REPORT_EVERY
+            report(f"step {step}: {float(bits):.3f} bits per index")
             total.zero_()
-        if checkpoint is not None and step % recipe.checkpoint_every == 0:
-            state = {"prior": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "total": total}
-            write_checkpoint(checkpoint, {**state, "recipe": saved(recipe), "spent": time.monotonic() - start})
+        if checkpoint is not None and step % recipe.checkpoint_every == 0 and accelerator.is_main_process:
+            weights: dict[str, Any] = {"prior": model.state_dict(), "optimizer": optimizer.state_dict()}
+            state = {**weights, "step": step, "total": total, "recipe": saved(recipe)}
+            write_checkpoint(checkpoint, {**state, "spent": time.monotonic() - start})
     return model.eval()
 
 
+def rate_at(recipe: PriorRecipe, step: int, progress: float) -> float:
+    """Learning rate: up over 100 steps or a tenth of the run, then constant (FQGAN) or down to 1 % along a cosine."""
+    warm = min(1.0, (step + 1) / min(100, 1 + recipe.steps // 10))
+    if recipe.schedule == "constant":
+        return recipe.lr * warm
+    return recipe.lr * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def _step(network: Any, optimizer: Any, accelerator: Accelerator, batch: tuple[Tensor, Tensor], bf16: bool) -> Tensor:
+    """One step; returns the bits per index of each plane [S]."""
+    device = accelerator.device
+    planes, labels = (part.to(device) for part in batch)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        bits = network(planes, labels).mean(1)
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(bits.mean())
+    accelerator.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    return bits.detach()
+
+
 @torch.no_grad()
-def far_bits(model: Far, tiles: Sequence[Tile]) -> np.ndarray:
+def far_bits(model: Far, tiles: Sequence[Tile], labels: Sequence[int] = ()) -> np.ndarray:
     """Mean bits [S] of each plane over whole tiles, cut into grids of the model's size: the first position sees
-    nothing."""
+    the label, where there are `labels`, and nothing else."""
+    device = model.start.weight.device
     total, count, (h, w) = np.zeros(len(model.config.sizes)), 0, model.config.shape
-    for tile in (tile for tile in tiles if len(tile) == len(total)):
-        grid = torch.from_numpy(np.asarray(tile).astype(np.int64))[None]
+    for t, tile in enumerate(tiles):
+        if len(tile) != len(total):
+            continue
+        grid = torch.from_numpy(np.asarray(tile).astype(np.int64))[None].to(device)
+        label = torch.tensor([labels[t] if labels else model.config.classes], device=device)
         for y in range(0, grid.shape[2], h):
             for x in range(0, grid.shape[3], w):
-                bits = model(grid[:, :, y : y + h, x : x + w])
-                total += bits.sum(1).numpy()
+                bits = model(grid[:, :, y : y + h, x : x + w], label)
+                total += bits.sum(1).double().cpu().numpy()
                 count += bits.shape[1]
     return total / max(count, 1)
-
-
-def _crops(grids: Sequence[np.ndarray], recipe: PriorRecipe, step: int) -> torch.Tensor:
-    """int64 [B, S, crop, crop], a pure function of (seed, step)."""
-    rng = np.random.default_rng((recipe.seed, step))
-    found = []
-    for t in rng.integers(0, len(grids), recipe.batch):
-        y, x = (int(rng.integers(0, side - recipe.crop + 1)) for side in grids[t].shape[1:])
-        found.append(grids[t][:, y : y + recipe.crop, x : x + recipe.crop])
-    return torch.from_numpy(np.stack(found).astype(np.int64))

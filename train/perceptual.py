@@ -43,6 +43,29 @@ def make_perceptual(device: str | torch.device = "cpu") -> Perceptual:
     return Perceptual(network).to(device)
 
 
+def perceptual_at_hand(device: str | torch.device = "cpu") -> Perceptual | None:
+    """LPIPS on `device` if the package and the trunk weights are installed; None otherwise, without any download."""
+    try:
+        _import_lpips()
+        return make_perceptual(device) if trunk_path().is_file() else None
+    except InputError:
+        return None
+
+
+def trunk_path() -> Path:
+    """Where torch keeps the trunk weights, once they have been downloaded; torchvision must be importable by now."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / trunk_url().rpartition("/")[2]
+
+
+def lpips_advice() -> str:
+    """How to get what LPIPS needs, in a few words."""
+    try:
+        _import_lpips()
+    except InputError:
+        return "pip install lpips torchvision"
+    return f"run 'curl -O {trunk_url()}' and put the file at {trunk_path()}"
+
+
 class Perceptual(nn.Module):
     """(y, x), both [B, 3, H, W] in -1..1, sides of 16 px and more -> LPIPS [B], float32, 0 for equal pictures.
 
@@ -85,7 +108,7 @@ def trunk_url() -> str:
 
 def _fetch_trunk() -> Path:
     """The file of the trunk weights, in torch's own cache, downloaded if it is not there. Raises InputError."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / trunk_url().rpartition("/")[2]
+    path = trunk_path()
     if path.is_file():
         return path
     before = socket.getdefaulttimeout()

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import glob
 import io
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vqcodec.errors import InputError
+
+from .picture_index import Listed, is_index, listing
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
 
@@ -30,6 +31,8 @@ class Member:
     name: str
     width: int
     height: int
+    source: int = 0
+    """Number of the entry of `data.train` that it comes from."""
 
     def read(self) -> bytes:
         with open(self.path, "rb") as file:
@@ -58,52 +61,32 @@ class Pictures:
                 self.skipped.append(f"{member.name}: {error}")
 
 
-def scan(sources: tuple[str, ...], min_side: int) -> Pictures:
+def scan(sources: tuple[str, ...], min_side: int, index: bool = True) -> Pictures:
     """List the pictures in folders, tar shards or patterns of these; headers are read, pixels are not.
 
+    Names and sizes are kept in an index beside each folder or shard (train/picture_index.py), so that the next run
+    reads no header again; not where `index` is false or the place cannot be written.
     A picture that cannot be opened or has a side below `min_side` pixels is skipped and named.
     Raises InputError if a source does not exist or no picture is left.
     """
     found = Pictures([], [])
-    for source in sources:
-        paths = sorted(Path(p) for p in glob.glob(source))
+    for number, source in enumerate(sources):
+        paths = sorted(Path(p) for p in glob.glob(source) if not is_index(Path(p)))
         if not paths:
             raise InputError(f"{source}: no such folder or shard")
         for path in paths:
-            for name, offset, size in _listing(path):
-                _add(found, path if path.is_file() else path / name, name, offset, size, min_side)
+            for entry in listing(path, SUFFIXES, index):
+                _add(found, path if path.is_file() else path / entry.name, entry, min_side, number)
     if not found.members:
         raise InputError(f"{', '.join(sources)}: no picture of at least {min_side} pixels a side in there")
     return found
 
 
-def _listing(path: Path) -> Iterator[tuple[str, int, int]]:
-    """(name, offset, size) of each picture file."""
-    if path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES):
-            yield str(file.relative_to(path)), 0, file.stat().st_size
-        return
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for entry in tar:
-                if entry.isfile() and Path(entry.name).suffix.lower() in SUFFIXES:
-                    yield entry.name, entry.offset_data, entry.size
-    except tarfile.TarError as error:
-        raise InputError(f"{path}: not an uncompressed tar shard: {error}") from error
-
-
-def _add(found: Pictures, path: Path, name: str, offset: int, size: int, min_side: int) -> None:
-    probe = Member(path, offset, size, name, 0, 0)
-    try:
-        with Image.open(io.BytesIO(probe.read())) as image:
-            width, height = image.size
-    except UnidentifiedImageError:
-        found.skipped.append(f"{name}: not a picture")
-        return
-    except Exception as error:  # Pillow raises many kinds for damaged headers
-        found.skipped.append(f"{name}: {error}")
-        return
-    if min(width, height) < min_side:
-        found.skipped.append(f"{name}: {width}x{height} is below {min_side} pixels a side")
-        return
-    found.members.append(Member(path, offset, size, name, width, height))
+def _add(found: Pictures, path: Path, entry: Listed, min_side: int, source: int) -> None:
+    if entry.fault:
+        found.skipped.append(f"{entry.name}: {entry.fault}")
+    elif min(entry.width, entry.height) < min_side:
+        found.skipped.append(f"{entry.name}: {entry.width}x{entry.height} is below {min_side} pixels a side")
+    else:
+        member = Member(path, entry.offset, entry.size, entry.name, entry.width, entry.height, source)
+        found.members.append(member)

@@ -20,16 +20,15 @@ from vqcodec.encoding import ROUGH
 from vqcodec.entropy.prior import ContextModel
 from vqcodec.entropy.split import by_likeness
 from vqcodec.errors import InputError, OutputError, UsageError
-from vqcodec.far import write_far
 from vqcodec.registry import CODEBOOKS, REFINEMENTS, load_model
 
 from .checkpoint import write_checkpoint
-from .far import far_bits, train_far
 from .pictures import scan
 from .prior_data import PriorCrops, Tile, collect_tiles
 from .prior_net import Prior
 from .prior_recipe import ARCHITECTURES, PriorRecipe, progress_of, resumed, saved
 from .prior_report import bits_per_index, compare
+from .run_far import run_far
 
 __all__ = ["Prior", "PriorRecipe", "add_prior", "bits_per_index", "collect_tiles", "run_prior", "train_prior"]
 
@@ -140,8 +139,8 @@ def run_prior(
 ) -> None:
     """Copy the recipe's model to folder `out` and give it a context model trained on the recipe's pictures.
 
-    The network is trained on `device`, its tiles are collected on the CPU. With the architecture factorized-ar, which
-    is trained on the CPU alone, the copy keeps its entropy model and gets a float model for sampling beside it.
+    The network is trained on `device`, its tiles are collected on the CPU. With the architecture factorized-ar
+    (run_far.py) the copy keeps its entropy model and gets a float model for sampling beside it.
     The run's state is kept beside `out` until it is finished; `resume` goes on from it.
     Raises ModelError, InputError for missing data or state, and OutputError if `out` exists.
     """
@@ -152,13 +151,14 @@ def run_prior(
     for name, value in (("steps", recipe.steps), ("batch", recipe.batch), ("units", recipe.units)):
         if value < 1:
             raise UsageError(f"recipe.{name}: at least 1")
-    if recipe.architecture == "factorized-ar" and device != "cpu":
-        raise UsageError("recipe.architecture: factorized-ar is trained on the CPU alone; leave --device out")
     if recipe.crop < 2:
         raise UsageError("recipe.crop: at least 2 positions")
     checkpoint = out.with_name(f"{out.name}.checkpoint.pt")
     if resume and not checkpoint.exists():
         raise InputError(f"{checkpoint}: no checkpoint there; leave --resume out to start anew")
+    if recipe.architecture == "factorized-ar":
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return run_far(recipe, out, checkpoint, resume, report, device)
     model = load_model(recipe.model)
     pictures = scan(recipe.train, model.stride)
     report(f"{model.config.name}: indices of {len(pictures.members)} pictures")
@@ -167,16 +167,6 @@ def run_prior(
     fitting = [len(book) for book in books] == list(model.entropy.sizes)
     codewords = [book.astype(np.float32) for book in books] if fitting else None
     out.parent.mkdir(parents=True, exist_ok=True)
-    if recipe.architecture == "factorized-ar":
-        far = train_far(tiles, model.entropy.sizes, recipe, report, checkpoint, resume)
-        if recipe.val:
-            held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride, ROUGH)
-            report(f"bits per index on val: {far_bits(far, held_out).mean():.3f}, by a model that is not for files")
-        shutil.copytree(model.entry.folder, out)
-        write_far(out, far)
-        checkpoint.unlink(missing_ok=True)
-        report(f"{out}: {model.config.name} with a float model for `vqcodec sample`; files are coded as before")
-        return
     before = model.entropy if recipe.again and isinstance(model.entropy, ContextModel) else None
     if recipe.again and before is None:
         raise UsageError(f"recipe.again: model '{recipe.model}' has no context model")

@@ -11,6 +11,7 @@ from vqcodec.errors import InputError
 from .checkpoint import read_checkpoint
 
 ARCHITECTURES = ("context", "factorized-ar")
+SCHEDULES = ("cosine", "constant")
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,26 @@ class PriorRecipe:
     """Folders, tar shards or patterns of these."""
     steps: int
     architecture: str = "context"
-    """context: the integer model of files. factorized-ar: a float model (`vqcodec.far`) for comparison and sampling, of
-    width `units`; it sees up to `crop` positions a side and is never used for files."""
+    """context: the integer model of files. factorized-ar: a float model (`vqcodec.far`, FQGAN's FAR) for comparison and
+    sampling, of width `units`; it sees up to `crop` positions a side and is never used for files."""
+    depth: int = 6
+    """factorized-ar: layers of its backbone."""
+    heads: int = 4
+    """factorized-ar: attention heads of each layer; `units` is a multiple of 4 for each."""
+    head_layers: int = 2
+    """factorized-ar: layers of the head that predicts the sub-tokens of a position one by one."""
+    dropout: float = 0.0
+    """factorized-ar: share of embedded positions and of what layers add that is left out in training."""
+    labels: str = ""
+    """factorized-ar: folder: the first folder in a picture's name is its class, as in ImageNet's layout; sorted by
+    name, classes are the labels 0, 1, ... that `sample --label` takes. Empty: no classes."""
+    label_dropout: float = 0.1
+    """factorized-ar: share of the crops that are shown without their label, for classifier-free guidance."""
+    crop_px: int = 0
+    """factorized-ar: pictures are resized to a short side of so many pixels, and only their centre is taken; 0: whole
+    pictures."""
+    schedule: str = "cosine"
+    """factorized-ar: learning rate down to 1 % along a cosine, or constant; both after 100 steps of warm-up."""
     val: tuple[str, ...] = ()
     """Pictures, in the same form, that the bits per index are reported for at the end."""
     minutes: float = 0
@@ -36,7 +55,7 @@ class PriorRecipe:
     """If above 0, a plane sees only as many planes before it with their surroundings, and of those further back the
     position itself."""
     batch: int = 4
-    """Crops a step."""
+    """Crops a step; of factorized-ar in each process."""
     crop: int = 16
     """Side of a crop, positions; its surroundings are seen as well."""
     again: bool = False
@@ -46,7 +65,7 @@ class PriorRecipe:
     quantized_share: float = 0.2
     """Share of the steps, the last ones, that train the network as the integers it will be."""
     bf16: bool = False
-    """Products in bfloat16, but for the share above."""
+    """Products in bfloat16, but for the share above; of factorized-ar in all steps."""
     seed: int = 0
     tile_px: int = 512
     checkpoint_every: int = 200

@@ -35,6 +35,14 @@ class DataRecipe:
     min_scale: float = 0.5
     """Half of the crops are taken from the picture shrunk by a factor between this and 1, as far as it holds a crop
     then; where pictures are resident, by one of four such factors."""
+    short_side: tuple[float, ...] = ()
+    """Shortest and longest short side that a picture is resized to before a crop is cut, in crops: (1, 1.25) is
+    LlamaGen's 256..320 px for crops of 256; small pictures are enlarged. Empty: as `min_scale` says, and pictures
+    smaller than a crop are left out."""
+    shares: tuple[float, ...] = ()
+    """Weight of each entry of `train`: the share of crops cut from it. Empty: an epoch holds every picture."""
+    index: bool = True
+    """Keep names and sizes of the pictures in an index beside each folder or shard, see train.picture_index."""
     cache_mb: int = 3000
     """Decoded pictures held in memory."""
     size_weight: float = 0.5
@@ -63,6 +71,9 @@ class MaskingRecipe:
     """Sides of these blocks, tokens."""
     empty: float = 0.05
     """Share of blocks that keep nothing, so that the decoder can close gaps."""
+    losses: str = "all"
+    """all, or kept: what is masked in every draw adds nothing to vq/commitment, vq/codebook and the codebooks' moving
+    averages, as in MGVQ's release."""
 
     @property
     def leaves_out(self) -> bool:
@@ -151,6 +162,9 @@ class RunRecipe:
     val_crop: int = 320
     """Validation crops have at most this side, pixels."""
     val_images: int = 24
+    best: str = ""
+    """Keep the checkpoint with the best value of this metric beside the last one, as best.pt: psnr, ssim, lpips,
+    usage or perplexity, see train.validate_metrics. Empty: none."""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,10 @@ from .pretrained import check_pretrained
 from .rate_terms import RATE_TERMS
 from .shapes import fixed_side
 from .tuning import PARTS, check_tuning
+from .validate_metrics import METRICS
 
 if TYPE_CHECKING:  # recipe.py uses this file
-    from .recipe import Recipe
+    from .recipe import DataRecipe, Recipe
 
 SCHEDULES = ("constant", "cosine")
 REFITS = ("groups", "balance", "refinements")
@@ -64,6 +65,8 @@ def check(recipe: Recipe) -> None:
         ("codebook.start", codebook.start, ("random", "klt")),
         ("codebook.revival", codebook.revival, ("replace", "blend", "none")),
         ("masking.per", recipe.masking.per, ("sample", "batch")),
+        ("masking.losses", recipe.masking.losses, ("all", "kept")),
+        ("run.best", run.best, ("", *METRICS)),
         ("optimizer.schedule", optimizer.schedule, SCHEDULES),
         ("optimizer.estimator", optimizer.estimator, ESTIMATORS),
         ("optimizer.rate_term", optimizer.rate_term, RATE_TERMS),
@@ -87,6 +90,10 @@ def check(recipe: Recipe) -> None:
         ),
         (side not in (0, recipe.data.crop), f"data.crop: the network sees pictures of {side} px only"),
         (tokenizer.window not in (0, side), f"tokenizer.window: the network sees pictures of {side} px only"),
+        (
+            recipe.masking.losses == "kept" and not nested,
+            "masking.losses: kept is for the quantizer product-vq; others leave out stages by their own dropout",
+        ),
         (not nested and "rate/bits" in names, "losses: rate/bits needs the quantizer product-vq"),
         (
             not nested and codebook.rate != 0,
@@ -106,6 +113,7 @@ def check(recipe: Recipe) -> None:
         ),
         (not 1 <= recipe.masking.draws <= 16, "masking.draws: 1..16"),
         (not 0 < recipe.data.min_scale <= 1, "data.min_scale: above 0, at most 1"),
+        *_data_problems(recipe.data),
         (
             len(prefixes) not in (0, groups) or any(p < 0 for p in prefixes) or (prefixes and not sum(prefixes)),
             f"masking.prefixes: one weight for each of 1..{groups} groups, none below 0, or an empty list",
@@ -194,6 +202,19 @@ def check(recipe: Recipe) -> None:
     ):
         if wrong:
             raise UsageError(f"recipe.{problem}")
+
+
+def _data_problems(data: DataRecipe) -> Iterator[tuple[bool, str]]:
+    """(whether it is so, the problem) of where crops come from."""
+    short, shares = data.short_side, data.shares
+    yield (
+        bool(short) and (len(short) != 2 or not 1 <= short[0] <= short[1] <= 64),
+        "data.short_side: two numbers in 1..64, in crops, the smaller one first, or an empty list",
+    )
+    yield (
+        bool(shares) and (len(shares) != len(data.train) or min(shares) < 0 or not 0 < sum(shares) < math.inf),
+        f"data.shares: one weight for each of the {len(data.train)} entries of data.train, none below 0, or none",
+    )
 
 
 def _export_problems(recipe: Recipe) -> Iterator[tuple[bool, str]]:

@@ -15,13 +15,16 @@ from torch import Tensor
 
 from vqcodec.errors import InputError
 
+from .cuts import resized_picture, side_range
 from .data import Crops
 from .device import send
+from .order import Order
 from .pictures import Member, Pictures
 from .recipe import DataRecipe
 
 SIZES = 4
-"""Sizes of a picture beside its own, evenly spaced down to `data.min_scale`."""
+"""Sizes of a picture beside its own, evenly spaced down to `data.min_scale`; with `data.short_side` one more than that,
+evenly spaced over its range."""
 
 
 class ResidentCrops(Crops):
@@ -43,7 +46,11 @@ class ResidentCrops(Crops):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__(pictures, data, seed, process, processes)
-        scales = np.linspace(1, data.min_scale, SIZES + 1) if data.min_scale < 1 else np.ones(1)
+        if data.short_side:
+            low, high = side_range(data)
+            scales = np.unique(np.linspace(low, high, SIZES + 1).round())
+        else:
+            scales = np.linspace(1, data.min_scale, SIZES + 1) if data.min_scale < 1 else np.ones(1)
         # Decoding and resizing leave Python's lock.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             sizes = list(pool.map(lambda member: self._sizes(member, scales), self.members))
@@ -51,9 +58,7 @@ class ResidentCrops(Crops):
         if not whole:
             raise InputError("no picture could be decoded; check the training data")
         self.members = [self.members[i] for i in whole]
-        places = np.full(len(sizes), -1)
-        places[whole] = np.arange(len(whole))
-        self.epoch = places[self.epoch][places[self.epoch] >= 0]
+        self.order = Order(self.members, data.size_weight, seed, data.shares)
         # [picture, size] -> where its pixels start, its height and width; small pictures have fewer sizes.
         shapes = np.array([[sizes[i][min(k, len(sizes[i]) - 1)].shape[:2] for k in range(len(scales))] for i in whole])
         self.heights, self.widths = shapes[..., 0], shapes[..., 1]
@@ -79,12 +84,15 @@ class ResidentCrops(Crops):
         """This process's part of global batch `number`: uint8 [B, 3, crop, crop] on the device, channels last."""
         size, crop = self.data.batch, self.data.crop
         position = (number * self.processes + self.process) * size + np.arange(size)
-        picture = np.array([self._order(int(p) // len(self.epoch))[int(p) % len(self.epoch)] for p in position])
+        picture = np.array([self.order.at(int(p)) for p in position])
         rng = np.random.default_rng((self.seed, 1, number))
         part = slice(self.process * size, (self.process + 1) * size)
         chance = rng.random((4, size * self.processes))[:, part]
-        smaller = 1 + (2 * (chance[0] - 0.5) * (self.available[picture] - 1)).astype(int)
-        k = np.where((chance[0] < 0.5) | (self.available[picture] == 1), 0, smaller)
+        if self.data.short_side:
+            k = (chance[0] * self.available[picture]).astype(int)
+        else:
+            smaller = 1 + (2 * (chance[0] - 0.5) * (self.available[picture] - 1)).astype(int)
+            k = np.where((chance[0] < 0.5) | (self.available[picture] == 1), 0, smaller)
         height, width = self.heights[picture, k], self.widths[picture, k]
         top, left = ((side - crop + 1) * c for side, c in ((height, chance[1]), (width, chance[2])))
         flip = chance[3] < 0.5
@@ -100,6 +108,8 @@ class ResidentCrops(Crops):
         except Exception as error:  # Pillow raises many kinds for damaged data
             self.damaged[member.name] = str(error)
             return []
+        if self.data.short_side:
+            return [resized_picture(pixels, int(side)) for side in scales]
         found = [pixels]
         image = Image.fromarray(pixels)
         for scale in scales[1:]:

@@ -58,6 +58,8 @@ class TokenizerRun:
         self.recipe, self.accelerator, self.batches = recipe, accelerator, batches
         self.device = accelerator.device
         self.step = 0
+        self.best: dict[str, float] = {}
+        """Score of the best checkpoint by the name of its metric, see train.best."""
         self.clock = Clock()
         names = active(recipe.losses)
         self.perceptual = make_perceptual(self.device) if "rec/lpips" in names else None
@@ -66,6 +68,8 @@ class TokenizerRun:
         tune(self.model, recipe.tuning, recipe.optimizer.frozen, drawn(self.model, recipe.pretrained))
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.quantizer.estimate = ESTIMATORS[recipe.optimizer.estimator]
+        if recipe.masking.losses == "kept":
+            self.model.quantizer.only_kept = True
         if recipe.codebook.choice:
             self.model.quantizer.choose = PriorChoice(recipe.codebook.choice)
         nested = isinstance(recipe.tokenizer.quantizer, ProductVQConfig)
@@ -248,8 +252,8 @@ class TokenizerRun:
         for name, value in parameters.items():
             value.copy_(values[name])
 
-    def save(self, folder: Path) -> None:
-        """Replace the checkpoint in `folder`; only the first process writes."""
+    def save(self, folder: Path, name: str = CHECKPOINT) -> None:
+        """Replace the checkpoint `name` in `folder`; only the first process writes."""
         if not self.accelerator.is_main_process:
             return
         state: dict[str, Any] = {
@@ -260,10 +264,11 @@ class TokenizerRun:
             "codebooks": self.codebooks.state_dict(),
             "extras": self.extras.state_dict(),
             "recipe": json.dumps(asdict(self.recipe)),
+            "best": self.best,
         }
         if self.adversary is not None:
             state["adversary"] = self.adversary.state_dict()
-        write_checkpoint(folder / CHECKPOINT, state)
+        write_checkpoint(folder / name, state)
 
     def load(self, path: Path) -> None:
         """Go on from the checkpoint at `path`. Raises InputError."""
@@ -275,6 +280,7 @@ class TokenizerRun:
         if self.adversary is not None and "adversary" in state:
             self.adversary.load_state_dict(state["adversary"])
         self.step = int(state["step"])
+        self.best = state.get("best", {})
 
     def start_from(self, path: Path) -> None:
         """Take weights and codebooks of the checkpoint at `path`, as the start of a new run. Raises InputError."""

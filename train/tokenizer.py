@@ -15,12 +15,14 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
-from vqcodec.errors import OutputError
+from vqcodec.errors import InputError, OutputError
 
+from .best import BEST, described, keep_best
 from .data import Crops
 from .grow import start_from_model
 from .loader import Loader
 from .logs import Logs, Report
+from .perceptual import Perceptual, lpips_advice, perceptual_at_hand
 from .pictures import scan
 from .pretrained import start_pretrained
 from .recipe import Recipe
@@ -49,7 +51,8 @@ def train_tokenizer(
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists() and not resume:
         raise OutputError(f"{folder}: holds a run already; add --resume to go on with it, or name another folder")
-    pictures = scan(recipe.data.train, recipe.data.crop)
+    least = 1 if recipe.data.short_side else recipe.data.crop
+    pictures = scan(recipe.data.train, least, recipe.data.index)
     validation = Validation.load(recipe)
     # Codewords learned by gradient have none before the codebooks start.
     unused = DistributedDataParallelKwargs(
@@ -88,6 +91,7 @@ def train_tokenizer(
         f"steps {run.step:,}..{recipe.optimizer.steps:,}, {folder}"
     )
     if first:
+        validation.perceptual = validation_perceptual(run)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
         with Logs(folder, run.step, recipe.run.tensorboard, live, report) as logs:
@@ -97,6 +101,19 @@ def train_tokenizer(
     for name, reason in crops.damaged.items():
         report(f"skipped {name}: {reason}")
     return run
+
+
+def validation_perceptual(run: TokenizerRun) -> Perceptual | None:
+    """LPIPS for validation: that of the loss, else one whose weights are installed already.
+
+    Raises InputError where the best checkpoint is chosen by it and it cannot be had.
+    """
+    found = run.perceptual or perceptual_at_hand(run.device)
+    if found is None and run.recipe.run.best == "lpips":
+        raise InputError(
+            f"run.best: lpips cannot be measured; {lpips_advice()}, or choose another: --set run.best=ssim"
+        )
+    return found
 
 
 def parameters(run: TokenizerRun) -> int:
@@ -120,7 +137,7 @@ def _loop(run: TokenizerRun, crops: Crops, validation: Validation, folder: Path,
                 if logs:
                     logs.row(run.step, {"lr": learning_rate(optimizer, run.step), **row})
             if (run.step % settings.val_every == 0 or last) and logs and run.codebooks.started(run.step):
-                _validate(run, validation, logs, last)
+                _validate(run, validation, folder, logs, last)
                 meter.restart()
             if run.step % settings.save_every == 0 or last:
                 run.save(folder)
@@ -128,7 +145,7 @@ def _loop(run: TokenizerRun, crops: Crops, validation: Validation, folder: Path,
         batches.close()  # type: ignore[attr-defined]
 
 
-def _validate(run: TokenizerRun, validation: Validation, logs: Logs, last: bool) -> None:
+def _validate(run: TokenizerRun, validation: Validation, folder: Path, logs: Logs, last: bool) -> None:
     with run.averaged() as model:
         row = validation.measure(model)
         if last:
@@ -136,6 +153,8 @@ def _validate(run: TokenizerRun, validation: Validation, logs: Logs, last: bool)
         logs.pictures(run.step, validation.pictures(model))
     logs.row(run.step, row)
     logs.text(validation_table(run.step, row))
+    if keep_best(run, row, folder):
+        logs.text(f"  {BEST}: {described(run)}")
 
 
 class Meter:

@@ -1,11 +1,11 @@
-"""Validation during training: PSNR of every keep and the use of every codebook.
+"""Validation during training: PSNR of every keep, SSIM, LPIPS, and the use of every codebook.
 
 Differs from `vqcodec eval`: no files and no rivals, only what a run needs to be followed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,10 +17,12 @@ from torch import Tensor
 from vqcodec.config import ProductVQConfig
 from vqcodec.tokenizer import Tokenizer
 
+from .cuts import resized_picture
 from .losses import psnr
 from .pictures import Member, Pictures, scan
 from .recipe import Recipe
 from .shapes import fixed_side
+from .validate_metrics import ssim
 
 TILE_PX = 512
 BATCH = 16
@@ -38,25 +40,39 @@ class Validation:
     whole: Pictures
     window: int = 0
     """Side of the only pictures that the network can see, px; 0: any."""
+    side: int = 0
+    """Short side that pictures are resized to and their centre cut from, px, as the papers evaluate; 0: as they are."""
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None
+    """LPIPS, where its weights are installed."""
 
     @classmethod
     def load(cls, recipe: Recipe) -> Validation:
         """Raises InputError if there is no picture."""
         stride, side, window = recipe.tokenizer.stride, recipe.run.val_crop, fixed_side(recipe.tokenizer)
-        whole = scan(recipe.data.val, window or stride)
+        resized = max(window or side // stride * stride, stride) if recipe.data.short_side else 0
+        whole = scan(recipe.data.val, 1 if resized else window or stride, recipe.data.index)
         chosen = _spaced(whole.members, recipe.run.val_images)
-        return cls([_centre(pixels, window or side, stride) for pixels in whole.decoded(chosen)], whole, window)
+        found = cls([], whole, window, resized)
+        found.crops = [_centre(found.sized(pixels), window or side, stride) for pixels in whole.decoded(chosen)]
+        return found
+
+    def sized(self, pixels: np.ndarray) -> np.ndarray:
+        """RGB [H, W, 3] as it is validated: resized, and its centre cut out, where `side` says so."""
+        if not self.side:
+            return pixels
+        return _centre(resized_picture(pixels, self.side), self.side, self.side).permute(1, 2, 0).numpy()
 
     @torch.no_grad()
     def measure(self, model: Tokenizer) -> dict[str, Any]:
-        """`val/psnr` (dB) per keep over the crops; per group `val/used`, `val/entropy`; `val/bpp` without context.
+        """`val/psnr` (dB) per keep over the crops, `val/ssim` (0..1) and `val/lpips` (where it can be had) with all
+        layers; per group `val/used`, `val/entropy` (bits), `val/crop-perplexity`; `val/bpp` without context.
 
         Where choosing codewords knows a rate, `val/rate-W` are bpp and PSNR with the rate weighing W.
         """
-        psnrs, counts = self._pass(model, 1.0, range(1, len(model.layers) + 1))
-        row = {"val/psnr": psnrs, **_use(counts), "val/bpp": _bpp(model, counts)}
+        psnrs, counts, alike = self._pass(model, 1.0, range(1, len(model.layers) + 1))
+        row = {"val/psnr": psnrs, **alike, **_use(counts), "val/bpp": _bpp(model, counts)}
         for weight in RATE_WEIGHTS if knows_rate(model) else ():
-            psnrs, counts = self._pass(model, weight, [len(model.layers)])
+            psnrs, counts, _ = self._pass(model, weight, [len(model.layers)])
             row[f"val/rate-{weight:g}"] = [_bpp(model, counts), *psnrs]
         return row
 
@@ -65,7 +81,7 @@ class Validation:
         """`val/usage` (share of codewords) and `val/perplexity` per group, over every pixel of the validation set."""
         counts = [torch.zeros(size) for size in model.sizes]
         for pixels in self.whole.decoded():
-            for part in batched(tiles(pixels, model.stride, self.window), BATCH if self.window else 1):
+            for part in batched(tiles(self.sized(pixels), model.stride, self.window), BATCH if self.window else 1):
                 _count(counts, model.encode(_batches(torch.stack(part), model)))
         return {
             "val/usage": [round((c > 0).float().mean().item(), 4) for c in counts],
@@ -80,8 +96,9 @@ class Validation:
         decoded = {keep: model.decode(planes, keep)[0].float().clamp(-1, 1) for keep in keeps}
         return {0: self.crops[0], **{k: ((y + 1) * 127.5).round().byte().cpu() for k, y in decoded.items()}}
 
-    def _pass(self, model: Tokenizer, weight: float, keeps: Any) -> tuple[list[float], list[Tensor]]:
-        """PSNR per keep, and how often each codeword was chosen."""
+    def _pass(self, model: Tokenizer, weight: float, keeps: Any) -> tuple[list[float], list[Tensor], dict[str, float]]:
+        """PSNR per keep, how often each codeword was chosen, and what is measured of the last keep alone."""
+        alike = {"val/ssim": 0.0} | ({"val/lpips": 0.0} if self.perceptual else {})
         scores = [0.0 for _ in keeps]
         counts = [torch.zeros(size) for size in model.sizes]
         for crop in self.crops:
@@ -89,8 +106,12 @@ class Validation:
             planes = model.encode(x, weight)
             _count(counts, planes)
             for i, keep in enumerate(keeps):
-                scores[i] += psnr(model.decode(planes, keep), x).item() / len(self.crops)
-        return [round(score, 3) for score in scores], counts
+                y = model.decode(planes, keep)
+                scores[i] += psnr(y, x).item() / len(self.crops)
+            alike["val/ssim"] += ssim(y, x) / len(self.crops)
+            if self.perceptual:
+                alike["val/lpips"] += self.perceptual(y.float().clamp(-1, 1), x).mean().item() / len(self.crops)
+        return [round(score, 3) for score in scores], counts, {name: round(v, 5) for name, v in alike.items()}
 
 
 def knows_rate(model: Tokenizer) -> bool:
@@ -146,6 +167,7 @@ def _use(counts: list[Tensor]) -> dict[str, list[float]]:
     return {
         "val/used": [round((c > 0).float().mean().item(), 3) for c in counts],
         "val/entropy": [round(_entropy(c), 3) for c in counts],
+        "val/crop-perplexity": [round(2 ** _entropy(c), 2) for c in counts],
     }
 
 

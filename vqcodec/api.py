@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from . import container, registry
+from . import container, registry, single_group
 from .cutting import cut_to_bytes, cut_to_layers
 from .damage import INCOMPLETE, damage
 from .errors import LimitError, TargetError, UsageError
@@ -88,6 +88,7 @@ def decode(
     data: bytes,
     *,
     keep: int | None = None,
+    only_group: int | None = None,
     region: tuple[int, int, int, int] | None = None,
     allow_partial: bool = False,
     decoder: str | None = None,
@@ -96,12 +97,12 @@ def decode(
 ) -> Image.Image:
     """Decode a .vqc file to a Pillow image of mode RGB, RGBA, L or LA, with its ICC, Exif and XMP in `info`.
 
-    `keep` shows the first layers only, `region` = (x, y, width, height) only that part, in pixels; `allow_partial`
-    takes a file that was cut off or damaged as far as it goes, and then sets `info["incomplete"]`; `decoder` names
-    one of the model's decoders.
+    `keep` shows the first layers only, `only_group` one sub-codebook alone, 1..G (FQGAN, figure 3), `region` = (x, y,
+    width, height) only that part, in pixels; `allow_partial` takes a file that was cut off or damaged as far as it
+    goes, and then sets `info["incomplete"]`; `decoder` names one of the model's decoders.
     Raises InputError, FormatError, ModelError, LimitError, UsageError.
     """
-    picture = decode_picture(data, keep, region, allow_partial, decoder, device, max_pixels)
+    picture = decode_picture(data, keep, region, allow_partial, decoder, device, max_pixels, only_group)
     image = to_pillow(picture)
     if any(text.startswith(INCOMPLETE) for text in picture.warnings):
         image.info["incomplete"] = True
@@ -116,6 +117,7 @@ def decode_picture(
     decoder: str | None = None,
     device: str = "cpu",
     max_pixels: int | None = MAX_PIXELS,
+    only_group: int | None = None,
 ) -> Picture:
     """`decode` without the last step: the pixels and what belongs to them."""
     from .compute import pixels_needed
@@ -127,7 +129,10 @@ def decode_picture(
     if decoder not in (None, "default"):
         raise UsageError(f"decoder '{decoder}': model '{model.config.name}' has only 'default'")
     area = pixels_needed(model, rect, (header.width, header.height))
-    picture = _render(read_tokens(file, model, keep, area), model, rect)
+    tokens = read_tokens(file, model, keep, area)
+    if only_group is not None:
+        tokens = single_group.only_group(tokens, model.config, only_group)
+    picture = _render(tokens, model, rect)
     return picture if file.complete else replace(picture, warnings=(*picture.warnings, damage(file, len(data))))
 
 

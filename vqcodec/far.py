@@ -1,9 +1,10 @@
 """A factorized autoregressive model of tokens, in floats: for comparison and for drawing pictures, never for files.
 
-FQGAN (section 3.3 and figure 2): a causal transformer goes over the positions row by row; each position enters as the
-sum of the embeddings of its sub-tokens through one linear layer. Its feature of a position is the first input of a
-second, small causal transformer, the head, which then takes the position's sub-tokens one by one and predicts the
-next. What it predicts depends on how a machine rounds, so that a file coded by it could be read on no other.
+FQGAN (section 3.3, figure 2 and table 7), on LlamaGen's transformer: it goes over the positions row by row; each
+position enters as the embeddings of its sub-tokens side by side through one linear layer, the first one as the class.
+The feature of a position is the first input of a second, small causal transformer, the head, which then takes the
+position's sub-tokens one by one and predicts the next. What it predicts depends on how a machine rounds, so that a file
+coded by it could be read on no other. How tokens are drawn from it stands in far_draw.py.
 
 Legend: B samples, S planes, T positions, D width.
 """
@@ -11,7 +12,8 @@ Legend: B samples, S planes, T positions, D width.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,9 +23,11 @@ from torch.nn import functional as F
 
 from .config import from_dict
 from .errors import ModelError
+from .far_blocks import Block, Cache, grid_angles, line_angles
 
 WEIGHTS, CONFIG = "sampler.safetensors", "sampler.json"
 """Files beside those of a model."""
+LN2 = math.log(2)
 
 
 @dataclass(frozen=True)
@@ -38,85 +42,83 @@ class FarConfig:
     heads: int = 4
     layers: int = 6
     head_layers: int = 2
+    classes: int = 0
+    """Labels 0, 1, ... that it was trained with."""
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with these settings, key first."""
+        if not self.sizes or min(self.sizes) < 1 or min(self.shape) < 1:
+            yield "sizes and shape: at least 1"
+        if min(self.heads, self.layers, self.head_layers) < 1 or self.classes < 0:
+            yield "heads, layers and head_layers: at least 1; classes: at least 0"
+        if self.width < 1 or self.width % (4 * max(self.heads, 1)):
+            yield f"width: {self.width} is not a multiple of 4 for each of the {self.heads} heads"
 
 
 class Far(nn.Module):
-    """The model; `planes` are int64 [B, S, h, w] of one grid."""
+    """The model; `planes` are int64 [B, S, h, w] of one grid, `labels` int64 [B] in 0..classes, where the last means none.
 
-    def __init__(self, config: FarConfig) -> None:
+    `dropout` is a setting of training: share of embedded positions and of what layers add that is left out.
+    """
+
+    def __init__(self, config: FarConfig, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
-        width, (h, w) = config.width, config.shape
+        width, count = config.width, len(config.sizes)
         self.embeddings = nn.ModuleList(nn.Embedding(size, width) for size in config.sizes)
-        self.aggregate = nn.Linear(width, width)
-        self.start = nn.Parameter(torch.zeros(width))
-        self.rows, self.columns = (nn.Parameter(0.02 * torch.randn(side, width)) for side in (h, w))
-        self.places = nn.Parameter(0.02 * torch.randn(len(config.sizes), width))
-        self.backbone = nn.Sequential(*(Block(width, config.heads) for _ in range(config.layers)))
-        self.head = nn.Sequential(*(Block(width, config.heads) for _ in range(config.head_layers)))
+        self.aggregate = nn.Linear(count * width, width)
+        self.start = nn.Embedding(config.classes + 1, width)
+        self.drop = nn.Dropout(dropout)
+        self.backbone = nn.ModuleList(Block(width, config.heads, dropout) for _ in range(config.layers))
+        self.head = nn.ModuleList(Block(width, config.heads, dropout) for _ in range(config.head_layers))
         self.norm = nn.RMSNorm(width)
-        self.classify = nn.ModuleList(nn.Linear(width, size) for size in config.sizes)
+        self.classify = nn.ModuleList(nn.Linear(width, size, bias=False) for size in config.sizes)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
 
-    def features(self, planes: Tensor) -> Tensor:
-        """planes [B, S, h, w] -> what is known of each position from those before it [B, T, D]."""
+    def angles(self, h: int, w: int) -> Tensor:
+        """Rotary angles of the inputs for a grid: the class at none, then each position at its own, but the last."""
+        grid = grid_angles(h, w, self.config.width // self.config.heads)
+        return torch.cat([torch.zeros_like(grid[:1]), grid[:-1]])
+
+    def features(self, planes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """planes [B, S, h, w] -> what is known of each position from those before it [B, T, D]; no `labels`: none."""
         b, _, h, w = planes.shape
-        entered = self._entered(planes)[:, :-1]
-        inputs = torch.cat([self.start.expand(b, 1, -1), entered], 1)
-        return self.backbone(inputs + (self.rows[:h, None] + self.columns[None, :w]).flatten(0, 1))
+        if labels is None:
+            labels = torch.full((b,), self.config.classes, device=planes.device)
+        inputs = torch.cat([self.start(labels)[:, None], self.entered(planes.flatten(2))[:, :-1]], 1)
+        return self.continued(inputs, self.angles(h, w).to(inputs.device))
+
+    def entered(self, codes: Tensor) -> Tensor:
+        """codes [B, S, T] -> inputs [B, T, D]."""
+        parts = [embed(codes[:, s]) for s, embed in enumerate(self.embeddings)]
+        embedded: Tensor = self.aggregate(torch.cat(parts, -1))
+        return embedded
+
+    def continued(self, inputs: Tensor, angles: Tensor, caches: Sequence[Cache] | None = None) -> Tensor:
+        """inputs [B, T, D] -> features; with `caches`, one a layer, of the position after those that they hold."""
+        x = self.drop(inputs)
+        for i, block in enumerate(self.backbone):
+            x = block(x, angles, None if caches is None else caches[i])
+        return x
 
     def logits(self, features: Tensor, codes: Tensor) -> list[Tensor]:
         """features [N, D], the first sub-tokens [N, n] of each position -> logits [N, K] of sub-tokens 0..n."""
         embedded = [embed(codes[:, s]) for s, embed in zip(range(codes.shape[1]), self.embeddings, strict=False)]
-        inputs = torch.stack([features, *embedded], 1) + self.places[: codes.shape[1] + 1]
-        outputs = self.norm(self.head(inputs))
+        x = torch.stack([features, *embedded], 1)
+        angles = line_angles(x.shape[1], self.config.width // self.config.heads).to(x.device)
+        for block in self.head:
+            x = block(x, angles)
+        outputs = self.norm(x)
         return [self.classify[s](outputs[:, s]) for s in range(codes.shape[1] + 1)]
 
-    def forward(self, planes: Tensor) -> Tensor:
+    def forward(self, planes: Tensor, labels: Tensor | None = None) -> Tensor:
         """planes [B, S, h, w] -> bits [S, B * h * w]."""
         codes = planes.flatten(2).transpose(1, 2).flatten(0, 1)
-        logits = self.logits(self.features(planes).flatten(0, 1), codes[:, :-1])
-        nats = [F.cross_entropy(part, codes[:, s], reduction="none") for s, part in enumerate(logits)]
-        return torch.stack(nats) / 0.6931471805599453
-
-    @torch.inference_mode()
-    def draw(self, shape: tuple[int, int], generator: torch.Generator, temperature: float = 1.0) -> Tensor:
-        """int64 [S, h, w] of one sample, position by position."""
-        h, w = shape
-        planes = torch.zeros(1, len(self.config.sizes), h, w, dtype=torch.long)
-        for i in range(h * w):
-            # Whole rows up to the position: what comes after it makes no difference to it.
-            feature = self.features(planes[:, :, : i // w + 1])[:, i]
-            codes = torch.zeros(1, 0, dtype=torch.long)
-            for s in range(len(self.config.sizes)):
-                chances = (self.logits(feature, codes)[s] / temperature).softmax(1)
-                codes = torch.cat([codes, torch.multinomial(chances, 1, generator=generator)], 1)
-                planes[0, s, i // w, i % w] = codes[0, s]
-        return planes[0]
-
-    def _entered(self, planes: Tensor) -> Tensor:
-        codes = planes.flatten(2)
-        return self.aggregate(sum(embed(codes[:, s]) for s, embed in enumerate(self.embeddings)))
-
-
-class Block(nn.Module):
-    """Causal attention and a gated linear unit, both on normalised inputs and added to them."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.RMSNorm(width), nn.RMSNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
-        self.up, self.down = nn.Linear(width, 4 * width, bias=False), nn.Linear(2 * width, width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [B, T, D] -> the same shape."""
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
-        gate, value = self.up(self.norm2(x)).chunk(2, -1)
-        return x + self.down(F.silu(gate) * value)
+        logits = self.logits(self.features(planes, labels).flatten(0, 1), codes[:, :-1])
+        nats = [F.cross_entropy(part.float(), codes[:, s], reduction="none") for s, part in enumerate(logits)]
+        return torch.stack(nats) / LN2
 
 
 def write_far(folder: Path, model: Far) -> None:
@@ -135,6 +137,8 @@ def read_far(folder: Path, sizes: Sequence[int]) -> Far | None:
         return None
     try:
         config = from_dict(FarConfig, json.loads((folder / CONFIG).read_text(encoding="utf-8")), str(folder / CONFIG))
+        for problem in config.problems():
+            raise ModelError(f"{folder / CONFIG}: {problem}")
         with torch.device("meta"):
             model = Far(config)
         model.load_state_dict(load_file(folder / WEIGHTS), assign=True)

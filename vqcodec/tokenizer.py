@@ -135,7 +135,13 @@ class Tokenizer(nn.Module):
         """
         z = self.encoder(x).float()
         with torch.autocast(x.device.type, enabled=False):
-            made = self.quantizer(z, noise, rate) if quantized else self.quantizer.bypass(z, noise)
+            if not quantized:
+                made = self.quantizer.bypass(z, noise)
+            elif getattr(self.quantizer, "only_kept", False):
+                counted = kept.reshape(-1, len(z), *kept.shape[1:]).amax(0)  # kept in any of the draws
+                made = self.quantizer(z, noise, rate, counted)
+            else:
+                made = self.quantizer(z, noise, rate)
             z_q = self.perturb(z, made) if self.perturb is not None and made.indices else made.z_q
             if made.kept is None:
                 z_q = self.quantizer.mask(z_q.repeat(len(kept) // len(z_q), *(1,) * (z_q.ndim - 1)), kept)

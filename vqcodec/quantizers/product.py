@@ -56,7 +56,7 @@ class ProductVQ(Quantizer):
 
     Refinements do not move in training: they are fitted to a finished encoder (train/refit.py).
 
-    `learning` (a key of LEARNING), `estimate` and `choose` are settings of training, not of the model.
+    `learning` (a key of LEARNING), `estimate`, `choose` and `only_kept` are settings of training, not of the model.
     """
 
     fill: nn.Parameter | None
@@ -93,8 +93,13 @@ class ProductVQ(Quantizer):
         """[G, K, d], as they are compared and put out."""
         return self.project(self.bank.codebooks)
 
-    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+    only_kept: bool = False
+    """Leave what is masked out of commitment, codebook and the bank's averages (MGVQ's release)."""
+
+    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None, kept: Tensor | None = None) -> Quantized:
+        """`kept` [B, G, h, w] of 0 and 1 says what counts in the losses and averages, default all."""
         rows = self.rows(z)
+        counted = None if kept is None else kept.transpose(0, 1).flatten(1)
         with torch.no_grad():
             planes = self.choose(z, rate) if self.choose is not None else self.nearest_planes(z, rate)
             index = torch.stack([plane.flatten() for plane in planes[: self.groups]])
@@ -103,9 +108,9 @@ class ProductVQ(Quantizer):
         if self.refinements is not None:
             code = code + self._split(self._refined(planes))
         if self.training:
-            self.bank.update(rows.detach(), index)
-        commitment = self._mean((rows - code.detach()).square() / spread)
-        codebook = self._mean((rows.detach() - code).square() / spread)
+            self.bank.update(rows.detach(), index, counted)
+        commitment = self._mean((rows - code.detach()).square() / spread, counted)
+        codebook = self._mean((rows.detach() - code).square() / spread, counted)
         parts = (by_sample(part, len(z)) for part in (rows, code, self._split(noise)))
         z_q = self._grid(self.estimate(*parts).flatten(1, 2), z)
         return Quantized(z_q, planes, commitment, codebook)
@@ -194,9 +199,13 @@ class ProductVQ(Quantizer):
             return self.costs.new_ones(self.groups, 1, 1)
         return (self.bank.energy[:, None] / self._on(self.costs.device).widths).clamp_min(1e-8)[:, :, None]
 
-    def _mean(self, squares: Tensor) -> Tensor:
-        """Mean over groups of the mean over their channels; squares [G, N, d]."""
-        return (squares.sum(2) / self._on(squares.device).widths).mean()
+    def _mean(self, squares: Tensor, counted: Tensor | None = None) -> Tensor:
+        """Mean over groups of the mean over their channels; squares [G, N, d].
+
+        Rows that are not `counted` [G, N] are zeros in the mean, so that parts of a batch weigh alike.
+        """
+        means = squares.sum(2) / self._on(squares.device).widths
+        return means.mean() if counted is None else (means * counted).mean()
 
     def _on(self, device: torch.device) -> Placed:
         """Copied once: a GPU that is sent them at each step waits each time."""

@@ -51,6 +51,8 @@ class CodebookBank(nn.Module):
     """Moving average of the squared length of rows, [G]; a shipped model does not hold it."""
     fresh: Tensor | None = None
     """Which codewords k-means or `revive` put in place since the trainer last cleared it, [G, K]."""
+    idle: Tensor | None = None
+    """Which groups the last `update` got no rows for, [G] bool."""
 
     def __init__(
         self, groups: int, codebook_size: int, dim: int, decay: float = 0.95, revive_below: float = 0.03
@@ -67,13 +69,21 @@ class CodebookBank(nn.Module):
         return self.codebooks.gather(1, index[..., None].expand(-1, -1, self.codebooks.shape[-1]))
 
     @torch.no_grad()
-    def update(self, rows: Tensor, index: Tensor) -> None:
-        """One step towards this process's rows [G, N, d], assigned to index [G, N], and those of all others."""
-        hits, sums = assigned(rows, index, self.codebooks.shape[1])
+    def update(self, rows: Tensor, index: Tensor, counted: Tensor | None = None) -> None:
+        """One step towards this process's rows [G, N, d], assigned to index [G, N], and those of all others.
+
+        `counted` [G, N] of 0 and 1 says which rows count, default all. A group without any stays as it is.
+        """
+        if counted is not None:
+            rows = rows * counted[..., None]
+        hits, sums = assigned(rows, index, self.codebooks.shape[1], counted)
         squares = rows.square().sum((1, 2))
         _add_up(hits, sums, squares)
-        self.counts.lerp_(hits, 1 - self.decay)
-        self.energy.lerp_(squares / hits.sum(1), 1 - self.decay)
+        total = hits.sum(1)
+        self.idle = total == 0
+        busy = (~self.idle).to(hits.dtype)
+        self.counts.lerp_(hits, (1 - self.decay) * busy[:, None])
+        self.energy.lerp_(squares / total.clamp_min(1), (1 - self.decay) * busy)
         self._learn(hits, sums)
 
     def _learn(self, hits: Tensor, sums: Tensor) -> None:
@@ -100,17 +110,22 @@ class CodebookBank(nn.Module):
         return int(dead.sum())
 
     @torch.no_grad()
-    def blend(self, rows: Tensor, generator: torch.Generator) -> int:
+    def blend(self, rows: Tensor, generator: torch.Generator, filled: float = 1.0) -> int:
         """Pull each codeword towards one of the rows [G, N, d], the more the less it is used (MGVQ's CVQ-VAE form).
 
         For a codeword of share p of all choices the weight is exp(-p * K * 10 / 0.01 - 0.001): all but nothing from a
         hundredth of the mean use on. Its row is drawn with probability softmax(-distance^2), in units of the mean
         squared length of the codewords. For every step, with a `decay` of 0.99; return how many moved more than half
         way. `rows` are those of the global batch, already gathered.
+
+        An average that began at zero has seen 1 - decay^n of its weight after n updates: `filled`, by which p is then
+        the smaller, so that in the first steps all codewords move. Groups that got no rows in this step stay.
         """
         groups, size, _ = self.codebooks.shape
-        share = self.counts / self.counts.sum(1, keepdim=True).clamp_min(1e-12)
+        share = filled * self.counts / self.counts.sum(1, keepdim=True).clamp_min(1e-12)
         weight = torch.exp(-share * size * 10 / 0.01 - 0.001)
+        if self.idle is not None:
+            weight = weight * ~self.idle[:, None]
         for g in range(groups):
             slots = (weight[g] > 1e-4).nonzero()[:, 0]
             unit = self.codebooks[g].square().sum(-1).mean().clamp_min(1e-12)
@@ -182,10 +197,14 @@ LEARNING: dict[str, type[CodebookBank]] = {"ema": CodebookBank, "gradient": Grad
 """How codebooks are learned, by the name recipes use: a matter of training, not of what an index means."""
 
 
-def assigned(rows: Tensor, index: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """rows [G, N, d] of index [G, N] -> for each of `size` codewords how many there are [G, K], their sum [G, K, d]."""
+def assigned(rows: Tensor, index: Tensor, size: int, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """rows [G, N, d] of index [G, N] -> for each of `size` codewords how many there are [G, K], their sum [G, K, d].
+
+    `counted` [G, N] of 0 and 1: which rows are numbered; the others must be zero already.
+    """
     groups, _, dim = rows.shape
-    hits = rows.new_zeros(groups, size).scatter_add_(1, index, torch.ones_like(index, dtype=rows.dtype))
+    ones = torch.ones_like(index, dtype=rows.dtype) if counted is None else counted.to(rows.dtype)
+    hits = rows.new_zeros(groups, size).scatter_add_(1, index, ones)
     sums = rows.new_zeros(groups, size, dim).scatter_add_(1, index[..., None].expand_as(rows), rows)
     return hits, sums
 

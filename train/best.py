@@ -1,0 +1,34 @@
+"""The best checkpoint of a run by a named metric of its validation, kept beside the last one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .validate_metrics import METRICS, score
+
+if TYPE_CHECKING:
+    from .run import TokenizerRun
+
+BEST = "best.pt"
+
+
+def keep_best(run: TokenizerRun, row: dict[str, Any], folder: Path) -> bool:
+    """Write best.pt if the row of validation is better than all before it, and say whether it was.
+
+    The value stands in the run's state, so that a resumed run goes on comparing with it.
+    """
+    name = run.recipe.run.best
+    if not name:
+        return False
+    value = score(name, row)
+    if not value > run.best.get(name, float("-inf")):
+        return False
+    run.best = {name: value}
+    run.save(folder, BEST)
+    return True
+
+
+def described(run: TokenizerRun) -> str:
+    """`psnr 24.31` of the best checkpoint so far."""
+    return ", ".join(f"{name} {METRICS[name].sign * value:.4g}" for name, value in run.best.items())

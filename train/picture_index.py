@@ -1,0 +1,171 @@
+"""Names and sizes of the pictures in a folder or shard, read from their headers once and kept in an index beside them.
+
+    FOLDER/.vqcodec-index.json          a picture is looked at again if its size or time of change differs
+    SHARD.tar.vqcodec-index.json        all of a shard is looked at again if the shard's size or time of change differs
+
+An index is a convenience: one that is missing, damaged or cannot be written only costs the time to read the headers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Collection
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from PIL import Image, UnidentifiedImageError
+
+from vqcodec.errors import InputError
+
+INDEX = ".vqcodec-index.json"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A picture file as its header describes it."""
+
+    name: str
+    """Path within the folder or shard."""
+    offset: int
+    """First byte in the shard; 0 for a file."""
+    size: int
+    """Bytes."""
+    changed: int
+    """Nanoseconds; that of the shard for its members."""
+    width: int
+    height: int
+    """Pixels as they are stored; 0 where `fault` says why."""
+    fault: str = ""
+    """Why it cannot be used; empty if it can."""
+
+
+def is_index(path: Path) -> bool:
+    """Whether a path that a pattern matched is an index and no data."""
+    return path.name.endswith(INDEX)
+
+
+def listing(path: Path, suffixes: Collection[str], keep: bool = True) -> list[Listed]:
+    """The picture files of folder or shard `path`, sorted by name in a folder, in the order of a shard.
+
+    With `keep` the index is read and, where something is new, written. Raises InputError for a damaged shard.
+    """
+    index = path / INDEX if path.is_dir() else path.with_name(path.name + INDEX)
+    known = {entry.name: entry for entry in _read(index)} if keep else {}
+    found = _of_folder(path, suffixes, known) if path.is_dir() else _of_shard(path, suffixes, known)
+    if keep and found != list(known.values()):
+        _write(index, found)
+    return found
+
+
+def _of_folder(folder: Path, suffixes: Collection[str], known: dict[str, Listed]) -> list[Listed]:
+    found = []
+    for file in sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes):
+        name, stat = str(file.relative_to(folder)), file.stat()
+        entry = known.get(name)
+        if entry is None or (entry.size, entry.changed) != (stat.st_size, stat.st_mtime_ns):
+            try:
+                with open(file, "rb") as stream:
+                    entry = _header(name, stream, 0, stat.st_size, stat.st_mtime_ns)
+            except OSError as error:
+                entry = Listed(name, 0, stat.st_size, stat.st_mtime_ns, 0, 0, error.strerror or "cannot be read")
+        found.append(entry)
+    return found
+
+
+def _of_shard(shard: Path, suffixes: Collection[str], known: dict[str, Listed]) -> list[Listed]:
+    try:
+        changed, size = shard.stat().st_mtime_ns, shard.stat().st_size
+    except OSError as error:
+        raise InputError(f"{shard}: cannot be read: {error.strerror or error}") from error
+    entries = list(known.values())
+    if entries and all(e.changed == changed and 0 <= e.offset <= e.offset + e.size <= size for e in entries):
+        return entries
+    found = []
+    try:
+        with tarfile.open(shard, "r:") as tar, open(shard, "rb") as stream:
+            for member in tar:
+                if member.isfile() and Path(member.name).suffix.lower() in suffixes:
+                    found.append(_header(member.name, stream, member.offset_data, member.size, changed))
+    except tarfile.TarError as error:
+        raise InputError(f"{shard}: not an uncompressed tar shard: {error}") from error
+    return found
+
+
+def _header(name: str, stream: IO[bytes], offset: int, size: int, changed: int) -> Listed:
+    """Width and height from the first bytes of a picture; Pillow reads no more of it than it needs."""
+    try:
+        with Image.open(Part(stream, offset, size)) as image:  # type: ignore[arg-type]
+            return Listed(name, offset, size, changed, *image.size)
+    except UnidentifiedImageError:
+        return Listed(name, offset, size, changed, 0, 0, "not a picture")
+    except Exception as error:  # Pillow raises many kinds for damaged headers
+        return Listed(name, offset, size, changed, 0, 0, " ".join(str(error).split()) or type(error).__name__)
+
+
+class Part:
+    """`size` bytes at `offset` of a stream as a file of its own, read only as far as it is asked for."""
+
+    def __init__(self, stream: IO[bytes], offset: int, size: int) -> None:
+        self.stream, self.offset, self.size, self.place = stream, offset, size, 0
+
+    def read(self, count: int | None = -1) -> bytes:
+        """At most `count` bytes, all that is left without one."""
+        left = max(self.size - self.place, 0)
+        count = left if count is None or count < 0 else min(count, left)
+        self.stream.seek(self.offset + self.place)
+        data = self.stream.read(count)
+        self.place += len(data)
+        return data
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        """Move to `place`, as io.IOBase has it."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.size}[whence]
+        self.place = max(start + place, 0)
+        return self.place
+
+    def tell(self) -> int:
+        """The place, bytes."""
+        return self.place
+
+    def close(self) -> None:
+        """The stream stays open for the next picture."""
+
+
+def _read(index: Path) -> list[Listed]:
+    """What an index holds; nothing if it is missing, damaged or of another version."""
+    try:
+        data = json.loads(index.read_text(encoding="utf-8"))
+        if data["version"] != VERSION:
+            return []
+        return [_entry(row) for row in data["pictures"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _entry(row: list[Any]) -> Listed:
+    name, *numbers, fault = row
+    if not isinstance(name, str) or not isinstance(fault, str) or len(numbers) != 5:
+        raise ValueError("not an entry")
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("not an entry")
+    return Listed(name, *numbers, fault)
+
+
+def _write(index: Path, found: list[Listed]) -> None:
+    """Replace the index as a whole; several processes may do so at once. A place that cannot be written has none."""
+    text = json.dumps({"version": VERSION, "pictures": [astuple(entry) for entry in found]}, separators=(",", ":"))
+    draft = ""
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=index.parent, suffix=INDEX, delete=False, encoding="utf-8") as file:
+            draft = file.name
+            file.write(text + "\n")
+        os.chmod(draft, 0o644)
+        os.replace(draft, index)
+    except OSError:
+        if draft:
+            Path(draft).unlink(missing_ok=True)

@@ -1,0 +1,67 @@
+"""What a validation measures of pictures beside PSNR, and which of its values can name the best checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_msssim
+import torch
+from torch import Tensor
+
+SSIM_WINDOW = 11
+"""Side of its Gaussian window, px (Wang et al. 2004)."""
+
+
+@dataclass(frozen=True)
+class ValMetric:
+    """One value of a row of validation by which checkpoints are compared."""
+
+    key: str
+    reduce: Callable[[list[float]], float]
+    """From the values per keep or per codebook to one."""
+    sign: int = 1
+    """-1 where less is better."""
+
+
+def last(values: list[float]) -> float:
+    """The value with all layers."""
+    return values[-1]
+
+
+def mean(values: list[float]) -> float:
+    """Over codebooks."""
+    return math.fsum(values) / len(values)
+
+
+METRICS: dict[str, ValMetric] = {
+    "psnr": ValMetric("val/psnr", last),
+    "ssim": ValMetric("val/ssim", last),
+    "lpips": ValMetric("val/lpips", last, -1),
+    "usage": ValMetric("val/used", mean),
+    "perplexity": ValMetric("val/crop-perplexity", mean),
+}
+"""By the name `run.best` takes."""
+
+
+def score(name: str, row: dict[str, Any]) -> float:
+    """Metric `name` of a row of validation, the higher the better; -inf where it is missing or nan."""
+    metric = METRICS[name]
+    values = row.get(metric.key)
+    if values is None:
+        return -math.inf
+    value = metric.sign * metric.reduce(values if isinstance(values, list) else [values])
+    return -math.inf if math.isnan(value) else value
+
+
+@torch.no_grad()
+def ssim(y: Tensor, x: Tensor) -> float:
+    """SSIM 0..1 of y and x [B, 3, H, W] in -1..1 as 8-bit levels, mean over R, G, B and samples.
+
+    The window of 11 px shrinks to the largest odd one that fits a smaller picture.
+    """
+    levels = [((p.float().clamp(-1, 1) + 1) * 127.5).round() for p in (y, x)]
+    side = min(SSIM_WINDOW, *y.shape[-2:])
+    return float(pytorch_msssim.ssim(*levels, data_range=255, win_size=side - 1 + side % 2))
