@@ -264,7 +264,12 @@ def _write_head(
 ) -> bytes:
     """The head with its CRC-32; `None` means that there is no such part."""
     flags = CUT * header.cut | GREY * header.grey | MAPPED * header.mapped
-    flags |= STEPPED * (header.step is not None) | ALPHA * (alpha_bytes is not None) | CHUNKS * (chunks_bytes is not None) | WINDOWS * header.windows
+    flags |= (
+        STEPPED * (header.step is not None)
+        | ALPHA * (alpha_bytes is not None)
+        | CHUNKS * (chunks_bytes is not None)
+        | WINDOWS * header.windows
+    )
     geometry = (0 if header.windows else header.tile.bit_length() - 5) << 4 | (header.n_layers - 1)
     parts = [MAGIC, bytes([VERSION, flags]), header.token_id, header.entropy_id]
     parts += [varint_bytes(header.width - 1), varint_bytes(header.height - 1), bytes([geometry])]

@@ -16,7 +16,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import ModelConfig, ProductVQConfig, QuantizerConfig, TokenizerConfig, UniformConfig, check_model, from_dict
+from .config import (
+    ModelConfig,
+    ProductVQConfig,
+    QuantizerConfig,
+    TokenizerConfig,
+    UniformConfig,
+    check_model,
+    from_dict,
+)
 from .errors import ModelError
 
 if TYPE_CHECKING:  # numpy and the entropy coder are imported where weights are read: `info` does without

@@ -115,9 +115,7 @@ def descend(
     return found, lengths, along
 
 
-def _dequantized(
-    model: Model, planes: Sequence[np.ndarray], part: Rect, step: int | None
-) -> tuple[Tensor, Tensor]:
+def _dequantized(model: Model, planes: Sequence[np.ndarray], part: Rect, step: int | None) -> tuple[Tensor, Tensor]:
     """Code [1, D, h, w] of a part of `planes`, and which groups of it are kept [1, G, h, w]."""
     indices = [torch.from_numpy(plane[part.slices].astype(np.int64))[None].to(model.device) for plane in planes]
     with torch.inference_mode():
@@ -130,7 +128,9 @@ def _slope(
     model: Model, pixels: np.ndarray, planes: Sequence[np.ndarray], window: Window, step: int | None
 ) -> np.ndarray:
     """Gradient of the decoder's error in the inner part of a window, in the code of all of it: float32 [D, h, w]."""
-    code, kept = (part.clone(memory_format=torch.channels_last) for part in _dequantized(model, planes, window.outer, step))
+    code, kept = (
+        part.clone(memory_format=torch.channels_last) for part in _dequantized(model, planes, window.outer, step)
+    )
     code.requires_grad_()
     with torch.enable_grad():
         with in_bfloat16(model.device):

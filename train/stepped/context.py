@@ -57,9 +57,7 @@ def around(x: Tensor) -> Tensor:
 def step_basis(steps: Tensor) -> Tensor:
     """Step numbers [B] -> smooth functions of them [B, 7]: a table of STEPS rows of few parameters."""
     r = (steps / CENTRE - 1)[:, None]
-    return torch.cat(
-        [torch.ones_like(r), r, r**2, r**3, torch.relu(r), torch.relu(r - 0.5), torch.relu(r + 0.5)], 1
-    )
+    return torch.cat([torch.ones_like(r), r, r**2, r**3, torch.relu(r), torch.relu(r - 0.5), torch.relu(r + 0.5)], 1)
 
 
 class ContextLayer(nn.Module):
@@ -157,9 +155,7 @@ def _interpolation(kind: str, n: int, pyramid: bool) -> Tensor:
 _PLACES: dict[tuple[tuple[int, int], bool, torch.device], dict[str, tuple[Tensor, Tensor, Tensor]]] = {}
 
 
-def _by_kind(
-    shape: tuple[int, int], pyramid: bool, device: torch.device
-) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+def _by_kind(shape: tuple[int, int], pyramid: bool, device: torch.device) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     """Kind of pass -> positions [N], levels [N] and neighbours [K, N] of all its passes over a grid."""
     key = (shape, pyramid, device)
     if key not in _PLACES:

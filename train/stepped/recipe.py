@@ -139,7 +139,10 @@ def stepped_recipe(tree: dict[str, Any]) -> SteppedRecipe:
         (recipe.data.crop % tokenizer.stride, f"data.crop: a multiple of {tokenizer.stride} needed"),
         (len(recipe.export.steps) != 2 or recipe.export.rungs < 2, "export: two steps and at least 2 rungs needed"),
         (not 0 <= recipe.loss.ms_ssim < 1, "loss.ms_ssim: at least 0, below 1"),
-        (recipe.loss.ms_ssim > 0 and recipe.data.crop <= 160, "loss.ms_ssim: needs data.crop above 160 px; set it to 0"),
+        (
+            recipe.loss.ms_ssim > 0 and recipe.data.crop <= 160,
+            "loss.ms_ssim: needs data.crop above 160 px; set it to 0",
+        ),
     ):
         if wrong:
             raise UsageError(f"recipe.{problem}")

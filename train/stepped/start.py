@@ -55,7 +55,12 @@ def start_from_conv(model: Tokenizer, name: str, x: Tensor) -> None:
         raise UsageError(f"start_from '{name}': a model of a conv backbone at stride 8 with a linear path is needed")
     if e.stem.weight.shape != encoder.stem.weight.shape or old.channels != encoder.linear.weight.shape[0]:
         raise UsageError(f"start_from '{name}': has width {len(e.stem.weight)} and {old.channels} channels")
-    for new, known in ((encoder.stem, e.stem), (encoder.head, e.head), (encoder.linear, e.linear), (decoder.tail, d.tail)):
+    for new, known in (
+        (encoder.stem, e.stem),
+        (encoder.head, e.head),
+        (encoder.linear, e.linear),
+        (decoder.tail, d.tail),
+    ):
         new.load_state_dict(known.state_dict())
     _copy_blocks(list(encoder.blocks), list(e.stages[0]))
     _copy_blocks([block.block for block in decoder.blocks], list(d.stages[0]))  # type: ignore[misc]

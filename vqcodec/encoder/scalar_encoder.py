@@ -133,6 +133,4 @@ def step_and_weight(rate: float) -> tuple[int, float]:
 def indices_of(values: np.ndarray, planes: Sequence[int]) -> list[np.ndarray]:
     """Values int32 [D, h, w] -> index planes, MISSING but for those of `planes`."""
     there = set(planes)
-    return [
-        plane + np.int32(LARGEST) if s in there else np.full_like(plane, MISSING) for s, plane in enumerate(values)
-    ]
+    return [plane + np.int32(LARGEST) if s in there else np.full_like(plane, MISSING) for s, plane in enumerate(values)]
