@@ -55,6 +55,7 @@ def facts(data: bytes, bytes_there: int, max_pixels: int | None) -> dict[str, An
         "metadata_bytes": info.chunks_bytes,
         "cut": info.cut,
         "mapped": info.mapped,
+        "step": info.step,
         "grey": info.grey,
     }
 
@@ -80,6 +81,8 @@ def table(record: dict[str, Any]) -> Iterator[str]:
         ("cut to size", "yes, within or after a layer" if record["cut"] else "no"),
         ("layers kept", "as many as are worth it, block by block" if record["mapped"] else "the same everywhere"),
     ]
+    if record["step"] is not None:
+        rows.append(("step", f"number {record['step']} of 0..63 of the quantizer"))
     yield record["input"]
     there = record["bytes_there"]
     if there < record["file_bytes"]:

@@ -162,3 +162,20 @@ def dst(tmp_path: Path) -> Path:
 def run_batch(invoke: Callable[..., Outcome], tiny_model: str, src: Path, dst: Path) -> Callable[..., Outcome]:
     """`run_batch(options...)`: SRC to DST with the tiny model."""
     return lambda *options: invoke("batch", src, dst, "-m", tiny_model, *options)
+
+
+@pytest.fixture(scope="session")
+def stepped_folder(tmp_path_factory: pytest.TempPathFactory, photo: Image.Image) -> Path:
+    """The folder of a small model with a quantization step."""
+    from .stepped import write_stepped_model
+
+    folder = tmp_path_factory.mktemp("stepped") / "stepped"
+    write_stepped_model(folder, np.asarray(photo))
+    return folder
+
+
+@pytest.fixture
+def stepped(stepped_folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of that model."""
+    monkeypatch.setenv("VQCODEC_MODELS", str(stepped_folder.parent))
+    return "stepped"

@@ -47,6 +47,8 @@ class Info:
     """Pixels per token step of the model."""
     mapped: bool = False
     """It keeps different numbers of layers from place to place."""
+    step: int | None = None
+    """Number of the quantization step, of models that have one."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -89,6 +91,7 @@ def read_info(data: bytes, max_pixels: int | None = 2**28) -> Info:
         grey=header.grey,
         cut=header.cut,
         mapped=header.mapped,
+        step=header.step,
         model_layers=None if model is None else len(model.layers),
         stride=None if model is None else model.tokenizer.stride,
     )

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 from .config import (
     ModelConfig,
     ProductVQConfig,
-    QuantizerConfig,
     TokenizerConfig,
     UniformConfig,
     check_model,
     from_dict,
 )
 from .errors import ModelError
+from .quantizer_config import QuantizerConfig
 
 if TYPE_CHECKING:  # numpy and the entropy coder are imported where weights are read: `info` does without
     import numpy as np

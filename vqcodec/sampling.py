@@ -23,6 +23,8 @@ MAX_SIDE = 2**12
 class Drawer:
     """A coder that draws each symbol by its frequency, to the power 1 / temperature."""
 
+    encodes = False
+
     def __init__(self, rng: np.random.Generator, temperature: float = 1.0) -> None:
         self.rng, self.temperature = rng, temperature
 

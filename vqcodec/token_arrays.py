@@ -3,6 +3,7 @@
     plane.0 plane.1 ...      indices, the smallest type that holds them; -1 where a file leaves layers out
     width height grey        of the picture
     model identity           name, and token identity as 12 hexadecimal digits
+    step                     number of the quantization step, of models that have one
     alpha icc exif xmp       uint8, where the picture has them
 
 Nothing in an archive is unpickled.
@@ -40,6 +41,8 @@ def write_arrays(tokens: Tokens) -> bytes:
         arrays[f"plane.{s}"] = tokens.planes[s].astype(np.min_scalar_type(-sizes[s] if gaps else sizes[s] - 1))
     arrays |= {"width": tokens.width, "height": tokens.height, "grey": tokens.grey}
     arrays |= {"model": model.name, "identity": model.token_id}
+    if tokens.step is not None:
+        arrays["step"] = tokens.step
     if tokens.alpha is not None:
         arrays["alpha"] = tokens.alpha
     for name in BYTES:
@@ -61,6 +64,7 @@ def read_arrays(data: bytes) -> Tokens:
             arrays = {name: archive[name] for name in archive.files}
         width, height = int(arrays["width"]), int(arrays["height"])
         identity, grey = str(arrays["identity"]), bool(arrays["grey"])
+        step = int(arrays["step"]) if "step" in arrays else None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"not an archive of tokens, as `vqcodec tokens` writes them: {error}") from error
     entry = next((entry for entry in registry.entries() if entry.config.token_id == identity), None)
@@ -85,7 +89,7 @@ def read_arrays(data: bytes) -> Tokens:
         raise InputError(f"alpha: uint8 of shape {(height, width)} needed, found {alpha.dtype} {alpha.shape}")
     extra = {name: arrays[name].tobytes() for name in BYTES if name in arrays}
     name = registry.name_of(entry)
-    return Tokens(tuple(planes), width, height, name, layers[:keep], grey=grey, alpha=alpha, **extra)
+    return Tokens(tuple(planes), width, height, name, layers[:keep], grey=grey, alpha=alpha, step=step, **extra)
 
 
 def _shapes(config: Any, width: int, height: int) -> list[tuple[int, ...]]:

@@ -70,8 +70,8 @@ def _card(recipe: SteppedRecipe, config: ModelConfig) -> str:
             "",
             recipe.description,
             "",
-            f"Trained on {config.extra['megapixels']:,} megapixels, the last run for {config.extra['steps']:,} steps of "
-            f"{recipe.data.batch} crops of {recipe.data.crop} px, with the recipe `{recipe.name}`.",
+            f"Trained on {config.extra['megapixels']:,} megapixels, the last run for {config.extra['steps']:,} steps "
+            f"of {recipe.data.batch} crops of {recipe.data.crop} px, with the recipe `{recipe.name}`.",
             "",
         ]
     )

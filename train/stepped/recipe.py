@@ -61,7 +61,7 @@ class LossRecipe:
     ms_ssim_crops: float = 0.34
     """Share of the crops that MS-SSIM is measured on."""
     masked: float = 0.12
-    """Share of samples that keep only the first layers, as many as are drawn evenly (nested masking, MGVQ section 3)."""
+    """Share of samples that keep only the first layers, their number drawn evenly (nested masking, MGVQ section 3)."""
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ def start_from_conv(model: Tokenizer, name: str, x: Tensor) -> None:
 
 def _folded(model: Tokenizer) -> tuple[FoldedEncoder, FoldedDecoder]:
     encoder, decoder = model.encoder, model.decoder
-    assert isinstance(encoder, FoldedEncoder) and isinstance(decoder, FoldedDecoder)
+    assert isinstance(encoder, FoldedEncoder)
+    assert isinstance(decoder, FoldedDecoder)
     return encoder, decoder
 
 

@@ -40,9 +40,7 @@ def select_tile(
         else:
             wanted = flat[own]
 
-            def visit(
-                _k: int, part: Pass, location: np.ndarray, scale: np.ndarray, wanted: np.ndarray = wanted
-            ) -> np.ndarray:
+            def visit(part: Pass, location: np.ndarray, scale: np.ndarray, wanted: np.ndarray = wanted) -> np.ndarray:
                 return _cheapest(model, wanted[:, part.positions], location, scale, price)
 
             chosen, predicted = model.select(k, known, visit)

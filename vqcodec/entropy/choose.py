@@ -100,6 +100,8 @@ def choose_tiles(
 class Chooser:
     """A coder of one tile that decides what is coded; it is told the frequencies in coding order, plane by plane."""
 
+    encodes = True
+
     def __init__(
         self,
         measure: Distances,

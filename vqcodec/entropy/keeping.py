@@ -102,7 +102,7 @@ class Keeping:
         order: np.ndarray,
         split: Callable[[int], Split],
     ) -> None:
-        self.inner = inner
+        self.inner, self.encodes = inner, inner.encodes
         here = positions(kept, shape).reshape(-1)[order]
         self.flags = [here > k for k, layer in enumerate(layers) for s in layer for _ in split(s).sizes]
         """Whether each position is kept, of the planes that are still to be coded."""

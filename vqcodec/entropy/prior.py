@@ -277,6 +277,8 @@ class Known:
 class _Recorder:
     """A coder that keeps nothing but a digest of the frequencies."""
 
+    encodes = True
+
     def __init__(self) -> None:
         self.digest = hashlib.sha256()
 

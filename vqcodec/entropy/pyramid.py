@@ -82,7 +82,7 @@ def _grid(shape: tuple[int, int], y: int, x: int, step: int) -> np.ndarray:
 
 
 def _pass(kind: str, level: int, shape: tuple[int, int], places: np.ndarray) -> Pass:
-    (h, w), (rows, columns), step = shape, places, 1 << level
+    w, (rows, columns), step = shape[1], places, 1 << level
     neighbours = [_neighbour(kind, shape, rows, columns, dy * step, dx * step, step) for dy, dx in seen(kind)]
     # A grid of one position has no second half.
     together = np.array(neighbours, np.int64).reshape(len(neighbours), len(rows))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..config import MISSING
 from .coder import Coder
 
 FRACTIONS = 5
@@ -75,8 +76,7 @@ class ResidualTables:
         given = residual[positions]
         escaped = np.abs(given) > reach
         symbols = np.where(escaped, 2 * reach + 1, given + reach).astype(np.int32)
-        # A decoder's symbols of before do not matter; a cut stream leaves MISSING behind.
-        coder.code(self._float[i], symbols)
+        _code(coder, self._float[i], symbols)
         found = np.where(symbols < 0, UNKNOWN, symbols - reach).astype(np.int32)
         beyond = np.flatnonzero(symbols == 2 * reach + 1)
         if len(beyond):
@@ -88,19 +88,26 @@ UNKNOWN = np.int32(-(2**30))
 """Residual of a position that a cut stream does not hold."""
 
 
+def _code(coder: Coder, table: np.ndarray, symbols: np.ndarray) -> None:
+    """Code symbols; where a cut stream ends they are MISSING."""
+    if not coder.encodes:
+        symbols[:] = MISSING
+    coder.code(table, symbols)
+
+
 def _code_excess(coder: Coder, residual: np.ndarray, reach: int) -> np.ndarray:
     """Code residuals beyond `reach`: sign, number of digits, digits below the leading one."""
     negative = (residual < 0).astype(np.int32)
     excess = np.maximum(np.abs(residual.astype(np.int64)) - reach, 1).clip(1, 2**ESCAPE_BITS - 1)
     digits = np.frexp(excess.astype(np.float64))[1].astype(np.int32) - 1
-    coder.code(np.ones(2, np.float32), negative)
-    coder.code(np.ones(ESCAPE_BITS, np.float32), digits)
+    _code(coder, np.ones(2, np.float32), negative)
+    _code(coder, np.ones(ESCAPE_BITS, np.float32), digits)
     low = (excess - (1 << digits.clip(0))).astype(np.int32)
     for n in range(1, ESCAPE_BITS):
         here = np.flatnonzero(digits == n)
         if len(here):
             part = low[here]
-            coder.code(np.ones(1 << n, np.float32), part)
+            _code(coder, np.ones(1 << n, np.float32), part)
             low[here] = part
     low[digits == 0] = 0
     missing = (negative < 0) | (digits < 0) | (low < 0)

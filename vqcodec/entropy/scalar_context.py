@@ -13,7 +13,6 @@ network: `at(step)` is the model of one file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -26,7 +25,6 @@ from .scalar_network import (
     STEPS,
     Known,
     LayerContext,
-    LayerNet,
     digest_of,
     layer_passes,
     read_layer,
@@ -54,11 +52,8 @@ Prediction = tuple[Pass, np.ndarray, np.ndarray]
 """A pass, location in 1/8 steps and scale class int64 [n, N] of its positions."""
 
 
-class Visit(Protocol):
-    """What becomes of a pass: values are coded, decoded or selected."""
-
-    def __call__(self, k: int, part: Pass, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Layer, pass, location in 1/8 steps and scale class int64 [n, N] -> values int32 [n, N]."""
+Visit = Callable[[Pass, np.ndarray, np.ndarray], np.ndarray]
+"""What chooses the values int32 [n, N] of a pass, given location in 1/8 steps and scale class int64 [n, N]."""
 
 
 class ScalarContext:
@@ -232,7 +227,8 @@ class ScalarContextAt:
         return found
 
     def _code_adaptive(self, coder: Coder, values: np.ndarray) -> np.ndarray:
-        planes = [np.ascontiguousarray(row + LARGEST, dtype=np.int32) for row in values]
+        # What a cut stream does not hold stays MISSING.
+        planes = [np.array(row + LARGEST if coder.encodes else np.full_like(row, MISSING), np.int32) for row in values]
         for plane in planes:
             self.model.adaptive.code_plane(coder, 0, plane)
         stacked = np.stack(planes)
@@ -250,7 +246,7 @@ class ScalarContextAt:
         known.values[own] = 0
 
         def fill(part: Pass, location: np.ndarray, scale: np.ndarray) -> None:
-            values[:, part.positions] = visit(k, part, location, scale)
+            values[:, part.positions] = visit(part, location, scale)
             known.values[own, part.positions] = values[:, part.positions]
 
         return values, self._predictions(k, known, fill)

@@ -64,7 +64,7 @@ class Uniform(Quantizer):
         stacked = torch.stack(indices, 1)
         there = stacked != MISSING
         z_q = torch.where(there, stacked - LARGEST, 0).float() * step_size(step)
-        kept = torch.stack([part.all(1) for part in there.split(list(self.widths), 1)], 1).float()
+        kept = torch.stack([part.all(1) for part in torch.split(there, list(self.widths), 1)], 1).float()
         return z_q, torch.cat([kept, torch.full_like(kept[:, :1], coordinate(step))], 1)
 
 
