@@ -14,6 +14,8 @@ from vqcodec.entropy.coder import TileEncoder
 from vqcodec.entropy.scalar_context import ADAPTIVE, EMPTY, MODEL, ScalarContext, mirrored
 from vqcodec.entropy.scalar_network import LARGEST, Known
 
+from .rans import AnsDecoder, decode_adaptive_plane
+from .scalar_reference import Reader
 from .stepped import WIDTHS
 
 LAYERS = [[0], [1, 2], [3, 4, 5], list(range(6, 16))]
@@ -183,7 +185,40 @@ def test_bad_tensors_are_refused(tensors: dict[str, np.ndarray], change: object,
 
 
 def test_identity_follows_the_numbers(tensors: dict[str, np.ndarray], model: ScalarContext) -> None:
-    same = {name: value.astype(np.int32) for name, value in tensors.items()}
+    same = {name: value.astype(np.int32) for name, value in tensors.items() if name != "scalar.check"}
     assert ScalarContext(WIDTHS, same).identity() == model.identity()
+    tensors = {name: value for name, value in tensors.items() if name != "scalar.check"}
     other = {**tensors, "scalar.0.linear_bias": tensors["scalar.0.linear_bias"] + 1}
     assert ScalarContext(WIDTHS, other).identity() != model.identity()
+
+
+@pytest.mark.parametrize(("shape", "step", "size"), [((7, 19), 12, 0.4), ((3, 5), 50, 30.0)])
+def test_a_second_decoder_reads_the_same(
+    model: ScalarContext, tensors: dict[str, np.ndarray], shape: tuple[int, int], step: int, size: float
+) -> None:
+    """tests/scalar_reference.py, written after FORMAT.md, in plain integers."""
+    given = values(shape, 9, size)
+    given[6:] = 0 if size > 1 else given[6:]
+    coder = _Modes()
+    model.at(step).code_tiles([coder], [planes_of(given)], LAYERS)
+    stream = AnsDecoder(b"".join(coder.segments()))
+    reader = Reader(WIDTHS, {k: v for k, v in tensors.items() if not k.endswith("check")}, *shape, step)
+    before, modes = 0, {0: [56, 1, 7], 1: [40, 20, 4], 2: [7, 1, 56]}
+    prepared = model.adaptive.prepared[0].tolist()
+    for k, layer in enumerate(LAYERS):
+        before = stream.decode(modes[before])
+        if before == 0:
+            reader.read_context_layer(k, stream.decode)
+        elif before == 1:
+            for c in layer:
+                flat = decode_adaptive_plane(stream, prepared, shape[0] * shape[1])
+                reader.values[c] = (np.array(flat).reshape(shape) - LARGEST).tolist()
+    assert (np.array(reader.values) == given).all()
+    assert not stream.words
+    assert stream.state == 0
+
+
+def test_the_self_test_refuses_other_frequencies(tensors: dict[str, np.ndarray]) -> None:
+    bias = tensors["scalar.1.scale_step"].astype(np.int32) + 4096
+    with pytest.raises(ValueError, match="scalar.check: this machine"):
+        ScalarContext(WIDTHS, {**tensors, "scalar.1.scale_step": bias})

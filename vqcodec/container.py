@@ -20,7 +20,7 @@ from .wire import MAX_VARINT, Reader, fault, varint_bytes
 MAGIC = b"\x8fVQC"
 VERSION = 1
 
-CUT, GREY, ALPHA, CHUNKS, MAPPED, STEPPED, WINDOWS = 1, 2, 4, 8, 16, 32, 64  # bits of the flags byte
+CUT, GREY, ALPHA, CHUNKS, MAPPED, WINDOWS, STEPPED = 1, 2, 4, 8, 16, 64, 128  # bits of the flags byte
 RESERVED = 0xFF & ~(CUT | GREY | ALPHA | CHUNKS | MAPPED | STEPPED | WINDOWS)
 
 MAX_SIDE = 2**20

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vqcodec.config import LadderStep, ModelConfig
-from vqcodec.entropy.scalar_context import ScalarContext
+from vqcodec.entropy.scalar_context import CHECK, ScalarContext
 from vqcodec.packing import pack
 from vqcodec.quantizers.uniform import step_size
 from vqcodec.registry import write_model
@@ -32,7 +32,8 @@ def export_stepped(state: dict[str, Any], out: Path, name: str | None, report: R
     tensors = pack(tensors, recipe.export.packed)
     context = codec.context.tensors()
     quantizer = recipe.tokenizer.quantizer
-    ScalarContext(codec.context.widths, context)  # refuses what is not exact
+    exact = ScalarContext(codec.context.widths, context)  # refuses what is not
+    context[CHECK] = np.frombuffer(exact.check(), np.uint8)
     config = ModelConfig(
         name=name or recipe.name,
         tokenizer=recipe.tokenizer,

@@ -12,6 +12,7 @@ network: `at(step)` is the model of one file.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -44,8 +45,12 @@ MODES = {
 """Frequencies of the ways to code a layer, by that of the layer before it."""
 PYRAMID_LAYERS = 2
 """The first layers, coded in pyramid order: means of blocks, which neighbours predict."""
+CHECK_SHAPE, CHECK_STEPS = (11, 13), (20, 45)
+"""Tile and steps of the self-test."""
 MODEL = "scalar."
 """What the names of the model's tensors begin with."""
+CHECK = MODEL + "check"
+"""Name of the self-test's digest, uint8 [32]."""
 
 
 Prediction = tuple[Pass, np.ndarray, np.ndarray]
@@ -89,14 +94,34 @@ class ScalarContext:
                 return take(f"{k}.{name}", shape)
 
             self.nets.append(read_layer(take_of_layer, widths, k, k < PYRAMID_LAYERS, hidden))
-        if extra := sorted(set(tensors) - {MODEL + name for name in used}):
+        said = tensors.get(CHECK)
+        if extra := sorted(set(tensors) - {MODEL + name for name in used} - {CHECK}):
             raise ValueError(f"{extra[0]}: unknown")
         self._digest = digest_of(used)
         self.adaptive = AdaptiveTables((ALPHABET,), [_prepared(self.tables)])
+        if said is not None and (said.dtype != np.uint8 or said.tobytes() != self.check()):
+            raise ValueError(f"{CHECK}: this machine computes other frequencies than the model was made with")
 
     def identity(self) -> bytes:
         """4 bytes that differ when the frequencies could."""
         return self._digest[:4]
+
+    def check(self) -> bytes:
+        """SHA-256 of locations and scale classes for fixed values, see FORMAT.md."""
+        digest = hashlib.sha256()
+        p = np.arange(CHECK_SHAPE[0] * CHECK_SHAPE[1], dtype=np.int64)
+        channels = range(sum(self.widths))
+        rows = [((p * p * (2 * c + 3) + 7 * p + c) % 65521 % 9 - 4) / (1 + c // 16) for c in channels]
+        values = np.trunc(np.stack(rows)).astype(np.int32)
+        for step in CHECK_STEPS:
+            at, known = self.at(step), Known(self.widths, CHECK_SHAPE)
+            for k, net in enumerate(self.nets):
+                given = values[net.start : net.start + net.width]
+                _, predicted = at.select(k, known, lambda part, *_, given=given: given[:, part.positions])
+                for _, location, scale in predicted:
+                    digest.update(location.astype("<i4").tobytes() + scale.astype("<i4").tobytes())
+                known.end_layer(k)
+        return digest.digest()
 
     def at(self, step: int) -> ScalarContextAt:
         """The model of a file with quantization step number `step`, 0..63. Raises ValueError outside."""
