@@ -9,7 +9,6 @@ import numpy as np
 
 Symbols = Callable[[Sequence[int]], int]
 """Decodes a symbol by a table of frequencies."""
-KINDS = ("first", "diagonal", "row", "column", "cross")
 
 
 def log_size(v: int) -> int:
@@ -23,7 +22,10 @@ def log_value(v: int) -> int:
 def offsets(kind: str) -> list[tuple[int, int]]:
     def coded(dy: int, dx: int) -> bool:
         a, b = dy % 2, dx % 2
-        return {"diagonal": a and b, "row": a != b, "cross": a != b, "column": a or b, "first": 0}[kind] not in (0, False)
+        if kind.endswith("2") and not a and not b:
+            return abs(dy) + abs(dx) == 2
+        seen = {"row": b and not a, "column": a, "diagonal": a or b, "cross": a != b, "first": 0}
+        return bool(seen[kind.removesuffix("2")])
 
     return [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0) and coded(dy, dx)]
 
@@ -37,7 +39,10 @@ def passes(h: int, w: int, pyramid: bool) -> list[tuple[str, int, list[tuple[int
     found = [("first", 4, grid(0, 0, 16))]
     for level in (3, 2, 1, 0):
         t = 1 << level
-        found += [(k, level, grid(y, x, 2 * t)) for k, y, x in (("diagonal", t, t), ("row", 0, t), ("column", t, 0))]
+        for kind, y0, x0 in (("row", 0, t), ("column", t, 0), ("diagonal", t, t)):
+            places = grid(y0, x0, 2 * t)
+            halves = [[(y, x) for y, x in places if (y // (2 * t) + x // (2 * t)) % 2 == half] for half in (0, 1)]
+            found += [(kind, level, halves[0]), (f"{kind}2", level, halves[1])]
     return found
 
 
@@ -48,7 +53,7 @@ def neighbour(kind: str, h: int, w: int, y: int, x: int, dy: int, dx: int, t: in
     if 0 <= ny < h and 0 <= nx < w:
         return ny, nx
     if kind != "cross":
-        ay, ax = {"diagonal": (-t, -t), "row": (0, -t), "column": (-t, 0)}[kind]
+        ay, ax = {"diagonal": (-t, -t), "row": (0, -t), "column": (-t, 0)}[kind.removesuffix("2")]
         return y + ay, x + ax
     near = [(y, x - 1), (y, x + 1), (y - 1, x), (y + 1, x)]
     return next((a, b) for a, b in near if 0 <= a < h and 0 <= b < w)

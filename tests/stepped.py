@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 WIDTHS = [1, 2, 3, 10]
+LIFTED = 3
 
 
 def tree(**changes: Any) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def tree(**changes: Any) -> dict[str, Any]:
                 "coarse_width": 8,
                 "coarse_depth": 1,
             },
-            "quantizer": {"kind": "uniform", "widths": WIDTHS},
+            "quantizer": {"kind": "uniform", "widths": WIDTHS, "lifted": LIFTED},
         },
         "data": {"train": ["pictures"], "val": ["pictures"], "crop": 64, "batch": 2},
         "optimizer": {"steps": 4, "decay": 2},

@@ -16,7 +16,7 @@ from vqcodec.entropy.scalar_network import LARGEST, Known
 
 from .rans import AnsDecoder, decode_adaptive_plane
 from .scalar_reference import Reader
-from .stepped import WIDTHS
+from .stepped import LIFTED, WIDTHS
 
 LAYERS = [[0], [1, 2], [3, 4, 5], list(range(6, 16))]
 
@@ -29,7 +29,7 @@ def tensors(stepped_folder: Path) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def model(tensors: dict[str, np.ndarray]) -> ScalarContext:
-    return ScalarContext(WIDTHS, tensors)
+    return ScalarContext(WIDTHS, tensors, LIFTED)
 
 
 def values(shape: tuple[int, int], seed: int = 0, size: float = 3.0) -> np.ndarray:
@@ -75,7 +75,9 @@ def test_cut_streams_hold_what_they_can(model: ScalarContext) -> None:
 
 
 def test_the_step_matters(model: ScalarContext) -> None:
-    planes = planes_of(values((16, 16), size=0.4))
+    given = values((16, 16), size=0.4)
+    given[0] = 0
+    planes = planes_of(given)
     assert encode_tile(model.at(5), planes, LAYERS) != encode_tile(model.at(45), planes, LAYERS)
     with pytest.raises(ValueError, match="step 64"):
         model.at(64)
@@ -86,7 +88,7 @@ def test_float_network_predicts_the_same(model: ScalarContext, stepped_folder: P
     from vqcodec.train.stepped.context import ContextNet
 
     given = values((20, 24), 3, 0.4)
-    net = ContextNet(WIDTHS)
+    net = ContextNet(WIDTHS, LIFTED)
     state = _float_state(net, load_file(stepped_folder / "model.safetensors"))
     net.load_state_dict(state)
     with torch.no_grad():
@@ -181,15 +183,15 @@ def test_bad_tensors_are_refused(tensors: dict[str, np.ndarray], change: object,
     broken = dict(tensors)
     change(broken)  # type: ignore[operator]
     with pytest.raises(ValueError, match=says):
-        ScalarContext(WIDTHS, broken)
+        ScalarContext(WIDTHS, broken, LIFTED)
 
 
 def test_identity_follows_the_numbers(tensors: dict[str, np.ndarray], model: ScalarContext) -> None:
     same = {name: value.astype(np.int32) for name, value in tensors.items() if name != "scalar.check"}
-    assert ScalarContext(WIDTHS, same).identity() == model.identity()
+    assert ScalarContext(WIDTHS, same, LIFTED).identity() == model.identity()
     tensors = {name: value for name, value in tensors.items() if name != "scalar.check"}
     other = {**tensors, "scalar.0.linear_bias": tensors["scalar.0.linear_bias"] + 1}
-    assert ScalarContext(WIDTHS, other).identity() != model.identity()
+    assert ScalarContext(WIDTHS, other, LIFTED).identity() != model.identity()
 
 
 @pytest.mark.parametrize(("shape", "step", "size"), [((7, 19), 12, 0.4), ((3, 5), 50, 30.0)])
@@ -221,4 +223,4 @@ def test_a_second_decoder_reads_the_same(
 def test_the_self_test_refuses_other_frequencies(tensors: dict[str, np.ndarray]) -> None:
     bias = tensors["scalar.1.scale_step"].astype(np.int32) + 4096
     with pytest.raises(ValueError, match="scalar.check: this machine"):
-        ScalarContext(WIDTHS, {**tensors, "scalar.1.scale_step": bias})
+        ScalarContext(WIDTHS, {**tensors, "scalar.1.scale_step": bias}, LIFTED)

@@ -102,7 +102,7 @@ def test_frozen_parts_stay(pictures: Path, tmp_path: Path) -> None:
 def test_rounding_and_coordinates(pictures: Path) -> None:
     from vqcodec.quantizers.uniform import coordinate
 
-    run = SteppedRun(recipe_of(pictures))
+    run = SteppedRun(recipe_of(pictures, rate={"plain": 2}))
     z = torch.full((1, 16, 1, 1), 0.55)
     rounded = run.rounded(z, torch.tensor([0.4]))
     assert rounded.flatten().tolist() == [1.0] * 3 + [0.0] * 13  # the plain layers round to the nearest

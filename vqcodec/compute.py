@@ -20,7 +20,9 @@ from torch import Tensor
 
 from .blending import Axis, axis_of, blended, equal_spans, inner_spans
 from .config import MAX_COMPUTE_WINDOW
+from .config import UniformConfig
 from .errors import LimitError
+from .quantizers.lifting import REACH
 from .registry import Model
 from .tiling import Rect, Window, grid_size, read_padded, windows
 from .windows import bands_to_levels, pixels_to_window_planes, to_levels, to_tensor, window_planes_to_pixels
@@ -112,16 +114,29 @@ def planes_to_pixels(
     if axes := _overlapping(model, (grid[0], grid[1])):
         return _blended_pixels(model, planes, region, *axes)
     pixels = np.empty((*region.shape, 3), np.uint8)
+    strong = strong_channels(model, planes, step)
     for window in _windows(model, _steps(region, stride), (grid[0], grid[1]), window_px, tokenizer.decoder.halo):
         part = [torch.from_numpy(p[window.outer.slices].astype(np.int64))[None].to(model.device) for p in planes]
         with torch.inference_mode():
-            levels = to_levels(tokenizer.decode(part, step=step))[0]
+            here = None if strong is None else strong[:, :, *window.outer.slices]
+            levels = to_levels(tokenizer.decode(part, step=step, strong=here))[0]
         inner = window.inner.times(stride)
         wanted = Rect(
             max(inner.y0, region.y0), min(inner.y1, region.y1), max(inner.x0, region.x0), min(inner.x1, region.x1)
         )
         pixels[wanted.inside(region).slices] = levels[wanted.inside(window.outer.times(stride)).slices]
     return pixels
+
+
+def strong_channels(model: Model, planes: Sequence[np.ndarray], step: int | None) -> Tensor | None:
+    """What a uniform quantizer needs of the whole picture for windows of it (see `Uniform.strong`); None for others."""
+    if step is None:
+        return None
+    quantizer = model.tokenizer.quantizer
+    first = [torch.from_numpy(p.astype(np.int64))[None].to(model.device) for p in planes[: quantizer.lifted]]
+    with torch.inference_mode():
+        found: Tensor = quantizer.strong(first, step)
+    return found if quantizer.lifted else None
 
 
 def _blended_pixels(model: Model, planes: list[np.ndarray], region: Rect, rows: Axis, columns: Axis) -> np.ndarray:
@@ -152,7 +167,8 @@ def pixels_needed(model: Model, region: Rect, size: tuple[int, int]) -> Rect:
         sides = ((area.y0, area.y1), (area.x0, area.x1))
         seen = [[axis.spans[i] for i in axis.touching(*side)] for axis, side in zip(axes, sides, strict=True)]
         return Rect(seen[0][0][0], seen[0][-1][1], seen[1][0][0], seen[1][-1][1]).times(model.stride)
-    steps = Rect(0, grid[0], 0, grid[1]) if halo is None else area.grow(halo // model.stride, grid)
+    more = REACH if isinstance(q := model.config.tokenizer.quantizer, UniformConfig) and q.lifted else 0
+    steps = Rect(0, grid[0], 0, grid[1]) if halo is None else area.grow(halo // model.stride + more, grid)
     return steps.times(model.stride)
 
 

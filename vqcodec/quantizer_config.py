@@ -271,6 +271,8 @@ class UniformConfig(QuantizerSettings):
 
     widths: tuple[int, ...]
     """Channels of each layer, coarse to fine."""
+    lifted: int = 0
+    """How many of the first channels, whole layers of them, go through a wavelet over the grid; see lifting.py."""
     kind: Literal["uniform"] = "uniform"
 
     @property
@@ -295,6 +297,8 @@ class UniformConfig(QuantizerSettings):
             yield f"widths: 1..{MAX_LAYERS} layers of at least 1 channel each"
         if self.channels > MAX_PLANES:
             yield f"widths: at most {MAX_PLANES} channels in all"
+        if self.lifted not in (0, *itertools.accumulate(self.widths)):
+            yield f"lifted: {self.lifted} channels are no whole layers"
 
 
 UNIFORM_ALPHABET = 1023

@@ -284,7 +284,7 @@ def entropy_from_tensors(quantizer: QuantizerConfig, tensors: dict[str, np.ndarr
     from .entropy.tables import AdaptiveTables
 
     if isinstance(quantizer, UniformConfig):
-        return ScalarContext(quantizer.widths, tensors)  # type: ignore[return-value]
+        return ScalarContext(quantizer.widths, tensors, quantizer.lifted)  # type: ignore[return-value]
     sizes = quantizer.sizes
     if any(name.startswith("prior.") for name in tensors):
         return ContextModel(sizes, tensors)

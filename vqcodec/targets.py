@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .compute import decoder_windows, in_bfloat16, planes_to_pixels
+from .compute import decoder_windows, in_bfloat16, planes_to_pixels, strong_channels
 from .registry import Model
 from .tiling import Rect, Window, read_padded
 from .windows import to_tensor
@@ -91,14 +91,15 @@ def descend(
     quantizer = model.tokenizer.quantizer
     spans = [slice(*ends) for ends in pairwise((0, *accumulate(quantizer.widths)))]
     windows = decoder_windows(model, (target.shape[1], target.shape[2]), WINDOW_PX, HALO)
+    code = Code(model, planes, step)
     slope = np.zeros(target.shape, np.float32)
     for window in windows:
         # What a window shows depends on codes around it, too.
-        slope[:, *window.outer.slices] += _slope(model, pixels, planes, window, step)
+        slope[:, *window.outer.slices] += _slope(model, pixels, code, window)
     along, lengths, slopes = (np.zeros(len(spans)) for _ in range(3))
     for window in windows:
         inner = window.inner.slices
-        short = target[:, *inner] - _dequantized(model, planes, window.inner, step)[0][0].cpu().numpy()
+        short = target[:, *inner] - code.at(window.inner)[0][0].cpu().numpy()
         for g, span in enumerate(spans):
             along[g] -= float((short[span] * slope[span, *inner]).sum())
             lengths[g] += float(np.square(short[span]).sum())
@@ -109,28 +110,15 @@ def descend(
     found = target.copy()
     for window in windows:
         inner = window.inner.slices
-        short = target[:, *inner] - _dequantized(model, planes, window.inner, step)[0][0].cpu().numpy()
+        short = target[:, *inner] - code.at(window.inner)[0][0].cpu().numpy()
         for g, span in enumerate(spans):
             found[span, *inner] += fraction * shares[g] * (-slope[span, *inner] * (lengths[g] / along[g]) - short[span])
     return found, lengths, along
 
 
-def _dequantized(model: Model, planes: Sequence[np.ndarray], part: Rect, step: int | None) -> tuple[Tensor, Tensor]:
-    """Code [1, D, h, w] of a part of `planes`, and which groups of it are kept [1, G, h, w]."""
-    indices = [torch.from_numpy(plane[part.slices].astype(np.int64))[None].to(model.device) for plane in planes]
-    with torch.inference_mode():
-        told = () if step is None else (step,)
-        found: tuple[Tensor, Tensor] = model.tokenizer.quantizer.dequantize(indices, *told)
-        return found
-
-
-def _slope(
-    model: Model, pixels: np.ndarray, planes: Sequence[np.ndarray], window: Window, step: int | None
-) -> np.ndarray:
+def _slope(model: Model, pixels: np.ndarray, chosen: Code, window: Window) -> np.ndarray:
     """Gradient of the decoder's error in the inner part of a window, in the code of all of it: float32 [D, h, w]."""
-    code, kept = (
-        part.clone(memory_format=torch.channels_last) for part in _dequantized(model, planes, window.outer, step)
-    )
+    code, kept = (part.clone(memory_format=torch.channels_last) for part in chosen.at(window.outer))
     code.requires_grad_()
     with torch.enable_grad():
         with in_bfloat16(model.device):
@@ -163,6 +151,23 @@ def _seen(model: Model, pixels: np.ndarray, window: Window, y: Tensor) -> tuple[
     height, width = min(inner.y1, pixels.shape[0]) - inner.y0, min(inner.x1, pixels.shape[1]) - inner.x0
     x = to_tensor([read_padded(pixels, inner)], model.device)
     return y[:, :, rows, columns][:, :, :height, :width], x[:, :, :height, :width]
+
+
+class Code:
+    """The latent that index planes stand for, window by window."""
+
+    def __init__(self, model: Model, planes: Sequence[np.ndarray], step: int | None) -> None:
+        self.model, self.planes, self.step = model, planes, step
+        self.strong = strong_channels(model, planes, step)
+
+    def at(self, part: Rect) -> tuple[Tensor, Tensor]:
+        """Code [1, D, h, w] of a part of the planes, and which groups of it are kept [1, G, h, w]."""
+        indices = [torch.from_numpy(p[part.slices].astype(np.int64))[None].to(self.model.device) for p in self.planes]
+        strong = None if self.strong is None else self.strong[:, :, *part.slices]
+        told = () if self.step is None else (self.step, strong)
+        with torch.inference_mode():
+            found: tuple[Tensor, Tensor] = self.model.tokenizer.quantizer.dequantize(indices, *told)
+        return found
 
 
 @dataclass(frozen=True)

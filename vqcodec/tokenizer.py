@@ -108,16 +108,18 @@ class Tokenizer(nn.Module):
         planes: list[Tensor] = self.quantizer.quantize(self.encoder(x).float(), rate)
         return planes
 
-    def decode(self, planes: list[Tensor], keep: int | None = None, step: int | None = None) -> Tensor:
+    def decode(
+        self, planes: list[Tensor], keep: int | None = None, step: int | None = None, strong: Tensor | None = None
+    ) -> Tensor:
         """Planes [B, *], MISSING where unknown -> pixels [B, 3, H, W], about -1..1, not clamped.
 
         `keep` hides all but the first 1..N layers; `step` is the number of the quantization step, of a uniform
-        quantizer.
+        quantizer; `strong` a window's part of its strong channels, see Uniform.
         """
         if keep is not None:
             shown = {s for layer in self.layers[:keep] for s in layer}
             planes = [p if s in shown else torch.full_like(p, MISSING) for s, p in enumerate(planes)]
-        told = () if step is None else (step,)
+        told = () if step is None else (step, strong)
         return self.decoder(*self.quantizer.dequantize(planes, *told))
 
     def forward(

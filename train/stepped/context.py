@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqcodec.entropy.pyramid import KINDS, LEVELS, passes, seen
+from vqcodec.entropy.pyramid import CHECKERBOARD_KINDS, LEVELS, PYRAMID_KINDS, passes, seen
 from vqcodec.entropy.residual_tables import FRACTIONS, TOTAL
-from vqcodec.entropy.scalar_context import MODEL, PYRAMID_LAYERS
+from vqcodec.entropy.scalar_context import MODEL
 from vqcodec.entropy.scalar_network import CROSS, FEW, LOCATED, MOST, STEPS, STRONG, UNIT, inputs_of
 
 HIDDEN = 96
@@ -63,11 +63,11 @@ def step_basis(steps: Tensor) -> Tensor:
 class ContextLayer(nn.Module):
     """Location and scale of the values of layer k."""
 
-    def __init__(self, widths: Sequence[int], k: int, hidden: int = HIDDEN) -> None:
+    def __init__(self, widths: Sequence[int], k: int, pyramid: bool, hidden: int = HIDDEN) -> None:
         super().__init__()
-        self.start, self.width, self.pyramid = sum(widths[:k]), widths[k], k < PYRAMID_LAYERS
+        self.start, self.width, self.pyramid = sum(widths[:k]), widths[k], pyramid
         n, self.n_inputs = widths[k], sum(inputs_of(widths[i], sum(widths[:i])) for i in range(k))
-        self.kinds = KINDS[:-1] if self.pyramid else (KINDS[0], KINDS[-1])
+        self.kinds = PYRAMID_KINDS if pyramid else CHECKERBOARD_KINDS
         later = [kind for kind in self.kinds if kind != "first"]
         n_own = {kind: n * (len(seen(kind)) if n <= FEW else 2) for kind in later}
 
@@ -87,7 +87,7 @@ class ContextLayer(nn.Module):
         self.scale_level = nn.Parameter(torch.zeros(LEVELS, n))
         self.scale_step = nn.Parameter(torch.zeros(7, n))
         self.spread = nn.ParameterDict({kind: nn.Parameter(torch.zeros(2, n)) for kind in later})
-        self.linear = nn.ParameterDict({kind: nn.Parameter(_interpolation(kind, n, self.pyramid)) for kind in later})
+        self.linear = nn.ParameterDict({kind: nn.Parameter(torch.zeros(len(seen(kind)), n)) for kind in later})
         self.linear_bias = nn.Parameter(torch.zeros(n))
         crossed = 9 * min(self.start, CROSS) if k < LOCATED else 0
         self.cross = nn.Parameter(torch.zeros(crossed, n))
@@ -142,16 +142,6 @@ class ContextLayer(nn.Module):
         return location, ((h2 @ self.scale).transpose(1, 2) + scale) * CLASS_UNIT
 
 
-def _interpolation(kind: str, n: int, pyramid: bool) -> Tensor:
-    """Start of the linear location [K, n]: the mean of the nearest neighbours of a pyramid, else 0."""
-    weights = torch.zeros(len(seen(kind)), n)
-    if pyramid:
-        distance = torch.tensor([abs(dy) + abs(dx) for dy, dx in seen(kind)])
-        nearest = distance == distance.min()
-        weights[nearest] = 1 / int(nearest.sum())
-    return weights
-
-
 _PLACES: dict[tuple[tuple[int, int], bool, torch.device], dict[str, tuple[Tensor, Tensor, Tensor]]] = {}
 
 
@@ -175,10 +165,13 @@ def _by_kind(shape: tuple[int, int], pyramid: bool, device: torch.device) -> dic
 class ContextNet(nn.Module):
     """All layers and the shape of the residuals' distribution in each class."""
 
-    def __init__(self, widths: Sequence[int], hidden: int = HIDDEN) -> None:
+    def __init__(self, widths: Sequence[int], lifted: int = 0, hidden: int = HIDDEN) -> None:
+        """`lifted`: how many of the first channels are wavelet coefficients, see `ScalarContext`."""
         super().__init__()
         self.widths = tuple(widths)
-        self.layers = nn.ModuleList(ContextLayer(widths, k, hidden) for k in range(len(widths)))
+        self.layers = nn.ModuleList(
+            ContextLayer(widths, k, sum(widths[: k + 1]) <= lifted, hidden) for k in range(len(widths))
+        )
         self.mixture = nn.Parameter(torch.zeros(CLASSES, 2))
 
     def forward(self, values: Tensor, steps: Tensor) -> Tensor:

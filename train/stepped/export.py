@@ -32,7 +32,7 @@ def export_stepped(state: dict[str, Any], out: Path, name: str | None, report: R
     tensors = pack(tensors, recipe.export.packed)
     context = codec.context.tensors()
     quantizer = recipe.tokenizer.quantizer
-    exact = ScalarContext(codec.context.widths, context)  # refuses what is not
+    exact = ScalarContext(quantizer.widths, context, quantizer.lifted)  # refuses what is not
     context[CHECK] = np.frombuffer(exact.check(), np.uint8)
     config = ModelConfig(
         name=name or recipe.name,

@@ -48,7 +48,7 @@ class RateRecipe:
     rounding: tuple[float, ...] = (0.3, 0.5)
     """Range of the threshold that sizes below a whole number round up from, minus 1 and negative: 0.5 rounds to the
     nearest, smaller ones round towards 0 as the selection of values does."""
-    plain: int = 2
+    plain: int = 0
     """The first layers, rounded to the nearest."""
 
 

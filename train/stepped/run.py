@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from vqcodec.compute import in_bfloat16
+from vqcodec.config import UniformConfig
 from vqcodec.entropy.scalar_network import LARGEST
 from vqcodec.errors import InputError
 from vqcodec.quantizers.uniform import COORDINATE, FINEST, PER_OCTAVE
@@ -43,7 +44,9 @@ class Codec(nn.Module):
     def __init__(self, recipe: SteppedRecipe) -> None:
         super().__init__()
         self.tokenizer = Tokenizer(recipe.tokenizer)
-        self.context = ContextNet(recipe.tokenizer.quantizer.widths)  # type: ignore[union-attr]
+        quantizer = recipe.tokenizer.quantizer
+        assert isinstance(quantizer, UniformConfig)
+        self.context = ContextNet(quantizer.widths, quantizer.lifted)
 
 
 class SteppedRun:
@@ -117,14 +120,16 @@ class SteppedRun:
         size = (FINEST * 2 ** (steps / PER_OCTAVE))[:, None, None, None]
         with self.autocast():
             z = tokenizer.encoder(x).float()
-        scaled = z / size
+        scaled = tokenizer.quantizer.coefficients(z) / size
         values = scaled + (self.rounded(scaled, rounding) - scaled).detach()
         bits = self.model.context(values, steps)
         there = torch.arange(len(self.widths), device=x.device)[None] < keep[:, None]
         channels = there.repeat_interleave(self.widths, 1)[:, :, None, None]
         kept = torch.cat([there.float(), coordinates(steps)[:, None]], 1)[:, :, None, None]
         with self.autocast():
-            y = tokenizer.decoder(values * size * channels, kept.expand(-1, -1, *z.shape[2:])).float()
+            y = tokenizer.decoder(
+                tokenizer.quantizer.latent(values * size * channels), kept.expand(-1, -1, *z.shape[2:])
+            ).float()
         positions = z.shape[2] * z.shape[3]
         squared = (y - x).square().sum((1, 2, 3)) / positions
         of_bits = (bits * channels).sum((1, 2, 3)) / positions

@@ -57,12 +57,12 @@ class Validation:
     def _at(run: SteppedRun, model: Codec, x: Tensor, z: Tensor, step: Tensor) -> tuple[float, float, float | None]:
         from vqcodec.quantizers.uniform import step_size
 
-        size = step_size(float(step))
-        values = run.rounded(z / size, torch.full_like(step, ROUNDING))
+        size, quantizer = step_size(float(step)), model.tokenizer.quantizer
+        values = run.rounded(quantizer.coefficients(z) / size, torch.full_like(step, ROUNDING))
         bits = float(model.context(values, step).sum())
         kept = torch.ones(1, len(run.widths) + 1, *z.shape[2:], device=z.device)
         kept[:, -1] = coordinates(step)
-        y = model.tokenizer.decoder(values * size, kept).float()
+        y = model.tokenizer.decoder(quantizer.latent(values * size), kept).float()
         shown, wanted = (
             ((part[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy() for part in (y, x)
         )

@@ -89,14 +89,27 @@ class ScalarEncoder(RateControl):
         blank = self._tokens([np.broadcast_to(np.int32(0), self.grid)], step, self.model.layers)
         tiles = access_tiles(header_of(blank, self.model.config), self.model.config.tokenizer)
         values = np.zeros(latent.shape, np.int32)
+        coefficients = self._coefficients(latent)
         segments = []
         for tile in tiles:
             assert isinstance(tile.index, tuple)
-            targets = np.asarray(latent[:, *tile.index], np.float32) / np.float32(step_size(step))
+            targets = np.asarray(coefficients[:, *tile.index], np.float32) / np.float32(step_size(step))
             coder = TileEncoder() if coded else None
             values[:, *tile.index] = select_tile(entropy, targets, weight, range(keep), coder)  # type: ignore[arg-type]
             segments.append(coder.segments() if coder else [])
         return values, segments
+
+    def _coefficients(self, latent: np.ndarray) -> np.ndarray:
+        """What is rounded of a latent [D, h, w], see `Uniform.coefficients`."""
+        import torch
+
+        quantizer = self.model.tokenizer.quantizer
+        strong = torch.from_numpy(np.asarray(latent[: quantizer.lifted], np.float32))[None]
+        if not quantizer.lifted:
+            return latent
+        found = latent.copy()
+        found[: quantizer.lifted] = quantizer.coefficients(strong)[0].numpy()
+        return found
 
     def _target(self, step: int, weight: float, keep: int) -> np.ndarray:
         """The latent that values are selected for, refined by effort."""

@@ -1,7 +1,7 @@
 """Coding order of scalar planes: passes over a tile's grid, and the coded neighbours that each pass sees.
 
-    pyramid        positions at multiples of 16, then 8, 4, 2, 1: three passes a level; each position lies between
-                   coded ones, so smooth planes are predicted by interpolation
+    pyramid        for wavelet coefficients: positions at multiples of 16, then level by level the three subbands, each
+                   as a checkerboard, so that its second half sees direct neighbours of the same subband
     checkerboard   two passes: half of the positions without, half with their direct neighbours
 
 A pass has a kind, which fixes the relative places of the neighbours, and a level, log2 of their distance. Positions of
@@ -19,7 +19,9 @@ LEVELS = 5
 """Levels of the pyramid: the coarsest positions are 2**(LEVELS - 1) apart."""
 OFFSETS = tuple((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0))
 """Relative places of neighbours, in units of the pass's distance."""
-KINDS = ("first", "diagonal", "row", "column", "cross")
+PYRAMID_KINDS = ("first", "row", "row2", "column", "column2", "diagonal", "diagonal2")
+"""Kinds of a pyramid's passes: even rows and odd columns, odd rows and even columns, both odd; first and second half."""
+CHECKERBOARD_KINDS = ("first", "cross")
 _ANCHORS = {"diagonal": (-1, -1), "row": (0, -1), "column": (-1, 0)}
 """A coded neighbour that every position of such a pass has."""
 
@@ -43,12 +45,14 @@ def seen(kind: str) -> tuple[tuple[int, int], ...]:
 
 def _is_coded(kind: str, dy: int, dx: int) -> bool:
     odd_y, odd_x = dy % 2 == 1, dx % 2 == 1
-    match kind:
-        case "diagonal":  # odd rows, odd columns of a level; coded: even rows, even columns
-            return odd_y and odd_x
-        case "row":  # even rows, odd columns; coded: the same and the diagonal positions
-            return odd_y != odd_x
-        case "column":  # odd rows, even columns; coded: all others
+    if kind.endswith("2") and not odd_y and not odd_x:
+        return abs(dy) + abs(dx) == 2  # the first half of the same subband
+    match kind.removesuffix("2"):
+        case "row":  # coded: even rows and columns
+            return odd_x and not odd_y
+        case "column":  # these, and the rows' subband
+            return odd_y
+        case "diagonal":  # all others
             return odd_y or odd_x
         case "cross":  # the second half of a checkerboard
             return odd_y != odd_x
@@ -66,8 +70,11 @@ def passes(shape: tuple[int, int], pyramid: bool) -> tuple[Pass, ...]:
         found.append(_pass("first", LEVELS - 1, shape, _grid(shape, 0, 0, top)))
         for level in reversed(range(LEVELS - 1)):
             step = 1 << level
-            for kind, y, x in (("diagonal", step, step), ("row", 0, step), ("column", step, 0)):
-                found.append(_pass(kind, level, shape, _grid(shape, y, x, 2 * step)))
+            for kind, y, x in (("row", 0, step), ("column", step, 0), ("diagonal", step, step)):
+                places = _grid(shape, y, x, 2 * step)
+                second = ((places // (2 * step)).sum(0) % 2).astype(bool)
+                found.append(_pass(kind, level, shape, places[:, ~second]))
+                found.append(_pass(f"{kind}2", level, shape, places[:, second]))
     else:
         for kind, y in (("first", 0), ("cross", 1)):
             halves = [_grid(shape, 0, y, 2), _grid(shape, 1, 1 - y, 2)]
@@ -106,7 +113,7 @@ def _neighbour(
         above = np.where(rows > 0, rows - 1, np.minimum(rows + 1, h - 1))
         anchor = np.where(beside != columns, rows * w + beside, above * w + columns)
     else:
-        anchor_y, anchor_x = _ANCHORS[kind]
+        anchor_y, anchor_x = _ANCHORS[kind.removesuffix("2")]
         anchor = (rows + anchor_y * step) * w + columns + anchor_x * step
     found: np.ndarray = np.where(outside, anchor, y * w + x)
     return found

@@ -43,8 +43,6 @@ MODES = {
     EMPTY: np.array([7, 1, 56], np.float32),
 }
 """Frequencies of the ways to code a layer, by that of the layer before it."""
-PYRAMID_LAYERS = 2
-"""The first layers, coded in pyramid order: means of blocks, which neighbours predict."""
 CHECK_SHAPE, CHECK_STEPS = (11, 13), (20, 45)
 """Tile and steps of the self-test."""
 MODEL = "scalar."
@@ -66,7 +64,9 @@ class ScalarContext:
 
     kind = "scalar"
 
-    def __init__(self, widths: Sequence[int], tensors: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, widths: Sequence[int], tensors: Mapping[str, np.ndarray], lifted: int = 0) -> None:
+        """`lifted`: how many of the first channels hold wavelet coefficients, whole layers of them, coded in pyramid
+        order."""
         self.widths = tuple(widths)
         self.sizes = (ALPHABET,) * sum(widths)
         used: dict[str, np.ndarray] = {}
@@ -93,7 +93,7 @@ class ScalarContext:
             def take_of_layer(name: str, shape: Sequence[int], k: int = k) -> np.ndarray:
                 return take(f"{k}.{name}", shape)
 
-            self.nets.append(read_layer(take_of_layer, widths, k, k < PYRAMID_LAYERS, hidden))
+            self.nets.append(read_layer(take_of_layer, widths, k, sum(widths[: k + 1]) <= lifted, hidden))
         said = tensors.get(CHECK)
         if extra := sorted(set(tensors) - {MODEL + name for name in used} - {CHECK}):
             raise ValueError(f"{extra[0]}: unknown")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .pyramid import KINDS, LEVELS, Pass, passes, seen
+from .pyramid import CHECKERBOARD_KINDS, LEVELS, PYRAMID_KINDS, Pass, passes, seen
 
 EXACT = 2**24
 """Integers below this are exact in float32."""
@@ -126,7 +126,7 @@ def read_layer(
     """
     start, n = sum(widths[:k]), widths[k]
     n_inputs = sum(inputs_of(widths[i], sum(widths[:i])) for i in range(k))
-    kinds = KINDS[:-1] if pyramid else (KINDS[0], KINDS[-1])
+    kinds = PYRAMID_KINDS if pyramid else CHECKERBOARD_KINDS
     later = [kind for kind in kinds if kind != "first"]
     n_own = {kind: n * (len(seen(kind)) if n <= FEW else 2) for kind in later}
     crossed = 9 * min(start, CROSS) if k < LOCATED else 0

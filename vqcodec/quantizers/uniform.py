@@ -16,6 +16,7 @@ from torch import Tensor
 from ..config import MISSING, UniformConfig
 from ..entropy.scalar_network import LARGEST, STEPS
 from .base import Quantized, Quantizer
+from .lifting import lift, unlift
 
 FINEST = 0.125
 """Step number 0, in units of the latent."""
@@ -40,30 +41,51 @@ class Uniform(Quantizer):
 
     def __init__(self, config: UniformConfig) -> None:
         super().__init__()
-        self.sizes, self.widths, self.groups = config.sizes, config.widths, config.groups
+        self.sizes, self.widths, self.groups, self.lifted = config.sizes, config.widths, config.groups, config.lifted
 
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
         """`rate` [B] holds step numbers. The gradient passes the rounding (straight-through)."""
         numbers = z.new_full((len(z),), STEPS / 2) if rate is None else rate
         size = (FINEST * 2 ** (numbers / PER_OCTAVE))[:, None, None, None]
-        values = torch.round(z / size).clamp(-LARGEST, LARGEST)
-        z_q = z + (values * size - z).detach()
+        values = torch.round(self.coefficients(z) / size).clamp(-LARGEST, LARGEST)
+        z_q = z + (self.latent(values * size) - z).detach()
         zero = z.new_zeros(())
         return Quantized(z_q, [plane.long() + LARGEST for plane in values.unbind(1)], zero, zero)
 
     def quantize(self, z: Tensor, rate: float = STEPS / 2) -> list[Tensor]:
         """Nearest values at step number `rate`."""
-        values = torch.round(z / step_size(rate)).clamp(-LARGEST, LARGEST).long() + LARGEST
+        values = torch.round(self.coefficients(z) / step_size(rate)).clamp(-LARGEST, LARGEST).long() + LARGEST
         return list(values.unbind(1))
 
-    def dequantize(self, indices: list[Tensor], step: int = STEPS // 2) -> tuple[Tensor, Tensor]:
+    def coefficients(self, z: Tensor) -> Tensor:
+        """Latent [B, D, h, w] of a whole picture -> what is rounded: wavelet coefficients of the first channels."""
+        return torch.cat([lift(z[:, : self.lifted]), z[:, self.lifted :]], 1) if self.lifted else z
+
+    def latent(self, coefficients: Tensor) -> Tensor:
+        """The inverse of `coefficients`."""
+        if not self.lifted:
+            return coefficients
+        return torch.cat([unlift(coefficients[:, : self.lifted]), coefficients[:, self.lifted :]], 1)
+
+    def strong(self, indices: list[Tensor], step: int) -> Tensor:
+        """The first channels [B, lifted, h, w] of the latent of a whole picture, for windows of it."""
+        return unlift(self._values(torch.stack(indices[: self.lifted], 1), step)) if self.lifted else torch.empty(0)
+
+    @staticmethod
+    def _values(stacked: Tensor, step: int) -> Tensor:
+        return torch.where(stacked != MISSING, stacked - LARGEST, 0).float() * step_size(step)
+
+    def dequantize(
+        self, indices: list[Tensor], step: int = STEPS // 2, strong: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Planes [B, h, w] at a step number -> z_q [B, D, h, w], kept [B, G + 1, h, w].
 
-        The last channel of `kept` is the step's coordinate, the others are 1 where all planes of a layer are there.
+        A window of a picture needs its part of `strong` of the whole. The last channel of `kept` is the step's coordinate, the others are 1 where all planes of a layer are there.
         """
         stacked = torch.stack(indices, 1)
         there = stacked != MISSING
-        z_q = torch.where(there, stacked - LARGEST, 0).float() * step_size(step)
+        z_q = self._values(stacked, step)
+        z_q = self.latent(z_q) if strong is None else torch.cat([strong, z_q[:, self.lifted :]], 1)
         kept = torch.stack([part.all(1) for part in torch.split(there, list(self.widths), 1)], 1).float()
         return z_q, torch.cat([kept, torch.full_like(kept[:, :1], coordinate(step))], 1)
 
