@@ -1,7 +1,7 @@
 """What every backbone answers: pixels to latent and back.
 
 `halo` is how many pixels beyond its own stride block an output depends on, to each side, a multiple of the stride;
-None if that is the whole picture, which the network then has to see at once.
+None if that is the whole picture, or whatever part of it the network is shown.
 """
 
 from __future__ import annotations

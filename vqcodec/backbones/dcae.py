@@ -1,8 +1,8 @@
 """DC-AE with a grouped latent: the backbone of MGVQ.
 
-Differs from conv.py: normalisation and attention over the whole picture, so a picture cannot be worked on window by
-window; and the decoder does not see the keep map. The networks are those of MGVQ's published models, not the ones its
-paper describes.
+Differs from conv.py: attention over the whole picture, so that windows of it do not give what the whole would; and
+the decoder does not see the keep map. The networks are those of MGVQ's published models, not the ones its paper
+describes.
 
                    stride 2                stride 4            stride 8
     pixels -> stem, unshuffle, blocks -> down, blocks -> down, blocks -> narrow, to_latent -> z       (encoder)
