@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from .blending import Axis, axis_of, blended, equal_spans, inner_spans
-from .config import MAX_COMPUTE_WINDOW
-from .config import UniformConfig
+from .config import MAX_COMPUTE_WINDOW, UniformConfig
 from .errors import LimitError
 from .quantizers.lifting import REACH
 from .registry import Model

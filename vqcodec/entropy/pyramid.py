@@ -20,7 +20,7 @@ LEVELS = 5
 OFFSETS = tuple((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0))
 """Relative places of neighbours, in units of the pass's distance."""
 PYRAMID_KINDS = ("first", "row", "row2", "column", "column2", "diagonal", "diagonal2")
-"""Kinds of a pyramid's passes: even rows and odd columns, odd rows and even columns, both odd; first and second half."""
+"""Kinds of a pyramid's passes: odd columns of even rows, even columns of odd rows, both odd; two halves of each."""
 CHECKERBOARD_KINDS = ("first", "cross")
 _ANCHORS = {"diagonal": (-1, -1), "row": (0, -1), "column": (-1, 0)}
 """A coded neighbour that every position of such a pass has."""

@@ -80,7 +80,8 @@ class Uniform(Quantizer):
     ) -> tuple[Tensor, Tensor]:
         """Planes [B, h, w] at a step number -> z_q [B, D, h, w], kept [B, G + 1, h, w].
 
-        A window of a picture needs its part of `strong` of the whole. The last channel of `kept` is the step's coordinate, the others are 1 where all planes of a layer are there.
+        A window of a picture needs its part of `strong` of the whole. The last channel of `kept` is the step's
+        coordinate, the others are 1 where all planes of a layer are there.
         """
         stacked = torch.stack(indices, 1)
         there = stacked != MISSING
