@@ -66,7 +66,7 @@ class Block(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, angles: Tensor, cache: Cache | None = None) -> Tensor:
-        """x [B, T, D] at `angles` [T, d / 2] -> the same shape. With a `cache` T is 1, the position after those in it."""
+        """x [B, T, D] at `angles` [T, d / 2] -> the same shape. With a `cache` T is 1: the position after its last."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = turned(q, angles), turned(k, angles)
         if cache is not None:
