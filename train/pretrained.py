@@ -1,6 +1,7 @@
-"""A vit backbone that starts from DINOv2, as those of XQ-GAN and SoftVQ-VAE do: the table `pretrained` of a recipe.
+"""A vit backbone that starts from DINOv2, CLIP or EVA-02, as XQ-GAN and SoftVQ-VAE do: the table `pretrained`.
 
-Differs from taking.py and grow.py, which start from a model of ours. What DINOv2 (Oquab et al. 2023) lacks stays as it
+Differs from taking.py and grow.py, which start from a model of ours. CLIP and EVA-02 are starts of encoders whose
+layers are theirs (tokenizer.backbone.encoder_layers). What DINOv2 (Oquab et al. 2023) or the others lack stays as it
 was drawn: latent tokens and their places, and the layers next to the latent and to the pixels.
 
     DINOv2, 518 px in patches of 14 px     for example 256 px in patches of 16 px
@@ -28,16 +29,24 @@ from vqcodec.backbone_config import BackboneConfig, VitConfig
 from vqcodec.backbones.vit_blocks import resampled
 from vqcodec.errors import InputError, UsageError
 from vqcodec.importing.checkpoint import read_checkpoint
-from vqcodec.importing.vit_names import released_name
 
+from .pretrained_names import TITLES, name_in_start, plain_state
 from .teachers import TEACHERS, fetch
 from .tuning import load_tuned, merged
 
 if TYPE_CHECKING:  # run.py uses this file
     from .run import TokenizerRun
 
-SIZES = {"dinov2-small": (12, 384), "dinov2-base": (12, 768), "dinov2-large": (24, 1024)}
-"""Layers and channels of what can be named."""
+SIZES = {
+    "dinov2-small": (12, 384),
+    "dinov2-base": (12, 768),
+    "dinov2-large": (24, 1024),
+    "clip-base": (12, 768),
+    "clip-large": (24, 1024),
+    "eva02-base": (12, 768),
+    "eva02-large": (24, 1024),
+}
+"""Layers and channels of what can be named; before the dash the layout of the layers."""
 PX = 518
 """Side of the pictures that DINOv2 was trained on at last."""
 KEY, WAY_OUT = "pretrained.model", "or start from random weights: --set pretrained.model="
@@ -46,6 +55,8 @@ UNUSED = (PATCHES, "patch_embed.proj.bias", "mask_token")
 """What a decoder has no use for, and what hid patches in DINOv2's own training."""
 LARGEST_PATCH, LARGEST_GRID = 64, 256
 """Sides that a file may ask to be resampled, pixels and tokens."""
+AUTHORS = {"dinov2": " or its authors'"}
+NEEDED = {"dinov2": "a DINOv2 without registers", "clip": "a CLIP of pictures", "eva02": "an EVA-02 of size B or L"}
 SHOWN = 3
 """Most keys that one message names."""
 
@@ -55,8 +66,9 @@ class PretrainedRecipe:
     """The table `pretrained` of a recipe."""
 
     model: str = ""
-    """dinov2-small, dinov2-base or dinov2-large, which are downloaded; or a .pth or safetensors file with weights of
-    one, by timm's names or its authors'. Empty: the network starts from random weights."""
+    """dinov2-small, -base or -large, clip-base or -large, eva02-base or -large, which are downloaded; or a .pth or
+    safetensors file with weights of one, by timm's names (DINOv2: or its authors'). It has to be of the layout that
+    tokenizer.backbone.encoder_layers says. Empty: the network starts from random weights."""
     parts: tuple[str, ...] = ("encoder",)
     """Which of encoder and decoder start from it. What it lacks of them is trained even where they are frozen or on
     lora."""
@@ -79,7 +91,18 @@ def check_pretrained(recipe: PretrainedRecipe, backbone: BackboneConfig, start_f
         )
     if not recipe.parts or set(recipe.parts) - {"encoder", "decoder"}:
         raise UsageError("recipe.pretrained.parts: encoder, decoder or both")
+    if "decoder" in recipe.parts and backbone.encoder_layers != "dinov2":
+        raise UsageError(
+            f"recipe.pretrained.parts: the decoder's layers are DINOv2's, the encoder's {backbone.encoder_layers}; "
+            'give ["encoder"]'
+        )
     if recipe.model in SIZES:
+        layers = recipe.model.partition("-")[0]
+        if layers != backbone.encoder_layers:
+            raise UsageError(
+                f"recipe.{KEY}: {recipe.model} has other layers than the backbone's encoder "
+                f"({backbone.encoder_layers}): --set tokenizer.backbone.encoder_layers={layers}"
+            )
         _check_size(recipe, backbone, SIZES[recipe.model])
 
 
@@ -94,26 +117,19 @@ def _check_size(recipe: PretrainedRecipe, backbone: VitConfig, size: tuple[int, 
 
 
 def drawn(model: nn.Module, recipe: PretrainedRecipe) -> set[str]:
-    """Names of parameters that start from random numbers, in the parts of a tokenizer that start from DINOv2."""
+    """Names of parameters that start from random numbers, in the parts of a tokenizer that start from weights."""
     names = (name for name, _ in model.named_parameters() if name.split(".")[0] in recipe.started)
-    return {name for name in names if not name_in_dinov2(name)}
-
-
-def name_in_dinov2(name: str) -> str:
-    """What DINOv2 calls the tensor `name` of encoder or decoder; empty for what it lacks."""
-    trunk = f"{name.split('.')[0]}.model."
-    released = released_name(name)
-    return released.removeprefix(trunk) if released.startswith(trunk) else ""
+    return {name for name in names if not name_in_start(name)}
 
 
 @torch.no_grad()
 def start_pretrained(run: TokenizerRun) -> None:
     """Set parts of the network of `run` as its recipe says.
 
-    Raises InputError if the weights cannot be had or are no DINOv2's, UsageError if they are of another size.
+    Raises InputError if the weights cannot be had or are of another network, UsageError if they are of another size.
     """
     recipe, backbone = run.recipe.pretrained, run.recipe.tokenizer.backbone
-    state = dinov2_weights(recipe.model)
+    state = start_weights(recipe.model)
     ours = merged(run.model.state_dict())
     if isinstance(backbone, VitConfig):
         load_tuned(run.model, ours | fitted(state, ours, backbone, recipe))
@@ -121,10 +137,12 @@ def start_pretrained(run: TokenizerRun) -> None:
         run.ema[name].copy_(value)
 
 
-def dinov2_weights(model: str) -> dict[str, Tensor]:
-    """The tensors of a DINOv2 by its own names: of a model in SIZES, or in the file `model`. Raises InputError."""
+def start_weights(model: str) -> dict[str, Tensor]:
+    """The tensors of a start by its own names: of a model in SIZES, or in the file `model`. Raises InputError."""
     if model in SIZES:
-        network = fetch(dataclasses.replace(TEACHERS[model], px=PX), KEY, KEY, WAY_OUT).network
+        source = TEACHERS[model]
+        px = PX if model.startswith("dinov2") else source.px
+        network = fetch(dataclasses.replace(source, px=px), KEY, KEY, WAY_OUT).network
         return dict(network.state_dict())
     if not Path(model).is_file():
         raise InputError(f"{KEY}: '{model}' is no file, nor one of {', '.join(SIZES)}; name one, {WAY_OUT}")
@@ -134,26 +152,26 @@ def dinov2_weights(model: str) -> dict[str, Tensor]:
 def fitted(
     state: Mapping[str, Tensor], ours: Mapping[str, Tensor], backbone: VitConfig, recipe: PretrainedRecipe
 ) -> dict[str, Tensor]:
-    """Of our tensors those that DINOv2's `state` has, in the shapes of `ours`.
+    """Of our tensors those that the start's `state` has, in the shapes of `ours`.
 
     Raises UsageError if it is of another size, InputError naming keys that are missing, left over or of a wrong shape.
     """
+    layers = backbone.encoder_layers
+    title, state = TITLES[layers], plain_state(state, layers)
     depth = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
     if not depth or "norm.weight" not in state:
         raise InputError(
-            f"{recipe.model}: holds no DINOv2 by timm's names or its authors'; name another file, {WAY_OUT}"
+            f"{recipe.model}: holds no {title} by timm's names{AUTHORS.get(layers, '')}; name another file, {WAY_OUT}"
         )
     _check_size(recipe, backbone, (depth, state["norm.weight"].numel()))
-    keys = {name: name_in_dinov2(name) for name in ours if name.split(".")[0] in recipe.parts}
+    keys = {name: name_in_start(name, layers) for name in ours if name.split(".")[0] in recipe.parts}
     keys = {name: key for name, key in keys.items() if key}
     missing = sorted(set(keys.values()) - set(state))
     unknown = sorted(set(state) - set(keys.values()) - set(UNUSED))
     for what, names in (("lacks", missing), ("holds unknown", unknown)):
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            raise InputError(
-                f"{recipe.model}: {what} {', '.join(names[:SHOWN])}{more}; a DINOv2 without registers is needed"
-            )
+            raise InputError(f"{recipe.model}: {what} {', '.join(names[:SHOWN])}{more}; {NEEDED[layers]} is needed")
     return {name: _fitted(key, state[key], ours[name], recipe.model) for name, key in keys.items()}
 
 

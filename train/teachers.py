@@ -1,4 +1,4 @@
-"""Frozen vision transformers whose features others are aligned with: DINO, DINOv2 and CLIP.
+"""Frozen vision transformers whose features others are aligned with: DINO, DINOv2, CLIP, EVA-02 and SAM.
 
 Through timm and open_clip (the extra `alignment`). Their weights are fetched on first use.
 """
@@ -27,6 +27,7 @@ from .augment import view
 from .perceptual import TIMEOUT_S, import_torchvision
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+DISCRIMINATOR = "take dino-small"
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
@@ -51,6 +52,9 @@ TEACHERS: dict[str, Source] = {
     "dinov2-large": Source("timm", "vit_large_patch14_dinov2.lvd142m"),
     "dinov2-base-p16": Source("timm", "vit_base_patch14_dinov2.lvd142m", 256, 16),
     "dinov2-large-p16": Source("timm", "vit_large_patch14_dinov2.lvd142m", 256, 16),
+    "sam-base": Source("timm", "samvit_base_patch16.sa1b", 1024),
+    "eva02-base": Source("timm", "eva02_base_patch14_224.mim_in22k"),
+    "eva02-large": Source("timm", "eva02_large_patch14_224.mim_in22k"),
     "clip-base": Source("timm", "vit_base_patch16_clip_224.openai"),
     "clip-large": Source("timm", "vit_large_patch14_clip_224.openai"),
 }
@@ -117,6 +121,39 @@ class VitTeacher(Teacher):
 
     def _scaled(self, x: Tensor) -> Tensor:
         return (view((x.float() + 1) / 2, None, self.px) - self.mean) / self.std
+
+
+class EvaTeacher(VitTeacher):
+    """EVA-02 of timm, which has its last norm after pooling."""
+
+    def forward(self, x: Tensor) -> Features:
+        tokens = self.network.forward_features(self._scaled(x))
+        if isinstance(self.network.norm, nn.Identity):
+            tokens = self.network.fc_norm(tokens)
+        return Features(tokens[:, 0], tokens[:, self.network.num_prefix_tokens :])
+
+    def depths(self, x: Tensor, depths: tuple[int, ...]) -> list[Tensor]:
+        raise UsageError(f"a discriminator looks through a plain vision transformer, not EVA-02; {DISCRIMINATOR}")
+
+
+class SamTeacher(VitTeacher):
+    """The picture encoder of SAM (Kirillov et al. 2023), of timm: no class token, so the picture is the mean of its
+    places; C is that of its neck."""
+
+    def __init__(self, network: nn.Module, px: int, scale: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
+        super().__init__(network, px, scale)
+        self.width = self.network.neck[0].out_channels
+
+    def forward(self, x: Tensor) -> Features:
+        places = self.network.forward_features(self._scaled(x)).flatten(2).transpose(1, 2)
+        return Features(places.mean(1), places)
+
+    def depths(self, x: Tensor, depths: tuple[int, ...]) -> list[Tensor]:
+        raise UsageError(f"a discriminator looks through a plain vision transformer, not SAM; {DISCRIMINATOR}")
+
+
+VIT_TEACHERS: dict[str, type[VitTeacher]] = {"Eva": EvaTeacher, "VisionTransformerSAM": SamTeacher}
+"""By the class of timm's network, where it is not a plain vision transformer."""
 
 
 class OpenClipTeacher(Teacher):
@@ -201,7 +238,9 @@ def _build_timm(timm: Any, source: Source, weights: str) -> Teacher:
         options["patch_size"] = source.patch
     if weights:
         options["pretrained_cfg_overlay"] = {"file": weights}
-    return VitTeacher(timm.create_model(source.name, **options), source.px, CLIP if "clip" in source.name else IMAGENET)
+    network = timm.create_model(source.name, **options)
+    scale = CLIP if "clip" in source.name or source.name.startswith("eva") else IMAGENET
+    return VIT_TEACHERS.get(type(network).__name__, VitTeacher)(network, source.px, scale)
 
 
 def _build_open_clip(open_clip: Any, source: Source, weights: str) -> Teacher:

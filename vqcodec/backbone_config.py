@@ -137,6 +137,8 @@ class VitConfig:
     """Whether the latent is a square [B, D, h, w] or a sequence [B, D, L]."""
     window: int = 256
     """Side of the only pictures the network can see, pixels."""
+    encoder_layers: Literal["dinov2", "clip", "eva02"] = "dinov2"
+    """Layout of the encoder's layers, see vqcodec.backbones.vit_trunks; the decoder's are DINOv2's."""
     kind: Literal["vit"] = "vit"
 
     @property

@@ -56,7 +56,7 @@ class FarConfig:
 
 
 class Far(nn.Module):
-    """The model; `planes` are int64 [B, S, h, w] of one grid, `labels` int64 [B] in 0..classes, the last one for none.
+    """The model; `planes` are int64 [B, S, h, w] of one grid, `labels` int64 [B] in 0..classes, the last one: none.
 
     `dropout` is a setting of training: share of embedded positions and of what layers add that is left out.
     """

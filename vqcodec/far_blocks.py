@@ -35,7 +35,7 @@ def grid_angles(rows: int, columns: int, head_width: int) -> Tensor:
 
 def turned(x: Tensor, angles: Tensor) -> Tensor:
     """x [B, heads, T, d], each pair of channels turned by its angle [T, d / 2] (Su et al. 2021)."""
-    even, odd = x[..., 0::2], x[..., 1::2]
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = angles.cos(), angles.sin()
     return torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2).to(x.dtype)
 
@@ -66,7 +66,7 @@ class Block(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, angles: Tensor, cache: Cache | None = None) -> Tensor:
-        """x [B, T, D] at `angles` [T, d / 2] -> the same shape. With a `cache` T is 1, the position after it."""
+        """x [B, T, D] at `angles` [T, d / 2] -> the same shape. With a `cache` T is 1: the position after its last."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = turned(q, angles), turned(k, angles)
         if cache is not None:

@@ -48,7 +48,7 @@ def check_drawing(drawing: Drawing, classes: int) -> None:
             raise UsageError(problem)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def draw(model: Far, shape: tuple[int, int], generator: torch.Generator, drawing: Drawing = Drawing()) -> Tensor:
     """int64 [S, h, w] of one sample, position by position, on the CPU; `generator` is of the CPU. Raises UsageError."""
     check_drawing(drawing, model.config.classes)
@@ -80,7 +80,7 @@ def draw(model: Far, shape: tuple[int, int], generator: torch.Generator, drawing
 def chances(logits: Tensor, drawing: Drawing) -> Tensor:
     """logits [B, K] -> probabilities, zero for what top-k and top-p leave out; the likeliest always stays."""
     logits = logits.float() / drawing.temperature
-    order = torch.argsort(logits, dim=-1, descending=True, stable=True)
+    order = logits.argsort(dim=-1, descending=True, stable=True)
     sorted_p = logits.gather(-1, order).softmax(-1)
     kept = sorted_p.cumsum(-1) - sorted_p < drawing.top_p
     if drawing.top_k:

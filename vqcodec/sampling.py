@@ -45,25 +45,41 @@ class Drawer:
 
 
 def draw_tokens(
-    name: str, width: int, height: int, seed: int = 0, temperature: float = 1.0, integer: bool = False
+    name: str,
+    width: int,
+    height: int,
+    seed: int = 0,
+    temperature: float = 1.0,
+    integer: bool = False,
+    *,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    label: int | None = None,
+    guidance: float = 1.0,
+    device: str = "cpu",
 ) -> Tokens:
     """Tokens of a picture of `width` x `height` px, from the float model beside the model `name` if there is one.
 
     The float model draws a grid of tokens at once, or window by window where the tokens of a picture are windows.
     Without one, or if `integer`, they come from the model that codes files. Neither windows nor access tiles see one
-    another. Raises ModelError, and UsageError for a size that cannot be.
+    another. `top_k`, `top_p`, `label` and `guidance` are settings of the float model alone, see far_draw.Drawing; it
+    runs on `device`. Raises ModelError, and UsageError for a size or settings that cannot be.
     """
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise UsageError(f"size {width}x{height}: 1..{MAX_SIDE} pixels a side")
     if not temperature > 0:
         raise UsageError(f"temperature {temperature}: more than 0")
     from .far import read_far
+    from .far_draw import Drawing, check_drawing, draw
 
     model = registry.load_model(name)
     shapes = plane_shapes(model.config.tokenizer, width, height)
     blank = Tokens(tuple(blank_planes(shapes, 0)), width, height, name, model.layers)
     far = None if integer else read_far(model.entry.folder, model.entropy.sizes)
+    drawing = Drawing(temperature, top_k, top_p, label, guidance)
     if far is None:
+        if drawing != Drawing(temperature):
+            raise UsageError(f"top-k, top-p, label and guidance: for a float model, which '{name}' is not drawn from")
         for t, tile in enumerate(access_tiles(header_of(blank, model.config), model.config.tokenizer)):
             parts = [np.ascontiguousarray(tile.of(plane)) for plane in blank.planes]
             drawer = Drawer(np.random.default_rng((seed, t)), temperature)
@@ -73,11 +89,13 @@ def draw_tokens(
         return blank
     import torch
 
+    check_drawing(drawing, far.config.classes)
+    far = far.to(device)
     generator = torch.Generator().manual_seed(seed)
     for grids in _grids(blank.planes, model.config.tokenizer):
         _check_grid([grid.shape for grid in grids], far.config.shape, model, blank)
         h, w = grids[0].shape
-        for grid, part in zip(grids, far.draw((h, w), generator, temperature).numpy(), strict=True):
+        for grid, part in zip(grids, draw(far, (h, w), generator, drawing).numpy(), strict=True):
             grid[...] = part
     return blank
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..backbone_config import VitConfig
 from .base import Decoder, Encoder
 from .vit_blocks import Trunk
+from .vit_trunks import make_trunk
 
 
 class GridPlaces(nn.Module):
@@ -54,7 +55,7 @@ class VitEncoder(Encoder):
         super().__init__()
         width, self.branches, self.grid = config.encoder_width, config.branches, config.latent_grid
         self.patches = nn.Conv2d(3, width, config.patch, stride=config.patch)
-        self.trunk = Trunk(width, config.encoder_depth, config.side)
+        self.trunk = make_trunk(config.encoder_layers, width, config.encoder_depth, config.side)
         self.latents = nn.Parameter(torch.randn(1, config.branches * config.tokens, width) * 1e-6)
         self.places = _places(config, config.branches, config.branches * config.tokens, width)
         self.to_latent = nn.Linear(width, channels // config.branches)

@@ -1,0 +1,116 @@
+"""Trunks of the vision transformer in other layouts than DINOv2's: CLIP's and EVA-02's, as encoders may start from.
+
+Differs from vit_blocks.py, whose trunk is DINOv2's. SoftVQ-VAE (table 5) starts encoders from all three. Sequences are
+[B, N, C]: the whole, the patches of a square grid row by row, then latent tokens.
+
+    dinov2   layer scales; GELU
+    clip     a norm before the first layer; QuickGELU, no layer scales (Radford et al. 2021)
+    eva02    patches turned by rotary positions in each layer; a gated unit with a norm inside (Fang et al. 2023)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..backbone_config import HEAD
+from .vit_blocks import EPS, Trunk
+from .vqgan_blocks import self_attention
+
+CLIP_EPS = 1e-5
+"""Added to a variance before its root is taken, in CLIP."""
+EVA_GRID = 16
+"""Side of the grid, in patches, that EVA-02's rotary positions are for; others are scaled to it."""
+EVA_BASE = 10000.0
+
+
+class ClipLayer(nn.Module):
+    """Attention, then a perceptron with QuickGELU, each normalised first and with a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=CLIP_EPS), nn.LayerNorm(width, eps=CLIP_EPS)
+        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.expand, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.heads = width // HEAD
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.project(self_attention(self.qkv(self.norm1(x)), self.heads))
+        hidden = self.expand(self.norm2(x))
+        return x + self.narrow(hidden * torch.sigmoid(1.702 * hidden))
+
+
+class ClipTrunk(Trunk):
+    """The norm before the first layer is that of all tokens, latent ones too."""
+
+    def __init__(self, width: int, depth: int, side: int) -> None:
+        super().__init__(width, 0, side)
+        self.norm_pre = nn.LayerNorm(width, eps=CLIP_EPS)
+        self.layers = nn.Sequential(*(ClipLayer(width) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width, eps=CLIP_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.layers(self.norm_pre(x)))
+
+
+class EvaLayer(nn.Module):
+    """Attention with rotary positions, then a gated unit with a norm inside; keys have no bias."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = int(width * 4 * 2 / 3)
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=EPS), nn.LayerNorm(width, eps=EPS)
+        self.q, self.k, self.v = nn.Linear(width, width), nn.Linear(width, width, bias=False), nn.Linear(width, width)
+        self.project = nn.Linear(width, width)
+        self.gate, self.expand = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        self.norm3, self.narrow = nn.LayerNorm(hidden, eps=EPS), nn.Linear(hidden, width)
+        self.heads = width // HEAD
+
+    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
+        """x [B, N, C], turned by `angles` [N, HEAD / 2]."""
+        y = self.norm1(x)
+        q, k, v = (part(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        seen = F.scaled_dot_product_attention(_turned(q, angles), _turned(k, angles), v)
+        x = x + self.project(seen.transpose(1, 2).flatten(2))
+        y = self.norm2(x)
+        return x + self.narrow(self.norm3(F.silu(self.gate(y)) * self.expand(y)))
+
+
+class EvaTrunk(Trunk):
+    """Neither the whole nor latent tokens are turned: they have no place on the grid."""
+
+    def __init__(self, width: int, depth: int, side: int) -> None:
+        super().__init__(width, 0, side)
+        self.layers = nn.ModuleList(EvaLayer(width) for _ in range(depth))  # type: ignore[assignment]
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = grid_angles(self.side).to(x.device)
+        angles = torch.cat([grid.new_zeros(1, HEAD // 2), grid, grid.new_zeros(x.shape[1] - 1 - len(grid), HEAD // 2)])
+        for layer in self.layers:
+            x = layer(x, angles)
+        return self.norm(x)
+
+
+def grid_angles(side: int) -> Tensor:
+    """Angles [side * side, HEAD / 2] of the patches of a square, row by row: by row, then by column."""
+    bands = EVA_BASE ** (-torch.arange(HEAD // 4) / (HEAD // 4))
+    line = torch.arange(side)[:, None] * (EVA_GRID / side) * bands
+    rows, columns = line[:, None].expand(side, side, -1), line[None, :].expand(side, side, -1)
+    return torch.cat([rows, columns], -1).flatten(0, 1)
+
+
+def _turned(x: Tensor, angles: Tensor) -> Tensor:
+    """x [B, heads, N, HEAD], each pair of neighbouring channels turned by its angle."""
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2).to(x.dtype)
+
+
+def make_trunk(layers: Literal["dinov2", "clip", "eva02"], width: int, depth: int, side: int) -> Trunk:
+    """The trunk whose layers are laid out as `layers` says."""
+    kinds: dict[str, type[Trunk]] = {"dinov2": Trunk, "clip": ClipTrunk, "eva02": EvaTrunk}
+    return kinds[layers](width, depth, side)
