@@ -6,15 +6,16 @@ row by row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from . import registry
-from .config import TokenizerConfig
+from .config import ModelConfig, TokenizerConfig
 from .errors import UsageError
 from .layout import access_tiles, blank_planes, plane_shapes
-from .tokens import Tokens, header_of
+from .tokens import Tokens, entropy_at, has_step, header_of
 
 MAX_SIDE = 2**12
 """Pixels: a drawn picture shows no more at any size."""
@@ -74,7 +75,8 @@ def draw_tokens(
 
     model = registry.load_model(name)
     shapes = plane_shapes(model.config.tokenizer, width, height)
-    blank = Tokens(tuple(blank_planes(shapes, 0)), width, height, name, model.layers)
+    step = _middle_step(model.config)
+    blank = Tokens(tuple(blank_planes(shapes, 0)), width, height, name, model.layers, step=step)
     far = None if integer else read_far(model.entry.folder, model.entropy.sizes)
     drawing = Drawing(temperature, top_k, top_p, label, guidance)
     if far is None:
@@ -83,7 +85,7 @@ def draw_tokens(
         for t, tile in enumerate(access_tiles(header_of(blank, model.config), model.config.tokenizer)):
             parts = [np.ascontiguousarray(tile.of(plane)) for plane in blank.planes]
             drawer = Drawer(np.random.default_rng((seed, t)), temperature)
-            model.entropy.code_tiles([drawer], [parts], model.layers)
+            entropy_at(model, step).code_tiles([drawer], [parts], model.layers)
             for plane, part in zip(blank.planes, parts, strict=True):
                 tile.of(plane)[...] = part
         return blank
@@ -98,6 +100,15 @@ def draw_tokens(
         for grid, part in zip(grids, draw(far, (h, w), generator, drawing).numpy(), strict=True):
             grid[...] = part
     return blank
+
+
+def _middle_step(config: ModelConfig) -> int | None:
+    """Number of the quantization step of the ladder's middle, of models that have one."""
+    if not has_step(config):
+        return None
+    from .quantizers.uniform import step_number
+
+    return step_number(math.sqrt(config.ladder[len(config.ladder) // 2].rate))
 
 
 def _grids(planes: Sequence[np.ndarray], tokenizer: TokenizerConfig) -> list[list[np.ndarray]]:
