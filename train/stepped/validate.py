@@ -51,7 +51,8 @@ class Validation:
                         counts[j, i] += 1
         means = (sums / counts.clamp_min(1)).tolist()
         names = ("val/bpp", "val/psnr", "val/ms-ssim")
-        return {name: [round(v, 4) for v in row] for name, row in zip(names, means, strict=True)}
+        measured = counts[:, 0].tolist()
+        return {name: [round(v, 4) for v in row] for name, row, n in zip(names, means, measured, strict=True) if n}
 
     @staticmethod
     def _at(run: SteppedRun, model: Codec, x: Tensor, z: Tensor, step: Tensor) -> tuple[float, float, float | None]:

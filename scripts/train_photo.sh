@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Makes the model `photo-stepped` from a folder of pictures (or tar shards): every stage, each resumable.
+#
+#   scripts/train_photo.sh PICTURES OUT [VALIDATION]
+#
+# OUT receives the runs and, as OUT/model, the model folder. VALIDATION pictures default to PICTURES. Run it again after
+# an interruption: finished stages are skipped, the one under way goes on from its last checkpoint.
+#
+# Environment: STEPS and LAST_STEPS (steps of the two stages), DEVICE (cpu, cuda), CROP and LAST_CROP (pixels),
+# SETTINGS (further KEY=VALUE pairs for both stages, separated by spaces). On a GPU, for example:
+#   DEVICE=cuda STEPS=20000 SETTINGS="data.batch=64 data.resident=true run.compile=true run.precision=bf16"
+set -euo pipefail
+
+[ $# -ge 2 ] || { sed -n '2,14p' "$0" | cut -c3-; exit 2; }
+pictures=$1 out=$2 validation=${3:-$1}
+steps=${STEPS:-200000} last_steps=${LAST_STEPS:-20000}
+read -r -a settings <<<"${SETTINGS:-}"
+
+# stage NAME STEPS CROP KEY=VALUE...: run or resume a stage, unless its log holds the last step.
+stage() {
+  local run="$out/$1" steps=$2 crop=$3
+  shift 3
+  if [ -f "$run/log.jsonl" ] && grep -q "\"step\": $steps, \"loss\"" "$run/log.jsonl"; then
+    echo "$run: finished before"
+    return
+  fi
+  local resume=()
+  [ -f "$run/checkpoint.pt" ] && resume=(--resume)
+  local sets=()
+  for pair in "data.train=[\"$pictures\"]" "data.val=[\"$validation\"]" "optimizer.steps=$steps" "data.crop=$crop" \
+    "$@" "${settings[@]}"; do
+    sets+=(--set "$pair")
+  done
+  vqcodec train tokenizer photo-stepped -o "$run" --device "${DEVICE:-cpu}" "${resume[@]}" "${sets[@]}"
+}
+
+stage networks "$steps" "${CROP:-256}" optimizer.decay=0
+# Large crops, the learning rate to zero.
+stage large-crops "$last_steps" "${LAST_CROP:-512}" "start_from=$out/networks" "optimizer.decay=$last_steps" \
+  data.batch=2 optimizer.lr=1e-4 optimizer.context_lr=3e-4
+vqcodec train export "$out/large-crops" -o "$out/model" -f
