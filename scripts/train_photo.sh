@@ -35,7 +35,7 @@ stage() {
 }
 
 stage networks "$steps" "${CROP:-256}" optimizer.decay=0
-# Large crops, the learning rate to zero.
+# Large crops, values as the encoder selects them, the learning rate to zero.
 stage large-crops "$last_steps" "${LAST_CROP:-512}" "start_from=$out/networks" "optimizer.decay=$last_steps" \
-  data.batch=2 optimizer.lr=1e-4 optimizer.context_lr=3e-4
+  rate.select=true data.batch=2 optimizer.lr=1e-4 optimizer.context_lr=3e-4
 vqcodec train export "$out/large-crops" -o "$out/model" -f

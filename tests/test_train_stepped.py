@@ -109,6 +109,23 @@ def test_rounding_and_coordinates(pictures: Path) -> None:
     assert coordinates(torch.tensor([7.0])).item() == pytest.approx(coordinate(7))
 
 
+def test_selected_values_cost_less(pictures: Path) -> None:
+    run = SteppedRun(recipe_of(pictures, rate={"select": True}))
+    generator = torch.Generator().manual_seed(0)
+    scaled, steps = 2 * torch.randn(1, 16, 8, 8, generator=generator), torch.tensor([20.0])
+    nearest = torch.round(scaled)
+    found = run.selected(scaled, nearest, steps)
+    location, scale = run.model.context.predict(nearest, steps)
+
+    def cost(values: torch.Tensor) -> torch.Tensor:
+        return (scaled - values).square() + run.model.context.bits(values, location, scale) * np.log(4) / 12
+
+    assert (cost(found) <= cost(nearest)).all()
+    assert (cost(found) < cost(nearest)).any()
+    row = run.train_step(torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8))
+    assert torch.isfinite(row["loss"])
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -179,17 +179,18 @@ class ContextNet(nn.Module):
 
         The gradient reaches the values through their own likelihood only, not through the contexts of others.
         """
+        return self.bits(values, *self.predict(values, steps))
+
+    def predict(self, values: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """values [B, D, h, w], steps [B] -> location in steps and scale class of each, real, [B, D, h, w]."""
         with torch.no_grad():
             known = torch.round(values)
             inputs = torch.cat([self._inputs(known, k) for k in range(len(self.widths))], 1).flatten(2)
             batch, _, h, w = known.shape
             strong = around(known[:, :CROSS])
             strong = strong.reshape(batch, 9, -1, h * w).transpose(1, 2).flatten(1, 2)
-        bits = []
-        for layer in self.layers:
-            location, scale = layer(known, inputs, strong, steps)
-            bits.append(self.bits(values[:, layer.start : layer.start + layer.width], location, scale))
-        return torch.cat(bits, 1)
+        locations, scales = zip(*(layer(known, inputs, strong, steps) for layer in self.layers), strict=True)
+        return torch.cat(locations, 1), torch.cat(scales, 1)
 
     def _inputs(self, values: Tensor, k: int) -> Tensor:
         """What layer k gives to later ones, as `scalar_network.Known.end_layer`."""

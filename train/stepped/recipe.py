@@ -48,6 +48,9 @@ class RateRecipe:
     rounding: tuple[float, ...] = (0.3, 0.5)
     """Range of the threshold that sizes below a whole number round up from, minus 1 and negative: 0.5 rounds to the
     nearest, smaller ones round towards 0 as the selection of values does."""
+    select: bool = False
+    """Select values by their cost under the context network, as the encoder does, in place of thresholds: for last
+    stages, when the network knows what values cost."""
     plain: int = 0
     """The first layers, rounded to the nearest."""
 

@@ -121,7 +121,10 @@ class SteppedRun:
         with self.autocast():
             z = tokenizer.encoder(x).float()
         scaled = tokenizer.quantizer.coefficients(z) / size
-        values = scaled + (self.rounded(scaled, rounding) - scaled).detach()
+        values = self.rounded(scaled.detach(), rounding)
+        if recipe.rate.select:
+            values = self.selected(scaled.detach(), values, steps)
+        values = scaled + (values - scaled).detach()
         bits = self.model.context(values, steps)
         there = torch.arange(len(self.widths), device=x.device)[None] < keep[:, None]
         channels = there.repeat_interleave(self.widths, 1)[:, :, None, None]
@@ -153,6 +156,21 @@ class SteppedRun:
         threshold = threshold[:, None, None, None].expand(-1, scaled.shape[1], 1, 1).clone()
         threshold[:, : int(self.widths[: self.recipe.rate.plain].sum())] = 0.5
         return (torch.sign(scaled) * torch.floor(scaled.abs() + threshold)).clamp(-LARGEST, LARGEST)
+
+    @torch.no_grad()
+    def selected(self, scaled: Tensor, values: Tensor, steps: Tensor) -> Tensor:
+        """Whole numbers [B, D, h, w] of least cost, of the nearest and the next ones towards 0 and towards the location.
+
+        As the encoder selects, but for all positions at once, with contexts of `values`.
+        """
+        location, scale = self.model.context.predict(values, steps)
+        nearest = torch.round(scaled)
+        best, least = values, torch.full_like(scaled, math.inf)
+        for candidate in (nearest, nearest - nearest.sign(), nearest - (nearest - location.round()).sign()):
+            bits = self.model.context.bits(candidate, location, scale)
+            cost = (scaled - candidate).square() + self.recipe.rate.weight * BIT * bits
+            best, least = torch.where(cost < least, candidate, best), torch.minimum(cost, least)
+        return best.clamp(-LARGEST, LARGEST)
 
     def _unlike(self, y: Tensor, x: Tensor) -> Tensor | None:
         """1 - MS-SSIM [n] of the first crops of a batch, as many as the recipe asks for."""
