@@ -158,3 +158,13 @@ def test_a_transform_starts_near_the_picture(photo: Image.Image) -> None:
         y = tokenizer.decode(tokenizer.encode(x, 0), step=0)
     assert energy[0] > 3 * energy[3] > 0
     assert float((y - x).square().mean()) < 0.3 * float(x.var())
+
+
+@pytest.mark.parametrize("kind", ["soap", "muon"])
+def test_other_optimizers_lower_the_loss(pictures: Path, kind: str) -> None:
+    pytest.importorskip("pytorch_optimizer", reason="SOAP and Muon come with vqcodec[train]")
+    optimizer = {"steps": 30, "kind": kind, "lr": 1e-3, "context_lr": 2e-3, "warmup": 1}
+    run = SteppedRun(recipe_of(pictures, optimizer=optimizer, rate={"steps": [20, 20]}))
+    batch = torch.randint(0, 255, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    losses = [float(run.train_step(batch)["loss"]) for _ in range(12)]
+    assert losses[-1] < losses[0]

@@ -55,9 +55,12 @@ class SteppedRun:
     def __init__(self, recipe: SteppedRecipe, device: str = "cpu") -> None:
         self.recipe, self.device, self.step, self.pixels = recipe, torch.device(device), 0, 0
         torch.manual_seed(recipe.run.seed)
-        self.model = Codec(recipe).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Muon of pytorch-optimizer takes views of weights and gradients, which need the plain order.
+        order = torch.contiguous_format if recipe.optimizer.kind == "muon" else torch.channels_last
+        self.order = order
+        self.model = Codec(recipe).to(self.device, memory_format=order)  # type: ignore[call-overload]
         self._mark_frozen()
-        self.average = Codec(recipe).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Codec(recipe).to(self.device, memory_format=order)  # type: ignore[call-overload]
         self.average.requires_grad_(False)
         self.follow_at_once()
         if recipe.run.compile:
@@ -81,7 +84,7 @@ class SteppedRun:
         recipe = self.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * self._schedule()
-        x = batch.to(self.device).contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
+        x = batch.to(self.device).contiguous(memory_format=self.order).float() / 127.5 - 1
         generator = torch.Generator().manual_seed(recipe.run.seed * 1_000_003 + self.step)
         drawn = self._draw(len(x), generator)
         self.model.train()
@@ -159,7 +162,7 @@ class SteppedRun:
 
     @torch.no_grad()
     def selected(self, scaled: Tensor, values: Tensor, steps: Tensor) -> Tensor:
-        """Whole numbers [B, D, h, w] of least cost, of the nearest and the next ones towards 0 and towards the location.
+        """Whole numbers [B, D, h, w] of least cost: the nearest, or the next one towards 0 or towards the location.
 
         As the encoder selects, but for all positions at once, with contexts of `values`.
         """
