@@ -18,8 +18,9 @@ from PIL import Image
 from vqcodec.config import from_dict
 from vqcodec.errors import InputError, ModelError, UsageError
 from vqcodec.far import Far, FarConfig, read_far, write_far
-from vqcodec.far_blocks import grid_angles, hidden_width, turned
+from vqcodec.far_blocks import hidden_width
 from vqcodec.far_draw import Drawing, chances, draw
+from vqcodec.rotary import grid_angles, turned
 from vqcodec.train.far import far_bits, rate_at, train_far
 from vqcodec.train.far_data import FarCrops
 from vqcodec.train.prior import PriorRecipe, run_prior

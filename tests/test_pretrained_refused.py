@@ -50,7 +50,7 @@ def changed(**changes: Tensor | None) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda path: None, r"is no file, nor one of dinov2-small, dinov2-base, dinov2-large; name one, or start from"),
+        (lambda path: None, r"is no file, nor one of dinov2-small, .*, eva02-large; name one, or start from"),
         (cut, "not a whole safetensors file"),
         (lambda path: torch.save(dinov2() | {"args": Call()}, path), "refused, and nothing in it was run"),
         (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(50)), "cut off or damaged"),

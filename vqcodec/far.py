@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from .config import from_dict
 from .errors import ModelError
-from .far_blocks import Block, Cache, grid_angles, line_angles
+from .far_blocks import Block, Cache
+from .rotary import grid_angles, line_angles
 
 WEIGHTS, CONFIG = "sampler.safetensors", "sampler.json"
 """Files beside those of a model."""

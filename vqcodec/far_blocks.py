@@ -10,34 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-BASE = 10000.0
-"""Longest wavelength of rotary positions, in positions, over 2 pi."""
+from .rotary import turned
 
 
 def hidden_width(width: int) -> int:
     """Of the gated unit: 8/3 of the width, up to the next multiple of 256 (of 8 for small models)."""
     step = 256 if width >= 256 else 8
     return -(-(8 * width // 3) // step) * step
-
-
-def line_angles(count: int, head_width: int) -> Tensor:
-    """Rotary angles [count, head_width / 2] of positions 0, 1, ... of a line."""
-    half = head_width // 2
-    return torch.arange(count)[:, None] * BASE ** (-torch.arange(half) / half)
-
-
-def grid_angles(rows: int, columns: int, head_width: int) -> Tensor:
-    """Rotary angles [rows * columns, head_width / 2] of a grid, row by row: one half turns by row, one by column."""
-    y, x = line_angles(rows, head_width // 2), line_angles(columns, head_width // 2)
-    grid = [part.expand(rows, columns, -1) for part in (y[:, None], x[None, :])]
-    return torch.cat(grid, -1).flatten(0, 1)
-
-
-def turned(x: Tensor, angles: Tensor) -> Tensor:
-    """x [B, heads, T, d], each pair of channels turned by its angle [T, d / 2] (Su et al. 2021)."""
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = angles.cos(), angles.sin()
-    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2).to(x.dtype)
 
 
 class Cache:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbone_config import HEAD
+from ..rotary import grid_angles, turned
 from .vit_blocks import EPS, Trunk
 from .vqgan_blocks import self_attention
 
@@ -24,7 +25,6 @@ CLIP_EPS = 1e-5
 """Added to a variance before its root is taken, in CLIP."""
 EVA_GRID = 16
 """Side of the grid, in patches, that EVA-02's rotary positions are for; others are scaled to it."""
-EVA_BASE = 10000.0
 
 
 class ClipLayer(nn.Module):
@@ -73,7 +73,7 @@ class EvaLayer(nn.Module):
         """x [B, N, C], turned by `angles` [N, HEAD / 2]."""
         y = self.norm1(x)
         q, k, v = (part(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.q, self.k, self.v))
-        seen = F.scaled_dot_product_attention(_turned(q, angles), _turned(k, angles), v)
+        seen = F.scaled_dot_product_attention(turned(q, angles), turned(k, angles), v)
         x = x + self.project(seen.transpose(1, 2).flatten(2))
         y = self.norm2(x)
         return x + self.narrow(self.norm3(F.silu(self.gate(y)) * self.expand(y)))
@@ -88,26 +88,11 @@ class EvaTrunk(Trunk):
         self.side = side
 
     def forward(self, x: Tensor) -> Tensor:
-        grid = grid_angles(self.side).to(x.device)
+        grid = grid_angles(self.side, self.side, HEAD).to(x.device) * (EVA_GRID / self.side)
         angles = torch.cat([grid.new_zeros(1, HEAD // 2), grid, grid.new_zeros(x.shape[1] - 1 - len(grid), HEAD // 2)])
         for layer in self.layers:
             x = layer(x, angles)
         return self.norm(x)
-
-
-def grid_angles(side: int) -> Tensor:
-    """Angles [side * side, HEAD / 2] of the patches of a square, row by row: by row, then by column."""
-    bands = EVA_BASE ** (-torch.arange(HEAD // 4) / (HEAD // 4))
-    line = torch.arange(side)[:, None] * (EVA_GRID / side) * bands
-    rows, columns = line[:, None].expand(side, side, -1), line[None, :].expand(side, side, -1)
-    return torch.cat([rows, columns], -1).flatten(0, 1)
-
-
-def _turned(x: Tensor, angles: Tensor) -> Tensor:
-    """x [B, heads, N, HEAD], each pair of neighbouring channels turned by its angle."""
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = angles.cos(), angles.sin()
-    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2).to(x.dtype)
 
 
 def make_trunk(layers: Literal["dinov2", "clip", "eva02"], width: int, depth: int, side: int) -> Trunk:
