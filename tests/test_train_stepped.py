@@ -168,3 +168,14 @@ def test_other_optimizers_lower_the_loss(pictures: Path, kind: str) -> None:
     batch = torch.randint(0, 255, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     losses = [float(run.train_step(batch)["loss"]) for _ in range(12)]
     assert losses[-1] < losses[0]
+
+
+def test_the_bundled_recipe_is_whole() -> None:
+    from vqcodec.train.recipe import read_tree
+    from vqcodec.train.stepped.export import ladder_of
+
+    recipe = stepped_recipe(read_tree("photo-stepped"))
+    assert recipe.tokenizer.quantizer.channels == 256
+    assert len(recipe.tokenizer.quantizer.layers) == 16
+    ladder = ladder_of(recipe)
+    assert (ladder[0].quality, ladder[-1].quality) == (1, 100)
