@@ -36,8 +36,8 @@ def test_kind_chooses_the_backbone() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": {"kind": "dcea"}}, r"^recipe\.backbone\.kind: 'dcea' is not one of conv, dcae, vqgan, vit$"),
-        ({"backbone": {"kind": []}}, r"is not one of conv, dcae, vqgan, vit$"),
+        ({"backbone": {"kind": "dcea"}}, r"^recipe\.backbone\.kind: 'dcea' is not one of conv, folded, dcae, vqgan, vit$"),
+        ({"backbone": {"kind": []}}, r"is not one of conv, folded, dcae, vqgan, vit$"),
         ({"backbone": {"kind": "dcae", "width": [8]}}, "unknown key 'width'; did you mean 'widths'"),
         ({"backbone": {"kind": "dcae", "blocks": ["conv"]}}, r"blocks\[0\]: 'conv' is not one of residual, attention"),
         ({"quantizer": {**VQ, "kind": "vqq"}}, "'vqq' is not one of product-vq, vq, binary, fsq, residual"),

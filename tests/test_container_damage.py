@@ -77,7 +77,7 @@ def test_every_single_bit_flip_is_found() -> None:
         (f"00 00 {IDS} 00 00 00 00", "version at byte 4: expected 1, found 0"),
         (f"02 00 {IDS} 00 00 00 00", "newer version"),
         (f"01 20 {IDS} 00 00 00 00", "flags at byte 5.*newer version"),
-        (f"01 80 {IDS} 00 00 00 00", "newer version"),
+        (f"01 80 {IDS} 00 00 00 40 00 00 00 00", "step must be 0..63"),
         (f"01 40 {IDS} 00 00 00 00", "window at byte 19: expected 16..32768, found 0"),
         (f"01 40 {IDS} 00 00 10 30 08 00", "high nibble of 0"),
         (f"01 40 {IDS} 00 00 00 20 00 00", "an overlap, or a side that is no power of two, found 32"),

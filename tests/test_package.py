@@ -25,7 +25,10 @@ SETUPTOOLS = SETTINGS["tool"]["setuptools"]
 
 def package_folder(package: str) -> Path:
     """Where pyproject.toml says the files of `package` lie."""
-    return ROOT / SETUPTOOLS["package-dir"].get(package, package.replace(".", "/"))
+    for name, folder in SETUPTOOLS["package-dir"].items():
+        if package == name or package.startswith(f"{name}."):
+            return ROOT / (folder + package.removeprefix(name).replace(".", "/"))
+    return ROOT / package.replace(".", "/")
 
 
 def tracked_files() -> list[Path]:
