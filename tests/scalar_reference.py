@@ -95,7 +95,7 @@ class Reader:
         u = np.array([[self.values[c][a][b] for a, b in here] for c in range(first, first + n)], np.int64)
         if here:
             location = location + (u * get(f"linear.{kind}").T).sum(1)
-        q = (location + 256) // 512
+        q = (location + 32) // 64
         sums = np.array(self.inputs(k, y, x), np.int64) @ get("first") if k else 0
         sums = sums + get(f"bias.{kind}") + get("level")[level] + get("step")[self.step]
         scale = get(f"scale_kind.{kind}") + get("scale_level")[level] + get("scale_step")[self.step]
@@ -135,9 +135,9 @@ class Reader:
     def _read_escapes(residuals: list[int], reach: int, symbol: Symbols) -> None:
         beyond = [i for i, r in enumerate(residuals) if r == reach + 1]
         negative = [symbol([1, 1]) for _ in beyond]
-        digits = [symbol([1] * 12) for _ in beyond]
+        digits = [symbol([1] * 14) for _ in beyond]
         low = [0] * len(beyond)
-        for b in range(1, 12):
+        for b in range(1, 14):
             for j, have in enumerate(digits):
                 if have == b:
                     low[j] = symbol([1] * 2**b)

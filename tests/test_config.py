@@ -36,7 +36,10 @@ def test_kind_chooses_the_backbone() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": {"kind": "dcea"}}, r"^recipe\.backbone\.kind: 'dcea' is not one of conv, folded, dcae, vqgan, vit$"),
+        (
+            {"backbone": {"kind": "dcea"}},
+            r"^recipe\.backbone\.kind: 'dcea' is not one of conv, folded, dcae, vqgan, vit$",
+        ),
         ({"backbone": {"kind": []}}, r"is not one of conv, folded, dcae, vqgan, vit$"),
         ({"backbone": {"kind": "dcae", "width": [8]}}, "unknown key 'width'; did you mean 'widths'"),
         ({"backbone": {"kind": "dcae", "blocks": ["conv"]}}, r"blocks\[0\]: 'conv' is not one of residual, attention"),

@@ -123,7 +123,16 @@ def test_float_network_predicts_the_same(model: ScalarContext, stepped_folder: P
 
 def _float_state(net: torch.nn.Module, tensors: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """The float weights that round to integer tensors, of those that are not tables of the step or the mixture."""
-    units = {"first": 256, "hidden": 256, "scale": 256, "own": 256, "spread": 256}
+    units = {
+        "linear": 512,
+        "linear_bias": 512,
+        "cross": 512,
+        "first": 256,
+        "hidden": 256,
+        "scale": 256,
+        "own": 256,
+        "spread": 256,
+    }
     state = dict(net.state_dict())
     for name in state:
         parts = name.split(".")

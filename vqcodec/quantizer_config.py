@@ -301,8 +301,8 @@ class UniformConfig(QuantizerSettings):
             yield f"lifted: {self.lifted} channels are no whole layers"
 
 
-UNIFORM_ALPHABET = 1023
-"""Values -511..511 of a uniform quantizer."""
+UNIFORM_ALPHABET = 8191
+"""Values -4095..4095 of a uniform quantizer."""
 WEIGHTS = 32
 """Alphabet of a weight: a sign and 16 magnitudes."""
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from vqcodec.entropy.pyramid import CHECKERBOARD_KINDS, LEVELS, PYRAMID_KINDS, passes, seen
 from vqcodec.entropy.residual_tables import FRACTIONS, TOTAL
 from vqcodec.entropy.scalar_context import MODEL
-from vqcodec.entropy.scalar_network import CROSS, FEW, LOCATED, MOST, STEPS, STRONG, UNIT, inputs_of
+from vqcodec.entropy.scalar_network import CROSS, FEW, LOCATED, LOCATION_UNIT, MOST, STEPS, STRONG, UNIT, inputs_of
 
 HIDDEN = 96
 CLASSES = 64
@@ -224,12 +224,12 @@ class ContextNet(nn.Module):
         basis = step_basis(torch.arange(STEPS, dtype=torch.float32))
         for k, layer in enumerate(self.layers):
             plain = {"first": 256, "hidden": 256, "scale": 256, "level": UNIT, "hidden_bias": UNIT}
-            plain |= {"scale_level": UNIT, "linear_bias": UNIT, "cross": UNIT}
+            plain |= {"scale_level": UNIT, "linear_bias": LOCATION_UNIT, "cross": LOCATION_UNIT}
             for name, unit in plain.items():
                 value = getattr(layer, name)
                 if name != "cross" or len(value):
                     found[f"{k}.{name}"] = _rounded(value, unit)
-            for name, unit in {"own": 256, "spread": 256, "linear": UNIT, "bias": UNIT}.items():
+            for name, unit in {"own": 256, "spread": 256, "linear": LOCATION_UNIT, "bias": UNIT}.items():
                 for kind, value in getattr(layer, name).items():
                     found[f"{k}.{name}.{kind}"] = _rounded(value, unit)
             for kind, value in layer.scale_kind.items():

@@ -18,7 +18,7 @@ FRACTIONS = 5
 """Distances 0, 1/8, ... 4/8 between a location and its rounded value."""
 TOTAL = 2**16
 """Sum of a table."""
-ESCAPE_BITS = 12
+ESCAPE_BITS = 14
 """Most binary digits of an excess."""
 BIAS = 2**20
 """Keeps look-ups of bits inside their table for candidates that escape."""

@@ -29,7 +29,9 @@ MOST = 127
 """Largest input and activation."""
 UNIT = 4096
 """Sums count in 1/UNIT; weights of W1 and W2 in 1/256, inputs and activations in 1/16."""
-LARGEST = 511
+LOCATION_UNIT = 512
+"""Weights of the location count in 1/LOCATION_UNIT, coarser since values are larger than inputs."""
+LARGEST = 4095
 """Largest size of a coded value."""
 STEPS = 64
 """Quantization steps that the biases know."""
@@ -195,7 +197,7 @@ class LayerContext:
             own = self.values[net.start : net.start + net.width]
             near = own[:, part.neighbours]  # [n, K, N]
             location = location + np.einsum("nkp,kn->pn", near, net.linear[kind])
-        eighths = np.floor((location + UNIT // 16) * (8 / UNIT))
+        eighths = np.floor((location + LOCATION_UNIT // 16) * (8 / LOCATION_UNIT))
         if kind != "first":
             difference = near - np.floor((eighths + 4) / 8).T[:, None]
             inside = np.array([max(abs(dy), abs(dx)) == 1 for dy, dx in seen(kind)])
