@@ -93,7 +93,7 @@ def show(name: Name, json: options.Json = False, debug: options.Debug = False) -
         "quantizer": _codes(quantizer),
         **_windows(entry.config.tokenizer),
         "backbone": f"{backbone.kind}: widths {', '.join(map(str, backbone.widths))}",
-        "layers": f"{record['layers']}: planes " + " | ".join(" ".join(map(str, x)) for x in entry.config.layers),
+        "layers": f"{record['layers']}: planes " + " | ".join(map(_planes, entry.config.layers)),
         "quality": ", ".join(_place(step) for step in entry.config.ladder) or "one file for all",
         "without -m": _chosen_for(record["quality"]),
     } | {str(key): str(value) for key, value in entry.config.extra.items()}
@@ -104,6 +104,14 @@ def show(name: Name, json: options.Json = False, debug: options.Debug = False) -
 
 
 @models.command()
+def _planes(layer: tuple[int, ...]) -> str:
+    """Numbers of the planes of a layer; a long run by its ends."""
+    first, last = layer[0], layer[-1]
+    if len(layer) > 2 and last - first == len(layer) - 1:
+        return f"{first}..{last}"
+    return " ".join(map(str, layer))
+
+
 def verify(
     name: Annotated[
         str | None,

@@ -92,11 +92,11 @@ class VqcByQuality(Vqc):
     """A file for every step of the model's ladder instead, under its quality."""
 
     def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
-        from vqcodec.encoding import Encoding
+        from vqcodec.encoder.choose import encoder_of
         from vqcodec.image import as_picture
 
         start = time.perf_counter()
-        encoding = Encoding(as_picture(pixels), self.model, self.device, self.effort)
+        encoding = encoder_of(as_picture(pixels), self.model, self.device, self.effort)
         network_s = time.perf_counter() - start
         for i, place in enumerate(encoding.ladder):
             start = time.perf_counter()

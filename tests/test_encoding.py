@@ -15,7 +15,8 @@ from PIL import Image, ImageFilter
 
 import vqcodec
 from vqcodec import compute
-from vqcodec.encoding import CLOSE, Encoding
+from vqcodec.encoder.rate_control import CLOSE
+from vqcodec.encoding import Encoding
 from vqcodec.errors import TargetError, UsageError
 from vqcodec.image import as_picture
 from vqcodec.metrics import psnr

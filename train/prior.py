@@ -21,6 +21,7 @@ from vqcodec.entropy.prior import ContextModel
 from vqcodec.entropy.split import by_likeness
 from vqcodec.errors import InputError, OutputError, UsageError
 from vqcodec.registry import CODEBOOKS, REFINEMENTS, load_model
+from vqcodec.tokens import has_step
 
 from .checkpoint import write_checkpoint
 from .pictures import scan
@@ -160,6 +161,11 @@ def run_prior(
         out.parent.mkdir(parents=True, exist_ok=True)
         return run_far(recipe, out, checkpoint, resume, report, device)
     model = load_model(recipe.model)
+    if has_step(model.config):
+        raise UsageError(
+            f"recipe.model: '{recipe.model}' has a quantization step; its context network is trained with its other "
+            "networks, by `train tokenizer`"
+        )
     pictures = scan(recipe.train, model.stride)
     report(f"{model.config.name}: indices of {len(pictures.members)} pictures")
     tiles = collect_tiles(model, pictures, recipe.tile_px // model.stride)
