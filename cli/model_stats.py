@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqcodec.errors import InputError, LimitError
+from vqcodec.errors import InputError, LimitError, UsageError
 
 from . import options, output
 
@@ -67,7 +67,10 @@ def model_stats(
     if pictures:
         reader = eval_pictures.Reader(eval_pictures.find(pictures), None, max_pixels, quiet)
         from vqcodec.compute import pixels_to_planes
+        from vqcodec.tokens import has_step
 
+        if has_step(entry.config):
+            raise UsageError(f"model '{name}': its planes are numbers, not codewords; name no pictures")
         model = registry.load(entry, device)
         rate = entry.config.ladder[-1].rate if entry.config.ladder else 1.0
         for source, pixels in islice(reader, limit):

@@ -7,35 +7,39 @@
 # an interruption: finished stages are skipped, the one under way goes on from its last checkpoint.
 #
 # Environment: STEPS and LAST_STEPS (steps of the two stages), DEVICE (cpu, cuda), CROP and LAST_CROP (pixels),
-# SETTINGS (further KEY=VALUE pairs for both stages, separated by spaces). On a GPU, for example:
-#   DEVICE=cuda STEPS=20000 SETTINGS="data.batch=64 data.resident=true run.compile=true run.precision=bf16"
+# SETTINGS and LAST_SETTINGS (further KEY=VALUE pairs of the stages, separated by spaces). On a GPU, for example:
+#   DEVICE=cuda STEPS=20000 SETTINGS="data.batch=64 data.resident=true run.compile=true run.precision=bf16" \
+#   LAST_SETTINGS="data.batch=16 data.resident=true run.compile=true run.precision=bf16"
 set -euo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,14p' "$0" | cut -c3-; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,15p' "$0" | cut -c3-; exit 2; }
 pictures=$1 out=$2 validation=${3:-$1}
 steps=${STEPS:-200000} last_steps=${LAST_STEPS:-20000}
-read -r -a settings <<<"${SETTINGS:-}"
+case $pictures$validation in *[\"\\]*) echo "$0: folders with quotes or backslashes in their names" >&2; exit 2 ;; esac
 
-# stage NAME STEPS CROP KEY=VALUE...: run or resume a stage, unless its log holds the last step.
+# stage NAME STEPS CROP KEY=VALUE...: run or resume a stage that has not finished before.
 stage() {
   local run="$out/$1" steps=$2 crop=$3
   shift 3
-  if [ -f "$run/log.jsonl" ] && grep -q "\"step\": $steps, \"loss\"" "$run/log.jsonl"; then
+  if [ -f "$run/finished" ]; then
     echo "$run: finished before"
     return
   fi
   local resume=()
   [ -f "$run/checkpoint.pt" ] && resume=(--resume)
   local sets=()
-  for pair in "data.train=[\"$pictures\"]" "data.val=[\"$validation\"]" "optimizer.steps=$steps" "data.crop=$crop" \
-    "$@" "${settings[@]}"; do
+  for pair in "data.train=[\"$pictures\"]" "data.val=[\"$validation\"]" "optimizer.steps=$steps" "data.crop=$crop" "$@"; do
     sets+=(--set "$pair")
   done
   vqcodec train tokenizer photo-stepped -o "$run" --device "${DEVICE:-cpu}" "${resume[@]}" "${sets[@]}"
+  touch "$run/finished"
 }
 
-stage networks "$steps" "${CROP:-256}" optimizer.decay=0
+read -r -a settings <<<"${SETTINGS:-}"
+read -r -a last_settings <<<"${LAST_SETTINGS:-}"
+
+stage networks "$steps" "${CROP:-256}" optimizer.decay=0 "${settings[@]}"
 # Large crops, values as the encoder selects them, the learning rate to zero.
 stage large-crops "$last_steps" "${LAST_CROP:-512}" "start_from=$out/networks" "optimizer.decay=$last_steps" \
-  rate.select=true data.batch=2 optimizer.lr=1e-4 optimizer.context_lr=3e-4
+  rate.select=true data.batch=2 optimizer.lr=1e-4 optimizer.context_lr=3e-4 "${last_settings[@]}"
 vqcodec train export "$out/large-crops" -o "$out/model" -f

@@ -95,7 +95,7 @@ class Reader:
         u = np.array([[self.values[c][a][b] for a, b in here] for c in range(first, first + n)], np.int64)
         if here:
             location = location + (u * get(f"linear.{kind}").T).sum(1)
-        q = (location + 32) // 64
+        q = ((location + 32) // 64).clip(-32760, 32760)
         sums = np.array(self.inputs(k, y, x), np.int64) @ get("first") if k else 0
         sums = sums + get(f"bias.{kind}") + get("level")[level] + get("step")[self.step]
         scale = get(f"scale_kind.{kind}") + get("scale_level")[level] + get("scale_step")[self.step]
@@ -129,7 +129,7 @@ class Reader:
                 for (c, i), r in zip(waiting[table], residuals, strict=True):
                     q, (y, x) = predicted[i][0][c], places[i]
                     m = (q + 4) // 8
-                    self.values[first + c][y][x] = m - r if q < 8 * m else m + r
+                    self.values[first + c][y][x] = min(max(m - r if q < 8 * m else m + r, -4095), 4095)
 
     @staticmethod
     def _read_escapes(residuals: list[int], reach: int, symbol: Symbols) -> None:

@@ -49,7 +49,7 @@ def test_bits_are_those_of_the_table() -> None:
     assert bits[2] > 16  # an escape and its excess
 
 
-@pytest.mark.parametrize("row", [[TOTAL], [1, 2, TOTAL - 3], [0, TOTAL], [1, TOTAL]])
+@pytest.mark.parametrize("row", [[TOTAL], [1, 2, TOTAL - 3], [0, TOTAL], [1, TOTAL], [1] * 513 + [TOTAL - 513, 0]])
 def test_wrong_tables_are_refused(row: list[int]) -> None:
     with pytest.raises(ValueError, match="residual table 0"):
         ResidualTables([np.array(row)])

@@ -195,7 +195,9 @@ def test_frequencies_do_not_depend_on_blas_or_order(model: ScalarContext) -> Non
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda t: t.pop("scalar.0.hidden_bias"), "scalar.0.hidden_bias: missing"),
+        (lambda t: t.pop("scalar.0.linear_bias"), "scalar.0.linear_bias: missing"),
+        (lambda t: t.pop("scalar.0.hidden_bias"), "integers of shape"),
+        (lambda t: t.update({"scalar.0.hidden": np.int8([3])[0]}), "integers of shape"),
         (lambda t: t.update({"scalar.0.level": t["scalar.0.level"].astype(np.float32)}), "integers of shape"),
         (lambda t: t.update({"scalar.1.first": t["scalar.1.first"][:-1]}), "integers of shape"),
         (lambda t: t.update({"scalar.other": np.zeros(1, np.int8)}), "scalar.other: unknown"),

@@ -105,7 +105,12 @@ def test_planes_of_another_kind_of_file_are_refused(stepped: str, photo: Image.I
     tokens = vqcodec.decode_tokens(data)
     with pytest.raises(UsageError, match="a step is needed"):
         vqcodec.encode_tokens(dataclasses.replace(tokens, step=None))
+    with pytest.raises(UsageError, match=r"step 64: 0\.\.63"):
+        vqcodec.encode_tokens(dataclasses.replace(tokens, step=64))
     file = container.read(data)
+    wide = container.write(dataclasses.replace(file.header, tile=4096), file.segments)  # type: ignore[arg-type]
+    with pytest.raises(FormatError, match="tile side: 4096"):
+        vqcodec.decode(wide)
     header = dataclasses.replace(file.header, step=None)
     without = container.write(header, file.segments)  # type: ignore[arg-type]
     with pytest.raises(FormatError, match="quantization step is missing"):
@@ -152,3 +157,31 @@ def test_the_networks_are_told_the_step(stepped: str) -> None:
     assert kept[0, -1].unique().item() == pytest.approx(coordinate(10))
     assert (tokenizer.decode(planes, keep=1, step=10) != tokenizer.decode(planes, step=10)).any()
     assert z_q.abs().max() > 0
+
+
+def test_bright_flat_pictures_keep_their_brightness(stepped: str) -> None:
+    """The coarsest wavelet coefficient of a bright area is the largest value that there is."""
+    import torch
+
+    quantizer = registry.load_model(stepped).tokenizer.quantizer
+    z = torch.zeros(1, 16, 64, 64)
+    z[:, 0] = 28
+    found, _ = quantizer.dequantize(quantizer.quantize(z, 4), 4)
+    assert float((found - z).abs().max()) < step_size(4)
+
+
+def test_parts_that_do_not_go_together_are_refused(stepped: str) -> None:
+    import dataclasses
+
+    from vqcodec.config import ConvConfig, check_model
+    from vqcodec.errors import ModelError
+
+    config = registry.find(stepped).config
+    conv = dataclasses.replace(config.tokenizer, backbone=ConvConfig((8, 8), (1, 1), (1, 1)))
+    for wrong, says in (
+        (dataclasses.replace(config, tokenizer=conv), "go together"),
+        (dataclasses.replace(config, layers=((0, 1), (2,), tuple(range(3, 16)))), "its widths"),
+        (dataclasses.replace(config, tokenizer=dataclasses.replace(config.tokenizer, window=256)), "has none"),
+    ):
+        with pytest.raises(ModelError, match=says):
+            check_model(wrong, "model")

@@ -39,7 +39,7 @@ def measured_config(
         known = mixtures_of(find(prior).config.tokenizer.quantizer)
         weight = 1.0 if known is None else known.first_weight
     else:
-        pictures = scan(data or recipe.data.train, fixed_side(config) or config.stride)
+        pictures = scan(data or recipe.data.train, fixed_side(config) or config.stride, recipe.data.index)
         weight = measured_weight(tokenizer.quantizer, _latents(tokenizer, pictures))
         report(f"weight of the first codeword: {weight}")
     for module in tokenizer.quantizer.modules():

@@ -20,7 +20,7 @@ from vqcodec.encoding import ROUGH
 from vqcodec.entropy.prior import ContextModel
 from vqcodec.entropy.split import by_likeness
 from vqcodec.errors import InputError, OutputError, UsageError
-from vqcodec.registry import CODEBOOKS, REFINEMENTS, load_model
+from vqcodec.registry import CODEBOOKS, REFINEMENTS, find, load_model
 from vqcodec.tokens import has_step
 
 from .checkpoint import write_checkpoint
@@ -157,15 +157,15 @@ def run_prior(
     checkpoint = out.with_name(f"{out.name}.checkpoint.pt")
     if resume and not checkpoint.exists():
         raise InputError(f"{checkpoint}: no checkpoint there; leave --resume out to start anew")
-    if recipe.architecture == "factorized-ar":
-        out.parent.mkdir(parents=True, exist_ok=True)
-        return run_far(recipe, out, checkpoint, resume, report, device)
-    model = load_model(recipe.model)
-    if has_step(model.config):
+    if has_step(find(recipe.model).config):
         raise UsageError(
             f"recipe.model: '{recipe.model}' has a quantization step; its context network is trained with its other "
             "networks, by `train tokenizer`"
         )
+    if recipe.architecture == "factorized-ar":
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return run_far(recipe, out, checkpoint, resume, report, device)
+    model = load_model(recipe.model)
     pictures = scan(recipe.train, model.stride)
     report(f"{model.config.name}: indices of {len(pictures.members)} pictures")
     tiles = collect_tiles(model, pictures, recipe.tile_px // model.stride)

@@ -51,16 +51,16 @@ class Validation:
         stride, side, window = recipe.tokenizer.stride, recipe.run.val_crop, fixed_side(recipe.tokenizer)
         resized = max(window or side // stride * stride, stride) if recipe.data.short_side else 0
         whole = scan(recipe.data.val, 1 if resized else window or stride, recipe.data.index)
-        chosen = _spaced(whole.members, recipe.run.val_images)
+        chosen = spaced(whole.members, recipe.run.val_images)
         found = cls([], whole, window, resized)
-        found.crops = [_centre(found.sized(pixels), window or side, stride) for pixels in whole.decoded(chosen)]
+        found.crops = [centre(found.sized(pixels), window or side, stride) for pixels in whole.decoded(chosen)]
         return found
 
     def sized(self, pixels: np.ndarray) -> np.ndarray:
         """RGB [H, W, 3] as it is validated: resized, and its centre cut out, where `side` says so."""
         if not self.side:
             return pixels
-        return _centre(resized_picture(pixels, self.side), self.side, self.side).permute(1, 2, 0).numpy()
+        return centre(resized_picture(pixels, self.side), self.side, self.side).permute(1, 2, 0).numpy()
 
     @torch.no_grad()
     def measure(self, model: Tokenizer) -> dict[str, Any]:
@@ -138,12 +138,12 @@ def batched(parts: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
         yield found
 
 
-def _spaced(members: list[Member], count: int) -> list[Member]:
+def spaced(members: list[Member], count: int) -> list[Member]:
     count = min(count, len(members))
     return [members[round(i * (len(members) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
-def _centre(pixels: np.ndarray, side: int, stride: int) -> Tensor:
+def centre(pixels: np.ndarray, side: int, stride: int) -> Tensor:
     h, w = (max(min(length, side) // stride, 1) * stride for length in pixels.shape[:2])
     top, left = (pixels.shape[0] - h) // 2, (pixels.shape[1] - w) // 2
     part = np.ascontiguousarray(pixels[top : top + h, left : left + w])

@@ -42,6 +42,8 @@ def pixels_to_planes(
     `rate` says how much bits count when codewords are chosen, each for itself.
     """
     tokenizer = model.tokenizer
+    if isinstance(model.config.tokenizer.quantizer, UniformConfig):
+        raise ValueError("a uniform quantizer works on whole pictures at a step; take encoder.choose.encoder_of")
     if model.config.tokenizer.side:
         return pixels_to_window_planes(model, pixels, rate)
     grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)

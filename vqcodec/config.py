@@ -146,6 +146,11 @@ def check_model(config: ModelConfig, where: str) -> None:
         (config.format_version != 1, f"format_version {config.format_version} is not known; a newer vqcodec made it"),
         (not 1 <= len(config.layers) <= 16, f"layers: {len(config.layers)} of them; a file can hold 1..16"),
         (planes != list(range(n_planes)), f"layers must hold the {n_planes} planes once each, in order"),
+        (
+            isinstance(config.tokenizer.quantizer, UniformConfig)
+            and config.layers != config.tokenizer.quantizer.layers,
+            "layers: those of a uniform quantizer are its widths",
+        ),
         (any(not 0 <= step.rate < 1e6 for step in config.ladder), "ladder: rate must be at least 0"),
         (any(not 1 <= step.keep <= len(config.layers) for step in config.ladder), "ladder: keep beyond the layers"),
         (any(not 1 <= step.quality <= 100 for step in config.ladder), "ladder: quality beyond 1..100"),
@@ -161,6 +166,8 @@ def check_model(config: ModelConfig, where: str) -> None:
 def check_tokenizer(config: TokenizerConfig, where: str) -> None:
     """Refuse networks that cannot be built. Raises ModelError naming `where` and the key."""
     check_quantizer(config, where)
+    if isinstance(config.quantizer, UniformConfig) != isinstance(config.backbone, FoldedConfig):
+        raise ModelError(f"{where}: a uniform quantizer and a folded backbone go together, neither with another")
     for problem in backbone_problems(config.backbone, config.stride, config.quantizer.channels, config.window):
         raise ModelError(f"{where}{problem}")
     for problem in _compute_problems(config):
@@ -191,6 +198,7 @@ def check_quantizer(config: TokenizerConfig, where: str) -> None:
         segments *= getattr(quantizer, "parts", 1)
     for wrong, problem in (
         (fixed and config.window not in (0, fixed), f".window: the backbone sees {fixed} px and nothing else"),
+        (side and isinstance(quantizer, UniformConfig), ".window: a uniform quantizer has none"),
         (side < 0 or side % config.stride or side > MAX_WINDOW, f".window: multiples of {config.stride} up to 32768"),
         (not 0 <= 2 * config.overlap <= side, ".overlap: at least 0, at most half of the window"),
         (not side and not quantizer.local, ".window: needed, since an index stands for more than its own place"),

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .config import TokenizerConfig
-from .container import Header, tiles_along
+from .config import TokenizerConfig, UniformConfig
+from .container import MAX_TILE, Header, tiles_along
 from .tiling import Rect, grid_size, split
 
 
@@ -68,11 +68,17 @@ def grid_tiles(header: Header, stride: int) -> list[Rect]:
     return list(split(Rect(0, h, 0, w), header.tile // stride))
 
 
+STEPPED_TILE_PX = 2048
+"""Side of an access tile of models with a quantization step, and the largest that is read: their low rates leave no
+room for many segments, and the memory of their context network goes with its square."""
+
+
 def fits(header: Header, config: TokenizerConfig) -> bool:
     """Whether the tiles of a file can be those of a model."""
     if config.side:
         return (header.tile, header.overlap) == (config.side, config.overlap)
-    return not header.tile % config.stride and not header.overlap
+    most = STEPPED_TILE_PX if isinstance(config.quantizer, UniformConfig) else MAX_TILE
+    return not header.tile % config.stride and not header.overlap and header.tile <= most
 
 
 def blank_planes(shapes: Sequence[tuple[int, ...]], value: int) -> list[np.ndarray]:

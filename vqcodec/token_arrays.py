@@ -19,6 +19,7 @@ import numpy as np
 
 from . import registry
 from .config import MISSING
+from .container import MAX_STEP
 from .errors import InputError, LimitError, ModelError
 from .tokens import Tokens, check_gaps
 
@@ -67,6 +68,8 @@ def read_arrays(data: bytes) -> Tokens:
         step = int(arrays["step"]) if "step" in arrays else None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"not an archive of tokens, as `vqcodec tokens` writes them: {error}") from error
+    if step is not None and not 0 <= step <= MAX_STEP:
+        raise InputError(f"step {step}: 0..{MAX_STEP} needed")
     entry = next((entry for entry in registry.entries() if entry.config.token_id == identity), None)
     if entry is None:
         raise ModelError(f"model '{arrays.get('model', '?')}' ({identity}): not at hand; see `vqcodec models list`")

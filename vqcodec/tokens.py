@@ -19,13 +19,11 @@ from .entropy import Ending, EntropyModel, Planes, decode_tiles, encode_tiles
 from .entropy.keeping import BLOCK, everything, map_of
 from .errors import FormatError, UsageError
 from .image import Picture
-from .layout import access_tiles, blank_planes, fits, plane_shapes
+from .layout import STEPPED_TILE_PX, access_tiles, blank_planes, fits, plane_shapes
 from .tiling import Rect
 
 TILE_PX = 512
 """Default side of an access tile, pixels."""
-STEPPED_TILE_PX = 2048
-"""The same for models with a quantization step: their low rates leave no room for many segments."""
 
 CHUNK_KINDS = {"icc": "iCCP", "exif": "eXIf", "xmp": "xMPd"}
 
@@ -106,6 +104,8 @@ def check_tokens(tokens: Tokens, model: EntropyCoded) -> None:
     if (tokens.step is not None) != has_step(model.config):
         wanted = "a step is needed" if tokens.step is None else "it has no steps"
         raise UsageError(f"tokens: step {tokens.step}, but of model '{model.config.name}' {wanted}")
+    if tokens.step is not None and not 0 <= tokens.step <= container.MAX_STEP:
+        raise UsageError(f"tokens: step {tokens.step}: 0..{container.MAX_STEP} needed")
 
 
 def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int | None = None) -> bytes:

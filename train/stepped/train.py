@@ -37,7 +37,8 @@ def train_stepped(
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists() and not resume:
         raise OutputError(f"{folder}: holds a run already; add --resume to go on with it, or name another folder")
-    pictures = scan(recipe.data.train, recipe.data.crop)
+    least = recipe.tokenizer.stride if recipe.data.short_side else recipe.data.crop
+    pictures = scan(recipe.data.train, least, recipe.data.index)
     validation = Validation(recipe)
     for line in pictures.skipped[:20]:
         report(f"skipped {line}")

@@ -11,7 +11,7 @@ from vqcodec.config import TokenizerConfig
 from vqcodec.metrics import METRICS
 
 from ..pictures import scan
-from ..validate import _centre, _spaced
+from ..validate import centre, spaced
 from .recipe import SteppedRecipe
 from .run import Codec, SteppedRun, coordinates
 
@@ -26,10 +26,10 @@ class Validation:
 
     def __init__(self, recipe: SteppedRecipe) -> None:
         config: TokenizerConfig = recipe.tokenizer
-        found = scan(recipe.data.val, config.stride)
+        found = scan(recipe.data.val, config.stride, recipe.data.index)
         side = max(recipe.run.val_crop, config.stride)
-        chosen = _spaced(found.members, recipe.run.val_images)
-        self.crops: list[Tensor] = [_centre(pixels, side, config.stride) for pixels in found.decoded(chosen)]
+        chosen = spaced(found.members, recipe.run.val_images)
+        self.crops: list[Tensor] = [centre(pixels, side, config.stride) for pixels in found.decoded(chosen)]
 
     @torch.no_grad()
     def measure(self, run: SteppedRun) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class FoldedDecoder(Decoder):
         self.stride, self.halo = STRIDE, _reach(config.decoder_depth) + 2 * config.coarse_depth * STRIDE
 
     def forward(self, z_q: Tensor, kept: Tensor) -> Tensor:
-        embedding = self.tell(kept[:, -1:].mean((2, 3)))
+        embedding = self.tell(kept[:, -1:, 0, 0])
         there = kept[:, :-1]
         if self.coarse_in is not None and self.coarse_out is not None:
             y = self.coarse_in(torch.cat([z_q, there], 1))

@@ -44,7 +44,7 @@ class ScalarEncoder(RateControl):
         self.name, self.picture, self.effort = name, picture, effort
         self.ladder = self.model.config.ladder
         self._latent = pixels_to_latent(self.model, picture.pixels)
-        self._targets: dict[tuple[int, int], np.ndarray] = {}
+        self._targets: dict[tuple[int, float, int], np.ndarray] = {}
         self._files: dict[tuple[float, int], bytes] = {}
 
     @property
@@ -107,14 +107,14 @@ class ScalarEncoder(RateControl):
         strong = torch.from_numpy(np.asarray(latent[: quantizer.lifted], np.float32))[None]
         if not quantizer.lifted:
             return latent
-        found = latent.copy()
+        found = np.array(latent, np.float32)  # float16 would round large coefficients
         found[: quantizer.lifted] = quantizer.coefficients(strong)[0].numpy()
         return found
 
     def _target(self, step: int, weight: float, keep: int) -> np.ndarray:
         """The latent that values are selected for, refined by effort."""
         passes = PASSES.get(self.effort, 0)
-        place = (step, keep)
+        place = (step, weight, keep)
         if not passes:
             return self._latent
         if place not in self._targets:
@@ -123,7 +123,8 @@ class ScalarEncoder(RateControl):
             target = self._latent
             for done in range(passes):
                 values, _ = self._select(target, step, weight, keep, False)
-                target = refine(self.model, self.picture.pixels, target, values, step, done, passes)
+                planes = indices_of(values, [s for layer in self.model.layers[:keep] for s in layer])
+                target = refine(self.model, self.picture.pixels, target, planes, step, done, passes)
             while len(self._targets) >= TARGETS:
                 self._targets.pop(next(iter(self._targets)))
             self._targets[place] = target

@@ -5,17 +5,23 @@ See `targets`: the decoder's gradient at the selected values moves the target of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..registry import Model
 from ..targets import descend, steps
-from .scalar_encoder import indices_of
 
 
 def refine(
-    model: Model, pixels: np.ndarray, target: np.ndarray, values: np.ndarray, step: int, done: int, passes: int
+    model: Model,
+    pixels: np.ndarray,
+    target: np.ndarray,
+    planes: Sequence[np.ndarray],
+    step: int,
+    done: int,
+    passes: int,
 ) -> np.ndarray:
-    """Target [D, h, w] of the next selection; `values` int32 [D, h, w] were selected for `target`, `done` of `passes`
-    passes ago the encoder's latent."""
-    planes = indices_of(values, range(len(values)))
+    """Target [D, h, w] of the next selection; `planes` were selected for `target`, which is the encoder's latent
+    after `done` of `passes` passes."""
     return descend(model, pixels, target, planes, steps(passes)[done], step)[0]

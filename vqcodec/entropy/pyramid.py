@@ -60,7 +60,7 @@ def _is_coded(kind: str, dy: int, dx: int) -> bool:
             return False
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def passes(shape: tuple[int, int], pyramid: bool) -> tuple[Pass, ...]:
     """The passes over a grid of `shape` (h, w), in coding order; together they hold each position once."""
     h, w = shape

@@ -18,10 +18,11 @@ FRACTIONS = 5
 """Distances 0, 1/8, ... 4/8 between a location and its rounded value."""
 TOTAL = 2**16
 """Sum of a table."""
+MAX_ROWS = 256 * FRACTIONS
+MAX_REACH = 255
+"""Largest residual that a table holds."""
 ESCAPE_BITS = 14
 """Most binary digits of an excess."""
-BIAS = 2**20
-"""Keeps look-ups of bits inside their table for candidates that escape."""
 
 
 class ResidualTables:
@@ -31,9 +32,17 @@ class ResidualTables:
     """
 
     def __init__(self, rows: Sequence[np.ndarray]) -> None:
+        if len(rows) > MAX_ROWS:
+            raise ValueError(f"{len(rows)} residual tables: at most {MAX_ROWS}")
         self.rows = [np.asarray(row, np.int64) for row in rows]
         for i, row in enumerate(self.rows):
-            if row.ndim != 1 or len(row) < 2 or len(row) % 2 or row.min() < 1 or row.sum() != TOTAL:
+            if (
+                row.ndim != 1
+                or not 2 <= len(row) <= 2 * MAX_REACH + 2
+                or len(row) % 2
+                or row.min() < 1
+                or row.sum() != TOTAL
+            ):
                 raise ValueError(f"residual table {i}: an even number of positive entries with sum {TOTAL} needed")
         self.reach = np.array([len(row) // 2 - 1 for row in self.rows])
         self._float = [row.astype(np.float32) for row in self.rows]

@@ -13,7 +13,7 @@ network: `at(step)` is the model of one file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -88,7 +88,8 @@ class ScalarContext:
         self.tables = ResidualTables(np.split(flat, np.cumsum(lengths)[:-1]))
         self.nets = []
         for k in range(len(widths)):
-            hidden = tensors[f"{MODEL}{k}.hidden"].shape[0] if f"{MODEL}{k}.hidden" in tensors else 1
+            bias = tensors.get(f"{MODEL}{k}.hidden_bias", np.zeros(1, np.int8))
+            hidden = bias.size if bias.ndim == 1 else 1
 
             def take_of_layer(name: str, shape: Sequence[int], k: int = k) -> np.ndarray:
                 return take(f"{k}.{name}", shape)
@@ -212,17 +213,15 @@ class ScalarContextAt:
 
     def _predictions(
         self, k: int, known: Known, fill: Callable[[Pass, np.ndarray, np.ndarray], None]
-    ) -> list[Prediction]:
-        """(pass, location, scale) of the passes of layer k; `fill` may make the values of each known."""
+    ) -> Iterator[Prediction]:
+        """(pass, location, scale) of the passes of layer k; `fill` makes the values of each known before the next."""
         net = self.model.nets[k]
         context = LayerContext(net, known, self.step)
-        found = []
         for part in layer_passes(net, known.shape):
             location, scale = context.predict(part)
             scale = scale.clip(0, self.model.tables.classes - 1)
             fill(part, location, scale)
-            found.append((part, location, scale))
-        return found
+            yield part, location, scale
 
     def _code_context(
         self,
@@ -248,7 +247,8 @@ class ScalarContextAt:
             for part, location, scale in predictions:
                 code(part, location, scale)
         else:
-            self._predictions(k, known, code)
+            for _ in self._predictions(k, known, code):
+                pass
         return found
 
     def _code_adaptive(self, coder: Coder, values: np.ndarray) -> np.ndarray:
@@ -274,7 +274,7 @@ class ScalarContextAt:
             values[:, part.positions] = visit(part, location, scale)
             known.values[own, part.positions] = values[:, part.positions]
 
-        return values, self._predictions(k, known, fill)
+        return values, list(self._predictions(k, known, fill))
 
 
 def code_mode(coder: Coder, before: int, decide: Callable[[], int]) -> int:

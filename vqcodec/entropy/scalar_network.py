@@ -197,7 +197,7 @@ class LayerContext:
             own = self.values[net.start : net.start + net.width]
             near = own[:, part.neighbours]  # [n, K, N]
             location = location + np.einsum("nkp,kn->pn", near, net.linear[kind])
-        eighths = np.floor((location + LOCATION_UNIT // 16) * (8 / LOCATION_UNIT))
+        eighths = np.floor((location + LOCATION_UNIT // 16) * (8 / LOCATION_UNIT)).clip(-8 * LARGEST, 8 * LARGEST)
         if kind != "first":
             difference = near - np.floor((eighths + 4) / 8).T[:, None]
             inside = np.array([max(abs(dy), abs(dx)) == 1 for dy, dx in seen(kind)])
