@@ -107,13 +107,14 @@ def _encode(source: Path, settings: Settings) -> tuple[bytes, bytes, tuple[str, 
     """The target, its .vqc side, warnings."""
     import vqcodec
     from vqcodec.image import read_picture
+    from vqcodec.image import strip as strip_picture
 
     picture = read_picture(source, settings.max_pixels)
+    picture = strip_picture(picture) if settings.strip else picture
     data = vqcodec.encode(
         picture,
         settings.model,
         effort=settings.effort,
-        strip=settings.strip,
         device=settings.device,
         **settings.rate,
     )
