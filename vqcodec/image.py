@@ -139,7 +139,7 @@ def from_pillow(image: Image.Image) -> Picture:
     except VqcError:
         raise
     except Exception as exc:
-        raise _damaged(name, exc) from exc
+        raise (_closed(name) if "closed image" in str(exc) else _damaged(name, exc)) from exc
 
 
 def from_array(array: np.ndarray[Any, Any]) -> Picture:
@@ -234,7 +234,7 @@ def _on_white(pixels: Bytes, alpha: Bytes) -> Bytes:
 
 def _from_pillow(image: Image.Image, name: str, max_pixels: int | None) -> Picture:
     if _is_closed(image):
-        raise InputError(f"{name}: the image is closed; encode it inside its `with` block, or load() it before the end")
+        raise _closed(name)
     frame = image.tell()
     paged = [] if frame else first_full_page(image, name)
     try:
@@ -253,7 +253,10 @@ def _from_pillow(image: Image.Image, name: str, max_pixels: int | None) -> Pictu
     finally:
         if image.tell() != frame:
             image.seek(frame)
-    frames = int(getattr(image, "n_frames", 1))
+    try:
+        frames = int(getattr(image, "n_frames", 1))
+    except ValueError:  # loaded, and then closed: nobody can count them any more
+        frames = 1
     if frames > 1 and not paged:
         notes.append(f"1 of {frames} frames kept, {frames - 1} left out")
     return Picture(pixels, alpha, grey, icc, exif, xmp, (*paged, *notes, *lost))
@@ -339,6 +342,10 @@ def _too_large(name: str, max_pixels: int | None, size: str = "") -> LimitError:
 
 def _damaged(name: str, exc: Exception) -> InputError:
     return InputError(f"{name}: damaged or truncated image ({_line(exc)})")
+
+
+def _closed(name: str) -> InputError:
+    return InputError(f"{name}: the image is closed; encode it inside its `with` block, or load() it before the end")
 
 
 def _refusal(head: bytes) -> str:
