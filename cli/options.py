@@ -136,6 +136,7 @@ Effort = Annotated[
         help="How hard to look for indices: 1..5 in one pass, 6..9 again by what the decoder gets wrong.",
     ),
 ]
+KeepTimes = Annotated[bool, typer.Option("--keep-times", "--preserve", help="Give outputs the times of their inputs.")]
 Strip = Annotated[bool, typer.Option("--strip", help="Leave out ICC (after conversion to sRGB), Exif and XMP.")]
 
 DEFAULT_MAX_PIXELS = 2**28
