@@ -49,6 +49,7 @@ def batch(
     keep: options.KeepOfModel = None,
     effort: options.Effort = options.DEFAULT_EFFORT,
     strip: options.Strip = False,
+    keep_times: options.KeepTimes = False,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, metavar="N", help="Files at a time, a process each.")] = 1,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on after an interruption: trust the manifest, do not look for changes.")
@@ -76,7 +77,8 @@ def batch(
     files that no batch has made are never overwritten without -f.
 
     Hidden files, linked folders and files of other kinds are left out.
-    a.jpg becomes a.vqc; beside a.png they become a.jpg.vqc and a.png.vqc.
+    a.jpg becomes a.vqc; beside a.png they become a.jpg.vqc and a.png.vqc,
+    but what an earlier batch has named keeps its name.
 
     Without -m the model is chosen for each picture, as encode does it.
 
@@ -88,16 +90,16 @@ def batch(
     exit_code), manifest.
     """
     rate = options.parse_rate(quality, bpp, target_size, min_quality, keep)
-    settings = Settings(src, dst, to.value, model, rate, strip, device, max_pixels, debug, effort)
+    settings = Settings(src, dst, to.value, model, rate, strip, device, max_pixels, debug, effort, keep_times)
     identity = _check(settings)
-    here = dst.exists() and dst.samefile(src)
+    here = os.path.exists(dst) and dst.samefile(src)
     book = Manifest(dst / MANIFEST if manifest is None else manifest)
     if resume and not book.done and not quiet:
         output.say(f"{book.path}: lists nothing as done, so all of it is converted")
     listing = list_sources(src, dst, _picture_suffixes() if to is To.vqc else {".vqc"})
     # Beside its source a decoded picture may meet the original of that source: -f does not reach that far.
     planner = Planner(src, dst, book, identity, force and not (here and to is not To.vqc), resume)
-    plan = [planner.plan(*pair) for pair in target_names(listing.sources, f".{to}").items()]
+    plan = [planner.plan(*pair) for pair in target_names(listing.sources, f".{to}", _names_there(book, dst)).items()]
     plan += [Job(folder, "", FAIL, reason) for folder, reason in listing.unreadable]
     if dry_run:
         print_plan(plan, listing, json)
@@ -117,10 +119,11 @@ def batch(
 def _check(settings: Settings) -> str:
     """Refuse now what would fail for every file; returns the digest of what decides about the bytes of a target."""
     src, dst = settings.src, settings.dst
-    if not src.is_dir():
-        hint = "not a folder; single files are for `vqcodec encode` and `decode`" if src.exists() else "no such folder"
+    if not os.path.isdir(src):
+        hint = "not a folder; single files are for `vqcodec encode` and `decode`"
+        hint = hint if os.path.exists(src) else "no such folder"
         raise InputError(f"{src}: {hint}")
-    if dst.exists() and not dst.is_dir():
+    if os.path.exists(dst) and not dst.is_dir():
         raise OutputError(f"{dst}: is not a folder")
     rates = {option: settings.rate[key] for option, key in options.RATE.items()}
     if settings.to != "vqc":
@@ -144,6 +147,11 @@ def _check(settings: Settings) -> str:
     made_by = digests[0] if len(digests) == 1 else digests
     more = {} if settings.effort == options.DEFAULT_EFFORT else {"effort": settings.effort}
     return _digest({"to": "vqc", "model": made_by, "strip": settings.strip} | rates | more)
+
+
+def _names_there(book: Manifest, dst: Path) -> dict[str, str]:
+    """Source -> target of what an earlier batch has made and is still there."""
+    return {record.source: target for target, record in book.done.items() if os.path.lexists(dst / target)}
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +18,9 @@ from typing import Any, BinaryIO
 from vqcodec.errors import OutputError
 
 MANIFEST = ".vqcodec-manifest.jsonl"
+
+MOST_NAME = 255
+"""Bytes of a file name that file systems take."""
 
 NEW, REPLACE, SKIP, FAIL = "new", "replace", "skip", "fail"
 
@@ -65,22 +68,40 @@ def list_sources(src: Path, dst: Path, suffixes: Iterable[str]) -> Listing:
     return Listing(tuple(sorted(sources)), ignored, tuple(sorted(unreadable)))
 
 
-def target_names(sources: Iterable[str], suffix: str) -> dict[str, str]:
+def target_names(sources: Iterable[str], suffix: str, known: Mapping[str, str] | None = None) -> dict[str, str]:
     """Target of each source, no two alike: `a.jpg` becomes `a.vqc`.
 
-    Sources that would share a target, `a.jpg` and `a.png`, all keep their whole name: `a.jpg.vqc`, `a.png.vqc`.
-    Names that differ in case alone count as alike, since some file systems take them so.
+    Sources that would share a target, `a.jpg` and `a.png`, all keep their whole name: `a.jpg.vqc`, `a.png.vqc`. But one
+    that an earlier batch has named, by `known`, keeps that name. Names that differ in case alone count as alike, since
+    some file systems take them so.
     """
-    targets = {source: os.path.splitext(source)[0] + suffix for source in sources}
+    short = {source: _fitting(os.path.splitext(source)[0], suffix, source) for source in sources}
+    whole = {source: _fitting(source, suffix, source) for source in short}
+    known = known or {}
+    named = {source for source in short if known.get(source) in (short[source], whole[source])}
+    targets = short | {source: known[source] for source in named}
     while True:  # a whole name may be another's short one, so look again until nothing changes
         groups: dict[str, list[str]] = defaultdict(list)
         for source, target in targets.items():
             groups[target.casefold()].append(source)
-        crowded = [source for group in groups.values() if len(group) > 1 for source in group]
-        changed = {source: source + suffix for source in crowded if targets[source] != source + suffix}
+        changed: dict[str, str] = {}
+        for group in groups.values():
+            if len(group) > 1:
+                free = [s for s in group if s not in named and targets[s] != whole[s]]
+                changed |= {s: whole[s] for s in free or group if targets[s] != whole[s]}
         if not changed:
             return targets
         targets |= changed
+
+
+def _fitting(stem: str, suffix: str, source: str) -> str:
+    """stem + suffix; a name too long for file systems is cut, and told apart by a digest of `source`."""
+    folder, name = os.path.split(stem + suffix)
+    if len(os.fsencode(name)) <= MOST_NAME:
+        return stem + suffix
+    digest = "~" + hashlib.sha256(os.fsencode(source)).hexdigest()[:8] + suffix
+    cut = os.fsencode(os.path.basename(stem))[: MOST_NAME - len(digest)].decode("utf-8", "ignore")
+    return os.path.join(folder, cut + digest)
 
 
 @dataclass(frozen=True)

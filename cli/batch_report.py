@@ -80,7 +80,7 @@ def print_plan(plan: list[Job], listing: Listing, json: bool) -> None:
     else:
         for job in plan:
             name = job.source if job.action in (SKIP, FAIL) else f"{job.source} -> {job.target}"
-            print(output.clean(f"{job.action:8}{name}" + (f": {job.reason}" if job.reason else "")))
+            output.print_line(f"{job.action:8}{name}" + (f": {job.reason}" if job.reason else ""))
     if counts[FAIL]:
         raise BatchError(f"{counts[FAIL]} of {len(plan)} files would fail")
 

@@ -47,6 +47,7 @@ class Settings:
     max_pixels: int
     debug: bool
     effort: int = EFFORT
+    keep_times: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def _convert(job: Job, settings: Settings) -> Outcome:
     _make_folder(target.parent)
     if job.replaces is not None and file_digest(target) not in (job.replaces, None):
         raise OutputError(f"{target}: was changed while the batch ran; add -f to overwrite it")
-    write_new(target, data, force=job.action == REPLACE)
+    times = (before.st_atime_ns, before.st_mtime_ns) if settings.keep_times else None
+    write_new(target, data, job.action == REPLACE, times)
     digest = hashlib.sha256(data).hexdigest()
     info = read_info(coded, None)
     return Outcome(
@@ -107,13 +109,14 @@ def _encode(source: Path, settings: Settings) -> tuple[bytes, bytes, tuple[str, 
     """The target, its .vqc side, warnings."""
     import vqcodec
     from vqcodec.image import read_picture
+    from vqcodec.image import strip as strip_picture
 
     picture = read_picture(source, settings.max_pixels)
+    picture = strip_picture(picture) if settings.strip else picture
     data = vqcodec.encode(
         picture,
         settings.model,
         effort=settings.effort,
-        strip=settings.strip,
         device=settings.device,
         **settings.rate,
     )

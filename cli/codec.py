@@ -7,7 +7,6 @@ options have been checked.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from itertools import takewhile
@@ -43,6 +42,7 @@ def encode(
     keep: options.KeepOfModel = None,
     effort: options.Effort = options.DEFAULT_EFFORT,
     strip: options.Strip = False,
+    keep_times: options.KeepTimes = False,
     force: options.Force = False,
     json: options.Json = False,
     device: options.Device = "cpu",
@@ -83,7 +83,7 @@ def encode(
             if not quiet:
                 output.warn(source, picture.warnings)
             data = api.encode(picture, model, effort=effort, device=device, **rate)
-        output.write_new(target, data, force)
+        output.write_new(target, data, force, output.times_of(source) if keep_times else None)
         _report(source, target, data, start, json, 0 if quiet else 1 + verbose, warnings=list(picture.warnings))
 
 
@@ -123,6 +123,7 @@ def decode(
         str | None,
         typer.Option("--decoder", metavar="NAME", show_default="default", help="One of the model's decoders."),
     ] = None,
+    keep_times: options.KeepTimes = False,
     force: options.Force = False,
     json: options.Json = False,
     device: options.Device = "cpu",
@@ -157,7 +158,7 @@ def decode(
         lost = (*picture.warnings, *lost)
         if not quiet:
             output.warn(source, lost)
-        output.write_new(target, encoded, force)
+        output.write_new(target, encoded, force, output.times_of(source) if keep_times else None)
         record = {
             "input": str(source),
             "output": str(target),
@@ -200,7 +201,7 @@ def info(
         output.print_json(record)
     else:
         for line in table(record):
-            print(output.clean(line))
+            output.print_line(line)
 
 
 def verify(
@@ -266,7 +267,8 @@ def _plan(sources: list[Path], out: str | None, suffix: str, force: bool, json: 
 
 
 def _stream(source: Path) -> Path | BinaryIO:
-    return sys.stdin.buffer if source == output.STDIO else source
+    stream: BinaryIO | Path = output.stdin_stream() if source == output.STDIO else source
+    return stream
 
 
 def _size(info: Info) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ MOST_HEAD = 4 * container.MAX_SEGMENTS + 64
 
 def head_of(source: Path) -> tuple[bytes, int]:
     """The beginning of a file, long enough for every head, and how many bytes the whole file has."""
-    if source == output.STDIO or not source.is_file():
+    if source == output.STDIO or not os.path.isfile(source):
         data = output.read_input(source)
         return data[:MOST_HEAD], len(data)
     return output.read_input(source, MOST_HEAD), source.stat().st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import re
 import sys
@@ -10,9 +11,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from vqcodec import __version__
-from vqcodec.errors import LimitError, VqcError, is_out_of_memory
+from vqcodec.errors import InputError, LimitError, OutputError, UsageError, VqcError, is_out_of_memory
 
-from . import options
+from . import options, streams
 from .batch import batch
 from .codec import decode, encode, info, truncate, verify
 from .evaluate import evaluate
@@ -84,15 +85,23 @@ _join_lines(app)
 def run() -> NoReturn:
     """Entry point of the console script: every error ends in one line on stderr and its exit code."""
     options.state.debug = False
+    streams.prepare()
     try:
+        _refuse_empty(sys.argv[1:])
         code = app(standalone_mode=False)  # the exit code where one was asked for, else nothing
+        streams.finish()
     except VqcError as error:
         _end(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _end("interrupted", 130)
     except BrokenPipeError:
-        sys.stderr.close()  # nobody reads any more; a second complaint at shutdown helps nobody
-        sys.exit(1)
+        _end_unread()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # noticed by a library, which ends with 1
+            _end_unread()
+        raise
+    except OSError as error:
+        _end(*_explained(error))
     except Exception as error:
         if _is_usage(error):
             _end_usage(error)
@@ -101,7 +110,37 @@ def run() -> NoReturn:
         _end(f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
     if code == 130:
         _end("interrupted", 130)
+    if streams.failure.reason and not code:
+        _end(streams.failure.reason, OutputError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end_unread() -> NoReturn:
+    """Whoever read the output has left, with enough of it."""
+    streams.abandon()
+    sys.exit(0)
+
+
+def _explained(error: OSError) -> tuple[str, int]:
+    """The line and the exit code of a system error that no command has told."""
+    reason = error.strerror or str(error)
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF):
+        streams.abandon()
+        return f"stdout: cannot be written: {reason}", OutputError.exit_code
+    if error.filename is not None:
+        return f"{error.filename}: cannot be read: {reason}", InputError.exit_code
+    return f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1
+
+
+def _refuse_empty(words: list[str]) -> None:
+    """Raise UsageError for an argument that is empty, as of an unset variable: as a path it would mean this folder."""
+    before = ""
+    for number, word in enumerate(words, 1):
+        option = re.fullmatch(r"(--[a-z][a-z-]*)=", word)
+        if not word or option:
+            name = option[1] if option else before if before.startswith("-") else f"argument {number}"
+            raise UsageError(f"{name} is empty (an unset variable?): name a file or folder, or a value")
+        before = word
 
 
 def _is_usage(error: Exception) -> bool:
@@ -132,5 +171,5 @@ def _end(message: str, code: int) -> NoReturn:
         import traceback
 
         traceback.print_exc()
-    print(f"vqcodec: {clean(' '.join(message.split()))}", file=sys.stderr)
+    streams.to_stderr(f"vqcodec: {clean(' '.join(message.split()))}")
     sys.exit(code)

@@ -16,6 +16,7 @@ import typer
 from vqcodec.errors import UsageError
 from vqcodec.family import EFFORT
 from vqcodec.registry import FAMILY
+from vqcodec.torch_state import check_device
 
 
 @dataclass
@@ -43,14 +44,7 @@ def _set_threads(value: int) -> int:
 
 def _check_device(value: str) -> str:
     """Refuse a device that is not there before any work; the default needs no torch for that."""
-    if value != "cpu":
-        import torch
-
-        try:
-            torch.zeros(1, device=value)
-        except Exception as error:  # one kind for each backend that is not built in
-            reason = str(error).splitlines()[0][:120]
-            raise UsageError(f"--device {value}: not usable here ({reason}); try --device cpu") from error
+    check_device(value, "--device")
     return value
 
 
@@ -142,6 +136,7 @@ Effort = Annotated[
         help="How hard to look for indices: 1..5 in one pass, 6..9 again by what the decoder gets wrong.",
     ),
 ]
+KeepTimes = Annotated[bool, typer.Option("--keep-times", "--preserve", help="Give outputs the times of their inputs.")]
 Strip = Annotated[bool, typer.Option("--strip", help="Leave out ICC (after conversion to sRGB), Exif and XMP.")]
 
 DEFAULT_MAX_PIXELS = 2**28

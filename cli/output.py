@@ -18,13 +18,16 @@ from typing import Any
 from vqcodec.container import MAGIC
 from vqcodec.errors import InputError, OutputError, UsageError, VqcError
 
+from . import streams
+
 STDIO = Path("-")
 
 
 def read_input(source: Path, most: int = -1) -> bytes:
     """All bytes of a file, or of stdin for `-`; at most the first `most` if that is not negative. Raises InputError."""
     if source == STDIO:
-        data = sys.stdin.buffer.read(most)
+        stream = stdin_stream()
+        data = stream.read(most)
         if not data:
             raise InputError("<stdin>: empty")
         return data
@@ -39,9 +42,19 @@ def read_input(source: Path, most: int = -1) -> bytes:
         raise InputError(f"{source}: cannot be read: {error.strerror or error}") from error
 
 
+def stdin_stream() -> Any:
+    """Binary stdin. Raises InputError if it is closed."""
+    stream = streams.stdin()
+    if stream is None:
+        raise InputError("<stdin>: is closed")
+    return stream
+
+
 def check_source(source: Path) -> None:
     """Raise InputError now, before any work, if `source` could not be read later."""
-    if source != STDIO and not _is_device(source):  # what is read from a pipe is gone
+    if source == STDIO:
+        stdin_stream()
+    elif not _is_device(source):  # what is read from a pipe is gone
         read_input(source, 1)
 
 
@@ -92,6 +105,7 @@ def plan(sources: list[Path], output: str | None, suffix: str, force: bool) -> l
 def check_target(target: Path, force: bool, sources: tuple[Path, ...] = ()) -> None:
     """Raise OutputError now, before any work, if `target` could not be written later or is one of its `sources`."""
     if target == STDIO:
+        streams.check_stdout()
         if sys.stdout.isatty() and not force:
             raise OutputError("stdout is a terminal; redirect it, or add -f to write binary data to it")
         return
@@ -118,8 +132,19 @@ def _check_file(target: Path, force: bool, sources: tuple[Path, ...]) -> None:
         raise OutputError(f"{folder}: not writable")
 
 
-def write_new(target: Path, data: bytes, force: bool = False) -> None:
-    """Write `data` to `target`, whole or not at all, or to stdout for `-`. Raises OutputError and leaves no draft."""
+def times_of(source: Path) -> tuple[int, int] | None:
+    """Times of access and of change of a file, nanoseconds; None for stdin and what is no file."""
+    if source == STDIO or not os.path.isfile(source):
+        return None
+    found = os.stat(source)
+    return found.st_atime_ns, found.st_mtime_ns
+
+
+def write_new(target: Path, data: bytes, force: bool = False, times: tuple[int, int] | None = None) -> None:
+    """Write `data` to `target`, whole or not at all, or to stdout for `-`. Raises OutputError and leaves no draft.
+
+    `times` of access and of change, nanoseconds, become those of a new file.
+    """
     check_target(target, force)
     draft = None
     try:
@@ -137,6 +162,8 @@ def write_new(target: Path, data: bytes, force: bool = False) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(draft, _mode(final))
+        if times is not None:
+            os.utime(draft, ns=times)
         _publish(draft, final, force)
     except BrokenPipeError:
         raise  # whoever read has enough: nothing to complain about
@@ -198,7 +225,7 @@ def clean(text: str) -> str:
 
 def say(message: str) -> None:
     """One line for people, on stderr."""
-    print(clean(message), file=sys.stderr)
+    streams.to_stderr(clean(message))
 
 
 def warn(source: Path, warnings: tuple[str, ...]) -> None:
@@ -207,6 +234,11 @@ def warn(source: Path, warnings: tuple[str, ...]) -> None:
         say(f"warning: {'<stdin>' if source == STDIO else source}: {text}")
 
 
+def print_line(text: str) -> None:
+    """One line for people on stdout, which asked for it."""
+    streams.to_stdout(clean(text))
+
+
 def print_json(record: dict[str, Any]) -> None:
     """One JSON object on a line of stdout."""
-    print(json.dumps(record), flush=True)
+    streams.to_stdout(json.dumps(record))

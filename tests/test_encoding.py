@@ -20,40 +20,12 @@ from vqcodec.encoding import Encoding
 from vqcodec.errors import TargetError, UsageError
 from vqcodec.image import as_picture
 from vqcodec.metrics import psnr
-from vqcodec.registry import WEIGHTS, load_model, read_config, write_model
+from vqcodec.registry import load_model
 from vqcodec.tokens import write_tokens
 from vqcodec.train.choosing import PriorChoice
-from vqcodec.train.prior_net import Prior
 
 from .conftest import write_tiny_model
-
-RATES = (40.0, 10.0, 2.0, 0.5, 0.1)
-
-
-def rate_model(folder: Path, name: str) -> None:
-    """A tiny model with prices and a context model, both of random weights, and a ladder of rates."""
-    import dataclasses
-
-    from safetensors.numpy import load_file
-
-    from vqcodec.config import LadderStep
-
-    write_tiny_model(folder, name, groups=4)
-    tensors = load_file(folder / WEIGHTS)
-    tensors = {key: value for key, value in tensors.items() if not key.startswith("entropy.")}
-    spread = tensors["quantizer.bank.codebooks"].astype(np.float32).var(1).sum(1)
-    tensors["quantizer.prices"] = (0.05 * spread).astype(np.float16)
-    tensors["quantizer.costs"] = np.tile(tensors["quantizer.prices"][:, None] * 4, (1, 16)).astype(np.float16)
-    tensors["quantizer.caps"] = np.full(4, 1e4, np.float16)
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(5)
-        prior = Prior((16,) * 4, units=8)
-        for net in prior.planes:
-            net.out.mul_(60)
-            net.bias3.normal_()
-        tensors |= prior.tensors()
-    ladder = tuple(LadderStep(1 + 20 * i, 4, rate) for i, rate in enumerate(RATES))
-    write_model(folder, dataclasses.replace(read_config(folder), ladder=ladder), tensors)
+from .rated import RATES, rate_model
 
 
 @pytest.fixture(scope="module")

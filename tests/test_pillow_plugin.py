@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,7 @@ def test_modes(photo: Image.Image, tiny_model: str, mode: str) -> None:
             assert np.array_equal(np.asarray(image.getchannel("A")), np.asarray(photo.convert("L")))
 
 
+@pytest.mark.filterwarnings("ignore::vqcodec.LossWarning")
 def test_other_modes_are_converted(photo: Image.Image, tiny_model: str) -> None:
     for mode, expected in (("P", "RGB"), ("1", "L"), ("CMYK", "RGB"), ("I;16", "L")):
         with Image.open(io.BytesIO(saved(Image.new(mode, (20, 16))))) as image:
@@ -162,3 +165,35 @@ def test_bombs_are_for_pillow_to_judge(tiny_vqc: bytes, monkeypatch: pytest.Monk
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10000)
     with pytest.raises(Image.DecompressionBombError):
         Image.open(io.BytesIO(tiny_vqc))
+
+
+def test_verify_finds_damage_without_a_model(tiny_vqc: bytes, no_model: None, tmp_path: Path) -> None:
+    path = tmp_path / "x.vqc"
+    flipped = bytearray(tiny_vqc)
+    flipped[len(flipped) // 2] ^= 1
+    late = bytearray(tiny_vqc)
+    late[-3] ^= 0x80
+    for damaged in (bytes(flipped), bytes(late), tiny_vqc[:-20], tiny_vqc[:-1], tiny_vqc + b"x"):
+        path.write_bytes(damaged)
+        with Image.open(path) as image, pytest.raises(OSError, match="[a-z]"):
+            image.verify()
+    path.write_bytes(tiny_vqc)
+    image = Image.open(path)
+    image.verify()
+    assert image.fp is None  # closed, as after verify() of Pillow's own plugins
+    with Image.open(io.BytesIO(tiny_vqc)) as image:
+        image.verify()
+    with Image.open(path) as closed:
+        pass
+    with pytest.raises(ValueError, match="closed"):
+        closed.verify()
+
+
+def test_verify_loads_no_torch(tiny_vqc: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.vqc"
+    path.write_bytes(tiny_vqc)
+    code = (
+        "import sys, vqcodec.pillow_plugin; from PIL import Image; "
+        f"Image.open({str(path)!r}).verify(); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

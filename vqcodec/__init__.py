@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import forking as _forking  # noqa: F401 - prepares for forks; loads no torch
+
 if TYPE_CHECKING:
     from .api import (
         Preview,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         FormatError,
         InputError,
         LimitError,
+        LossWarning,
         ModelError,
         OutputError,
         SkippedError,
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     )
     from .image import Picture
     from .info import Info
-    from .registry import load_model
+    from .model_copies import load_model
     from .tokens import Tokens
 
 __version__ = "0.1.0"
@@ -46,12 +49,12 @@ _HOMES = {
         "Preview decode decode_tokens detokenize encode encode_tokens inspect previews tokenize truncate verify"
     ).split(),
     "errors": (
-        "BatchError FormatError InputError LimitError ModelError OutputError SkippedError TargetError UsageError"
-        " VqcError"
+        "BatchError FormatError InputError LimitError LossWarning ModelError OutputError SkippedError TargetError"
+        " UsageError VqcError"
     ).split(),
     "image": ["Picture"],
     "info": ["Info"],
-    "registry": ["load_model"],
+    "model_copies": ["load_model"],
     "tokens": ["Tokens"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -62,6 +65,7 @@ __all__ = [
     "Info",
     "InputError",
     "LimitError",
+    "LossWarning",
     "ModelError",
     "OutputError",
     "Picture",

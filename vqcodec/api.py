@@ -5,31 +5,38 @@ image -> Picture -> index planes -> Tokens -> segments -> bytes; torch is loaded
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from mmap import mmap
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from . import container, registry, single_group
+from .alpha_fill import with_hidden_filled
+from .bytes_like import as_bytes
 from .cutting import cut_to_bytes, cut_to_layers
 from .damage import INCOMPLETE, damage
-from .errors import LimitError, TargetError, UsageError
-from .family import EFFORT, at_quality, fills, ladder
+from .errors import LimitError, LossWarning, UsageError
+from .family import EFFORT, at_quality, ladder
 from .image import MAX_PIXELS, Picture, as_picture, to_pillow
 from .image import strip as strip_picture
 from .info import Info, read_info
-from .metrics import METRICS
 from .rate import budget_for_bpp, check_rate
+from .rendering import render
+from .targeting import cut, encode_reaching, encode_within
 from .tiling import Rect
-from .tokens import Tokens, check_tokens, read_tokens, write_tokens
+from .tokens import Tokens, as_arrays, check_tokens, read_tokens, write_tokens
+from .torch_state import check_device, codec_modes, in_codec_modes
 
+BytesLike = bytes | bytearray | memoryview | mmap | np.ndarray
+"""A .vqc file in memory: anything with a buffer of bytes."""
 ImageLike = Picture | Image.Image | np.ndarray | str | Path
 
 
+@in_codec_modes
 def encode(
     image: ImageLike,
     model: str | None = None,
@@ -53,6 +60,8 @@ def encode(
     the pass that codes them, 6 (the default) and more decode them several times before, and correct what the decoder
     gets wrong; from 7 on layers are left out where they are not worth their bits.
     `strip` leaves ICC (after conversion to sRGB), Exif and XMP out.
+    Colour where alpha is 0 does not count: it is replaced by a continuation of what can be seen.
+    Emits LossWarning for each thing that is converted or left out.
 
     `model` is a name or folder. Without one it is chosen from `registry.FAMILY`, as far as at hand:
     - `quality`: one scale for all, of which each model's ladder covers a part.
@@ -66,17 +75,14 @@ def encode(
     candidates = registry.candidates(model)
     check_rate(candidates, quality=quality, keep=keep, max_bytes=max_bytes, bpp=bpp, min_quality=min_quality)
     _check_effort(effort)
-    picture = as_picture(image)
-    if strip:
-        picture = strip_picture(picture)
-    _check_size(picture)
+    picture = _picture(image, strip)
     names = list(candidates)
     if min_quality is not None:
-        return _encode_reaching(names, picture, *min_quality, device, effort)
+        return encode_reaching(names, picture, *min_quality, device, effort)
     if bpp is not None:
         max_bytes = budget_for_bpp(bpp, picture.width, picture.height)
     if max_bytes is not None:
-        return _encode_within(names, picture, max_bytes, device, effort)
+        return encode_within(names, picture, max_bytes, device, effort)
     from .encoder.choose import encoder_of
 
     name, step = (names[0], ladder(candidates[names[0]])[-1]) if quality is None else at_quality(candidates, quality)
@@ -85,7 +91,7 @@ def encode(
 
 
 def decode(
-    data: bytes,
+    data: BytesLike,
     *,
     keep: int | None = None,
     only_group: int | None = None,
@@ -109,8 +115,9 @@ def decode(
     return image
 
 
+@in_codec_modes
 def decode_picture(
-    data: bytes,
+    data: BytesLike,
     keep: int | None = None,
     region: tuple[int, int, int, int] | None = None,
     allow_partial: bool = False,
@@ -122,6 +129,7 @@ def decode_picture(
     """`decode` without the last step: the pixels and what belongs to them."""
     from .compute import pixels_needed
 
+    data = as_bytes(data)
     file = container.read(data, allow_partial, max_pixels)
     header = file.header
     rect = _check_region(region, header.width, header.height)
@@ -132,20 +140,22 @@ def decode_picture(
     tokens = read_tokens(file, model, keep, area)
     if only_group is not None:
         tokens = single_group.only_group(tokens, model.config, only_group)
-    picture = _render(tokens, model, rect)
+    picture = render(tokens, model, rect)
     return picture if file.complete else replace(picture, warnings=(*picture.warnings, damage(file, len(data))))
 
 
-def inspect(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Info:
+def inspect(data: BytesLike, max_pixels: int | None = MAX_PIXELS) -> Info:
     """What a .vqc file holds, from its head alone; needs neither torch nor the model."""
-    return read_info(data, max_pixels)
+    return read_info(as_bytes(data), max_pixels)
 
 
-def verify(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Info:
+@in_codec_modes
+def verify(data: BytesLike, max_pixels: int | None = MAX_PIXELS) -> Info:
     """Check every checksum and decode every index.
 
     Raises FormatError at the first fault, and ModelError if the model is not at hand.
     """
+    data = as_bytes(data)
     file = container.read(data, max_pixels=max_pixels)
     entry = registry.find_by_id(file.header.token_id, file.header.entropy_id)
     read_tokens(file, registry.load(entry))
@@ -165,15 +175,19 @@ class Preview:
 
 
 def previews(
-    data: bytes, steps: int | None = None, *, device: str = "cpu", max_pixels: int | None = MAX_PIXELS
+    data: BytesLike, steps: int | None = None, *, device: str = "cpu", max_pixels: int | None = MAX_PIXELS
 ) -> Iterator[Preview]:
     """The picture from the first layer to the last, in at most `steps` steps; a cut file as far as it goes."""
+    check_device(device)
+    data = as_bytes(data)
     file = container.read(data, allow_partial=True, max_pixels=max_pixels)
-    model = registry.load(registry.find_by_id(file.header.token_id, file.header.entropy_id), device)
-    tokens, info = read_tokens(file, model), read_info(data, max_pixels)
+    with codec_modes(device):
+        model = registry.load(registry.find_by_id(file.header.token_id, file.header.entropy_id), device)
+        tokens, info = read_tokens(file, model), read_info(data, max_pixels)
     rect = Rect(0, tokens.height, 0, tokens.width)
     for keep in preview_steps(tokens.n_layers, steps):
-        picture = _render(tokens.kept(keep), model, rect)
+        with codec_modes(device):  # not around `yield`: what the caller does between two steps is not the codec's
+            picture = render(tokens.kept(keep), model, rect)
         yield Preview(keep, min(info.layers[keep - 1].end, len(data)), to_pillow(picture), file.complete)
 
 
@@ -188,13 +202,16 @@ def preview_steps(n_layers: int, steps: int | None) -> list[int]:
     return sorted({round(1 + i * (n_layers - 1) / (steps - 1)) for i in range(steps)})
 
 
-def truncate(data: bytes, *, keep: int | None = None, max_bytes: int | None = None, bpp: float | None = None) -> bytes:
+def truncate(
+    data: BytesLike, *, keep: int | None = None, max_bytes: int | None = None, bpp: float | None = None
+) -> bytes:
     """Make a .vqc file smaller without decoding it; its model need not be at hand. Exactly one limit is given.
 
     Raises UsageError, FormatError, and TargetError if not even the first layer fits.
     """
     if sum(v is not None for v in (keep, max_bytes, bpp)) != 1:
         raise UsageError("give exactly one of keep, max_bytes and bpp")
+    data = as_bytes(data)
     file = container.read(data, max_pixels=None)
     if keep is not None:
         return data if keep == file.header.n_layers else cut_to_layers(file, keep)
@@ -204,6 +221,7 @@ def truncate(data: bytes, *, keep: int | None = None, max_bytes: int | None = No
     return data if len(data) <= max_bytes else cut_to_bytes(file, max_bytes)
 
 
+@in_codec_modes
 def tokenize(
     image: ImageLike, model: str | None = None, *, rate: float | None = None, effort: int = EFFORT, device: str = "cpu"
 ) -> Tokens:
@@ -216,8 +234,7 @@ def tokenize(
     _check_effort(effort)
     from .encoder.choose import encoder_of
 
-    picture = as_picture(image)
-    _check_size(picture)
+    picture = _picture(image)
     name = next(iter(registry.candidates(model)))
     encoding = encoder_of(picture, name, device, effort)
     return encoding.tokens(encoding.ladder[-1].rate if rate is None else rate)
@@ -228,124 +245,46 @@ def _check_effort(effort: int) -> None:
         raise UsageError(f"effort {effort}: give 1..9")
 
 
-def _check_size(picture: Picture) -> None:
+def _picture(image: ImageLike, strip: bool = False) -> Picture:
+    """What is to be coded of `image`; what is lost of it is told as LossWarning, unless its Picture has told it."""
+    picture = as_picture(image)
+    told = picture.warnings if isinstance(image, Picture) else ()
+    picture = strip_picture(picture) if strip else picture
+    for text in picture.warnings[len(told) :]:
+        warnings.warn(text, LossWarning, stacklevel=4)
     if max(picture.width, picture.height) > container.MAX_SIDE:
         raise LimitError(f"{picture.width}x{picture.height} pixels: a side can have at most {container.MAX_SIDE}")
+    return with_hidden_filled(picture)
 
 
+@in_codec_modes
 def detokenize(tokens: Tokens, *, keep: int | None = None, device: str = "cpu") -> Image.Image:
     """The picture of `tokens`, of its first `keep` layers if given."""
+    tokens = as_arrays(tokens)
     model = registry.load_model(tokens.model, device)
     check_tokens(tokens, model)
     tokens = tokens if keep is None else tokens.kept(keep)
-    return to_pillow(_render(tokens, model, Rect(0, tokens.height, 0, tokens.width)))
+    return to_pillow(render(tokens, model, Rect(0, tokens.height, 0, tokens.width)))
 
 
+@in_codec_modes
 def encode_tokens(tokens: Tokens, *, keep: int | None = None, max_bytes: int | None = None) -> bytes:
     """A .vqc file of `tokens`: its first `keep` layers, or what fits into `max_bytes`; without either, all."""
+    tokens = as_arrays(tokens)
     if keep is not None:
         tokens = tokens.kept(keep)
     model = registry.load_model(tokens.model)
     data = write_tokens(tokens, model)
-    return data if max_bytes is None else _cut(data, max_bytes, lambda: write_tokens(tokens.kept(1), model))
+    return data if max_bytes is None else cut(data, max_bytes, lambda: write_tokens(tokens.kept(1), model))
 
 
-def decode_tokens(data: bytes, *, keep: int | None = None, max_pixels: int | None = MAX_PIXELS) -> Tokens:
+@in_codec_modes
+def decode_tokens(data: BytesLike, *, keep: int | None = None, max_pixels: int | None = MAX_PIXELS) -> Tokens:
     """The index planes in a .vqc file; needs no network."""
+    data = as_bytes(data)
     file = container.read(data, max_pixels=max_pixels)
     entry = registry.find_by_id(file.header.token_id, file.header.entropy_id)
     return replace(read_tokens(file, registry.load(entry), keep), model=registry.name_of(entry))
-
-
-def _cut(data: bytes, max_bytes: int, first_layer: Callable[[], bytes]) -> bytes:
-    """The complete file `data`, or as much of it as fits; `first_layer` makes a complete file of that alone."""
-    if len(data) <= max_bytes:
-        return data
-    try:
-        return truncate(data, max_bytes=max_bytes)
-    except TargetError:
-        # A stream that ends after the first layer is a little shorter than one cut there.
-        smallest = first_layer()
-        if len(smallest) <= max_bytes:
-            return smallest
-        beside = container.read_head(data, None).alpha_bytes or 0
-        part = f", {beside} of them alpha" if beside else ""
-        raise TargetError(
-            f"{max_bytes} bytes: the first layer alone makes a file of {len(smallest)}{part}; ask for at least "
-            f"{len(smallest)} bytes"
-        ) from None
-
-
-def _encode_within(names: list[str], picture: Picture, max_bytes: int, device: str, effort: int) -> bytes:
-    """By the first of the models whose finest file fills the budget, else by the one of the better picture.
-
-    The largest complete file within the budget, if that is close to it; or else the next larger one, cut to it.
-    """
-    from .encoder.choose import encoder_of
-    from .encoder.rate_control import CLOSE
-
-    rect = Rect(0, picture.height, 0, picture.width)
-
-    def psnr(data: bytes, model: registry.Model) -> float:
-        shown = _render(read_tokens(container.read(data, max_pixels=None), model), model, rect)
-        return METRICS["psnr"].measure(picture.pixels, shown.pixels)
-
-    best: bytes | None = None
-    reached = -math.inf
-    for name in names:
-        encoding = encoder_of(picture, name, device, effort)
-        under, over = encoding.within(max_bytes)
-        if under is None or len(under) < CLOSE * max_bytes:
-            try:
-                cut = _cut(over, max_bytes, lambda e=encoding: e.file(e.ladder[0].rate, 1))  # type: ignore[misc]
-            except TargetError:
-                if best is None:
-                    raise
-                return best
-            under = max(under or b"", cut, key=len)
-        filled = fills(encoding.rough.step(len(encoding.ladder) - 1), max_bytes)
-        if best is None and (filled or name == names[-1]):
-            return under
-        # What is smooth takes few bits of the first model, and the next one's file may be larger and worse.
-        if (shown := psnr(under, encoding.model)) > reached:
-            best, reached = under, shown
-        if filled:
-            break
-    assert best is not None
-    return best
-
-
-def _encode_reaching(names: list[str], picture: Picture, metric: str, target: float, device: str, effort: int) -> bytes:
-    """The smallest file found that reaches the target, of the first model that does at its last step."""
-    from .encoder.choose import Encoder, encoder_of
-
-    rect = Rect(0, picture.height, 0, picture.width)
-    reached = 0.0
-    for name in names:
-        encoding = encoder_of(picture, name, device, effort)
-
-        @cache
-        def measured(encoding: Encoder, rate: float, keep: int) -> float:
-            shown = _render(encoding.tokens(rate, keep), encoding.model, rect)
-            return METRICS[metric].measure(picture.pixels, shown.pixels)
-
-        found = encoding.reaching(measured, target)
-        if found is not None:
-            return found
-        reached = measured(encoding, encoding.ladder[-1].rate, encoding.ladder[-1].keep)
-    raise TargetError(f"{metric} {target:g}: the best file of model '{name}' reaches {reached:.4g}; ask for less")
-
-
-def _render(tokens: Tokens, model: registry.Model, region: Rect) -> Picture:
-    from .compute import planes_to_pixels
-
-    pixels = planes_to_pixels(model, list(tokens.planes), region, size=(tokens.width, tokens.height), step=tokens.step)
-    if tokens.grey:
-        # Three estimates of one value.
-        mean = (pixels.sum(-1, dtype=np.uint16) + 1) // 3
-        pixels = np.repeat(mean.astype(np.uint8)[..., None], 3, -1)
-    alpha = None if tokens.alpha is None else tokens.alpha[region.slices]
-    return Picture(pixels, alpha, tokens.grey, tokens.icc, tokens.exif, tokens.xmp)
 
 
 def _check_region(region: tuple[int, int, int, int] | None, width: int, height: int) -> Rect:

@@ -74,7 +74,7 @@ def codebooks_of(config: QuantizerConfig) -> list[Codebook]:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the planes of a picture of `side` x `side` pixels hold before entropy coding."""
+    """Raw bits of the planes of a picture of `side` x `side` pixels."""
 
     side: int
     indices: int
@@ -84,7 +84,7 @@ class Capacity:
 
     @property
     def bits(self) -> float:
-        """Of all layers."""
+        """Sum over the layers."""
         return self.bits_by_layer[-1]
 
     @property
@@ -104,7 +104,7 @@ def capacity(config: TokenizerConfig, layers: tuple[tuple[int, ...], ...]) -> Ca
 
 @dataclass(frozen=True)
 class Use:
-    """How a codebook was used."""
+    """Usage of a codebook."""
 
     codebook: Codebook
     indices: int
@@ -112,7 +112,7 @@ class Use:
     used: int
     """Codewords chosen at least once, 0..K."""
     entropy: float
-    """Of the indices, bits, 0..log2 K, without any context."""
+    """Entropy of the indices without context, bits, 0..log2 K."""
 
     @property
     def usage(self) -> float:

@@ -140,7 +140,8 @@ def _without(settings: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]
 def check_model(config: ModelConfig, where: str) -> None:
     """Refuse a configuration that the codec cannot run. Raises ModelError naming `where` and the key."""
     check_tokenizer(config.tokenizer, f"{where}: tokenizer")
-    n_planes = len(config.tokenizer.quantizer.sizes)
+    quantizer = config.tokenizer.quantizer
+    n_planes = len(quantizer.sizes)
     planes = [plane for layer in config.layers for plane in layer]
     for wrong, problem in (
         (config.format_version != 1, f"format_version {config.format_version} is not known; a newer vqcodec made it"),

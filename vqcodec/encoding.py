@@ -158,7 +158,7 @@ class Encoding(RateControl):
         all_errors = []
         for choices in (whole, with_gaps):
             planes = self._assembled(tiles, [choice.planes for choice in choices], layers)
-            all_errors.append(errors_of(self.model, self.picture.pixels, planes, parts))
+            all_errors.append(errors_of(self.model, self.picture.pixels, planes, parts, self.picture.alpha))
         found = []
         for plain, gaps, one, other, kept in zip(*all_errors, whole, with_gaps, maps, strict=True):
             saved = one.bits.sum() - other.bits.sum() - map_bits(kept)
@@ -188,7 +188,8 @@ class Encoding(RateControl):
             for done, step in enumerate(steps(passes)):
                 chosen = latent.planes(tiles, rate, layers, self.in_context and done > 0)
                 planes = self._assembled(tiles, chosen, layers)
-                latent = latent.moved(moved(self.model, self.picture.pixels, latent.values, planes, step))
+                picture = self.picture
+                latent = latent.moved(moved(self.model, picture.pixels, latent.values, planes, step, picture.alpha))
             while len(self._targets) >= TARGETS:
                 self._targets.pop(next(iter(self._targets)))
             self._targets[place] = latent

@@ -78,3 +78,7 @@ class BatchError(VqcError):
     """A batch went through all its files and at least one of them failed."""
 
     exit_code = 10
+
+
+class LossWarning(UserWarning):
+    """Something of a picture was converted or left out; the command prints the same line as a warning."""

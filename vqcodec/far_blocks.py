@@ -14,7 +14,7 @@ from .rotary import turned
 
 
 def hidden_width(width: int) -> int:
-    """Of the gated unit: 8/3 of the width, up to the next multiple of 256 (of 8 for small models)."""
+    """Width of the gated unit: 8/3 of the model's, up to the next multiple of 256 (of 8 for small models)."""
     step = 256 if width >= 256 else 8
     return -(-(8 * width // 3) // step) * step
 

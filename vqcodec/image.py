@@ -7,7 +7,6 @@ converted (`image_pixels.py`, `image_metadata.py`) and listed in `warnings`. Pea
 from __future__ import annotations
 
 import io
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +15,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from .chunks import MAX_CHUNK_BYTES, MAX_CHUNKS_BYTES
 from .container import MAGIC
 from .errors import InputError, LimitError, UsageError, VqcError
-from .image_metadata import metadata
-from .image_pixels import Bytes, blocks, pixels_in_srgb, raw_mode, render
+from .forking import ForkLock
+from .image_colour import profile_said, stated_colour
+from .image_metadata import density, metadata
+from .image_pixels import NUMERIC, Bytes, blocks, pixels_in_srgb, raw_mode, render
+from .image_sources import first_full_page, key_16_bit, low_bytes, without_long_text
 
 MAX_PIXELS = 2**28
 FORMATS = frozenset({"png", "jpg", "webp", "ppm"})
@@ -30,9 +33,11 @@ FORMATS = frozenset({"png", "jpg", "webp", "ppm"})
 READABLE = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "ICO", "ICNS",
             "QOI", "DDS", "PCX", "SGI", "HEIF", "JXL", "TGA")  # fmt: skip
 FOREIGN = {b"%PDF": "PDF", b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "EPS", b"8BPS": "PSD", b"SIMPLE": "FITS",
-           b"<svg": "SVG", b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL"}  # fmt: skip
+           b"<svg": "SVG", b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL",
+           b"IIU\0": "camera raw", b"IIRO": "camera raw", b"IIRS": "camera raw", b"MMOR": "camera raw",
+           b"FUJIFILMCCD-RAW": "camera raw", b"\0\0\0\x18ftypcrx": "camera raw"}  # fmt: skip
 SIDE_LIMITS = {"jpg": 65500, "webp": 16383}
-_pillow_lock = threading.RLock()
+_pillow_lock = ForkLock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +106,14 @@ def read_picture(source: str | Path | bytes | BinaryIO, max_pixels: int | None =
             if not (head := file.read(16)):
                 raise InputError(f"{name}: the file is empty")
             Image.init()
-            with Image.open(file, formats=[f for f in READABLE if f in Image.OPEN]) as image:
-                _check_size(name, image, max_pixels)
-                return _from_pillow(image, name, max_pixels)
+            try:
+                return _decoded(file, name, max_pixels)
+            except ValueError as exc:
+                if "MAX_TEXT" not in str(exc):
+                    raise
+            shorter, lost = without_long_text(file)
+            picture = _decoded(shorter, name, max_pixels)
+            return replace(picture, warnings=(*picture.warnings, *lost))
         except VqcError:
             raise
         except UnidentifiedImageError as exc:
@@ -112,6 +122,12 @@ def read_picture(source: str | Path | bytes | BinaryIO, max_pixels: int | None =
             raise _too_large(name, max_pixels) from exc
         except Exception as exc:  # damaged files make Pillow's parsers raise nearly anything
             raise _damaged(name, exc) from exc
+
+
+def _decoded(file: BinaryIO, name: str, max_pixels: int | None) -> Picture:
+    with Image.open(file, formats=[f for f in READABLE if f in Image.OPEN]) as image:
+        _check_size(name, image, max_pixels)
+        return _from_pillow(image, name, max_pixels)
 
 
 def from_pillow(image: Image.Image) -> Picture:
@@ -123,7 +139,7 @@ def from_pillow(image: Image.Image) -> Picture:
     except VqcError:
         raise
     except Exception as exc:
-        raise _damaged(name, exc) from exc
+        raise (_closed(name) if "closed image" in str(exc) else _damaged(name, exc)) from exc
 
 
 def from_array(array: np.ndarray[Any, Any]) -> Picture:
@@ -146,16 +162,21 @@ def to_pillow(picture: Picture) -> Image.Image:
         image.putalpha(Image.fromarray(picture.alpha))
     fields = {"icc_profile": picture.icc, "exif": picture.exif, "xmp": picture.xmp}
     image.info.update({key: value for key, value in fields.items() if value is not None})
+    if (dpi := density(picture.exif)) is not None:
+        image.info["dpi"] = dpi
     return image
 
 
 def strip(picture: Picture) -> Picture:
     """The picture without Exif, XMP and ICC; pixels of another colour space become sRGB, so that the look stays."""
     bare = replace(picture, icc=None, exif=None, xmp=None)
-    if picture.icc is None:
-        return bare
+    icc, note = picture.icc, ""
+    if icc is None and not picture.grey:
+        icc, note = profile_said(picture.exif, picture.xmp)
+    if icc is None:
+        return replace(bare, warnings=(*picture.warnings, note)) if note else bare
     try:
-        return replace(bare, pixels=pixels_in_srgb(picture.pixels, picture.icc, picture.grey))
+        return replace(bare, pixels=pixels_in_srgb(picture.pixels, icc, picture.grey))
     except (ImageCms.PyCMSError, ValueError, OSError):
         return replace(bare, warnings=(*picture.warnings, "unusable ICC profile dropped: colours may look different"))
 
@@ -187,6 +208,8 @@ def write_picture(picture: Picture, format: str) -> tuple[bytes, tuple[str, ...]
             options["pnginfo"].add_itxt("XML:com.adobe.xmp", picture.xmp)
     else:
         options |= {"quality": 95, "xmp": picture.xmp or b""}
+    if format in ("png", "jpg") and (dpi := density(picture.exif)) is not None:
+        options["dpi"] = dpi if format == "png" else tuple(min(round(value), 65535) for value in dpi)
     if format == "jpg":
         options["subsampling"] = "4:4:4"
         for key, room in (("exif", 65533), ("xmp", 65504)):
@@ -210,22 +233,53 @@ def _on_white(pixels: Bytes, alpha: Bytes) -> Bytes:
 
 
 def _from_pillow(image: Image.Image, name: str, max_pixels: int | None) -> Picture:
-    raw = raw_mode(image)
-    image.load()
-    _check_size(name, image, max_pixels)  # once more: an icon's header may lie about the picture inside
-    orientation, exif, xmp, lost = metadata(image)
-    icc = image.info.get("icc_profile")
-    pixels, alpha, grey, icc, notes = render(image, raw, icc if isinstance(icc, bytes) and icc else None, orientation)
-    frames = int(getattr(image, "n_frames", 1))
-    if frames > 1:
+    if _is_closed(image):
+        raise _closed(name)
+    frame = image.tell()
+    paged = [] if frame else first_full_page(image, name)
+    try:
+        raw = raw_mode(image)
+        stated = stated_colour(image, image.mode in ("1", "L", "LA", "La", *NUMERIC))
+        low = None if key_16_bit(image, raw) is None else low_bytes(image)
+        image.load()
+        _check_size(name, image, max_pixels)  # once more: an icon's header may lie about the picture inside
+        orientation, exif, xmp, lost = metadata(image)
+        icc = image.info.get("icc_profile")
+        icc = icc if isinstance(icc, bytes) and icc else None
+        if icc is not None and len(icc) > MAX_CHUNK_BYTES:
+            icc = None
+            lost.append(f"ICC profile of more than {MAX_CHUNK_BYTES} bytes dropped: colours may look different")
+        pixels, alpha, grey, icc, notes = render(image, raw, icc, orientation, stated, low)
+    finally:
+        if image.tell() != frame:
+            image.seek(frame)
+    try:
+        frames = int(getattr(image, "n_frames", 1))
+    except ValueError:  # loaded, and then closed: nobody can count them any more
+        frames = 1
+    if frames > 1 and not paged:
         notes.append(f"1 of {frames} frames kept, {frames - 1} left out")
-    return Picture(pixels, alpha, grey, icc, exif, xmp, (*notes, *lost))
+    return Picture(pixels, alpha, grey, icc, exif, xmp, (*paged, *notes, *lost))
+
+
+def _is_closed(image: Image.Image) -> bool:
+    """Whether the pixels are gone, or the file that they were to come from."""
+    file = getattr(image, "fp", None)
+    if getattr(image, "tile", None) and image.format != "JXL":
+        return file is None or bool(getattr(file, "closed", False))
+    try:
+        _ = image.im
+    except ValueError:  # Pillow's own word for it
+        return True
+    except AssertionError:  # not loaded yet, by a decoder of its own that may do without the file
+        return False
+    return False
 
 
 @contextmanager
 def _opened(source: str | Path | bytes | BinaryIO, max_pixels: int | None) -> Iterator[tuple[str, BinaryIO]]:
     """Name for messages and a seekable file; only a file opened here is closed."""
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray | memoryview):
         yield "<bytes>", io.BytesIO(source)
     elif isinstance(source, str | Path):
         name = str(source)
@@ -259,17 +313,18 @@ def _buffered(name: str, stream: BinaryIO, max_pixels: int | None) -> BinaryIO:
 def _pillow_limits(max_pixels: int | None) -> Iterator[None]:
     """Pillow with our limit in place of its own and without warnings.
 
-    Both are globals of the process, hence the lock; decoding in parallel takes processes. Pillow raises at twice its
+    All are globals of the process, hence the lock; decoding in parallel takes processes. Pillow raises at twice its
     limit, which is before a WebP decoder allocates its canvas.
     """
     with _pillow_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        before = Image.MAX_IMAGE_PIXELS
+        before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
         Image.MAX_IMAGE_PIXELS = None if max_pixels is None else (max_pixels + 1) // 2
+        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = MAX_CHUNK_BYTES, MAX_CHUNKS_BYTES
         try:
             yield
         finally:
-            Image.MAX_IMAGE_PIXELS = before
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
 
 
 def _check_size(name: str, image: Image.Image, max_pixels: int | None) -> None:
@@ -287,6 +342,10 @@ def _too_large(name: str, max_pixels: int | None, size: str = "") -> LimitError:
 
 def _damaged(name: str, exc: Exception) -> InputError:
     return InputError(f"{name}: damaged or truncated image ({_line(exc)})")
+
+
+def _closed(name: str) -> InputError:
+    return InputError(f"{name}: the image is closed; encode it inside its `with` block, or load() it before the end")
 
 
 def _refusal(head: bytes) -> str:

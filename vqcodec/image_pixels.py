@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from .image_colour import Stated
+from .image_sources import is_white_at_zero, key_16_bit
+
 Bytes = NDArray[np.uint8]
 BLOCK = 2**20
 
@@ -31,6 +34,8 @@ CONVERSIONS = {
     "HSV": ("RGB", "HSV converted to RGB"),
     "LAB": ("RGB", "Lab converted to sRGB: colours outside sRGB are clipped"),
 }
+OWN_COLOUR = ("CMYK", "LAB", "YCbCr", "HSV")
+"""Modes whose pixels come out as sRGB, whatever the file says of its samples."""
 NUMERIC = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 ICC_CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")
 
@@ -57,11 +62,12 @@ def raw_mode(image: Image.Image) -> str:
 
 
 def render(
-    image: Image.Image, raw: str, icc: bytes | None, orientation: int
+    image: Image.Image, raw: str, icc: bytes | None, orientation: int, stated: Stated, low: Image.Image | None
 ) -> tuple[Bytes, Bytes | None, bool, bytes | None, list[str]]:
     """Upright pixels [H, W, 3], alpha [H, W] or None, greyness, the profile of those pixels, and warnings.
 
-    `image` is loaded and stays as it is; `raw` is its `raw_mode`; `orientation` is Exif's, 1..8.
+    `image` is loaded and stays as it is; `raw` is its `raw_mode`; `orientation` is Exif's, 1..8. `stated` is the
+    colour of pixels without a profile; `low` are the lower bytes of 16-bit samples, for a transparent colour of those.
     """
     notes: list[str] = []
     if image.mode == "LAB":
@@ -69,7 +75,16 @@ def render(
     if icc is not None and not is_profile(icc):
         icc = None
         notes.append("damaged ICC profile dropped")
+    table = None
+    if icc is None and image.mode not in OWN_COLOUR:
+        icc, table = stated.icc, stated.table
+        notes += stated.notes
+    key = key_16_bit(image, raw)
+    if key is not None and low is None:
+        key = None
+        notes.append("transparent colour of 16-bit samples dropped: 8 bits do not tell it from its neighbours")
     read, has_alpha, grey, icc = _reader(image, raw, icc, notes)
+    has_alpha = has_alpha or key is not None
     if ";16" in raw and not image.mode.startswith(("I", "F")):
         notes.append("16-bit samples cut to 8 bits")
     if icc is not None and icc[16:20] != (b"GRAY" if grey else b"RGB "):
@@ -84,9 +99,14 @@ def render(
     stored = as_stored(pixels, orientation)
     stored_alpha = None if alpha is None else as_stored(alpha, orientation)
     for rows, columns in blocks(image.height, image.width):
-        values = read(image.crop((columns.start, rows.start, columns.stop, rows.stop)))
-        stored[rows, columns] = values[..., :1] if grey else values[..., :3]
-        if stored_alpha is not None:
+        box = (columns.start, rows.start, columns.stop, rows.stop)
+        values = read(image.crop(box))
+        colour = values[..., :1] if grey else values[..., :3]
+        stored[rows, columns] = colour if table is None else table[colour]
+        if key is not None and low is not None and stored_alpha is not None:
+            clear = (values == key >> 8) & (np.asarray(low.crop(box)) == key & 255)
+            stored_alpha[rows, columns] = np.where(clear.all(axis=-1), 0, 255)
+        elif stored_alpha is not None:
             stored_alpha[rows, columns] = values[..., -1]
     return pixels, alpha, grey, icc, notes
 
@@ -169,6 +189,8 @@ def _reader(
         target = "LA"  # 16-bit grey with alpha in PNG, which Pillow widens
     elif mode in NUMERIC:
         scale, note, keeps_icc = _scaler(image)
+        if is_white_at_zero(image):
+            scale = _inverted(scale)
         if icc is not None and not keeps_icc:
             icc, note = None, f"{note}; ICC profile dropped"
     elif mode == "CMYK" and icc is not None:
@@ -205,8 +227,8 @@ def _transparent(image: Image.Image, raw: str) -> NDArray[np.int64] | None:
     value = image.info.get("transparency")
     if image.mode in ("1", "L", "I;16", "I;16B", "I;16L") and isinstance(value, int):
         return np.array([value * {"L;2": 85, "L;4": 17}.get(raw, 1)])
-    if image.mode == "RGB" and isinstance(value, tuple) and len(value) == 3:
-        return np.array([v >> 8 if raw.startswith("RGB;16") else v for v in value])
+    if image.mode == "RGB" and isinstance(value, tuple) and len(value) == 3 and key_16_bit(image, raw) is None:
+        return np.array(value)
     return None
 
 
@@ -234,6 +256,15 @@ def _range(image: Image.Image) -> tuple[float, float]:
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     return (low, high) if low <= high else (0.0, 0.0)
+
+
+def _inverted(scale: Callable[[NDArray[Any]], Bytes]) -> Callable[[NDArray[Any]], Bytes]:
+    """`scale` for samples whose smallest is white."""
+
+    def inverted(values: NDArray[Any]) -> Bytes:
+        return 255 - scale(values)
+
+    return inverted
 
 
 def _same(values: NDArray[Any]) -> Bytes:

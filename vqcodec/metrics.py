@@ -18,6 +18,8 @@ Pixels = NDArray[np.uint8]
 
 N_SCALES = 5
 """Scales of MS-SSIM; each halves the sides of the one before."""
+LEAST_SIDE = 33
+"""Pixels of the shorter side, below which no window of MS-SSIM fits."""
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
@@ -100,3 +102,20 @@ class Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric for metric in (Metric("psnr", "PSNR dB", 2, psnr), Metric("ms-ssim", "MS-SSIM", 4, ms_ssim))
 }
+
+
+def visible(metric: str, a: Pixels, b: Pixels, alpha: NDArray[np.uint8] | None) -> float:
+    """A measure of METRICS over what can be seen: each error counts by its alpha, as it does in a composite.
+
+    a original, b decoded uint8 [H, W, 3]; alpha uint8 [H, W], None for opaque. PSNR is over the visible part alone; a
+    picture without any gives inf.
+    """
+    if alpha is None or alpha.min() == 255:
+        return METRICS[metric].measure(a, b)
+    _check(a, b)
+    share = alpha[..., None] / np.float32(255)
+    error = (b - a.astype(np.float32)) * share
+    if metric == "psnr":
+        total, weight = (float(np.square(part, dtype=np.float64).sum()) for part in (error, share))
+        return math.inf if total == 0 else 10 * math.log10(255**2 * 3 * weight / total)
+    return METRICS[metric].measure(a, np.rint(a + error).clip(0, 255).astype(np.uint8))

@@ -56,6 +56,17 @@ class VqcImageFile(ImageFile.ImageFile):
         # Not a tile for Pillow's decoders: it says that pixels are still to come, `load` takes it away.
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
 
+    def verify(self) -> None:
+        """Check every checksum, without a model; OSError for a damaged or cut file. Open it again to read pixels."""
+        if self.fp is None:
+            raise ValueError("Operation on closed image")
+        self.fp.seek(0)
+        try:
+            container.read(self.fp.read(), max_pixels=None)
+        except VqcError as error:
+            raise OSError(str(error)) from error
+        super().verify()
+
     def load(self) -> Any:
         """Decode the pixels. OSError for a damaged file or a model that is not at hand."""
         if self.tile:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,9 @@ from .config import (
     from_dict,
 )
 from .errors import ModelError
+from .forking import ForkLock
 from .quantizer_config import QuantizerConfig
+from .torch_state import codec_modes
 
 if TYPE_CHECKING:  # numpy and the entropy coder are imported where weights are read: `info` does without
     import numpy as np
@@ -106,12 +109,14 @@ def read_config(folder: Path) -> ModelConfig:
 
 def find(name: str) -> Entry:
     """The model called `name`, or in the folder `name`. Raises ModelError naming those at hand."""
+    if not name:
+        raise ModelError("the name of the model is empty (see `vqcodec models list`)")
     found, broken = survey()
     for entry in found:
         if entry.config.name == name:
             return entry
     folder = Path(name)
-    if (folder / CONFIG).is_file():
+    if os.path.isfile(folder / CONFIG):  # False, too, for a name that no file system takes
         return Entry(folder, read_config(folder), False)
     for bad in broken:
         if bad.folder.name == name:
@@ -188,9 +193,24 @@ class Model:
     @property
     def tokenizer(self) -> Tokenizer:
         """The networks, in evaluation mode, float32."""
-        if self._tokenizer is None:
-            self._tokenizer = _build_tokenizer(self.config.tokenizer, self.tensors, self.entry.folder, self.device)
-        return self._tokenizer
+        with _loading:
+            if self._tokenizer is None:
+                with codec_modes(self.device):  # weights that are made in inference mode never take part in a gradient
+                    self._tokenizer = _build_tokenizer(
+                        self.config.tokenizer, self.tensors, self.entry.folder, self.device
+                    )
+            return self._tokenizer
+
+    def copied(self) -> Model:
+        """The same model with tensors and networks of its own; the entropy model is shared."""
+        other = copy(self)
+        other.tensors = {name: value.copy() for name, value in self.tensors.items()}
+        other._tokenizer = None
+        return other
+
+
+_loading = ForkLock()
+"""Threads that begin together load a model once."""
 
 
 @lru_cache(maxsize=4)
@@ -204,11 +224,15 @@ def load(entry: Entry, device: str = "cpu") -> Model:
         changed = (entry.folder / WEIGHTS).stat().st_mtime_ns
     except OSError as error:
         raise ModelError(f"{entry.folder / WEIGHTS}: {error.strerror}; the model is incomplete") from error
-    return _load(str(entry.folder), device, changed)
+    with _loading:
+        return _load(str(entry.folder), device, changed)
 
 
 def load_model(name: str | None = None, device: str = "cpu") -> Model:
-    """The model called `name`, or in the folder `name`; without one the first of the family. Raises ModelError."""
+    """The codec's own model called `name`, or in the folder `name`; without one the first of the family.
+
+    Its networks are shared by all calls: see model_copies.py for callers of the library. Raises ModelError.
+    """
     return load(find(next(iter(candidates())) if name is None else name), device)
 
 

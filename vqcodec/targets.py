@@ -66,11 +66,18 @@ def steps(passes: int) -> list[float]:
     return [STEP * (passes - done) / (passes + 1) for done in range(passes)]
 
 
-def moved(model: Model, pixels: np.ndarray, target: np.ndarray, planes: Sequence[np.ndarray], step: float) -> Moved:
+def moved(
+    model: Model,
+    pixels: np.ndarray,
+    target: np.ndarray,
+    planes: Sequence[np.ndarray],
+    step: float,
+    alpha: np.ndarray | None = None,
+) -> Moved:
     """A `step` (0..1) of `target` [D, h, w] for pixels uint8 [H, W, 3], of which `planes` int32 [h, w], MISSING where a
-    file holds none, were chosen for it."""
+    file holds none, were chosen for it. Errors count by `alpha` uint8 [H, W]."""
     quantizer = model.tokenizer.quantizer
-    found, lengths, along = descend(model, pixels, target, planes, step)
+    found, lengths, along = descend(model, pixels, target, planes, step, alpha=alpha)
     prices = quantizer.prices[: quantizer.groups].double().cpu().numpy()
     return Moved(found, *_worth(prices, lengths, along / np.maximum(lengths, TINY)))
 
@@ -82,11 +89,13 @@ def descend(
     planes: Sequence[np.ndarray],
     fraction: float,
     step: int | None = None,
+    alpha: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A `fraction` (0..1) of the way from `target` [D, h, w] to where the decoder's error is least, group by group.
 
-    `step` is the number of the quantization step, if the model has one. Returns the new target [D, h, w], and of each
-    group the squared distance of target and code, and minus its product with the gradient.
+    `step` is the number of the quantization step, if the model has one; errors count by `alpha` uint8 [H, W]. Returns
+    the new target [D, h, w], and of each group the squared distance of target and code, and minus its product with the
+    gradient.
     """
     quantizer = model.tokenizer.quantizer
     spans = [slice(*ends) for ends in pairwise((0, *accumulate(quantizer.widths)))]
@@ -95,7 +104,7 @@ def descend(
     slope = np.zeros(target.shape, np.float32)
     for window in windows:
         # What a window shows depends on codes around it, too.
-        slope[:, *window.outer.slices] += _slope(model, pixels, code, window)
+        slope[:, *window.outer.slices] += _slope(model, pixels, code, window, alpha)
     along, lengths, slopes = (np.zeros(len(spans)) for _ in range(3))
     for window in windows:
         inner = window.inner.slices
@@ -116,14 +125,14 @@ def descend(
     return found, lengths, along
 
 
-def _slope(model: Model, pixels: np.ndarray, chosen: Code, window: Window) -> np.ndarray:
+def _slope(model: Model, pixels: np.ndarray, chosen: Code, window: Window, alpha: np.ndarray | None) -> np.ndarray:
     """Gradient of the decoder's error in the inner part of a window, in the code of all of it: float32 [D, h, w]."""
     code, kept = (part.clone(memory_format=torch.channels_last) for part in chosen.at(window.outer))
     code.requires_grad_()
     with torch.enable_grad():
         with in_bfloat16(model.device):
             y = model.tokenizer.decoder(code, kept).float()
-        error = _error(*_seen(model, pixels, window, y))
+        error = _error(*_seen(model, pixels, window, y, alpha))
         (slope,) = torch.autograd.grad(error, code)
     found: np.ndarray = slope[0].cpu().numpy()
     return found
@@ -144,13 +153,25 @@ def _worth(prices: np.ndarray, lengths: np.ndarray, curvatures: np.ndarray) -> t
     return np.clip(found, prices / FURTHEST, prices * FURTHEST), unit / 2
 
 
-def _seen(model: Model, pixels: np.ndarray, window: Window, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a window what is of the picture, beside the picture: [1, 3, H, W] each."""
+def _seen(
+    model: Model, pixels: np.ndarray, window: Window, y: Tensor, alpha: np.ndarray | None
+) -> tuple[Tensor, Tensor]:
+    """Of a window what is of the picture, beside the picture: [1, 3, H, W] each; errors shrunk by alpha."""
     inner = window.inner.times(model.stride)
     rows, columns = inner.inside(window.outer.times(model.stride)).slices
     height, width = min(inner.y1, pixels.shape[0]) - inner.y0, min(inner.x1, pixels.shape[1]) - inner.x0
     x = to_tensor([read_padded(pixels, inner)], model.device)
-    return y[:, :, rows, columns][:, :, :height, :width], x[:, :, :height, :width]
+    y, x = y[:, :, rows, columns][:, :, :height, :width], x[:, :, :height, :width]
+    part = None if alpha is None else alpha[inner.y0 : inner.y0 + height, inner.x0 : inner.x0 + width]
+    return _by_alpha(y, x, part), x
+
+
+def _by_alpha(y: Tensor, x: Tensor, alpha: np.ndarray | None) -> Tensor:
+    """y with its errors as small as they are in a composite; alpha uint8 [H, W]."""
+    if alpha is None or alpha.min() == 255:
+        return y
+    share = torch.from_numpy(alpha.astype(np.float32) / 255).to(x.device)
+    return x + (y - x) * share
 
 
 class Code:
@@ -188,13 +209,23 @@ class Errors:
 
 
 @torch.inference_mode()
-def errors_of(model: Model, pixels: np.ndarray, planes: Sequence[np.ndarray], parts: Sequence[Rect]) -> list[Errors]:
-    """Of what the decoder makes of `planes` in each of `parts`, in pixels; they may reach beyond the picture."""
+def errors_of(
+    model: Model,
+    pixels: np.ndarray,
+    planes: Sequence[np.ndarray],
+    parts: Sequence[Rect],
+    alpha: np.ndarray | None = None,
+) -> list[Errors]:
+    """Of what the decoder makes of `planes` in each of `parts`, in pixels; they may reach beyond the picture.
+
+    Errors count by `alpha` uint8 [H, W].
+    """
     height, width = pixels.shape[:2]
     shown = planes_to_pixels(model, list(planes), Rect(0, height, 0, width))
     found = []
     for part in parts:
         y, x = (to_tensor([np.ascontiguousarray(p[part.slices])], model.device) for p in (shown, pixels))
+        y = _by_alpha(y, x, None if alpha is None else alpha[part.slices])
         unlike = _unlike(y, x)
         found.append(Errors(float((y - x).square().sum()), None if unlike is None else float(unlike)))
     return found

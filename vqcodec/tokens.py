@@ -40,7 +40,7 @@ class EntropyCoded(Protocol):
         """Its entropy model."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tokens:
     """A picture of `width` x `height` pixels as index planes."""
 
@@ -59,8 +59,20 @@ class Tokens:
     exif: bytes | None = None
     xmp: bytes | None = None
     warnings: tuple[str, ...] = ()
+    """What of the picture was converted or left out; not part of a file."""
     step: int | None = None
     """Number of the quantization step, of models that have one for each file."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold the same; dtypes of planes may differ, and warnings."""
+        if not isinstance(other, Tokens):
+            return NotImplemented
+        plain = ("width", "height", "model", "layers", "grey", "icc", "exif", "xmp", "step")
+        if any(getattr(self, name) != getattr(other, name) for name in plain):
+            return False
+        mine, theirs = (np.asarray(0) if t.alpha is None else t.alpha for t in (self, other))
+        pairs = [*zip(self.planes, other.planes, strict=False), (mine, theirs)]
+        return len(self.planes) == len(other.planes) and all(np.array_equal(a, b) for a, b in pairs)
 
     @property
     def n_layers(self) -> int:
@@ -88,6 +100,19 @@ def check_fill(keep: int, config: ModelConfig) -> None:
         raise UsageError(f"keep {keep}: model '{config.name}' has nothing to stand for missing layers; keep all {n}")
 
 
+def as_arrays(tokens: Tokens) -> Tokens:
+    """The same with numpy planes, where they are tensors or nested lists. Raises UsageError for what is no array."""
+    if all(isinstance(plane, np.ndarray) for plane in tokens.planes):
+        return tokens
+    planes = []
+    for s, plane in enumerate(tokens.planes):
+        try:
+            planes.append(np.asarray(plane.detach().cpu() if hasattr(plane, "detach") else plane))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UsageError(f"tokens: plane {s} is {type(plane).__name__}, not an array of integers") from error
+    return replace(tokens, planes=tuple(planes))
+
+
 def check_tokens(tokens: Tokens, model: EntropyCoded) -> None:
     """Refuse planes that are not the picture's or the model's. Raises UsageError."""
     shapes = plane_shapes(model.config.tokenizer, tokens.width, tokens.height)
@@ -95,12 +120,19 @@ def check_tokens(tokens: Tokens, model: EntropyCoded) -> None:
     if len(tokens.planes) != len(sizes) or tokens.layers != model.config.layers[: tokens.n_layers]:
         raise UsageError(f"tokens: {len(sizes)} planes in the layers of model '{model.config.name}' are needed")
     for s, (plane, size, shape) in enumerate(zip(tokens.planes, sizes, shapes, strict=True)):
+        if plane.dtype.kind not in "iu":
+            raise UsageError(f"tokens: plane {s} is {plane.dtype}; indices are integers: convert it with astype")
         if plane.shape != shape:
             wanted = f"a {tokens.width}x{tokens.height} picture has {shape}"
             raise UsageError(f"tokens: plane {s} is {plane.shape}, {wanted}")
         low, high = int(plane.min()), int(plane.max())
         if low < MISSING or high >= size:
             raise UsageError(f"tokens: plane {s} holds {low}..{high}, the model knows 0..{size - 1}")
+    alpha = tokens.alpha
+    if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != (tokens.height, tokens.width)):
+        raise UsageError(
+            f"tokens: alpha is {alpha.dtype} {alpha.shape}, uint8 {(tokens.height, tokens.width)} is needed"
+        )
     if (tokens.step is not None) != has_step(model.config):
         wanted = "a step is needed" if tokens.step is None else "it has no steps"
         raise UsageError(f"tokens: step {tokens.step}, but of model '{model.config.name}' {wanted}")

@@ -38,7 +38,7 @@ LEAST = 1e-6
 
 
 def log_size(values: Tensor) -> Tensor:
-    """As `scalar_network.log_size`, divided by INPUT."""
+    """`scalar_network.log_size` divided by INPUT."""
     return torch.round(18 * torch.log2(1 + values.abs())).clamp_max(MOST) / INPUT
 
 
@@ -193,7 +193,7 @@ class ContextNet(nn.Module):
         return torch.cat(locations, 1), torch.cat(scales, 1)
 
     def _inputs(self, values: Tensor, k: int) -> Tensor:
-        """What layer k gives to later ones, as `scalar_network.Known.end_layer`."""
+        """Inputs that layer k gives to later ones, as `scalar_network.Known.end_layer`."""
         start, n = sum(self.widths[:k]), self.widths[k]
         part = values[:, start : start + n]
         found = [log_size(part), around(log_size(part.abs().sum(1, keepdim=True)))]

@@ -39,7 +39,7 @@ class OptimizerRecipe:
 
 @dataclass(frozen=True)
 class RateRecipe:
-    """What is trained for at which step."""
+    """Step numbers, worth of a bit and rounding in training."""
 
     steps: tuple[int, ...] = (0, 52)
     """First and last step number that samples draw from, evenly."""
@@ -57,7 +57,7 @@ class RateRecipe:
 
 @dataclass(frozen=True)
 class LossRecipe:
-    """What a distortion is."""
+    """Terms of the distortion."""
 
     ms_ssim: float = 0.3
     """Share of 1 - MS-SSIM in the distortion, in units of the squared error; the rest is squared error."""
@@ -90,7 +90,7 @@ class RunRecipe:
 
 @dataclass(frozen=True)
 class ExportRecipe:
-    """What the model folder offers."""
+    """Ladder and packing of the exported model."""
 
     quality: tuple[int, ...] = (1, 100)
     """First and last quality of the ladder."""
@@ -121,7 +121,7 @@ class SteppedRecipe:
 
 
 def is_stepped(tree: dict[str, Any]) -> bool:
-    """Whether a recipe's tables are those of a model with a quantization step."""
+    """True for the tables of a model with a quantization step."""
     quantizer = tree.get("tokenizer", {}).get("quantizer", {})
     return isinstance(quantizer, dict) and quantizer.get("kind") == "uniform"
 

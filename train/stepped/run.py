@@ -229,6 +229,6 @@ class SteppedRun:
 
 
 def coordinates(steps: Tensor) -> Tensor:
-    """As `uniform.coordinate`, of step numbers [B]."""
+    """`uniform.coordinate` of step numbers [B]."""
     low, high = (math.log2(size) for size in COORDINATE)
     return 2 * (math.log2(FINEST) + steps / PER_OCTAVE - low) / (high - low) - 1

@@ -20,12 +20,12 @@ SEARCH = 6
 
 
 class RateControl(ABC):
-    """What all encoders of one picture share. `file` and `rough` are theirs."""
+    """Search over the ladder of one picture's encoder; subclasses make the files."""
 
     ladder: Sequence[LadderStep]
     """Steps of the model, smallest files first."""
     by_rate: bool
-    """Whether the rate makes a difference."""
+    """True where the rate changes the file."""
 
     @abstractmethod
     def file(self, rate: float, keep: int | None = None) -> bytes:
@@ -37,7 +37,7 @@ class RateControl(ABC):
         """A faster encoder whose files are about as large; its choice of a step is corrected by this one."""
 
     def _settled(self, enough: Callable[[RateControl, int], bool]) -> int:
-        """As `first` of this encoding, but for a rough start few of its steps are asked about."""
+        """`first` of the rough encoder, corrected by a few steps of this one."""
         i = self.first(lambda step: enough(self.rough, step))
         while i > 0 and enough(self, i - 1):
             i -= 1

@@ -100,7 +100,7 @@ class ScalarEncoder(RateControl):
         return values, segments
 
     def _coefficients(self, latent: np.ndarray) -> np.ndarray:
-        """What is rounded of a latent [D, h, w], see `Uniform.coefficients`."""
+        """Latent [D, h, w] -> the numbers that are rounded, see `Uniform.coefficients`."""
         import torch
 
         quantizer = self.model.tokenizer.quantizer
@@ -124,7 +124,8 @@ class ScalarEncoder(RateControl):
             for done in range(passes):
                 values, _ = self._select(target, step, weight, keep, False)
                 planes = indices_of(values, [s for layer in self.model.layers[:keep] for s in layer])
-                target = refine(self.model, self.picture.pixels, target, planes, step, done, passes)
+                picture = self.picture
+                target = refine(self.model, picture.pixels, target, planes, step, done, passes, picture.alpha)
             while len(self._targets) >= TARGETS:
                 self._targets.pop(next(iter(self._targets)))
             self._targets[place] = target

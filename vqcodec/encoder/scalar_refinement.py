@@ -21,7 +21,8 @@ def refine(
     step: int,
     done: int,
     passes: int,
+    alpha: np.ndarray | None = None,
 ) -> np.ndarray:
     """Target [D, h, w] of the next selection; `planes` were selected for `target`, which is the encoder's latent
-    after `done` of `passes` passes."""
-    return descend(model, pixels, target, planes, steps(passes)[done], step)[0]
+    after `done` of `passes` passes. Errors count by `alpha` uint8 [H, W]."""
+    return descend(model, pixels, target, planes, steps(passes)[done], step, alpha)[0]

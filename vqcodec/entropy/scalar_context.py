@@ -46,7 +46,7 @@ MODES = {
 CHECK_SHAPE, CHECK_STEPS = (11, 13), (20, 45)
 """Tile and steps of the self-test."""
 MODEL = "scalar."
-"""What the names of the model's tensors begin with."""
+"""Prefix of the names of the model's tensors."""
 CHECK = MODEL + "check"
 """Name of the self-test's digest, uint8 [32]."""
 
@@ -56,7 +56,7 @@ Prediction = tuple[Pass, np.ndarray, np.ndarray]
 
 
 Visit = Callable[[Pass, np.ndarray, np.ndarray], np.ndarray]
-"""What chooses the values int32 [n, N] of a pass, given location in 1/8 steps and scale class int64 [n, N]."""
+"""Selection of the values int32 [n, N] of a pass, given location in 1/8 steps and scale class int64 [n, N]."""
 
 
 class ScalarContext:
@@ -303,7 +303,7 @@ def _unmirrored(location: np.ndarray, residual: np.ndarray) -> np.ndarray:
 
 
 def _adaptive_wins(adaptive: AdaptiveTables, values: np.ndarray, bits: float) -> bool:
-    """Whether adaptive tables take fewer than `bits` for the planes of a layer."""
+    """True if adaptive tables take fewer than `bits` for the planes of a layer."""
     n = values.shape[1]
     zero_order = 0.0
     for row in values:

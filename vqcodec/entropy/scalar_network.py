@@ -115,7 +115,7 @@ class LayerNet:
 
     @property
     def pyramid(self) -> bool:
-        """Whether the layer is coded in pyramid order."""
+        """True for layers coded in pyramid order."""
         return "diagonal" in self.bias
 
 
@@ -183,9 +183,9 @@ class LayerContext:
         self.net, self.values, self.step = net, known.values, step
         n_inputs = len(net.first)
         self.earlier = known.inputs[:n_inputs].T @ net.first + net.step[step]
-        """What earlier layers add to the first sums [positions, H]."""
+        """Terms of earlier layers in the first sums [positions, H]."""
         self.shift = known.strong[: len(net.cross)].T @ net.cross + net.linear_bias
-        """What strong earlier channels add to the location [positions, n]."""
+        """Terms of strong earlier channels in the location [positions, n]."""
 
     def predict(self, part: Pass) -> tuple[np.ndarray, np.ndarray]:
         """Location in 1/8 steps and scale class, int64 [n, N], of the positions of a pass."""
@@ -226,7 +226,7 @@ class Known:
         self.strong = np.zeros((9 * CROSS, size), np.float32)
         """3x3 positions around each of the first CROSS channels, channel by channel."""
         self.mode = 0
-        """How the last layer was coded, see `scalar_context`."""
+        """Mode of the layer before, see `scalar_context`."""
         self._next = 0
 
     def end_layer(self, k: int) -> None:

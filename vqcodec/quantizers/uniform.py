@@ -92,6 +92,6 @@ class Uniform(Quantizer):
 
 
 def coordinate(step: float) -> float:
-    """What a decoder is told of a step number: about -1..1, linear in its logarithm."""
+    """Input of the decoder for a step number: about -1..1, linear in the step's logarithm."""
     low, high = (math.log2(size) for size in COORDINATE)
     return 2 * (math.log2(step_size(step)) - low) / (high - low) - 1
