@@ -104,14 +104,6 @@ def show(name: Name, json: options.Json = False, debug: options.Debug = False) -
 
 
 @models.command()
-def _planes(layer: tuple[int, ...]) -> str:
-    """Numbers of the planes of a layer; a long run by its ends."""
-    first, last = layer[0], layer[-1]
-    if len(layer) > 2 and last - first == len(layer) - 1:
-        return f"{first}..{last}"
-    return " ".join(map(str, layer))
-
-
 def verify(
     name: Annotated[
         str | None,
@@ -229,3 +221,11 @@ def _summary(entry: Entry) -> dict[str, Any]:
         "license": config.license,
         "description": config.description,
     }
+
+
+def _planes(layer: tuple[int, ...]) -> str:
+    """Numbers of the planes of a layer; a long run by its ends."""
+    first, last = layer[0], layer[-1]
+    if len(layer) > 2 and last - first == len(layer) - 1:
+        return f"{first}..{last}"
+    return " ".join(map(str, layer))
