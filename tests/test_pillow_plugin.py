@@ -175,7 +175,7 @@ def test_verify_finds_damage_without_a_model(tiny_vqc: bytes, no_model: None, tm
     late[-3] ^= 0x80
     for damaged in (bytes(flipped), bytes(late), tiny_vqc[:-20], tiny_vqc[:-1], tiny_vqc + b"x"):
         path.write_bytes(damaged)
-        with Image.open(path) as image, pytest.raises(OSError, match="[a-z]"):
+        with Image.open(path) as image, pytest.raises(OSError, match=r"[a-z]"):
             image.verify()
     path.write_bytes(tiny_vqc)
     image = Image.open(path)

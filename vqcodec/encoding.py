@@ -16,13 +16,13 @@ from . import registry
 from .compute import pixels_to_planes
 from .config import MISSING
 from .dropping import maps_of
+from .encoder.rate_control import RateControl
 from .entropy import Layers, Maps, Planes
 from .entropy.choose import Choice
 from .entropy.keeping import everything, map_bits
 from .family import EFFORT, ladder
 from .image import Picture
 from .latent import Latent
-from .encoder.rate_control import RateControl
 from .layout import grid_tiles
 from .tiling import Rect
 from .tokens import Tokens, assemble, can_map, from_picture, header_of, write_tokens
