@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import forking as _forking  # noqa: F401 - prepares for forks; loads no torch
-
 if TYPE_CHECKING:
     from .api import (
         Preview,
@@ -41,6 +39,8 @@ if TYPE_CHECKING:
     from .info import Info
     from .model_copies import load_model
     from .tokens import Tokens
+
+importlib.import_module(".forking", __name__)  # prepares for forks; loads no torch
 
 __version__ = "0.1.0"
 
