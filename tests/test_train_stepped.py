@@ -179,3 +179,12 @@ def test_the_bundled_recipe_is_whole() -> None:
     assert len(recipe.tokenizer.quantizer.layers) == 16
     ladder = ladder_of(recipe)
     assert (ladder[0].quality, ladder[-1].quality) == (1, 100)
+
+
+@pytest.mark.parametrize("architecture", ["context", "factorized-ar"])
+def test_a_prior_of_its_own_is_refused(stepped: str, tmp_path: Path, architecture: str) -> None:
+    from vqcodec.train.prior import PriorRecipe, run_prior
+
+    recipe = PriorRecipe(stepped, (str(tmp_path),), 1, architecture)
+    with pytest.raises(UsageError, match="trained with its other networks"):
+        run_prior(recipe, tmp_path / "out")

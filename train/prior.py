@@ -20,14 +20,13 @@ from vqcodec.encoding import ROUGH
 from vqcodec.entropy.prior import ContextModel
 from vqcodec.entropy.split import by_likeness
 from vqcodec.errors import InputError, OutputError, UsageError
-from vqcodec.registry import CODEBOOKS, REFINEMENTS, find, load_model
-from vqcodec.tokens import has_step
+from vqcodec.registry import CODEBOOKS, REFINEMENTS, load_model
 
 from .checkpoint import write_checkpoint
 from .pictures import scan
 from .prior_data import PriorCrops, Tile, collect_tiles
 from .prior_net import Prior
-from .prior_recipe import ARCHITECTURES, PriorRecipe, progress_of, resumed, saved
+from .prior_recipe import ARCHITECTURES, PriorRecipe, progress_of, refuse_stepped, resumed, saved
 from .prior_report import bits_per_index, compare
 from .run_far import run_far
 
@@ -157,14 +156,10 @@ def run_prior(
     checkpoint = out.with_name(f"{out.name}.checkpoint.pt")
     if resume and not checkpoint.exists():
         raise InputError(f"{checkpoint}: no checkpoint there; leave --resume out to start anew")
-    if has_step(find(recipe.model).config):
-        raise UsageError(
-            f"recipe.model: '{recipe.model}' has a quantization step; its context network is trained with its other "
-            "networks, by `train tokenizer`"
-        )
     if recipe.architecture == "factorized-ar":
         out.parent.mkdir(parents=True, exist_ok=True)
         return run_far(recipe, out, checkpoint, resume, report, device)
+    refuse_stepped(recipe.model)
     model = load_model(recipe.model)
     pictures = scan(recipe.train, model.stride)
     report(f"{model.config.name}: indices of {len(pictures.members)} pictures")

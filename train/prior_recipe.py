@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vqcodec.errors import InputError
+from vqcodec.errors import InputError, UsageError
+from vqcodec.registry import find
+from vqcodec.tokens import has_step
 
 from .checkpoint import read_checkpoint
 
@@ -89,3 +91,12 @@ def resumed(checkpoint: Path, recipe: PriorRecipe) -> dict[str, Any]:
     if state["recipe"] != saved(recipe):
         raise InputError(f"{checkpoint}: made by another recipe; leave --resume out to start anew")
     return state
+
+
+def refuse_stepped(name: str) -> None:
+    """Raise UsageError for a model with a quantization step, ModelError if there is no model `name`."""
+    if has_step(find(name).config):
+        raise UsageError(
+            f"recipe.model: '{name}' has a quantization step; its context network is trained with its other "
+            "networks, by `train tokenizer`"
+        )

@@ -16,7 +16,7 @@ from vqcodec.registry import load_model
 from .far import far_bits, train_far
 from .far_data import class_names, labelled_tiles
 from .pictures import scan
-from .prior_recipe import SCHEDULES, PriorRecipe
+from .prior_recipe import SCHEDULES, PriorRecipe, refuse_stepped
 
 CLASSES = "classes.json"
 """Names of the classes in the order of their labels, beside the float model."""
@@ -56,6 +56,7 @@ def run_far(
         raise UsageError("recipe.minutes: several processes do not agree on the time; give steps alone")
     say = report if accelerator.is_main_process else (lambda _: None)
     where = str(accelerator.device) if accelerator.num_processes > 1 or device == "cpu" else device
+    refuse_stepped(recipe.model)
     model = load_model(recipe.model, where)
     pictures = scan(recipe.train, 1 if recipe.crop_px else model.stride)
     classes = class_names(pictures) if recipe.labels else []
