@@ -208,7 +208,7 @@ def test_a_region_is_the_same_part_of_the_whole(model: registry.Model, pixels: n
 
 
 def test_a_picture_of_no_more_than_a_window_is_seen_whole(model: registry.Model, pixels: np.ndarray) -> None:
-    """By its area: 144 x 64 px are as many as 96 x 96."""
+    """The area decides: 144 x 64 px are as many as 96 x 96."""
     part = pixels[:64, :144]
     with torch.inference_mode():
         expected = model.tokenizer.encode(to_float(part))

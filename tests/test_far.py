@@ -79,7 +79,7 @@ def test_rotary_positions_tell_distances_alone() -> None:
 
 
 def test_a_cache_makes_no_difference() -> None:
-    """What is drawn with cached keys is as likely, sub-token by sub-token, as the whole model says."""
+    """Drawing with cached keys gives each sub-token the probability that the whole model gives it."""
     model = trained_alike()
     for label in (None, 1):
         planes = draw(model, (4, 5), torch.Generator().manual_seed(7), Drawing(temperature=1e-4, label=label))

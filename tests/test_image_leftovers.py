@@ -1,4 +1,4 @@
-"""What lies beside the pixels: joined, kept, turned or left out, and each loss named once."""
+"""Metadata beside the pixels: joined, kept, turned or left out, and each loss named once."""
 
 from __future__ import annotations
 

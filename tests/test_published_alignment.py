@@ -183,7 +183,7 @@ def test_sources_say_so(source: Source) -> None:
 @referenced
 @pytest.mark.parametrize("name", ["softvq-l-64", "softvq-bl-64", "softvq-b-64"])
 def test_teachers_of_softvq_are_those_of_the_manifests(name: str) -> None:
-    """That of softvq-l-64 is published; the others are inferred from the model names."""
+    """The teacher of softvq-l-64 is published; the others are inferred from the model names."""
     config = json.loads((REFERENCE / "manifests" / f"{name}.json").read_text())["config"]
     ((_, part),) = TABLE[name].losses.values()
     teacher = TEACHERS[part.teacher]

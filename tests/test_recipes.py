@@ -223,7 +223,7 @@ UNRELEASED = {
     "softvq-rq2-s-64",
     "softvq-pq2-s-64",
 }
-"""What the papers describe, and nobody has published weights of."""
+"""Variants that the papers describe and no published weights exist of."""
 
 
 def test_released_networks_are_those_that_can_be_imported() -> None:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(find_spec("timm") is None, reason="the extra `al
 ENCODER = 'pretrained.parts=["encoder"]'
 SMALL = {"embed_dim": 64, "depth": 2, "num_heads": 1}
 NAMES = {"clip": "vit_base_patch16_clip_quickgelu_224", "eva02": "eva02_base_patch14_224"}
-"""What timm calls the network that a start was trained as."""
+"""Names in timm of the networks that starts were trained as."""
 
 
 def timm_network(name: str, **options: Any) -> Any:

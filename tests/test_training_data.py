@@ -1,4 +1,4 @@
-"""Where crops come from: the index beside the data, shares between sources, crops of resized pictures."""
+"""Sources of crops: the index beside the data, shares between sources, crops of resized pictures."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class AlignmentRecipe:
     objective: str = "contrastive"
     """contrastive (XQ-GAN), prediction (FQGAN) or cosine (SoftVQ-VAE), see train.alignment_losses."""
     level: str = "picture"
-    """What the teacher gives: its class token (picture) or the mean of its patches (pooled), compared with the mean of
+    """Feature of the teacher: its class token (picture) or the mean of its patches (pooled), compared with the mean of
     the branch's tokens; or its patches, compared place by place (places). XQ-GAN, section 5."""
     branch: int = -1
     """Which branch of the quantizer, from the first; -1 is the last."""

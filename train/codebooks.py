@@ -24,7 +24,7 @@ KMEANS_BATCHES = 24
 GAIN_EVERY = 200
 """Steps between measurements of the decoder's gain."""
 BLEND_DECAY = 0.99
-"""Of the averages of use, per update, where `blend` revives."""
+"""Decay of the averages of use, per update, where `blend` revives."""
 LEAST_USE = 1e-3
 """Of the mean use: a codeword that is never chosen costs at most 10 bits more than the mean one."""
 
@@ -139,7 +139,7 @@ def revival_due(recipe: Recipe, step: int) -> bool:
 
 
 def usage_from_zero(recipe: Recipe) -> bool:
-    """Whether the averages of use begin at zero, as in MGVQ's release (CVQ-VAE): the first latents replace all
+    """True if the averages of use begin at zero, as in MGVQ's release (CVQ-VAE): the first latents replace all
     codewords. Not after k-means, nor where a run starts from codebooks."""
     return recipe.codebook.revival == "blend" and not recipe.codebook.kmeans_at and not recipe.start_from
 

@@ -1,4 +1,4 @@
-"""How a crop is cut from a decoded picture: at the picture's own scale, or after resizing its short side.
+"""Cutting of a crop from a decoded picture: at the picture's own scale, or after resizing its short side.
 
 Twins: both take (pixels uint8 [H, W, 3], random numbers, settings) and give uint8 [crop, crop, 3].
 """

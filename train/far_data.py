@@ -1,4 +1,4 @@
-"""What the float model is trained on: index planes of pictures, and the class of each picture where recipes ask for it.
+"""Training data of the float model: index planes of pictures, and the class of each picture where recipes ask for it.
 
 Differs from prior_data.py: pictures may be cut to one size first, tiles have labels, and several processes share the
 work of the tokenizer.
@@ -84,7 +84,7 @@ def labelled_tiles(
 
 
 def tiles_of(model: Model, pictures: Pictures, tile: int) -> list[Tile]:
-    """As `collect_tiles`, but on the device of `model` where codewords are not chosen by a rate."""
+    """`collect_tiles`, but on the device of `model` where codewords are not chosen by a rate."""
     costs = model.tensors.get(COSTS)
     if costs is not None and costs.any():
         return collect_tiles(model, pictures, tile)

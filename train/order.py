@@ -1,4 +1,4 @@
-"""Which picture each crop is cut from: epochs over all pictures, or over each source by its share."""
+"""Order of the pictures that crops are cut from: epochs over all pictures, or over each source by its share."""
 
 from __future__ import annotations
 

@@ -53,12 +53,12 @@ def perceptual_at_hand(device: str | torch.device = "cpu") -> Perceptual | None:
 
 
 def trunk_path() -> Path:
-    """Where torch keeps the trunk weights, once they have been downloaded; torchvision must be importable by now."""
+    """Path of the trunk weights, once they have been downloaded; torchvision must be importable by now."""
     return Path(torch.hub.get_dir()) / "checkpoints" / trunk_url().rpartition("/")[2]
 
 
 def lpips_advice() -> str:
-    """How to get what LPIPS needs, in a few words."""
+    """Instructions for getting what LPIPS needs, in a few words."""
     try:
         _import_lpips()
     except InputError:

@@ -45,7 +45,7 @@ class Listed:
 
 
 def is_index(path: Path) -> bool:
-    """Whether a path that a pattern matched is an index and no data."""
+    """True for a path that is an index and no data."""
     return path.name.endswith(INDEX)
 
 
@@ -137,7 +137,7 @@ class Part:
 
 
 def _read(index: Path) -> list[Listed]:
-    """What an index holds; nothing if it is missing, damaged or of another version."""
+    """Entries of an index; nothing if it is missing, damaged or of another version."""
     try:
         data = json.loads(index.read_text(encoding="utf-8"))
         if data["version"] != VERSION:

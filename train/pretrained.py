@@ -152,7 +152,7 @@ def start_weights(model: str) -> dict[str, Tensor]:
 def fitted(
     state: Mapping[str, Tensor], ours: Mapping[str, Tensor], backbone: VitConfig, recipe: PretrainedRecipe
 ) -> dict[str, Tensor]:
-    """Of our tensors those that the start's `state` has, in the shapes of `ours`.
+    """Our tensors that the start's `state` has, in the shapes of `ours`.
 
     Raises UsageError if it is of another size, InputError naming keys that are missing, left over or of a wrong shape.
     """

@@ -1,4 +1,4 @@
-"""What the networks that encoders start from call the tensors of the backbone `vit`, by timm's names.
+"""Names of the tensors of the backbone `vit` in the networks that encoders start from, by timm.
 
 ours                        DINOv2                    CLIP             EVA-02
 trunk.layers.0.qkv          blocks.0.attn.qkv         as DINOv2        attn.q_proj, attn.k_proj, attn.v_proj
@@ -19,7 +19,7 @@ from torch import Tensor
 from vqcodec.importing.vit_names import released_name
 
 TITLES = {"dinov2": "DINOv2", "clip": "CLIP", "eva02": "EVA-02"}
-"""By `tokenizer.backbone.encoder_layers`."""
+"""Keys: values of `tokenizer.backbone.encoder_layers`."""
 _EVA = (
     (r"\.mlp\.fc1\.", ".mlp.fc1_x."),
     (r"\.gate\.", ".mlp.fc1_g."),
@@ -30,7 +30,7 @@ _UNUSED = re.compile(r"mask_token$|head\.|lm_head\.|rope\.|fc_norm\.")
 
 
 def name_in_start(name: str, layers: str = "dinov2") -> str:
-    """What a start of the layout `layers` calls the tensor `name` of encoder or decoder; empty for what it lacks."""
+    """Name of the tensor `name` of encoder or decoder in a start of the layout `layers`; empty for what it lacks."""
     trunk = f"{name.split('.')[0]}.model."
     released = released_name(name)
     if not released.startswith(trunk):

@@ -77,7 +77,7 @@ class MaskingRecipe:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether any sample may be trained without some of its groups."""
+        """True if a sample may be trained without some of its groups."""
         return self.full < 1 and (self.block > 0 or not self.prefixes or any(self.prefixes[:-1]))
 
 
@@ -177,7 +177,7 @@ class ExportRecipe:
     """Where codewords are chosen by a rate: how much it counts at each step of the ladder, falling. Empty: twelve steps
     over codebook.rate_range. Without a rate the ladder has a step for each layer."""
     layers: tuple[int, ...] = ()
-    """How many planes each layer of a file holds, 16 layers at most. Empty: those of the quantizer, or one layer for
+    """Planes in each layer of a file, 16 layers at most. Empty: those of the quantizer, or one layer for
     groups that training never leaves out, see train.layers."""
     refine_below: float = 0.0
     """Largest rate at which the ladder's files hold the layers of refinements; 0: all of them do."""

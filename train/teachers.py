@@ -153,7 +153,7 @@ class SamTeacher(VitTeacher):
 
 
 VIT_TEACHERS: dict[str, type[VitTeacher]] = {"Eva": EvaTeacher, "VisionTransformerSAM": SamTeacher}
-"""By the class of timm's network, where it is not a plain vision transformer."""
+"""Keys: the class of timm's network, where it is not a plain vision transformer."""
 
 
 class OpenClipTeacher(Teacher):

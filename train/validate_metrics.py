@@ -1,4 +1,4 @@
-"""What a validation measures of pictures beside PSNR, and which of its values can name the best checkpoint."""
+"""Measures of pictures beside PSNR in a validation, and which of its values can name the best checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ValMetric:
 
     key: str
     reduce: Callable[[list[float]], float]
-    """From the values per keep or per codebook to one."""
+    """One value for those per keep or per codebook."""
     sign: int = 1
     """-1 where less is better."""
 
@@ -43,7 +43,7 @@ METRICS: dict[str, ValMetric] = {
     "usage": ValMetric("val/used", mean),
     "perplexity": ValMetric("val/crop-perplexity", mean),
 }
-"""By the name `run.best` takes."""
+"""Keys: the names that `run.best` takes."""
 
 
 def score(name: str, row: dict[str, Any]) -> float:

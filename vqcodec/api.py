@@ -246,7 +246,7 @@ def _check_effort(effort: int) -> None:
 
 
 def _picture(image: ImageLike, strip: bool = False) -> Picture:
-    """What is to be coded of `image`; what is lost of it is told as LossWarning, unless its Picture has told it."""
+    """The Picture to code of `image`; each loss gives a LossWarning, unless the Picture has given it before."""
     picture = as_picture(image)
     told = picture.warnings if isinstance(image, Picture) else ()
     picture = strip_picture(picture) if strip else picture

@@ -27,7 +27,7 @@ class Axis:
 
     spans: Sequence[Span]
     shares: Sequence[np.ndarray]
-    """Of each window, at each place of its span, 0..1, float32."""
+    """Weights of each window at each place of its span, 0..1, float32."""
 
     def touching(self, start: int, end: int) -> list[int]:
         """Numbers of the windows that have a part of start..end."""

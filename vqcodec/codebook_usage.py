@@ -38,7 +38,7 @@ class Codebook:
     planes: tuple[int, ...]
     segment: int = 0
     segments: int = 1
-    """Which run of tokens, of `segments` of equal length, has this codebook (SoftVQ-VAE)."""
+    """Number of the run of tokens, of `segments` of equal length, that has this codebook (SoftVQ-VAE)."""
 
 
 def codebooks_of(config: QuantizerConfig) -> list[Codebook]:

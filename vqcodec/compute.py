@@ -130,7 +130,7 @@ def planes_to_pixels(
 
 
 def strong_channels(model: Model, planes: Sequence[np.ndarray], step: int | None) -> Tensor | None:
-    """What a uniform quantizer needs of the whole picture for windows of it (see `Uniform.strong`); None for others."""
+    """`Uniform.strong` of the whole picture, which windows of it need; None for other quantizers."""
     if step is None:
         return None
     quantizer = model.tokenizer.quantizer

@@ -51,7 +51,7 @@ class TokenizerConfig:
     pictures of more pixels than its square; 0: such a network sees every picture whole, of up to 2048 x 2048 px.
     The tokens of a picture are one grid all the same, and files are no different."""
     compute_overlap: int = 0
-    """How far neighbouring compute windows overlap at least, px, at most half of them; latents and pixels are blended
+    """Least overlap of neighbouring compute windows, px, at most half of them; latents and pixels are blended
     there."""
 
     @property

@@ -47,7 +47,7 @@ class FarConfig:
     """Labels 0, 1, ... that it was trained with."""
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these settings, key first."""
+        """Faults of these settings, key first."""
         if not self.sizes or min(self.sizes) < 1 or min(self.shape) < 1:
             yield "sizes and shape: at least 1"
         if min(self.heads, self.layers, self.head_layers) < 1 or self.classes < 0:

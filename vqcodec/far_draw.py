@@ -17,7 +17,7 @@ from .far_blocks import Cache
 
 @dataclass(frozen=True)
 class Drawing:
-    """How tokens are drawn."""
+    """Settings of drawing tokens."""
 
     temperature: float = 1.0
     """Above 0; below 1 more likely tokens, above 1 less likely ones."""

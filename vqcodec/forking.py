@@ -1,4 +1,4 @@
-"""What a process that was forked off must not inherit: locks of threads it does not have, and torch's thread pool.
+"""State that a forked process must not inherit: locks of threads it does not have, and torch's thread pool.
 
 Importing this loads no torch.
 """

@@ -263,7 +263,7 @@ def _from_pillow(image: Image.Image, name: str, max_pixels: int | None) -> Pictu
 
 
 def _is_closed(image: Image.Image) -> bool:
-    """Whether the pixels are gone, or the file that they were to come from."""
+    """True if the pixels are gone, or the file that they were to come from."""
     file = getattr(image, "fp", None)
     if getattr(image, "tile", None) and image.format != "JXL":
         return file is None or bool(getattr(file, "closed", False))

@@ -32,7 +32,7 @@ H273_PRIMARIES: dict[int, Primaries] = {
     22: (0.3127, 0.3290, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
 H273_EXPONENTS = {4: 2.2, 5: 2.8, 8: 1.0}
-"""Of light by samples. The curves of video (1, 6, 14, 15) are shown as sRGB's by nearly everyone."""
+"""Transfer curves, light by samples. The curves of video (1, 6, 14, 15) are shown as sRGB's by nearly everyone."""
 HDR = {16: "PQ", 18: "HLG"}
 SRGB_EXPONENT = 2.2
 ADOBE_EXPONENT = 563 / 256
@@ -47,7 +47,7 @@ BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.03
 
 @dataclass(frozen=True)
 class Stated:
-    """What is to be done about colour that differs from sRGB."""
+    """Treatment of colour that differs from sRGB."""
 
     table: NDArray[np.uint8] | None = None
     """[256], to be applied to the samples; they are sRGB then."""
@@ -57,7 +57,7 @@ class Stated:
 
 
 def stated_colour(image: Image.Image, grey: bool) -> Stated:
-    """Of a picture without an ICC profile; to be asked before `image.load()`, which closes its file."""
+    """Treatment of a picture without an ICC profile; to be asked before `image.load()`, which closes its file."""
     primaries, exponent, source = SRGB, SRGB_EXPONENT, ""
     codes = _h273(image)
     if codes is not None:

@@ -133,7 +133,7 @@ def _left_out(image: Image.Image, lost: list[str]) -> list[str]:
 
 
 def _pictures_of_mpf(image: Image.Image) -> int:
-    """How many pictures a JPEG's multi-picture index lists, that Pillow takes for one."""
+    """Number of pictures that a JPEG's multi-picture index lists, that Pillow takes for one."""
     try:
         return int(image._getmp()[45057])  # type: ignore[attr-defined]
     except Exception:  # no index, or a damaged one

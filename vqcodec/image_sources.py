@@ -66,7 +66,7 @@ def low_bytes(image: Image.Image) -> Image.Image | None:
 
 
 def is_upright(image: Image.Image) -> bool:
-    """Whether the decoder has applied the orientation that Exif still names, as JPEG XL's does unless it is a JPEG."""
+    """True if the decoder has applied the orientation that Exif still names, as JPEG XL's does unless it is a JPEG."""
     return image.format == "JXL" and not getattr(image, "jpeg", False)
 
 
@@ -134,6 +134,6 @@ def _is_canon_raw(image: Image.Image) -> bool:
 
 
 def is_white_at_zero(image: Image.Image) -> bool:
-    """Whether a TIFF's 0 is white and Pillow has left it so, which it does for samples of more than 8 bits."""
+    """True if a TIFF's 0 is white and Pillow has left it so, which it does for samples of more than 8 bits."""
     tags: Any = getattr(image, "tag_v2", None)
     return tags is not None and image.format == "TIFF" and tags.get(Base.PhotometricInterpretation) == 0

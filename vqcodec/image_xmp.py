@@ -28,7 +28,7 @@ CLAIMS = (
     (_claim(b"hdrgm:Version"), "HDR gain map left out: the picture is the SDR one"),
     (_claim(b"GCamera:(?:MotionPhoto|MicroVideo)"), "video of a motion photo left out"),
 )
-"""What XMP says of other pictures in the file, and the warning for it."""
+"""Statements of XMP on other pictures in the file, and the warning for each."""
 THUMBNAILS = ((b"<xmp:Thumbnails", b"</xmp:Thumbnails>"), (b"<xap:Thumbnails", b"</xap:Thumbnails>"))
 
 
@@ -93,7 +93,7 @@ def _extension(pointer: bytes, segments: Sequence[bytes]) -> bytes:
 
 
 def _is_xml(packet: bytes) -> bool:
-    """Whether it parses; documents that declare entities are refused, which could grow without bound."""
+    """True if it parses; documents that declare entities are refused, which could grow without bound."""
     if b"<!" in packet:
         return False
     try:

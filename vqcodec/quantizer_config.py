@@ -62,7 +62,7 @@ class ResidualConfig(QuantizerSettings):
 
     stages: int
     base: CodeConfig | SoftVQConfig | GMMVQConfig
-    """What quantizes each stage; of mixtures (SoftVQ-VAE, section 4.5) those without `normalised`."""
+    """Quantizer of each stage; of mixtures (SoftVQ-VAE, section 4.5) those without `normalised`."""
     shared: bool = False
     """One codebook for all stages."""
     dropout: float = 0.0
@@ -272,7 +272,7 @@ class UniformConfig(QuantizerSettings):
     widths: tuple[int, ...]
     """Channels of each layer, coarse to fine."""
     lifted: int = 0
-    """How many of the first channels, whole layers of them, go through a wavelet over the grid; see lifting.py."""
+    """Number of the first channels, whole layers of them, that go through a wavelet over the grid; see lifting.py."""
     kind: Literal["uniform"] = "uniform"
 
     @property

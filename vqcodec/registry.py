@@ -41,7 +41,7 @@ CONFIG = "config.json"
 CODEBOOKS = "quantizer.bank.codebooks"
 REFINEMENTS = "quantizer.refinements.codebooks"
 ENTROPY = ("entropy.", "prior.", "scalar.")
-"""What the names of an entropy model's tensors begin with."""
+"""Prefixes of the names of an entropy model's tensors."""
 BUNDLED = Path(__file__).parent / "models"
 FAMILY = ("photo", "photo-hq")
 """The bundled models that stand in for each other, smallest files first: who names no model gets one of them."""

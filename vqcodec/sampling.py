@@ -112,7 +112,7 @@ def _middle_step(config: ModelConfig) -> int | None:
 
 
 def _grids(planes: Sequence[np.ndarray], tokenizer: TokenizerConfig) -> list[list[np.ndarray]]:
-    """What the float model draws at once, as views of the planes: a window of each, or the planes as they are."""
+    """Grids that the float model draws at once, as views of the planes: a window of each, or the planes as they are."""
     if tokenizer.side:
         return [[plane[window] for plane in planes] for window in range(len(planes[0]))]
     return [list(planes)]

@@ -40,7 +40,7 @@ def cut(data: bytes, max_bytes: int, first_layer: Callable[[], bytes]) -> bytes:
 
 
 def encode_within(names: list[str], picture: Picture, max_bytes: int, device: str, effort: int) -> bytes:
-    """By the first of the models whose finest file fills the budget, else by the one of the better picture.
+    """File of the first model whose finest file fills the budget, or else of the model of higher PSNR.
 
     The largest complete file within the budget, if that is close to it; or else the next larger one, cut to it.
     """

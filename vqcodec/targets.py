@@ -156,7 +156,7 @@ def _worth(prices: np.ndarray, lengths: np.ndarray, curvatures: np.ndarray) -> t
 def _seen(
     model: Model, pixels: np.ndarray, window: Window, y: Tensor, alpha: np.ndarray | None
 ) -> tuple[Tensor, Tensor]:
-    """Of a window what is of the picture, beside the picture: [1, 3, H, W] each; errors shrunk by alpha."""
+    """Inner part of a window's output, beside the picture: [1, 3, H, W] each; errors shrunk by alpha."""
     inner = window.inner.times(model.stride)
     rows, columns = inner.inside(window.outer.times(model.stride)).slices
     height, width = min(inner.y1, pixels.shape[0]) - inner.y0, min(inner.x1, pixels.shape[1]) - inner.x0
@@ -216,7 +216,7 @@ def errors_of(
     parts: Sequence[Rect],
     alpha: np.ndarray | None = None,
 ) -> list[Errors]:
-    """Of what the decoder makes of `planes` in each of `parts`, in pixels; they may reach beyond the picture.
+    """Errors of what the decoder makes of `planes` in each of `parts`, in pixels; they may reach beyond the picture.
 
     Errors count by `alpha` uint8 [H, W].
     """

@@ -59,12 +59,12 @@ class Tokens:
     exif: bytes | None = None
     xmp: bytes | None = None
     warnings: tuple[str, ...] = ()
-    """What of the picture was converted or left out; not part of a file."""
+    """Conversions and losses of the picture; not part of a file."""
     step: int | None = None
     """Number of the quantization step, of models that have one for each file."""
 
     def __eq__(self, other: object) -> bool:
-        """Whether both hold the same; dtypes of planes may differ, and warnings."""
+        """True if both hold the same; dtypes of planes may differ, and warnings."""
         if not isinstance(other, Tokens):
             return NotImplemented
         plain = ("width", "height", "model", "layers", "grey", "icc", "exif", "xmp", "step")
@@ -156,7 +156,7 @@ def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int | None = None
 
 
 def has_step(config: ModelConfig) -> bool:
-    """Whether files of the model have a quantization step."""
+    """True if files of the model have a quantization step."""
     return isinstance(config.tokenizer.quantizer, UniformConfig)
 
 

@@ -1,4 +1,4 @@
-"""From a run of a model with a quantization step to a model folder: averaged weights, integer context model, ladder."""
+"""Export of a run with a quantization step to a model folder: averaged weights, integer context model, ladder."""
 
 from __future__ import annotations
 

@@ -117,6 +117,6 @@ class RateControl(ABC):
 
 
 def _between(low: float, high: float, share: float) -> float:
-    """From `low` at 0 to `high` at 1, evenly in the logarithm; rates of 0 count as a thousandth of `high`."""
+    """Rate between `low` (share 0) and `high` (share 1), geometric; 0 counts as a thousandth of `high`."""
     low = max(low, high / 1000)
     return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))

@@ -27,7 +27,7 @@ class Coder(Protocol):
     """What an entropy model sees; `symbols` are int32, contiguous."""
 
     encodes: bool
-    """Whether `symbols` are given; if not, they are filled in place."""
+    """True if `symbols` are given; otherwise they are filled in place."""
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
         """Code `symbols` [n], all by one integer `table` [K]."""

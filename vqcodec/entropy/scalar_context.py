@@ -140,7 +140,7 @@ class ScalarContextAt:
         self.model, self.step, self.sizes = model, step, model.sizes
 
     def identity(self) -> bytes:
-        """That of the model."""
+        """Identity of the model, 4 bytes."""
         return self.model.identity()
 
     def workers(self) -> int:

@@ -44,7 +44,7 @@ def measured_config(
 
 
 def _latents(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[Tensor]:
-    """Of each window of each picture, or of a whole picture, [1, D, *]."""
+    """Latents of each window of each picture, or of a whole picture, [1, D, *]."""
     config = model.config.tokenizer
     for pixels in pictures:
         if not config.side:

@@ -39,7 +39,7 @@ class System(NamedTuple):
 
     @property
     def family(self) -> str:
-        """What the names of its releases begin with: mgvq, xqgan, softvq, fqgan."""
+        """Prefix of the names of its releases: mgvq, xqgan, softvq, fqgan."""
         return next(iter(self.releases)).split("-")[0]
 
 

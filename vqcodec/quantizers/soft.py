@@ -45,7 +45,7 @@ class SoftVQ(Quantizer):
     """
 
     tally: list[float] | None = None
-    """Where a caller put [0, 0], each quantization adds (first codewords . mixtures, first codewords . themselves)."""
+    """Set to [0, 0] by a caller: each quantization adds (first codewords . mixtures, first codewords . themselves)."""
 
     def __init__(self, config: SoftVQConfig) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class SoftVQ(Quantizer):
 
 @torch.no_grad()
 def measured_weight(quantizer: Quantizer, latents: Iterable[Tensor]) -> float:
-    """What `first_weight` should be for latents like these, [B, D, *] each: that with the least squared error.
+    """Best `first_weight` for latents like these, [B, D, *] each: that with the least squared error.
 
     One for all mixtures that `quantizer` is made of. Between 0.01 and 1, in hundredths, so that it does not depend on
     the last digits of a machine.

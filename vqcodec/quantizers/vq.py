@@ -52,7 +52,7 @@ class CodebookBank(nn.Module):
     fresh: Tensor | None = None
     """Which codewords k-means or `revive` put in place since the trainer last cleared it, [G, K]."""
     idle: Tensor | None = None
-    """Which groups the last `update` got no rows for, [G] bool."""
+    """Groups that the last `update` got no rows for, [G] bool."""
 
     def __init__(
         self, groups: int, codebook_size: int, dim: int, decay: float = 0.95, revive_below: float = 0.03
