@@ -20,9 +20,9 @@ from rich.table import Table
 
 from vqcodec.metrics import METRICS
 from vqcodec.tokenizer import Tokenizer
-from vqcodec.train.recipe import load_recipe
+from vqcodec.train.recipe.schema import load_recipe
 from vqcodec.train.run import CHECKPOINT, TokenizerRun
-from vqcodec.train.tokenizer import train_tokenizer
+from vqcodec.train.train_tokenizer import train_tokenizer
 from vqcodec.train.validate import Validation
 
 GROUPS = 8

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 
-from vqcodec.encoding import ROUGH
-from vqcodec.entropy.prior import ContextModel
-from vqcodec.registry import load_model
-from vqcodec.train.pictures import scan
-from vqcodec.train.prior import collect_tiles
-from vqcodec.train.prior_net import Prior
-from vqcodec.train.prior_report import compare
+from vqcodec.encoder.index_encoder import ROUGH
+from vqcodec.entropy.context_model import ContextModel
+from vqcodec.models.registry import load_model
+from vqcodec.train.data.pictures import scan
+from vqcodec.train.prior.network import Prior
+from vqcodec.train.prior.report import compare
+from vqcodec.train.prior.train_prior import collect_tiles
 
 
 def main() -> None:

@@ -19,17 +19,17 @@ from rich.console import Console
 from rich.table import Table
 
 from vqcodec import api, container
-from vqcodec.cli.eval_pictures import Reader, find
-from vqcodec.config import ModelConfig
-from vqcodec.encoding import Encoding
-from vqcodec.entropy.tables import AdaptiveTables
-from vqcodec.image import as_picture
+from vqcodec.config.model import ModelConfig
+from vqcodec.encoder.index_encoder import Encoding
+from vqcodec.entropy.adaptive_tables import AdaptiveTables
+from vqcodec.evaluation.pictures import Reader, find
+from vqcodec.geometry.rectangles import Rect
+from vqcodec.image.picture import as_picture
 from vqcodec.metrics import METRICS
-from vqcodec.registry import load_model
-from vqcodec.tiling import Rect
-from vqcodec.tokens import read_tokens, write_tokens
+from vqcodec.models.registry import load_model
+from vqcodec.tokens.tokens import read_tokens, write_tokens
+from vqcodec.train.data.pictures import scan
 from vqcodec.train.export import prepared_tables, rates_of
-from vqcodec.train.pictures import scan
 
 WAYS = {
     "each index alone, adaptive tables": 5,

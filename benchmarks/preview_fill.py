@@ -18,15 +18,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from vqcodec.cli.eval_pictures import Reader, find
-from vqcodec.config import MISSING
-from vqcodec.distances import CodewordDistances
-from vqcodec.encoding import Encoding
-from vqcodec.entropy import EntropyModel, Planes
-from vqcodec.image import as_picture
+from vqcodec.config.model import MISSING
+from vqcodec.encoder.codeword_distances import CodewordDistances
+from vqcodec.encoder.index_encoder import Encoding
+from vqcodec.entropy.tiles import EntropyModel, Planes
+from vqcodec.evaluation.pictures import Reader, find
+from vqcodec.image.picture import as_picture
+from vqcodec.inference.fixed_windows import to_levels
 from vqcodec.metrics import METRICS
-from vqcodec.registry import Model
-from vqcodec.windows import to_levels
+from vqcodec.models.registry import Model
 
 
 class Expectation:

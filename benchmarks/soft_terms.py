@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqcodec.config import MISSING
-from vqcodec.quantizer_config import WEIGHTS, SoftVQConfig
+from vqcodec.config.model import MISSING
+from vqcodec.config.quantizers import WEIGHTS, SoftVQConfig
 from vqcodec.quantizers.soft import SoftVQ, measured_weight
 
 TERMS = 8

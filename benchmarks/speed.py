@@ -33,12 +33,13 @@ def timed(work: Callable[[], T], runs: int) -> tuple[T, float]:
 def measure(path: Path, model_name: str, runs: int) -> tuple[str, dict[str, float], int]:
     """(title, seconds per stage in the order of the data, pixels)."""
     import vqcodec
-    from vqcodec import container, registry
-    from vqcodec.compute import pixels_to_planes, planes_to_pixels
-    from vqcodec.encoding import ROUGH
-    from vqcodec.image import read_picture
-    from vqcodec.tiling import Rect
-    from vqcodec.tokens import read_tokens, write_tokens
+    from vqcodec import container
+    from vqcodec.encoder.index_encoder import ROUGH
+    from vqcodec.geometry.rectangles import Rect
+    from vqcodec.image.picture import read_picture
+    from vqcodec.inference.networks import pixels_to_planes, planes_to_pixels
+    from vqcodec.models import registry
+    from vqcodec.tokens.tokens import read_tokens, write_tokens
 
     model = registry.load_model(model_name)
     seconds: dict[str, float] = {}

@@ -15,10 +15,10 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.table import Table
 
-from vqcodec.train.data import Crops
-from vqcodec.train.loader import Loader
-from vqcodec.train.pictures import scan
-from vqcodec.train.recipe import load_recipe
+from vqcodec.train.data.crops import Crops
+from vqcodec.train.data.loader import Loader
+from vqcodec.train.data.pictures import scan
+from vqcodec.train.recipe.schema import load_recipe
 from vqcodec.train.run import TokenizerRun
 
 WARM_UP = 5

@@ -20,7 +20,7 @@ from vqcodec.errors import UsageError
 from . import options, output
 
 if TYPE_CHECKING:
-    from vqcodec.info import Info
+    from vqcodec.container.info import Info
 
 
 def encode(
@@ -69,10 +69,11 @@ def encode(
         raise UsageError(f"-o {out}: encode writes .vqc files; name it .vqc, or use `vqcodec decode`")
     output.refuse_vqc(sources)
     pairs = _plan(sources, out, ".vqc", force, json)
-    from vqcodec import api, registry
-    from vqcodec.image import read_picture
-    from vqcodec.image import strip as strip_picture
-    from vqcodec.rate import check_rate
+    from vqcodec import api
+    from vqcodec.encoder.size_options import check_rate
+    from vqcodec.image.picture import read_picture
+    from vqcodec.image.picture import strip as strip_picture
+    from vqcodec.models import registry
 
     check_rate(registry.candidates(model), **rate)
     for source, target in pairs:
@@ -144,7 +145,7 @@ def decode(
     kind = options.parse_format(format, "-" if to_stdout else None if directory else out)
     pairs = _plan(sources, out, f".{kind}", force, json)
     from vqcodec import api, container
-    from vqcodec.image import write_picture
+    from vqcodec.image.picture import write_picture
 
     for source, target in pairs:
         start = time.perf_counter()
@@ -192,7 +193,7 @@ def info(
     tile (pixels a side), tiles, layers (each: bytes of coded indices, end, bpp), overhead_bytes, head_bytes,
     bytes_per_segment, alpha_bytes, metadata_bytes, cut, mapped, step (of the quantizer, or null), grey.
     """
-    from .facts import facts, head_of, table
+    from .info_table import facts, head_of, table
 
     data, there = head_of(source)
     with output.naming(source):
@@ -285,7 +286,7 @@ def _size(info: Info) -> dict[str, Any]:
 
 def _report(source: Path, target: Path, data: bytes, start: float, json: bool, lines: int, **more: Any) -> None:
     """What became of a new file: JSON, or `lines` 0..2 of text."""
-    from vqcodec.info import read_info
+    from vqcodec.container.info import read_info
 
     found, seconds = read_info(data, None), time.perf_counter() - start
     if json:

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqcodec.errors import InputError, UsageError
-from vqcodec.registry import FAMILY
+from vqcodec.models.registry import FAMILY
 
 from . import options, output
 
 if TYPE_CHECKING:
+    from vqcodec.evaluation.bd_rate import Anchor
+    from vqcodec.evaluation.codecs import Rival
     from vqcodec.metrics import Metric
-
-    from .bd_rate import Anchor
-    from .rivals import Rival
 
 DEFAULT_ANCHOR = "jpeg"
 NO_ANCHOR = "none"
@@ -118,10 +117,14 @@ def evaluate(
     and `rows` (one per file); a .csv report the rows.
     """
     _check_targets(out, plot, force)
-    from vqcodec import registry
+    from vqcodec.evaluation import bd_rate
+    from vqcodec.evaluation import means as eval_means
+    from vqcodec.evaluation import measure as ruler
+    from vqcodec.evaluation import pictures as eval_pictures
+    from vqcodec.evaluation.cache import RivalCache
+    from vqcodec.models import registry
 
-    from . import bd_rate, eval_means, eval_pictures, eval_report, ruler
-    from .rival_cache import RivalCache
+    from . import evaluate_report
 
     against, measures = _rivals(codecs), _metrics(metrics)
     names = [rival.name for rival in against]
@@ -142,16 +145,16 @@ def evaluate(
         raise InputError(f"{images[0]}: none of {len(reader.sources)} pictures could be read")
     summaries = eval_means.summarise(rows, names)
     rates = [] if anchor is None else bd_rate.bd_rates(rows, names, measures, anchor)
-    eval_report.show(eval_report.mean_tables(summaries, measures, by))
+    evaluate_report.show(evaluate_report.mean_tables(summaries, measures, by))
     if anchor is not None:
-        eval_report.show(eval_report.bd_tables(rates, measures, anchor))
+        evaluate_report.show(evaluate_report.bd_tables(rates, measures, anchor))
     if out is not None:
         about = {rival.name: rival.describe() for rival in against}
-        encode = eval_report.to_json if out.suffix.lower() == ".json" else eval_report.to_csv
-        findings = eval_report.Findings(rows, summaries, about, reader.skipped, anchor, rates)
+        encode = evaluate_report.to_json if out.suffix.lower() == ".json" else evaluate_report.to_csv
+        findings = evaluate_report.Findings(rows, summaries, about, reader.skipped, anchor, rates)
         output.write_new(out, encode(findings), force)
     if plot is not None:
-        from . import eval_plot
+        from vqcodec.evaluation import plot as eval_plot
 
         output.write_new(plot, eval_plot.draw(rows, summaries, measures, plot.suffix), force)
 
@@ -162,14 +165,15 @@ def _check_targets(out: Path | None, plot: Path | None, force: bool) -> None:
             raise UsageError(f"-o {out}: a report ends in .json or .csv")
         output.check_target(out, force)
     if plot is not None:
-        from . import eval_plot
+        from vqcodec.evaluation import plot as eval_plot
 
         eval_plot.check(plot)
         output.check_target(plot, force)
 
 
 def _rivals(text: str) -> list[Rival]:
-    from . import rivals, ruler
+    from vqcodec.evaluation import codecs as rivals
+    from vqcodec.evaluation import measure as ruler
 
     names = _listed(text, "--codecs")
     if ruler.OURS not in names:
@@ -190,8 +194,8 @@ def _metrics(text: str) -> list[Metric]:
 
 def _anchor(codec: str | None, bpp_range: str | None, rivals: list[str], quiet: bool) -> Anchor | None:
     """What BD-rates are against. Unless they were asked for, they are left out where they cannot be had."""
-    from . import eval_extra
-    from .bd_rate import Anchor
+    from vqcodec.evaluation import extra
+    from vqcodec.evaluation.bd_rate import Anchor
 
     name = (codec or DEFAULT_ANCHOR).strip().lower()
     asked = codec is not None or bpp_range is not None
@@ -204,7 +208,7 @@ def _anchor(codec: str | None, bpp_range: str | None, rivals: list[str], quiet: 
         raise UsageError(f"--bd-anchor {name}: not one of the rivals in --codecs; choose one of {among}")
     limits = None if bpp_range is None else parse_range(bpp_range)
     try:
-        eval_extra.need("bjontegaard", "--bd-anchor")
+        extra.need("bjontegaard", "--bd-anchor")
     except UsageError as error:
         if asked:
             raise

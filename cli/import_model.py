@@ -70,12 +70,12 @@ def import_model(
     JSON keys: name, folder, token_id, entropy_id, layers, left_out (names of tensors, or x.* for many -> how many), and
     with --measure first_weight.
     """
-    from vqcodec.image import as_picture
+    from vqcodec.config.quantizers import mixtures_of
+    from vqcodec.image.picture import as_picture
     from vqcodec.importing.checkpoint import read_checkpoint
     from vqcodec.importing.first_weight import measured_config
     from vqcodec.importing.release import check_folder, find_release, import_release
     from vqcodec.importing.settings import find_configured
-    from vqcodec.quantizer_config import mixtures_of
 
     family, config = find_release(system) if config_file is None else find_configured(system, config_file)
     check_folder(out, force)

@@ -14,12 +14,12 @@ from vqcodec import __version__
 from vqcodec.errors import InputError, LimitError, OutputError, UsageError, VqcError, is_out_of_memory
 
 from . import options, streams
-from .batch import batch
+from .batch.command import batch
 from .codec import decode, encode, info, truncate, verify
 from .evaluate import evaluate
 from .models import models
 from .output import clean
-from .preview import preview
+from .preview.command import preview
 from .sample import sample
 from .tokens import tokens
 from .train import train

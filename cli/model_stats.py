@@ -14,7 +14,7 @@ from vqcodec.errors import InputError, LimitError, UsageError
 from . import options, output
 
 if TYPE_CHECKING:
-    from vqcodec.codebook_usage import Capacity, Use
+    from vqcodec.evaluation.codebook_usage import Capacity, Use
 
 
 def model_stats(
@@ -56,18 +56,17 @@ def model_stats(
     first 1, 2, ... layers), raw_bpp, pictures, skipped, entropy_bpp (each plane by its own frequencies; null without
     pictures), codebooks (each: name, planes, codewords, bits, indices, used, usage, perplexity, entropy).
     """
-    from vqcodec import registry
-    from vqcodec.codebook_usage import UsageCounter, capacity
-
-    from . import eval_pictures
+    from vqcodec.evaluation import pictures as eval_pictures
+    from vqcodec.evaluation.codebook_usage import UsageCounter, capacity
+    from vqcodec.models import registry
 
     entry = registry.find(name)
     raw, counter = capacity(entry.config.tokenizer, entry.config.layers), UsageCounter(entry.config.tokenizer)
     seen, skipped = 0, 0
     if pictures:
         reader = eval_pictures.Reader(eval_pictures.find(pictures), None, max_pixels, quiet)
-        from vqcodec.compute import pixels_to_planes
-        from vqcodec.tokens import has_step
+        from vqcodec.inference.networks import pixels_to_planes
+        from vqcodec.tokens.tokens import has_step
 
         if has_step(entry.config):
             raise UsageError(f"model '{name}': its planes are numbers, not codewords; name no pictures")

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vqcodec.config.quantizers import ProductVQConfig, QuantizerConfig
 from vqcodec.errors import ModelError
-from vqcodec.quantizer_config import ProductVQConfig, QuantizerConfig
 
 from . import options, output
 from .import_model import import_model
 from .model_stats import model_stats
 
 if TYPE_CHECKING:
-    from vqcodec.config import LadderStep, TokenizerConfig
-    from vqcodec.registry import Broken, Entry
+    from vqcodec.config.model import LadderStep, TokenizerConfig
+    from vqcodec.models.registry import Broken, Entry
 
 models = typer.Typer(name="models", help="Models at hand: list, show, verify, import, stats.", no_args_is_help=True)
 models.command("import")(import_model)
@@ -44,7 +44,7 @@ def list_models(json: options.Json = False, debug: options.Debug = False) -> Non
     JSON keys: name, stride, layers, planes, bytes, quality (lowest and highest without -m, or null), bundled, folder,
     token_id, entropy_id, license, description; of a broken folder: name, bundled, folder, error.
     """
-    from vqcodec.registry import cache_folder, survey
+    from vqcodec.models.registry import cache_folder, survey
 
     found, broken = survey()
     records = [_summary(entry) for entry in found]
@@ -74,7 +74,7 @@ def show(name: Name, json: options.Json = False, debug: options.Debug = False) -
 
     JSON keys: those of `models list`, and config (the model's config.json).
     """
-    from vqcodec.registry import find
+    from vqcodec.models.registry import find
 
     entry = find(name)
     record, config = _summary(entry), dataclasses.asdict(entry.config)
@@ -119,7 +119,7 @@ def verify(
 
     JSON keys: those of `models list`, ok, and error (null, or what is wrong).
     """
-    from vqcodec import registry
+    from vqcodec.models import registry
 
     found, broken = registry.survey() if name is None else ([registry.find(name)], [])
     verdicts = [_summary(entry) | {"error": _fault(entry)} for entry in found] + [_broken(bad) for bad in broken]
@@ -138,7 +138,7 @@ def verify(
 
 def _fault(entry: Entry) -> str | None:
     """What is wrong with a model, found by loading it."""
-    from vqcodec import registry
+    from vqcodec.models import registry
 
     try:
         _ = registry.load(entry).tokenizer
@@ -172,8 +172,8 @@ def _one_line(text: str) -> str:
 
 def _part(entry: Entry) -> tuple[int, int] | None:
     """Lowest and highest quality for which encode takes the model when none is named."""
-    from vqcodec import registry
-    from vqcodec.family import parts
+    from vqcodec.models import registry
+    from vqcodec.models.ladder import parts
 
     family = registry.family(registry.entries())
     name = entry.config.name
@@ -204,7 +204,7 @@ def _windows(config: TokenizerConfig) -> dict[str, str]:
 
 
 def _summary(entry: Entry) -> dict[str, Any]:
-    from vqcodec.registry import WEIGHTS
+    from vqcodec.models.registry import WEIGHTS
 
     config, weights = entry.config, entry.folder / WEIGHTS
     return {

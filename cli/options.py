@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from vqcodec.errors import UsageError
-from vqcodec.family import EFFORT
-from vqcodec.registry import FAMILY
-from vqcodec.torch_state import check_device
+from vqcodec.models.ladder import EFFORT
+from vqcodec.models.registry import FAMILY
+from vqcodec.runtime.torch_state import check_device
 
 
 @dataclass
@@ -49,7 +49,7 @@ def _check_device(value: str) -> str:
 
 
 def _model_names(incomplete: str) -> list[str]:
-    from vqcodec.registry import entries
+    from vqcodec.models.registry import entries
 
     return [entry.config.name for entry in entries() if entry.config.name.startswith(incomplete)]
 

@@ -61,9 +61,10 @@ def sample(
         raise UsageError(f"--size {size}: write WxH in pixels, such as 256x256")
     kind = options.parse_format(None, str(out))
     output.check_target(out, force)
-    from vqcodec import api, registry
-    from vqcodec.image import as_picture, write_picture
-    from vqcodec.sampling import draw_tokens
+    from vqcodec import api
+    from vqcodec.image.picture import as_picture, write_picture
+    from vqcodec.models import registry
+    from vqcodec.sampling.draw import draw_tokens
 
     name = model or next(iter(registry.candidates()))
     tokens = draw_tokens(

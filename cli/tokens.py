@@ -37,7 +37,7 @@ def tokens(
         raise UsageError(f"-o {out}: name a .npz file for arrays, or a .vqc file")
     output.check_target(out, force, (source,))
     from vqcodec import api
-    from vqcodec.token_arrays import read_arrays, write_arrays
+    from vqcodec.tokens.npz import read_arrays, write_arrays
 
     given = output.read_input(source)
     with output.naming(source):

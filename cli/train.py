@@ -46,7 +46,7 @@ def tokenizer(
     Several processes: `accelerate launch --num_processes N -m vqcodec.cli train tokenizer RECIPE ...`; each takes
     data.batch crops a step.
     """
-    from vqcodec.train.recipe import from_tree, read_tree
+    from vqcodec.train.recipe.schema import from_tree, read_tree
     from vqcodec.train.stepped.recipe import is_stepped, stepped_recipe
 
     tree = read_tree(recipe, changes)
@@ -56,7 +56,7 @@ def tokenizer(
         try:
             from vqcodec.train.stepped.recipe import SteppedRecipe
             from vqcodec.train.stepped.train import train_stepped
-            from vqcodec.train.tokenizer import train_tokenizer
+            from vqcodec.train.train_tokenizer import train_tokenizer
         except ModuleNotFoundError as error:
             raise UsageError(f"training needs the package {error.name}: pip install 'vqcodec[train]'") from error
 
@@ -89,12 +89,12 @@ def prior(
     debug: options.Debug = False,
 ) -> None:
     """Fit a context model to the tokens of a model, and write the model with it to DIR; lengths are in steps."""
-    from vqcodec.config import from_dict
+    from vqcodec.config.model import from_dict
     from vqcodec.errors import ModelError
-    from vqcodec.train.recipe import read_tree
+    from vqcodec.train.recipe.schema import read_tree
 
     with _writing(out):
-        from vqcodec.train.prior import PriorRecipe, run_prior
+        from vqcodec.train.prior.train_prior import PriorRecipe, run_prior
 
         try:
             settings = from_dict(PriorRecipe, read_tree(recipe, changes), "recipe")
@@ -140,7 +140,7 @@ def export(
     if (out / "config.json").exists() and not force:
         raise OutputError(f"{out}: holds a model already; add -f to overwrite it")
     with _writing(out):
-        from vqcodec.train.best import BEST
+        from vqcodec.train.best_checkpoint import BEST
         from vqcodec.train.export import export_run
         from vqcodec.train.run import CHECKPOINT
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqcodec.quantizer_config import (
+from vqcodec.config.quantizers import (
     BinaryConfig,
     FSQConfig,
     GMMVQConfig,

@@ -26,9 +26,9 @@ def write_tiny_model(
     """A model folder under 100 kB: stride 8 or 16, groups of 16 codewords, one layer each. It decodes to noise."""
     import torch
 
-    from vqcodec.config import ConvConfig, LadderStep, ModelConfig, ProductVQConfig, TokenizerConfig
-    from vqcodec.entropy.tables import uniform_table
-    from vqcodec.registry import write_model
+    from vqcodec.config.model import ConvConfig, LadderStep, ModelConfig, ProductVQConfig, TokenizerConfig
+    from vqcodec.entropy.adaptive_tables import uniform_table
+    from vqcodec.models.registry import write_model
     from vqcodec.tokenizer import Tokenizer, training_only
 
     stages, size = stride // 8, 16
@@ -82,7 +82,7 @@ def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def family(family_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`small` and `large` are what is chosen from where no model is named."""
     monkeypatch.setenv("VQCODEC_MODELS", str(family_folder))
-    monkeypatch.setattr("vqcodec.registry.FAMILY", ("small", "large"))
+    monkeypatch.setattr("vqcodec.models.registry.FAMILY", ("small", "large"))
 
 
 @pytest.fixture(scope="session")

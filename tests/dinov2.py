@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqcodec.train.recipe import Recipe, load_recipe
+from vqcodec.train.recipe.schema import Recipe, load_recipe
 
 if TYPE_CHECKING:  # needs accelerate
     from vqcodec.train.run import TokenizerRun
@@ -73,6 +73,6 @@ def recipe(photos: Path, *changes: str, name: str = "tiny-xqgan-vq") -> Recipe:
 
 def train(folder: Path, subject: Recipe, resume: bool = False) -> TokenizerRun:
     """All steps of `subject`."""
-    from vqcodec.train.tokenizer import train_tokenizer
+    from vqcodec.train.train_tokenizer import train_tokenizer
 
     return train_tokenizer(subject, folder, resume=resume, report=lambda _: None)

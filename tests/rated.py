@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vqcodec.config import LadderStep
-from vqcodec.registry import WEIGHTS, read_config, write_model
-from vqcodec.train.prior_net import Prior
+from vqcodec.config.model import LadderStep
+from vqcodec.models.registry import WEIGHTS, read_config, write_model
+from vqcodec.train.prior.network import Prior
 
 from .conftest import write_tiny_model
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqcodec.config import TokenizerConfig
+from vqcodec.config.model import TokenizerConfig
 from vqcodec.quantizers.product import NO_CAP
 from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import vqcodec
 from vqcodec.cli.evaluate import evaluate
-from vqcodec.cli.ruler import Vqc
 from vqcodec.errors import ModelError
+from vqcodec.evaluation.measure import Vqc
 from vqcodec.metrics import Pixels
 
 GREY = np.full((8, 10, 3), 50, np.uint8)
@@ -106,9 +106,9 @@ def stand_in(patch: pytest.MonkeyPatch) -> list[str]:
     for name, fake in (("tokenize", tokenize), ("encode_tokens", encode_tokens)):
         patch.setattr(vqcodec, name, fake)
     patch.setattr(Vqc, "decode", decode)
-    patch.setattr("vqcodec.registry.find", lookup)
-    patch.setattr("vqcodec.registry.load_model", lookup)
-    patch.setattr("vqcodec.registry.candidates", lambda: {"photo": Loaded})
+    patch.setattr("vqcodec.models.registry.find", lookup)
+    patch.setattr("vqcodec.models.registry.load_model", lookup)
+    patch.setattr("vqcodec.models.registry.candidates", lambda: {"photo": Loaded})
     return calls
 
 

@@ -1,4 +1,4 @@
-"""A small stand-in for the frozen vision transformers of vqcodec.train.teachers."""
+"""A small stand-in for the frozen vision transformers of vqcodec.train.alignment.teachers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqcodec.train.augment import view
-from vqcodec.train.teachers import Features, Teacher
+from vqcodec.train.adversarial.augment import view
+from vqcodec.train.alignment.teachers import Features, Teacher
 
 
 class SmallTeacher(Teacher):

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 import vqcodec
-from vqcodec import registry
 from vqcodec.errors import UsageError
-from vqcodec.forking import ForkLock
-from vqcodec.torch_state import codec_modes
+from vqcodec.models import registry
+from vqcodec.runtime.forking import ForkLock
+from vqcodec.runtime.torch_state import codec_modes
 
 from .conftest import write_tiny_model
 from .rated import rate_model
@@ -135,7 +135,7 @@ def test_a_fork_after_threads_were_used_does_not_hang(photo: Image.Image, rated_
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_does_not_inherit_a_lock_that_another_thread_holds(work: Path, tiny_model: str) -> None:
-    from vqcodec.image import _pillow_lock
+    from vqcodec.image.picture import _pillow_lock
 
     held, release = threading.Event(), threading.Event()
 

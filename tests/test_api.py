@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 import vqcodec
-from vqcodec import compute, container, registry
+from vqcodec import container
 from vqcodec.errors import FormatError, ModelError, TargetError, UsageError
-from vqcodec.tiling import Rect
+from vqcodec.geometry.rectangles import Rect
+from vqcodec.inference import networks
+from vqcodec.models import registry
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -47,13 +49,13 @@ def test_encoding_twice_gives_the_same_bytes(tiny_model: str, photo: Image.Image
 def test_windows_give_the_indices_and_pixels_of_the_whole(tiny_model: str) -> None:
     model = registry.load_model(tiny_model)
     pixels = np.asarray(picture(613, 457))
-    whole = compute.pixels_to_planes(model, pixels)
-    parts = compute.pixels_to_planes(model, pixels, window_px=96)
+    whole = networks.pixels_to_planes(model, pixels)
+    parts = networks.pixels_to_planes(model, pixels, window_px=96)
     different = sum(int((a != b).sum()) for a, b in zip(whole, parts, strict=True))
     assert different <= sum(p.size for p in whole) // 10_000
     region = Rect(0, 457, 0, 613)
-    one = compute.planes_to_pixels(model, whole, region).astype(int)
-    many = compute.planes_to_pixels(model, whole, region, window_px=96).astype(int)
+    one = networks.planes_to_pixels(model, whole, region).astype(int)
+    many = networks.planes_to_pixels(model, whole, region, window_px=96).astype(int)
     assert abs(one - many).max() <= 1
 
 
@@ -132,7 +134,7 @@ def test_one_limit_at_a_time(tiny_model: str, photo: Image.Image) -> None:
 def test_what_cannot_be_meant_is_refused_before_any_work(
     tiny_model: str, photo: Image.Image, monkeypatch: pytest.MonkeyPatch, rate: dict
 ) -> None:
-    monkeypatch.setattr("vqcodec.compute.pixels_to_planes", None)
+    monkeypatch.setattr("vqcodec.inference.networks.pixels_to_planes", None)
     with pytest.raises(UsageError):
         vqcodec.encode(photo, tiny_model, **rate)
 
@@ -229,8 +231,8 @@ def test_indices_do_not_depend_on_threads_process_or_tile_order(tiny_model: str,
 
 
 def test_tiles_decode_alone_as_together(tiny_model: str) -> None:
-    from vqcodec.layout import access_tiles
-    from vqcodec.tokens import read_tokens
+    from vqcodec.geometry.token_layout import access_tiles
+    from vqcodec.tokens.tokens import read_tokens
 
     data = vqcodec.encode(picture(1100, 560), tiny_model)
     file = container.read(data)
@@ -255,8 +257,8 @@ def test_tiles_decode_alone_as_together(tiny_model: str) -> None:
 def test_a_region_reads_only_the_tiles_it_and_its_halo_touch(
     tiny_model: str, monkeypatch: pytest.MonkeyPatch, region: tuple[int, int, int, int], needed: set[int]
 ) -> None:
-    from vqcodec import tokens
-    from vqcodec.entropy import decode_tiles
+    from vqcodec.entropy.tiles import decode_tiles
+    from vqcodec.tokens import tokens
 
     data = vqcodec.encode(picture(1200, 700), tiny_model)
     layers = container.read(data).segments
@@ -295,7 +297,7 @@ def test_a_file_of_an_unknown_model_names_it(tiny_vqc: bytes, monkeypatch: pytes
 
 def test_quality_is_monotone(tiny_model: str, photo: Image.Image) -> None:
     tokens = vqcodec.tokenize(photo, tiny_model)
-    from vqcodec.family import step_for_quality
+    from vqcodec.models.ladder import step_for_quality
 
     config = registry.find(tiny_model).config
     keeps = [step_for_quality(config, quality).keep for quality in range(1, 101)]

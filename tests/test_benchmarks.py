@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.preview_fill import expected
-from tests.test_prior import SIZES, a_prior, some_tiles
-from vqcodec.entropy.choose import choose_tiles
-from vqcodec.entropy.prior import ContextModel
+from tests.entropy.test_prior import SIZES, a_prior, some_tiles
+from vqcodec.encoder.index_selection import choose_tiles
+from vqcodec.entropy.context_model import ContextModel
 
 SHAPE = (9, 7)
 

@@ -59,12 +59,12 @@ def test_every_other_file_of_the_packages_is_package_data() -> None:
         data |= {path for pattern in patterns for path in package_folder(package).glob(pattern)}
     other = {path for path in tracked_files() if path.relative_to(ROOT).parts[0] in SOURCES and path.suffix != ".py"}
     assert {str(path.relative_to(ROOT)) for path in other - data} == set()
-    for needed in ("vqcodec/FORMAT.md", "vqcodec/py.typed", "train/recipes/photo.toml"):
+    for needed in ("vqcodec/container/FORMAT.md", "vqcodec/py.typed", "train/recipes/photo.toml"):
         assert ROOT / needed in data
 
 
 def test_bundled_models_are_package_data() -> None:
-    from vqcodec.registry import CONFIG, WEIGHTS
+    from vqcodec.models.registry import CONFIG, WEIGHTS
 
     patterns = SETUPTOOLS["package-data"]["vqcodec.models"]
     for name in (CONFIG, WEIGHTS, "README.md"):

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import vqcodec
-from vqcodec import registry
 from vqcodec.errors import VqcError
+from vqcodec.models import registry
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from vqcodec.cli.batch_plan import MANIFEST
+from vqcodec.cli.batch.plan import MANIFEST
 
 Run = Callable[..., tuple[int, str, str]]
 

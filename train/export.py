@@ -11,24 +11,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vqcodec.config import LadderStep, ModelConfig
-from vqcodec.entropy.scan import scan as coding_order
-from vqcodec.entropy.tables import costs, table_from_counts
+from vqcodec.config.model import LadderStep, ModelConfig
+from vqcodec.entropy.adaptive_tables import costs, table_from_counts
+from vqcodec.entropy.scan_order import scan as coding_order
 from vqcodec.errors import InputError, ModelError
-from vqcodec.packing import pack, unpack
-from vqcodec.registry import WEIGHTS, find, token_identity, write_model
+from vqcodec.models.registry import WEIGHTS, find, token_identity, write_model
+from vqcodec.models.weights_int8 import pack, unpack
 from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
 from .checkpoint import read_checkpoint
+from .data.pictures import Pictures, scan
+from .finetuning import merged
 from .first_weight import measured_config
-from .layers import file_layers
-from .pictures import Pictures, scan
-from .recipe import Recipe, from_tree
+from .quantization.layers import file_layers
+from .recipe.schema import Recipe, from_tree
 from .run import CHECKPOINT
 from .shapes import fixed_side
 from .stepped.export import export_stepped
 from .stepped.recipe import is_stepped
-from .tuning import merged
 from .validate import tiles as cut
 
 TABLES = 16

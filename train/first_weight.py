@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from vqcodec.config import TokenizerConfig
-from vqcodec.quantizer_config import mixtures_of, with_first_weight
+from vqcodec.config.model import TokenizerConfig
+from vqcodec.config.quantizers import mixtures_of, with_first_weight
+from vqcodec.models.registry import find
 from vqcodec.quantizers.soft import SoftVQ, measured_weight
-from vqcodec.registry import find
 from vqcodec.tokenizer import Tokenizer
 
-from .pictures import Pictures, scan
-from .recipe import Recipe
+from .data.pictures import Pictures, scan
+from .recipe.schema import Recipe
 from .shapes import fixed_side
 from .validate import tiles
 

@@ -19,31 +19,31 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from vqcodec.config import ProductVQConfig
+from vqcodec.config.model import ProductVQConfig
+from vqcodec.config.quantizers import has_codes
 from vqcodec.errors import InputError
-from vqcodec.quantizer_config import has_codes
+from vqcodec.quantizers.codebook import GradientBank
 from vqcodec.quantizers.estimators import ESTIMATORS
-from vqcodec.quantizers.vq import GradientBank
 from vqcodec.tokenizer import PRICES, Tokenizer
 
-from .adversarial import CHANCES, Adversary
+from .adversarial.adversary import CHANCES, Adversary
 from .checkpoint import read_checkpoint, write_checkpoint
-from .choosing import PriorChoice
 from .clock import Clock
-from .code_banks import CodeBanks
-from .codebooks import Codebooks
-from .device import send
-from .extras import Extras
-from .losses import active, reconstruction_losses, weights_at
-from .masking import draw_kept
-from .no_codebooks import NoCodebooks
-from .perceptual import make_perceptual
-from .pretrained import drawn
-from .rate_terms import RATE_TERMS
-from .recipe import Recipe
+from .data.device import send
+from .finetuning import load_tuned, merged, tune
+from .losses.auxiliary import Extras
+from .losses.perceptual import make_perceptual
+from .losses.rate import RATE_TERMS
+from .losses.reconstruction import active, reconstruction_losses, weights_at
+from .quantization.context_choice import PriorChoice
+from .quantization.nested_masking import draw_kept
+from .quantization.none import NoCodebooks
+from .quantization.product import Codebooks
+from .quantization.single import CodeBanks
+from .recipe.schema import Recipe
 from .schedule import learning_rate
-from .taking import with_room
-from .tuning import load_tuned, merged, tune
+from .start.from_model import with_room
+from .start.pretrained import drawn
 
 CHECKPOINT = "checkpoint.pt"
 

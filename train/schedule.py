@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .recipe import OptimizerRecipe
+from .recipe.schema import OptimizerRecipe
 
 
 def learning_rate(optimizer: OptimizerRecipe, step: int) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vqcodec.backbone_config import VitConfig, VqganConfig
-from vqcodec.config import ProductVQConfig, TokenizerConfig
+from vqcodec.config.backbones import VitConfig, VqganConfig
+from vqcodec.config.model import ProductVQConfig, TokenizerConfig
 from vqcodec.tokenizer import Tokenizer
 
 

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcodec.config import ProductVQConfig
+from vqcodec.config.model import ProductVQConfig
 from vqcodec.tokenizer import Tokenizer
 
-from .cuts import resized_picture
-from .losses import psnr
-from .pictures import Member, Pictures, scan
-from .recipe import Recipe
+from .data.cuts import resized_picture
+from .data.pictures import Member, Pictures, scan
+from .losses.reconstruction import psnr
+from .recipe.schema import Recipe
 from .shapes import fixed_side
 from .validate_metrics import ssim
 

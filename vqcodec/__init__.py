@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         truncate,
         verify,
     )
+    from .container.info import Info
     from .errors import (
         BatchError,
         FormatError,
@@ -35,12 +36,11 @@ if TYPE_CHECKING:
         UsageError,
         VqcError,
     )
-    from .image import Picture
-    from .info import Info
-    from .model_copies import load_model
-    from .tokens import Tokens
+    from .image.picture import Picture
+    from .models.copies import load_model
+    from .tokens.tokens import Tokens
 
-importlib.import_module(".forking", __name__)  # prepares for forks; loads no torch
+importlib.import_module(".runtime.forking", __name__)  # prepares for forks; loads no torch
 
 __version__ = "0.1.0"
 
@@ -52,10 +52,10 @@ _HOMES = {
         "BatchError FormatError InputError LimitError LossWarning ModelError OutputError SkippedError TargetError"
         " UsageError VqcError"
     ).split(),
-    "image": ["Picture"],
-    "info": ["Info"],
-    "model_copies": ["load_model"],
-    "tokens": ["Tokens"],
+    "image.picture": ["Picture"],
+    "container.info": ["Info"],
+    "models.copies": ["load_model"],
+    "tokens.tokens": ["Tokens"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -14,22 +14,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from . import container, registry, single_group
-from .alpha_fill import with_hidden_filled
-from .bytes_like import as_bytes
-from .cutting import cut_to_bytes, cut_to_layers
-from .damage import INCOMPLETE, damage
+from . import container
+from .container.bytes_like import as_bytes
+from .container.damage import INCOMPLETE, damage
+from .container.info import Info, read_info
+from .container.truncate import cut_to_bytes, cut_to_layers
+from .decoder import render
+from .encoder.budgets import cut, encode_reaching, encode_within
+from .encoder.size_options import budget_for_bpp, check_rate
 from .errors import LimitError, LossWarning, UsageError
-from .family import EFFORT, at_quality, ladder
-from .image import MAX_PIXELS, Picture, as_picture, to_pillow
-from .image import strip as strip_picture
-from .info import Info, read_info
-from .rate import budget_for_bpp, check_rate
-from .rendering import render
-from .targeting import cut, encode_reaching, encode_within
-from .tiling import Rect
-from .tokens import Tokens, as_arrays, check_tokens, read_tokens, write_tokens
-from .torch_state import check_device, codec_modes, in_codec_modes
+from .geometry.rectangles import Rect
+from .image.hidden_colour import with_hidden_filled
+from .image.picture import MAX_PIXELS, Picture, as_picture, to_pillow
+from .image.picture import strip as strip_picture
+from .models import registry
+from .models.ladder import EFFORT, at_quality, ladder
+from .runtime.torch_state import check_device, codec_modes, in_codec_modes
+from .tokens import single_group
+from .tokens.tokens import Tokens, as_arrays, check_tokens, read_tokens, write_tokens
 
 BytesLike = bytes | bytearray | memoryview | mmap | np.ndarray
 """A .vqc file in memory: anything with a buffer of bytes."""
@@ -83,7 +85,7 @@ def encode(
         max_bytes = budget_for_bpp(bpp, picture.width, picture.height)
     if max_bytes is not None:
         return encode_within(names, picture, max_bytes, device, effort)
-    from .encoder.choose import encoder_of
+    from .encoder.build import encoder_of
 
     name, step = (names[0], ladder(candidates[names[0]])[-1]) if quality is None else at_quality(candidates, quality)
     kept = step.keep if quality is not None else keep
@@ -127,7 +129,7 @@ def decode_picture(
     only_group: int | None = None,
 ) -> Picture:
     """`decode` without the last step: the pixels and what belongs to them."""
-    from .compute import pixels_needed
+    from .inference.networks import pixels_needed
 
     data = as_bytes(data)
     file = container.read(data, allow_partial, max_pixels)
@@ -232,7 +234,7 @@ def tokenize(
     1..9 is that of `encode`: from 7 on an index may be MISSING, -1, where it is not worth its bits.
     """
     _check_effort(effort)
-    from .encoder.choose import encoder_of
+    from .encoder.build import encoder_of
 
     picture = _picture(image)
     name = next(iter(registry.candidates(model)))

@@ -1,6 +1,6 @@
 """The measures of a decoded picture: PSNR, MS-SSIM, and the rate in bits per pixel.
 
-Differs from train/losses.py: uint8 pixels of one picture in, one float out, nothing to differentiate.
+Differs from train/losses/reconstruction.py: uint8 pixels of one picture in, one float out, nothing to differentiate.
 MS-SSIM is Wang, Simoncelli and Bovik 2003, as pytorch_msssim computes it.
 """
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from vqcodec.config import LadderStep, ModelConfig
+from vqcodec.config.model import LadderStep, ModelConfig
 from vqcodec.entropy.scalar_context import CHECK, ScalarContext
-from vqcodec.packing import pack
+from vqcodec.models.registry import write_model
+from vqcodec.models.weights_int8 import pack
 from vqcodec.quantizers.uniform import step_size
-from vqcodec.registry import write_model
 
 from ..logs import Report
 from .recipe import SteppedRecipe, stepped_recipe

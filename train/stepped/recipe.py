@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vqcodec.config import FoldedConfig, TokenizerConfig, UniformConfig, check_tokenizer, from_dict
+from vqcodec.config.model import FoldedConfig, TokenizerConfig, UniformConfig, check_tokenizer, from_dict
 from vqcodec.entropy.scalar_network import STEPS
 from vqcodec.errors import ModelError, UsageError
 
-from ..recipe import DataRecipe
+from ..recipe.schema import DataRecipe
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vqcodec.compute import in_bfloat16
-from vqcodec.config import UniformConfig
+from vqcodec.config.model import UniformConfig
 from vqcodec.entropy.scalar_network import LARGEST
 from vqcodec.errors import InputError
+from vqcodec.inference.networks import in_bfloat16
 from vqcodec.quantizers.uniform import COORDINATE, FINEST, PER_OCTAVE
 from vqcodec.tokenizer import Tokenizer
 

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from vqcodec.backbones.conv import ConvDecoder, ConvEncoder
 from vqcodec.backbones.folded import FINEST_STRIDE, FOLD, FoldedDecoder, FoldedEncoder
 from vqcodec.errors import UsageError
-from vqcodec.registry import load_model
+from vqcodec.models.registry import load_model
 from vqcodec.tokenizer import Tokenizer
 
-from ..transform import NETWORK_SCALE, klt
+from ..start.klt import NETWORK_SCALE, klt
 
 PROBE = 0.05
 """Error of a channel by which the decoder's gain is measured, in standard deviations."""

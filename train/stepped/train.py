@@ -12,11 +12,11 @@ import torch
 
 from vqcodec.errors import OutputError
 
-from ..data import Crops
-from ..loader import Loader
+from ..data.crops import Crops
+from ..data.gpu_crops import ResidentCrops
+from ..data.loader import Loader
+from ..data.pictures import scan
 from ..logs import Logs, Report
-from ..pictures import scan
-from ..resident import ResidentCrops
 from ..validate import validation_table
 from .recipe import SteppedRecipe
 from .run import CHECKPOINT, SteppedRun

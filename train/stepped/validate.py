@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqcodec.config import TokenizerConfig
+from vqcodec.config.model import TokenizerConfig
 from vqcodec.metrics import METRICS
 
-from ..pictures import scan
+from ..data.pictures import scan
 from ..validate import centre, spaced
 from .recipe import SteppedRecipe
 from .run import Codec, SteppedRun, coordinates

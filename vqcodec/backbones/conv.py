@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import ConvConfig
+from ..config.model import ConvConfig
 from .base import Decoder, Encoder
 
 FINEST_STRIDE = 8

@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import DcaeConfig
+from ..config.model import DcaeConfig
 from .base import Decoder, Encoder
 from .dcae_blocks import BLOCKS, Down, Narrow, RMSNorm, Up, Widen
 

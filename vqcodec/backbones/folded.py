@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import FoldedConfig
+from ..config.model import FoldedConfig
 from .base import Decoder, Encoder
 from .conv import ResidualBlock
 

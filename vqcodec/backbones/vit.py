@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..backbone_config import VitConfig
+from ..config.backbones import VitConfig
 from .base import Decoder, Encoder
 from .vit_blocks import Trunk
 from .vit_trunks import make_trunk

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..backbone_config import HEAD
+from ..config.backbones import HEAD
 from .vqgan_blocks import self_attention
 
 EPS = 1e-6

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..backbone_config import HEAD
-from ..rotary import grid_angles, turned
+from ..config.backbones import HEAD
+from .rotary import grid_angles, turned
 from .vit_blocks import EPS, Trunk
 from .vqgan_blocks import self_attention
 

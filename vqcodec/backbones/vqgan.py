@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..backbone_config import VqganConfig
+from ..config.backbones import VqganConfig
 from .base import Decoder, Encoder
 from .vqgan_blocks import Adapter, Attention, Down, ResidualBlock, Up, norm
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..backbone_config import NORM_GROUPS
+from ..config.backbones import NORM_GROUPS
 
 
 def norm(channels: int) -> nn.GroupNorm:

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from ..config import LadderStep
+from ..config.model import LadderStep
 
 CLOSE = 0.975
 """A file that uses this share of a budget is large enough."""

@@ -12,15 +12,15 @@ from functools import cached_property
 
 import numpy as np
 
-from .. import registry
-from ..compute import pixels_to_latent
-from ..config import MISSING
+from ..config.model import MISSING
 from ..entropy.coder import TileEncoder
 from ..entropy.scalar_network import LARGEST
-from ..image import Picture
-from ..layout import access_tiles
+from ..geometry.token_layout import access_tiles
+from ..image.picture import Picture
+from ..inference.networks import pixels_to_latent
+from ..models import registry
 from ..quantizers.uniform import step_number, step_size
-from ..tokens import Tokens, assemble, entropy_at, from_picture, header_of
+from ..tokens.tokens import Tokens, assemble, entropy_at, from_picture, header_of
 from .rate_control import RateControl
 from .scalar_selection import select_tile
 

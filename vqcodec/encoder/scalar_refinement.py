@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..registry import Model
-from ..targets import descend, steps
+from ..models.registry import Model
+from .latent_refinement import descend, steps
 
 
 def refine(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..config import MISSING
+from ..config.model import MISSING
 from .coder import Coder
 
 FRACTIONS = 5

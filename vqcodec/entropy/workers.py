@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from .kernels import torch_is_loaded
+from .context_kernels import torch_is_loaded
 
 T = TypeVar("T")
 

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..compute import pixels_to_latent
-from ..config import TokenizerConfig
+from ..config.model import TokenizerConfig
+from ..config.quantizers import mixtures_of, with_first_weight
 from ..errors import UsageError
-from ..layout import window_rects
-from ..quantizer_config import mixtures_of, with_first_weight
+from ..geometry.rectangles import read_padded
+from ..geometry.token_layout import window_rects
+from ..inference.fixed_windows import to_tensor
+from ..inference.networks import pixels_to_latent
+from ..models.registry import Model, find, load
 from ..quantizers.soft import measured_weight
-from ..registry import Model, find, load
-from ..tiling import read_padded
-from ..windows import to_tensor
 from .release import System, import_release
 
 

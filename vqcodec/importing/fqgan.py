@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..backbone_config import VqganConfig
-from ..config import ProductVQConfig, TokenizerConfig
+from ..config.backbones import VqganConfig
+from ..config.model import ProductVQConfig, TokenizerConfig
 from ..errors import ModelError
 from . import vqgan_names
 from .matching import Source, matched, needed, single

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..config import TokenizerConfig
+from ..config.model import TokenizerConfig
 from ..errors import ModelError
 from ..tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..config import DcaeConfig, ProductVQConfig, TokenizerConfig
+from ..config.model import DcaeConfig, ProductVQConfig, TokenizerConfig
 from ..errors import ModelError
 from .matching import Source, matched, needed, single
 

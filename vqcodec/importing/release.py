@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import ModelConfig, TokenizerConfig, check_model
+from ..config.model import ModelConfig, TokenizerConfig, check_model
 from ..errors import ModelError, OutputError, UsageError
-from ..registry import CONFIG, write_model
+from ..models.registry import CONFIG, write_model
 from . import fqgan, mgvq, softvq, xqgan
 
 

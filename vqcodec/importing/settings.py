@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ..config import TokenizerConfig, check_tokenizer, from_dict
+from ..config.model import TokenizerConfig, check_tokenizer, from_dict
 from ..errors import InputError, ModelError, UsageError
 from .release import SYSTEMS, System, find_release
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..backbone_config import VitConfig
-from ..config import TokenizerConfig
+from ..config.backbones import VitConfig
+from ..config.model import TokenizerConfig
+from ..config.quantizers import SoftVQConfig
 from ..errors import ModelError
-from ..quantizer_config import SoftVQConfig
 from . import vit_names
 from .matching import Source, matched, needed, single
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..backbone_config import VqganConfig
+from ..config.backbones import VqganConfig
 
 
 class BranchNames(NamedTuple):

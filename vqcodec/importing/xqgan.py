@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..backbone_config import VitConfig, VqganConfig
-from ..config import ProductVQConfig, TokenizerConfig
+from ..config.backbones import VitConfig, VqganConfig
+from ..config.model import ProductVQConfig, TokenizerConfig
+from ..config.quantizers import BinaryConfig, MultiScaleConfig, SplitConfig, VQConfig
 from ..errors import ModelError
-from ..quantizer_config import BinaryConfig, MultiScaleConfig, SplitConfig, VQConfig
 from . import vit_names, vqgan_names
 from .matching import Source, matched, needed, single
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..quantizer_config import BinaryConfig
+from ..config.quantizers import BinaryConfig
 from .base import entropy_of, unit_length
-from .code import Code
+from .single import Code
 
 SHARPNESS = 4.0
 """Of the soft bits whose entropy is a loss: a softmax of -(distance^2) over the two values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..quantizer_config import (
+from ..config.quantizers import (
     BinaryConfig,
     CodeConfig,
     FSQConfig,
@@ -18,11 +18,11 @@ from ..quantizer_config import (
 )
 from .base import Quantizer
 from .binary import Binary
-from .code import VQ, Code
+from .finite_scalar import FSQ
 from .multiscale import MultiScale
 from .product import ProductVQ
 from .residual import make_residual
-from .scalar import FSQ
+from .single import VQ, Code
 from .soft import GMMVQ, SoftVQ
 from .soft_residual import SoftResidual
 from .split import Split

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..quantizer_config import MultiScaleConfig
-from .code import Code
+from ..config.quantizers import MultiScaleConfig
 from .residual import Residual
+from .single import Code
 
 
 class MultiScale(Residual):

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import MISSING, ProductVQConfig
+from ..config.model import MISSING, ProductVQConfig
 from .base import Quantized, Quantizer
+from .codebook import LEARNING, nearest
 from .estimators import Estimator, by_sample, straight_through
-from .refinements import Refinements
-from .vq import LEARNING, nearest
+from .residual_planes import Refinements
 
 Choose = Callable[[Tensor, Tensor | None], list[Tensor]]
 """(z [B, D, h, w], rates [B] or None) -> all planes [B, h, w], where not the nearest codewords are wanted."""
@@ -54,7 +54,7 @@ class ProductVQ(Quantizer):
     `costs` [S, K] are what choosing a codeword costs beyond its squared distance: bits under the codewords' use, times
     the squared error that a bit is worth. Zero where a tokenizer was trained without a rate.
 
-    Refinements do not move in training: they are fitted to a finished encoder (train/refit.py).
+    Refinements do not move in training: they are fitted to a finished encoder (train/start/refit_codebooks.py).
 
     `learning` (a key of LEARNING), `estimate`, `choose` and `only_kept` are settings of training, not of the model.
     """

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import MISSING
-from ..quantizer_config import MultiScaleConfig, ResidualConfig
+from ..config.model import MISSING
+from ..config.quantizers import MultiScaleConfig, ResidualConfig
 from .base import Quantized, Quantizer, grid_of, rows_of
-from .code import Code
+from .single import Code
 
 NORMAL = 2**-0.5
 """From a standard normal value to the argument of erf."""

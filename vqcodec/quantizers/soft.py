@@ -28,10 +28,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import MISSING
-from ..quantizer_config import WEIGHTS, GMMVQConfig, SoftVQConfig
+from ..config.model import MISSING
+from ..config.quantizers import WEIGHTS, GMMVQConfig, SoftVQConfig
 from .base import Quantized, Quantizer, assignment_entropy, grid_of, unit_length
-from .vq import SCORES
+from .codebook import SCORES
 
 MAGNITUDES = WEIGHTS // 2
 ENTROPY_TEMPERATURE = 0.01

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..quantizer_config import ResidualConfig
+from ..config.quantizers import ResidualConfig
 from .base import Quantized, Quantizer
 from .soft import SoftVQ
 

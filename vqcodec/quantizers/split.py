@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..quantizer_config import SplitConfig
+from ..config.quantizers import SplitConfig
 from .base import Quantized, Quantizer
 from .residual import Residual
 

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..config import MISSING, UniformConfig
+from ..config.model import MISSING, UniformConfig
 from ..entropy.scalar_network import LARGEST, STEPS
 from .base import Quantized, Quantizer
 from .lifting import lift, unlift

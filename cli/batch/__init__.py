@@ -1,0 +1,1 @@
+"""`vqcodec batch`: trees of pictures."""

@@ -1,0 +1,116 @@
+"""What `vqcodec batch` says: progress, the summary and the plan of a dry run; people read stderr, programs stdout."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vqcodec.errors import BatchError
+
+from .. import output
+from .plan import FAIL, SKIP, Job, Listing
+from .work import Outcome
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+MOST_FAILURES = 20
+"""Failures named in the summary; the manifest has all of them."""
+
+
+@dataclass
+class Summary:
+    """What a batch has done so far."""
+
+    start: float = field(default_factory=time.perf_counter)
+    done: int = 0
+    skipped: int = 0
+    warned: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    failures: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one file."""
+        if outcome.error:
+            self.failures.append(outcome)
+            return
+        self.done += 1
+        self.warned += bool(outcome.warnings)
+        self.bytes_in += outcome.source_size
+        self.bytes_out += outcome.bytes
+
+
+def progress_bar(verb: str, shown: bool) -> Progress:
+    """On stderr, and only if that is a terminal."""
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.TextColumn(verb), progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeElapsedColumn(),
+        progress.TextColumn("left:"), progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[bad]}", style="red"),
+        console=Console(stderr=True), transient=True, disable=not shown or not sys.stderr.isatty(),
+    )  # fmt: skip
+
+
+def say_outcome(outcome: Outcome) -> None:
+    """One file, for people."""
+    job = outcome.job
+    if outcome.error:
+        output.say(f"{job.source}: failed: {outcome.error}")
+        return
+    made = f"{outcome.bytes:,} bytes, {outcome.bpp:.3f} bpp" + (f", model {outcome.model}" if outcome.model else "")
+    output.say(f"{job.source} -> {job.target}: {made}, {outcome.seconds:.2f} s")
+    output.warn(Path(job.source), outcome.warnings)
+
+
+def print_plan(plan: list[Job], listing: Listing, json: bool) -> None:
+    """What would be done, on stdout; exit code 10 if something would fail."""
+    counts = Counter(job.action for job in plan)
+    if json:
+        files = [
+            {"source": job.source, "target": job.target, "action": job.action, "reason": job.reason} for job in plan
+        ]
+        output.print_json({"dry_run": True, "files": files, "ignored": dict(listing.ignored)})
+    else:
+        for job in plan:
+            name = job.source if job.action in (SKIP, FAIL) else f"{job.source} -> {job.target}"
+            output.print_line(f"{job.action:8}{name}" + (f": {job.reason}" if job.reason else ""))
+    if counts[FAIL]:
+        raise BatchError(f"{counts[FAIL]} of {len(plan)} files would fail")
+
+
+def print_summary(summary: Summary, listing: Listing, book: Path, total: int, json: bool, quiet: bool) -> None:
+    """The summary: JSON on stdout, lines for people on stderr."""
+    seconds, ignored = time.perf_counter() - summary.start, sum(listing.ignored.values())
+    left = total - summary.done - summary.skipped - len(summary.failures)
+    if json:
+        failures = [
+            {"source": one.job.source, "error": one.error, "exit_code": one.exit_code} for one in summary.failures
+        ]
+        output.print_json({
+            "done": summary.done, "skipped": summary.skipped, "ignored": ignored, "failed": len(failures), "left": left,
+            "bytes_in": summary.bytes_in, "bytes_out": summary.bytes_out, "seconds": round(seconds, 3),
+            "with_warnings": summary.warned, "ignored_kinds": dict(listing.ignored), "failures": failures,
+            "manifest": str(book),
+        })  # fmt: skip
+    for one in summary.failures[:MOST_FAILURES]:
+        output.say(f"failed: {one.job.source}: {one.error}")
+    if len(summary.failures) > MOST_FAILURES:
+        output.say(f"failed: {len(summary.failures) - MOST_FAILURES} more")
+    if quiet:
+        return
+    kinds = ", ".join(f"{kind} {n}" for kind, n in listing.ignored.most_common(5))
+    counts = f"done {summary.done}, skipped {summary.skipped}, failed {len(summary.failures)}, ignored {ignored}"
+    output.say(counts + (f" ({kinds})" if kinds else "") + (f", left {left}" if left else ""))
+    if summary.done:
+        share = f" ({100 * summary.bytes_out / summary.bytes_in:.1f} %)" if summary.bytes_out < summary.bytes_in else ""
+        size = f"{summary.bytes_in:,} -> {summary.bytes_out:,} bytes{share}"
+        output.say(f"{size} in {seconds:.1f} s, {seconds / summary.done:.2f} s a file")
+    if summary.warned:
+        output.say(f"with warnings {summary.warned}: -v shows them, and {book}")

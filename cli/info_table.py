@@ -1,0 +1,108 @@
+"""The facts of a .vqc file for `vqcodec info`: as one JSON record, and as a table for people."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vqcodec import container
+from vqcodec.container.info import read_info
+
+from . import output
+
+MOST_HEAD = 4 * container.MAX_SEGMENTS + 64
+"""No head is longer: an entry of its table of contents takes at most 4 bytes."""
+
+
+def head_of(source: Path) -> tuple[bytes, int]:
+    """The beginning of a file, long enough for every head, and how many bytes the whole file has."""
+    if source == output.STDIO or not os.path.isfile(source):
+        data = output.read_input(source)
+        return data[:MOST_HEAD], len(data)
+    return output.read_input(source, MOST_HEAD), source.stat().st_size
+
+
+def facts(data: bytes, bytes_there: int, max_pixels: int | None) -> dict[str, Any]:
+    """Everything `vqcodec info` prints. Raises InputError, FormatError, LimitError."""
+    info = read_info(data, max_pixels)
+    head = container.read_head(data, max_pixels)
+    pixels = info.width * info.height
+    fixed, segments = head.size - head.contents_bytes, info.n_tiles * len(info.layers)
+    return {
+        "width": info.width,
+        "height": info.height,
+        "file_bytes": info.file_bytes,
+        "bytes_there": bytes_there,
+        "complete": bytes_there == info.file_bytes,
+        "bpp": round(info.bpp, 6),
+        "model": info.model,
+        "model_layers": info.model_layers,
+        "stride": info.stride,
+        "token_id": info.token_id,
+        "entropy_id": info.entropy_id,
+        "version": info.version,
+        "tile": info.tile,
+        "tiles": info.n_tiles,
+        "layers": [
+            {"bytes": layer.segment_bytes, "end": layer.end, "bpp": round(8 * layer.end / pixels, 6)}
+            for layer in info.layers
+        ],
+        "overhead_bytes": info.overhead_bytes,
+        "head_bytes": fixed,
+        "bytes_per_segment": round((info.overhead_bytes - fixed) / segments, 3),
+        "alpha_bytes": info.alpha_bytes,
+        "metadata_bytes": info.chunks_bytes,
+        "cut": info.cut,
+        "mapped": info.mapped,
+        "step": info.step,
+        "grey": info.grey,
+    }
+
+
+def table(record: dict[str, Any]) -> Iterator[str]:
+    """`facts` as lines of text."""
+    pixels = record["width"] * record["height"]
+    segments = record["tiles"] * len(record["layers"])
+    per_segment = f"{record['bytes_per_segment']:.1f} per segment ({segments:,} segments)"
+    ids = f"{record['token_id']}/{record['entropy_id']}"
+    rows = [
+        ("size", f"{record['width']} x {record['height']} pixels, {_mega(pixels)} megapixels"),
+        ("file", f"{record['file_bytes']:,} bytes, {record['bpp']:.3f} bpp"),
+        ("model", record["model"] or f"not at hand (id {ids})"),
+        ("identity", f"{ids} (tokens/entropy)"),
+        ("layers", _layers(len(record["layers"]), record["model_layers"], record["stride"])),
+        ("format", f"version {record['version']}"),
+        ("access tiles", f"{record['tiles']:,} of {record['tile']} x {record['tile']} pixels"),
+        ("overhead", f"{record['overhead_bytes']:,} bytes: {record['head_bytes']} + {per_segment}"),
+        ("alpha", f"{record['alpha_bytes']:,} bytes, lossless" if record["alpha_bytes"] else "none"),
+        ("metadata", f"{record['metadata_bytes']:,} bytes" if record["metadata_bytes"] else "none"),
+        ("colour", "grey" if record["grey"] else "RGB"),
+        ("cut to size", "yes, within or after a layer" if record["cut"] else "no"),
+        ("layers kept", "as many as are worth it, block by block" if record["mapped"] else "the same everywhere"),
+    ]
+    if record["step"] is not None:
+        rows.append(("step", f"number {record['step']} of 0..63 of the quantizer"))
+    yield record["input"]
+    there = record["bytes_there"]
+    if there < record["file_bytes"]:
+        yield f"  file is cut: {there:,} of {record['file_bytes']:,} bytes; decode it with --allow-partial"
+    elif there > record["file_bytes"]:
+        yield f"  {there - record['file_bytes']:,} bytes too many at the end; decode it with --allow-partial"
+    for name, value in rows:
+        yield f"  {name:<14}{value}"
+    yield f"  {'layer':<14}{'coded bytes':>12}{'file up to here':>18}{'bpp':>9}"
+    for number, layer in enumerate(record["layers"], 1):
+        lacking = "  not there" if layer["end"] > there else ""
+        yield f"  {number:<14}{layer['bytes']:>12,}{layer['end']:>18,}{layer['bpp']:>9.3f}{lacking}"
+
+
+def _layers(n_layers: int, model_layers: int | None, stride: int | None) -> str:
+    if model_layers is None:
+        return f"{n_layers}"
+    return f"{n_layers} of the model's {model_layers}, a token for each {stride} x {stride} pixels"
+
+
+def _mega(pixels: int) -> str:
+    return f"{pixels / 1e6:.1f}" if pixels >= 10**6 else f"{pixels / 1e6:.2g}"

@@ -1,0 +1,1 @@
+"""`vqcodec preview`: a file from coarse to fine."""

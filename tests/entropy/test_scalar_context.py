@@ -1,0 +1,252 @@
+"""The scalar context model: exact, as its float twin, never above adaptive tables, and safe on bad tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from vqcodec.entropy.coder import TileEncoder
+from vqcodec.entropy.scalar_context import ADAPTIVE, CONTEXT, EMPTY, MODEL, ScalarContext, mirrored
+from vqcodec.entropy.scalar_network import LARGEST, Known
+from vqcodec.entropy.tiles import decode_tile, encode_tile
+from vqcodec.sampling.draw import Drawer
+
+from ..rans import AnsDecoder, decode_adaptive_plane
+from ..scalar_reference import Reader
+from ..stepped import LIFTED, WIDTHS
+
+LAYERS = [[0], [1, 2], [3, 4, 5], list(range(6, 16))]
+
+
+@pytest.fixture(scope="module")
+def tensors(stepped_folder: Path) -> dict[str, np.ndarray]:
+    found = load_file(stepped_folder / "model.safetensors")
+    return {name: value for name, value in found.items() if name.startswith(MODEL)}
+
+
+@pytest.fixture(scope="module")
+def model(tensors: dict[str, np.ndarray]) -> ScalarContext:
+    return ScalarContext(WIDTHS, tensors, LIFTED)
+
+
+def values(shape: tuple[int, int], seed: int = 0, size: float = 3.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    scale = size / (1 + np.arange(16))[:, None, None]
+    found = np.round(rng.laplace(size=(16, *shape)) * scale)
+    found[0] += np.round(np.add.outer(np.arange(shape[0]), np.arange(shape[1])) * size / 4)
+    result: np.ndarray = found.clip(-LARGEST, LARGEST).astype(np.int32)
+    return result
+
+
+def typical(model: ScalarContext, shape: tuple[int, int], step: int, seed: int = 0) -> np.ndarray:
+    """Values that the model itself holds for likely, so that coding them in context pays."""
+    planes = [np.full(shape, -1, np.int32) for _ in range(16)]
+    model.at(step).code_tiles([Drawer(np.random.default_rng(seed))], [planes], LAYERS)
+    return np.stack(planes) - LARGEST
+
+
+def planes_of(found: np.ndarray) -> list[np.ndarray]:
+    return [np.ascontiguousarray(plane + LARGEST) for plane in found]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (12, 17), (33, 20)])
+@pytest.mark.parametrize("step", [0, 30, 63])
+def test_round_trip_of_every_prefix(model: ScalarContext, shape: tuple[int, int], step: int) -> None:
+    planes = planes_of(values(shape, step, 0.1 if step == 63 else 40.0))
+    at = model.at(step)
+    segments = encode_tile(at, planes, LAYERS)
+    for keep in range(1, 5):
+        found = decode_tile(at, segments[:keep], [shape] * 16, LAYERS, "complete" if keep == 4 else "layer")
+        there = {s for layer in LAYERS[:keep] for s in layer}
+        for s, (plane, back) in enumerate(zip(planes, found, strict=True)):
+            assert (back == (plane if s in there else -1)).all()
+
+
+def test_cut_streams_hold_what_they_can(model: ScalarContext) -> None:
+    planes = planes_of(values((16, 16)))
+    at = model.at(20)
+    segments = encode_tile(at, planes, LAYERS)
+    known = 0
+    for words in range(len(segments[1]) // 4 + 1):
+        parts = [segments[0], segments[1][: 4 * words]]
+        found = decode_tile(at, parts, [(16, 16)] * 16, LAYERS, "cut")
+        for plane, back in zip(planes, found, strict=True):
+            assert ((back == plane) | (back == -1)).all()
+        now = sum(int((back >= 0).sum()) for back in found[:3])
+        assert now >= known
+        known = now
+    assert known == 3 * 256
+
+
+def test_the_step_matters(model: ScalarContext) -> None:
+    planes = planes_of(typical(model, (16, 16), 5))
+    assert encode_tile(model.at(5), planes, LAYERS) != encode_tile(model.at(45), planes, LAYERS)
+    with pytest.raises(ValueError, match="step 64"):
+        model.at(64)
+
+
+def test_what_the_network_expects_is_coded_in_context(model: ScalarContext) -> None:
+    given = typical(model, (17, 21), 30)
+    coder = _Modes()
+    model.at(30).code_tiles([coder], [planes_of(given)], LAYERS)
+    assert CONTEXT in coder.modes
+    found = decode_tile(model.at(30), coder.segments(), [(17, 21)] * 16, LAYERS)
+    assert all((a == b).all() for a, b in zip(found, planes_of(given), strict=True))
+
+
+def test_float_network_predicts_the_same(model: ScalarContext, stepped_folder: Path) -> None:
+    """Bits of the float twin agree with those of the integers to a per cent or so."""
+    from vqcodec.train.stepped.context import ContextNet
+
+    given = values((20, 24), 3, 0.4)
+    net = ContextNet(WIDTHS, LIFTED)
+    state = _float_state(net, load_file(stepped_folder / "model.safetensors"))
+    net.load_state_dict(state)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(given)[None].float(), torch.tensor([20.0]))[0].sum((1, 2)).numpy()
+    at, known, flat = model.at(20), Known(WIDTHS, (20, 24)), given.reshape(16, -1)
+    found = np.zeros(16)
+    for k, layer in enumerate(LAYERS):
+        chosen = flat[layer]
+        _, predicted = at.select(k, known, lambda part, *_, chosen=chosen: chosen[:, part.positions])
+        for part, location, scale in predicted:
+            row, residual = mirrored(location, scale, chosen[:, part.positions])
+            found[layer] += model.tables.bits_of(row, residual).sum(1)
+        known.values[layer] = chosen
+        known.end_layer(k)
+    assert found == pytest.approx(expected, rel=0.06, abs=20)
+
+
+def _float_state(net: torch.nn.Module, tensors: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """The float weights that round to integer tensors, of those that are not tables of the step or the mixture."""
+    units = {
+        "linear": 512,
+        "linear_bias": 512,
+        "cross": 512,
+        "first": 256,
+        "hidden": 256,
+        "scale": 256,
+        "own": 256,
+        "spread": 256,
+    }
+    state = dict(net.state_dict())
+    for name in state:
+        parts = name.split(".")
+        key = MODEL + ".".join(parts[1:])
+        if parts[0] == "layers" and key in tensors and parts[2] not in ("step", "scale_step"):
+            state[name] = torch.from_numpy(tensors[key].astype(np.float32)) / units.get(parts[2], 4096)
+        elif parts[0] == "layers" and parts[2] in ("step", "scale_step"):
+            table = tensors[key].astype(np.float64) / 4096
+            from vqcodec.train.stepped.context import step_basis
+
+            basis = step_basis(torch.arange(64, dtype=torch.float32)).double().numpy()
+            state[name] = torch.from_numpy(np.linalg.lstsq(basis, table, rcond=None)[0]).float()
+        elif parts[0] == "layers" and parts[2] == "scale_bias":
+            state[name] = torch.zeros_like(state[name])
+    return state
+
+
+class _Modes(TileEncoder):
+    """An encoder that remembers how layers were coded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modes: list[int] = []
+
+    def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        if len(table) == 3 and len(symbols) == 1 and table.sum() == 64:
+            self.modes.append(int(symbols[0]))
+        super().code(table, symbols)
+
+
+def test_a_layer_never_costs_more_than_adaptive_tables(model: ScalarContext) -> None:
+    """Values that the network expects nowhere: constant far from 0, in a layer of weak channels."""
+    given = np.zeros((16, 24, 24), np.int32)
+    given[6:16] = 77
+    coder = _Modes()
+    model.at(10).code_tiles([coder], [planes_of(given)], LAYERS)
+    assert coder.modes == [EMPTY, EMPTY, EMPTY, ADAPTIVE]
+    coded = 8 * sum(map(len, coder.segments()))
+    adaptive = sum(model.adaptive.least_bits(0, plane.reshape(-1)) for plane in planes_of(given)[6:])
+    assert coded <= adaptive + 16 + 64
+    found = decode_tile(model.at(10), coder.segments(), [(24, 24)] * 16, LAYERS)
+    assert all((a == b).all() for a, b in zip(found, planes_of(given), strict=True))
+
+
+def test_empty_layers_cost_next_to_nothing(model: ScalarContext) -> None:
+    segments = encode_tile(model.at(10), planes_of(np.zeros((16, 32, 32), np.int32)), LAYERS)
+    assert sum(map(len, segments)) <= 8
+
+
+def test_frequencies_do_not_depend_on_blas_or_order(model: ScalarContext) -> None:
+    """Every sum is of integers below 2**24, so that float64 gives the same."""
+    net = model.nets[3]
+    largest = 127 * (np.abs(net.first).sum(0) + np.abs(net.own["cross"]).sum(0)).max()
+    assert largest < 2**24
+    rng = np.random.default_rng(0)
+    inputs = rng.integers(-127, 128, (50, len(net.first))).astype(np.float32)
+    assert ((inputs @ net.first) == (inputs.astype(np.float64) @ net.first.astype(np.float64))).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.pop("scalar.0.linear_bias"), "scalar.0.linear_bias: missing"),
+        (lambda t: t.pop("scalar.0.hidden_bias"), "integers of shape"),
+        (lambda t: t.update({"scalar.0.hidden": np.int8([3])[0]}), "integers of shape"),
+        (lambda t: t.update({"scalar.0.level": t["scalar.0.level"].astype(np.float32)}), "integers of shape"),
+        (lambda t: t.update({"scalar.1.first": t["scalar.1.first"][:-1]}), "integers of shape"),
+        (lambda t: t.update({"scalar.other": np.zeros(1, np.int8)}), "scalar.other: unknown"),
+        (lambda t: t.update({"scalar.0.bias.first": np.full(96, 2**24, np.int32)}), "beyond the exact"),
+        (lambda t: t.update({"scalar.tables": t["scalar.tables"] * 2}), "residual table 0"),
+    ],
+)
+def test_bad_tensors_are_refused(tensors: dict[str, np.ndarray], change: object, says: str) -> None:
+    broken = dict(tensors)
+    change(broken)  # type: ignore[operator]
+    with pytest.raises(ValueError, match=says):
+        ScalarContext(WIDTHS, broken, LIFTED)
+
+
+def test_identity_follows_the_numbers(tensors: dict[str, np.ndarray], model: ScalarContext) -> None:
+    same = {name: value.astype(np.int32) for name, value in tensors.items() if name != "scalar.check"}
+    assert ScalarContext(WIDTHS, same, LIFTED).identity() == model.identity()
+    tensors = {name: value for name, value in tensors.items() if name != "scalar.check"}
+    other = {**tensors, "scalar.0.linear_bias": tensors["scalar.0.linear_bias"] + 1}
+    assert ScalarContext(WIDTHS, other, LIFTED).identity() != model.identity()
+
+
+@pytest.mark.parametrize(("shape", "step", "size"), [((18, 19), 12, 0.0), ((3, 5), 50, 30.0)])
+def test_a_second_decoder_reads_the_same(
+    model: ScalarContext, tensors: dict[str, np.ndarray], shape: tuple[int, int], step: int, size: float
+) -> None:
+    """tests/scalar_reference.py, written after FORMAT.md, in plain integers."""
+    given = values(shape, 9, size) if size else typical(model, shape, step)
+    coder = _Modes()
+    model.at(step).code_tiles([coder], [planes_of(given)], LAYERS)
+    stream = AnsDecoder(b"".join(coder.segments()))
+    reader = Reader(WIDTHS, {k: v for k, v in tensors.items() if not k.endswith("check")}, *shape, step)
+    assert (CONTEXT if not size else ADAPTIVE) in coder.modes
+    before, modes = 0, {0: [56, 1, 7], 1: [40, 20, 4], 2: [7, 1, 56]}
+    prepared = model.adaptive.prepared[0].tolist()
+    for k, layer in enumerate(LAYERS):
+        before = stream.decode(modes[before])
+        if before == 0:
+            reader.read_context_layer(k, stream.decode)
+        elif before == 1:
+            for c in layer:
+                flat = decode_adaptive_plane(stream, prepared, shape[0] * shape[1])
+                reader.values[c] = (np.array(flat).reshape(shape) - LARGEST).tolist()
+    assert (np.array(reader.values) == given).all()
+    assert not stream.words
+    assert stream.state == 0
+
+
+def test_the_self_test_refuses_other_frequencies(tensors: dict[str, np.ndarray]) -> None:
+    bias = tensors["scalar.1.scale_step"].astype(np.int32) + 4096
+    with pytest.raises(ValueError, match=r"scalar\.check: this machine"):
+        ScalarContext(WIDTHS, {**tensors, "scalar.1.scale_step": bias}, LIFTED)

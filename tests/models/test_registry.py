@@ -1,0 +1,222 @@
+"""Model folders: found by name, path and identity; damaged ones refused in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vqcodec.config.model import ModelConfig, TokenizerConfig, from_dict
+from vqcodec.errors import ModelError
+from vqcodec.models import registry
+
+
+@pytest.fixture
+def folder(tiny_model: str, tmp_path: Path) -> Path:
+    """A copy of the tiny model that may be damaged."""
+    return Path(shutil.copytree(registry.find(tiny_model).folder, tmp_path / "copy"))
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    """Other values for keys of config.json."""
+    path = folder / registry.CONFIG
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def rewrite_tensors(folder: Path, change: object) -> None:
+    """Other tensors, with a digest that agrees."""
+    from safetensors.numpy import load_file, save_file
+
+    path = folder / registry.WEIGHTS
+    tensors = load_file(path)
+    change(tensors)  # type: ignore[operator]
+    save_file(tensors, path)
+    import hashlib
+
+    rewrite(folder, weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_a_folder_works_as_a_name(folder: Path) -> None:
+    assert registry.load_model(str(folder)).config.name == "tiny"
+
+
+def test_unknown_name_lists_those_at_hand(tiny_model: str) -> None:
+    with pytest.raises(ModelError, match=r"model 'phot0': not found; at hand: .*tiny"):
+        registry.find("phot0")
+
+
+def test_changed_weights_are_refused(folder: Path) -> None:
+    path = folder / registry.WEIGHTS
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="SHA-256"):
+        registry.load_model(str(folder))
+
+
+def test_missing_weights_are_refused(folder: Path) -> None:
+    (folder / registry.WEIGHTS).unlink()
+    with pytest.raises(ModelError, match="incomplete"):
+        registry.load_model(str(folder))
+
+
+def test_changed_codebooks_are_another_identity(folder: Path) -> None:
+    rewrite_tensors(folder, lambda t: t["quantizer.bank.codebooks"].__iadd__(np.float16(1)))
+    with pytest.raises(ModelError, match="identity"):
+        registry.load_model(str(folder))
+
+
+def test_changed_decoder_is_the_same_identity(folder: Path) -> None:
+    rewrite_tensors(folder, lambda t: t["decoder.tail.bias"].__iadd__(np.float16(0.1)))
+    assert registry.load_model(str(folder)).tokenizer is not None
+
+
+def test_values_that_are_not_finite_are_refused(folder: Path) -> None:
+    rewrite_tensors(folder, lambda t: t["decoder.tail.bias"].__setitem__(0, np.nan))
+    with pytest.raises(ModelError, match=r"decoder\.tail\.bias.*not finite"):
+        registry.load_model(str(folder))
+
+
+def test_wrong_shapes_missing_and_extra_tensors_are_refused(folder: Path) -> None:
+    original = (folder / registry.WEIGHTS).read_bytes()
+    for change, message in (
+        (lambda t: t.__setitem__("decoder.tail.bias", np.zeros(3, np.float16)), "tail.bias' is"),
+        (lambda t: t.pop("encoder.stem.weight"), "stem.weight' is missing"),
+        (lambda t: t.__setitem__("stowaway", np.zeros(3, np.float16)), "unknown tensor 'stowaway'"),
+        (lambda t: t["entropy.tables.0"].__iadd__(1), "entropy model"),
+    ):
+        (folder / registry.WEIGHTS).write_bytes(original)
+        rewrite_tensors(folder, change)
+        with pytest.raises(ModelError, match=message):
+            _ = registry.load_model(str(folder)).tokenizer
+
+
+def test_not_safetensors_is_refused(folder: Path) -> None:
+    path = folder / registry.WEIGHTS
+    path.write_bytes(b"\x80\x04not safetensors")
+    import hashlib
+
+    rewrite(folder, weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(ModelError, match="safetensors"):
+        registry.load_model(str(folder))
+
+
+def test_config_errors_name_the_place(folder: Path) -> None:
+    rewrite(folder, ladders=[])
+    with pytest.raises(ModelError, match="unknown key 'ladders'; did you mean 'ladder'"):
+        registry.read_config(folder)
+    (folder / registry.CONFIG).write_text("{")
+    with pytest.raises(ModelError, match="not JSON"):
+        registry.read_config(folder)
+
+
+@pytest.mark.parametrize("damage", ["{", '{"name": "x", "more": 1}', "[" * 100_000, "\x00", "[]"])
+def test_a_broken_folder_takes_no_other_model_away(
+    folder: Path, damage: str, monkeypatch: pytest.MonkeyPatch, invoke: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.setenv("VQCODEC_MODELS", str(folder.parent))
+    (folder.parent / "bad").mkdir()
+    (folder.parent / "bad" / registry.CONFIG).write_text(damage)
+    good = registry.find("tiny")
+    assert registry.find_by_id(bytes.fromhex(good.config.token_id), bytes.fromhex(good.config.entropy_id)) == good
+    for name in ("bad", str(folder.parent / "bad")):
+        with pytest.raises(ModelError, match=r"bad/config\.json"):
+            registry.find(name)
+    code, out, _ = invoke("models", "list")
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines() if line.startswith("bad ")] == [["bad", "broken"]]
+    assert "error" in json.loads(invoke("models", "list", "--json")[1].splitlines()[-1])
+    code, _, err = invoke("models", "verify")
+    assert code == 5
+    assert "tiny: good" in err
+    assert "bad: broken: " in err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stride": "16"}, r"stride: int needed"),
+        ({"stride": True}, r"stride: int needed"),
+        ({"quantizer": {"groups": 4, "dim": 4}}, r"quantizer: key 'codebook_size' is missing"),
+        ({"backbone": 3}, r"backbone: a table"),
+    ],
+)
+def test_wrong_types_in_a_config(tiny_model: str, change: dict, message: str) -> None:
+    good = dataclasses.asdict(registry.find(tiny_model).config.tokenizer)
+    with pytest.raises(ModelError, match=message):
+        from_dict(TokenizerConfig, {**good, **change})
+
+
+def test_config_round_trip(tiny_model: str) -> None:
+    config = registry.find(tiny_model).config
+    assert from_dict(ModelConfig, json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_bundled_models_are_what_they_say() -> None:
+    bundled = [entry for entry in registry.entries() if entry.bundled]
+    names = [entry.config.name for entry in bundled]
+    assert [name for name in registry.FAMILY if name in names] == names
+    assert names[0] == registry.FAMILY[0]
+    for entry in bundled:
+        model = registry.load(entry)
+        assert model.tokenizer.stride == entry.config.tokenizer.stride
+        assert (entry.folder / registry.WEIGHTS).stat().st_size <= 10_000_000
+        assert (entry.folder / "README.md").stat().st_size > 500
+
+
+def test_bundled_models_share_the_scale_of_quality() -> None:
+    bundled = registry.family([entry for entry in registry.entries() if entry.bundled])
+    ladders = [config.ladder for config in bundled.values()]
+    assert ladders[0][0].quality == 1
+    for config in bundled.values():
+        assert config.ladder[-1].keep == len(config.layers)
+    for lower, upper in itertools.pairwise(ladders):
+        assert lower[-1].quality < upper[0].quality
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 7}, "newer vqcodec"),
+        ({"layers": [[0], [1], [2]]}, "planes once each"),
+        ({"ladder": [{"quality": 1, "keep": 9}]}, "ladder"),
+        ({"ladder": [{"quality": 0, "keep": 1}]}, r"ladder: quality beyond 1\.\.100"),
+        ({"ladder": [{"quality": 9, "keep": 1}, {"quality": 9, "keep": 2}]}, "ladder: .* rise"),
+        ({"ladder": [{"quality": 1, "keep": 2}, {"quality": 9, "keep": 1}]}, "ladder: .* rise"),
+    ],
+)
+def test_configurations_that_cannot_be_run_are_refused(folder: Path, changes: dict, message: str) -> None:
+    rewrite(folder, **changes)
+    with pytest.raises(ModelError, match=message):
+        registry.read_config(folder)
+
+
+def test_layers_are_part_of_the_identity(tiny_model: str) -> None:
+    config = registry.find(tiny_model).config
+    merged = dataclasses.replace(config, layers=((0, 1), (2, 3)))
+    books = {"quantizer.bank.codebooks": np.zeros((4, 16, 4), np.float16)}
+    assert registry.token_identity(config, books) != registry.token_identity(merged, books)
+
+
+def test_tokens_find_their_model_even_if_another_has_its_name(
+    tiny_vqc: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import vqcodec
+
+    base = tmp_path / "models"
+    shutil.copytree(folder, base / "b-original")
+    other = shutil.copytree(folder, base / "a-other")
+    rewrite_tensors(Path(other), lambda t: t["quantizer.bank.codebooks"].__iadd__(np.float16(1)))
+    from safetensors.numpy import load_file
+
+    registry.write_model(Path(other), registry.read_config(Path(other)), load_file(Path(other) / registry.WEIGHTS))
+    monkeypatch.setenv("VQCODEC_MODELS", str(base))
+    tokens = vqcodec.decode_tokens(tiny_vqc)
+    assert Path(tokens.model).name == "b-original"
+    assert vqcodec.encode_tokens(tokens) == tiny_vqc

@@ -1,0 +1,270 @@
+"""Training of priors: the twins agree, a killed run goes on, and a model file with a prior is checked when read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vqcodec.entropy.context_model import ContextModel
+from vqcodec.entropy.tiles import decode_tiles, encode_tiles
+from vqcodec.errors import InputError, ModelError
+from vqcodec.models import registry
+from vqcodec.train.checkpoint import write_checkpoint
+from vqcodec.train.prior.data import PriorCrops
+from vqcodec.train.prior.network import with_margin
+from vqcodec.train.prior.report import compare, integer_bits, measure
+from vqcodec.train.prior.train_prior import Prior, PriorRecipe, add_prior, bits_per_index, run_prior, train_prior
+
+SIZES = (16, 8, 16, 8)
+LAYERS = [[s] for s in range(4)]
+RECIPE = PriorRecipe(model="", train=(), steps=20, batch=2, crop=8, units=16, checkpoint_every=15)
+
+
+def silent(_: str) -> None:
+    """No report."""
+
+
+def some_tiles(shapes: list[tuple[tuple[int, ...], ...]], seed: int = 0) -> list[list[np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    return [
+        [rng.integers(0, size, shape).astype(np.uint16) for size, shape in zip(SIZES, tile, strict=True)]
+        for tile in shapes
+    ]
+
+
+def sharp(near: int | None = None) -> Prior:
+    torch.manual_seed(0)
+    prior = Prior(SIZES, 16, near)
+    with torch.no_grad():
+        for net in prior.planes:
+            net.out.mul_(20)
+            net.bias1.normal_()
+            net.bias3.normal_()
+            net.quantized = True
+    return prior
+
+
+LAYOUTS = {
+    "grid": (((9, 14),) * 4,),
+    "one row": (((1, 11),) * 4, ((7, 1),) * 4),
+    "growing": (((1, 1), (2, 3), (5, 6), (10, 12)),),
+    "growing, then equal": (((4, 4), (8, 8), (8, 8), (8, 8)),),
+    "sequence": (((40,),) * 4, ((7,),) * 4),
+}
+
+
+@pytest.mark.parametrize("near", [None, 0, 1, 2])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_network_and_its_integers_agree_on_every_layout(layout: str, near: int | None) -> None:
+    tiles = some_tiles([shapes for shapes in LAYOUTS[layout] for _ in range(3)])
+    prior = sharp(near)
+    model = ContextModel(SIZES, prior.tensors())
+    counts = np.array([sum(tile[s].size for tile in tiles) for s in range(4)])
+    planes = [[plane.astype(np.int32) for plane in tile] for tile in tiles]
+    np.testing.assert_allclose(integer_bits(model, planes) / counts, bits_per_index(prior, tiles), rtol=0.01, atol=0.01)
+    segments = encode_tiles(model, planes, LAYERS)
+    shapes = [tuple(plane.shape for plane in tile) for tile in tiles]
+    for found, tile in zip(decode_tiles(model, segments, shapes, LAYERS), planes, strict=True):
+        for plane, right in zip(found, tile, strict=True):
+            np.testing.assert_array_equal(plane, right)
+
+
+def test_a_crop_sees_what_the_whole_tile_sees() -> None:
+    """Bits of the inner part of a tile are the same from a crop of it as from the whole, at every even offset."""
+    prior = sharp()
+    [tile] = some_tiles([((16, 20),) * 4])
+    whole = [torch.from_numpy(with_margin(p, size))[None] for p, size in zip(tile, SIZES, strict=True)]
+    crop = [plane[:, 6 : 6 + 12, 4 : 4 + 12] for plane in whole]
+    with torch.no_grad():
+        for s, (of_whole, of_crop) in enumerate(zip(prior(whole), prior(crop), strict=True)):
+            grid, part = np.empty((16, 20)), np.empty((8, 8))
+            for target, bits in ((grid, of_whole), (part, of_crop)):
+                start = 0
+                for y, x in ((0, 0), (1, 1), (0, 1), (1, 0)):
+                    view = target[y::2, x::2]
+                    view[...] = bits[start : start + view.size].reshape(view.shape)
+                    start += view.size
+            np.testing.assert_allclose(part, grid[6:14, 4:12], atol=1e-4, err_msg=f"plane {s}")
+
+
+def test_crops_are_parts_of_tiles_and_reach_their_last_positions() -> None:
+    tiles = some_tiles([((13, 9),) * 4, ((4, 21),) * 4])
+    crops = PriorCrops([Prior(SIZES, 4).padded(tile) for tile in tiles], SIZES, batch=3, side=8, seed=5)
+    reached = 0
+    for number in range(60):
+        planes = [plane.numpy() for plane in crops.batch(number)]
+        assert {plane.shape for plane in planes} == {(3, 12, 12)}
+        outside = [plane > size for plane, size in zip(planes, SIZES, strict=True)]
+        assert all((mask == outside[0]).all() for mask in outside)
+        reached += int((planes[0][:, 2:-2, 2:-2] <= SIZES[0]).sum())
+        np.testing.assert_array_equal(planes[1], crops.batch(number)[1].numpy())
+    assert reached > 60 * 3 * 64 * 0.4
+    seen = np.concatenate([crops.batch(number)[0].numpy().ravel() for number in range(60)])
+    assert set(seen) >= set(tiles[0][0].ravel().tolist())
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiles = some_tiles([((12, 12),) * 4] * 4)
+    state = tmp_path / "state.pt"
+
+    class KilledError(Exception):
+        pass
+
+    def write_and_die(path: Path, values: dict[str, object]) -> None:
+        write_checkpoint(path, values)
+        raise KilledError
+
+    monkeypatch.setattr("vqcodec.train.prior.train_prior.write_checkpoint", write_and_die)
+    with pytest.raises(KilledError):
+        train_prior(tiles, SIZES, RECIPE, silent, state)
+    monkeypatch.undo()
+    resumed = train_prior(tiles, SIZES, RECIPE, silent, state, resume=True).tensors()
+    expected = train_prior(tiles, SIZES, RECIPE, silent).tensors()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(value, resumed[name], err_msg=name)
+    with pytest.raises(InputError, match="another recipe"):
+        train_prior(tiles, SIZES, dataclasses.replace(RECIPE, lr=1.0), silent, state, resume=True)
+
+
+def test_training_may_be_bounded_by_time() -> None:
+    tiles = some_tiles([((8, 8),) * 4])
+    prior = train_prior(tiles, SIZES, dataclasses.replace(RECIPE, steps=10**9, minutes=1e-9), silent)
+    assert all(net.quantized for net in prior.planes)
+
+
+def test_training_starts_from_how_often_codes_are_used() -> None:
+    prior = Prior((8,), 4)
+    prior.start_from([np.arange(8)])
+    bias = prior.planes[0].bias3.detach()
+    assert (bias[:, 7] == 0).all()
+    np.testing.assert_allclose(bias[:, 0], np.log2(0.5 / 7.5), rtol=1e-5)
+
+
+def test_the_report_compares_with_tables() -> None:
+    rng = np.random.default_rng(0)
+    tiles = [np.repeat(rng.integers(0, 8, (1, 12, 12)), 4, 0).astype(np.uint16) for _ in range(8)]
+    prior = train_prior(tiles, SIZES, dataclasses.replace(RECIPE, steps=70, lr=2e-2), silent)
+    rows = measure(prior, tiles, tiles[:2])
+    np.testing.assert_array_equal(rows["uniform"], [4, 3, 4, 3])
+    assert rows["zero-order"][0] == pytest.approx(3, abs=0.1)
+    assert rows["integer"][3] < 1 < rows["adaptive"][3]
+    np.testing.assert_allclose(rows["integer"], rows["rounded"], atol=0.05)
+    np.testing.assert_allclose(rows["integer"], rows["float"], atol=0.1)
+    assert (rows["float"] != rows["rounded"]).any()
+    assert all(net.quantized for net in prior.planes)
+    text = compare(prior, tiles, tiles[:2])
+    assert "zero-order" in text
+    assert "before rounding" in text
+    assert len(text.splitlines()) == 2 + 4 + 3
+
+
+def test_planes_that_files_leave_out_are_not_learnt_from() -> None:
+    rng = np.random.default_rng(0)
+    whole = rng.integers(0, 8, (4, 12, 12)).astype(np.uint16)
+    tiles = [whole, *(rng.integers(0, 8, (2, 12, 12)).astype(np.uint16) for _ in range(5))]
+    prior = Prior(SIZES, 8)
+    bits = prior([torch.from_numpy(plane)[None] for plane in prior.padded(tiles[1])])
+    assert [bool(b.any()) for b in bits] == [True, True, False, False]
+    rows = measure(prior, tiles, tiles)
+    only = measure(prior, [whole], [whole])
+    for name in ("zero-order", "adaptive", "float", "integer"):
+        np.testing.assert_allclose(rows[name][2:], only[name][2:], rtol=1e-6)
+        assert (rows[name][:2] != only[name][:2]).all()
+    assert rows["stream"][0] == pytest.approx(rows["integer"].mean(), rel=0.1)
+
+
+@pytest.fixture
+def with_prior(tiny_model: str, tmp_path: Path) -> Path:
+    """A copy of the tiny model with a context model."""
+    folder = Path(shutil.copytree(registry.find(tiny_model).folder, tmp_path / "with-prior"))
+    add_prior(folder, Prior((16,) * 4, 16))
+    return folder
+
+
+def tampered(folder: Path, change: Callable[[dict[str, np.ndarray]], object]) -> None:
+    """Other tensors, with a digest that agrees."""
+    from safetensors.numpy import load_file, save_file
+
+    path = folder / registry.WEIGHTS
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+    config = json.loads((folder / registry.CONFIG).read_text())
+    config["weights_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / registry.CONFIG).write_text(json.dumps(config))
+
+
+def set_to(name: str, value: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict[str, np.ndarray]], object]:
+    return lambda tensors: tensors.update({f"prior.{name}": value(tensors[f"prior.{name}"])})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_to("1.bias2", lambda v: v + 2**24), "beyond the exact"),
+        (set_to("1.out", lambda v: v[:-1].copy()), "shape"),
+        (set_to("0.own", lambda v: np.full(v.shape, np.nan, np.float32)), "integers"),
+        (set_to("0.shift1", lambda v: v + 99), "shift"),
+        (set_to("lut", lambda v: v * 2), "entries must be"),
+        (set_to("0.hidden", lambda v: v ^ 1), "check|identity"),
+        (set_to("check", lambda v: v ^ 1), "other frequencies"),
+        (lambda tensors: tensors.pop("prior.3.embedding"), "missing"),
+        (lambda tensors: tensors.update({"prior.near": np.array([1], np.int32)}), "shape"),
+        (lambda tensors: tensors.pop("prior.check"), None),
+    ],
+)
+def test_a_damaged_prior_is_refused_with_exit_code_5(
+    with_prior: Path,
+    tmp_path: Path,
+    invoke: Callable[..., tuple[int, str, str]],
+    change: Callable[[dict[str, np.ndarray]], object],
+    message: str | None,
+) -> None:
+    tampered(with_prior, change)
+    if message is None:  # older models have none
+        assert isinstance(registry.load_model(str(with_prior)).entropy, ContextModel)
+        return
+    with pytest.raises(ModelError, match=message):
+        registry.load_model(str(with_prior))
+    Image.new("RGB", (32, 32)).save(tmp_path / "in.png")
+    code, _, error = invoke("encode", tmp_path / "in.png", "-m", with_prior, "-o", tmp_path / "out.vqc")
+    assert code == 5
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_wrong_digest_is_refused(with_prior: Path) -> None:
+    path = with_prior / registry.WEIGHTS
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="SHA-256"):
+        registry.load_model(str(with_prior))
+
+
+def test_a_recipe_makes_a_model(tiny_model: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for i in range(2):
+        Image.fromarray(rng.integers(0, 256, (160, 128, 3), dtype=np.uint8)).save(tmp_path / "pictures" / f"{i}.png")
+    where = (str(tmp_path / "pictures"),)
+    recipe = dataclasses.replace(RECIPE, model=tiny_model, train=where, val=where, near=2)
+    said: list[str] = []
+    with pytest.raises(InputError, match="no checkpoint"):
+        run_prior(recipe, tmp_path / "made", resume=True, report=said.append)
+    run_prior(recipe, tmp_path / "made", report=said.append)
+    assert "zero-order" in said[-2]
+    made, base = registry.load_model(str(tmp_path / "made")), registry.load_model(tiny_model)
+    assert isinstance(made.entropy, ContextModel)
+    assert made.entropy.near == 2
+    assert made.config.token_id == base.config.token_id
+    assert made.config.entropy_id != base.config.entropy_id
+    assert [p.name for p in tmp_path.iterdir() if "checkpoint" in p.name] == []

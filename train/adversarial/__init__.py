@@ -1,0 +1,1 @@
+"""Adversarial training: discriminators, their losses and augmentation."""

@@ -1,0 +1,284 @@
+"""Adversarial training: the discriminator's side in one object, and the loss it gives to the tokenizer.
+
+    x -> encoder, quantizer, decoder -> y -> augment -> discriminator, frozen -> gan/generator -> tokenizer's gradient
+    x, y without their graph -------------> augment -> discriminator -> its loss, LeCAM, consistency -> its own gradient
+
+Losses: gan_losses.py. Augmentation: augment.py. Adaptive weight: Esser et al. 2021 (VQGAN), section 3.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from vqcodec.errors import InputError, UsageError
+
+from ..alignment.teachers import Teacher, check_teacher, load_teacher
+from .augment import NUMBERS, augment, view
+from .dino_discriminator import DinoDiscriminator, token_batch_norm
+from .discriminators import DISCRIMINATORS, PatchGAN
+from .losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, consistency_loss, lecam_loss
+from .style_discriminator import StyleGAN
+
+LECAM_DECAY = 0.999
+MAX_ADAPTIVE = 1e4
+KINDS = (*DISCRIMINATORS, "style", "dino", "dino-batch")
+CHANCES = (5, NUMBERS + 3)
+"""Random numbers a sample takes: for y in the generator's pass, then x, y and both once more in the discriminator's."""
+STRONGER = 2.0
+"""Strength of the augmentation that must not change the logits."""
+
+
+@dataclass(frozen=True)
+class GanRecipe:
+    """The table `gan` of a recipe; without a weight of gan/generator it does nothing."""
+
+    discriminator: str = "patch"
+    """patch, patch-plain (train.discriminators), style, dino, or dino-batch with batch normalization in its heads."""
+    channels: int = 64
+    """Of patch and style, at full resolution."""
+    layers: int = 3
+    """Of patch."""
+    backbone: str = "dino-small"
+    """What dino looks through, see train.teachers."""
+    backbone_weights: str = ""
+    """A file with its weights; empty: they are downloaded."""
+    loss: str = "hinge"
+    """Of the discriminator: hinge, vanilla or non-saturating."""
+    generator: str = "hinge"
+    """What gan/generator is: hinge, vanilla (the same) or non-saturating."""
+    start: int = 20000
+    """Step from which both sides train."""
+    lr: float = 1e-4
+    betas: tuple[float, ...] = (0.9, 0.95)
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    """Largest norm of the discriminator's gradient."""
+    adaptive: bool = False
+    """Weigh gan/generator by the ratio of the gradients at the decoder's last layer as well."""
+    lecam: float = 0.0
+    """Weight of the LeCAM regularization; 0 is none."""
+    augment: float = 0.0
+    """Probability of each operation of train.augment on what the discriminator sees."""
+    consistency: float = 0.0
+    """Weight of the squared difference that a stronger augmentation makes to the logits; 0 is none."""
+
+
+def check_gan(recipe: GanRecipe, crop: int) -> None:
+    """Refuse what cannot train on crops of `crop` px. Raises UsageError naming the key."""
+    patches = recipe.discriminator in DISCRIMINATORS
+    least = PatchGAN.least_px(max(recipe.layers, 0)) if patches else 8
+    choices = (("discriminator", KINDS), ("loss", tuple(DISCRIMINATOR_LOSSES)), ("generator", tuple(GENERATOR_LOSSES)))
+    for key, known in choices:
+        value = getattr(recipe, key)
+        if value not in known:
+            raise UsageError(f"recipe.gan.{key}: '{value}' is not one of {', '.join(known)}")
+    if recipe.discriminator.startswith("dino"):
+        check_teacher(recipe.backbone, "recipe.gan.backbone")
+    for wrong, problem in (
+        (recipe.channels < 1, "channels: at least 1"),
+        (not 1 <= recipe.layers <= 8, "layers: 1..8"),
+        (
+            crop < least and patches,
+            f"layers: {recipe.layers} of them need crops of {least} px, data.crop is {crop}",
+        ),
+        (crop < least, f"discriminator: {recipe.discriminator} needs crops of {least} px, data.crop is {crop}"),
+        (recipe.start < 0, "start: at least 0"),
+        (not recipe.lr > 0, "lr: above 0"),
+        (len(recipe.betas) != 2 or not all(0 <= beta < 1 for beta in recipe.betas), "betas: two numbers in 0..1"),
+        (not recipe.weight_decay >= 0, "weight_decay: at least 0"),
+        (not recipe.clip > 0, "clip: above 0"),
+        (not recipe.lecam >= 0, "lecam: at least 0"),
+        (not 0 <= recipe.augment <= 1, "augment: a probability, 0..1"),
+        (not recipe.consistency >= 0, "consistency: at least 0"),
+    ):
+        if wrong:
+            raise UsageError(f"recipe.gan.{problem}")
+
+
+def make_discriminator(recipe: GanRecipe, crop: int, teacher: Teacher | None = None) -> torch.nn.Module:
+    """The network that `recipe` names, for crops of `crop` px; `teacher` stands in for the backbone of dino.
+
+    Raises InputError if the backbone cannot be had.
+    """
+    if recipe.discriminator == "style":
+        return StyleGAN(recipe.channels, crop)
+    if recipe.discriminator in DISCRIMINATORS:
+        return DISCRIMINATORS[recipe.discriminator](recipe.channels, recipe.layers)
+    teacher = teacher or load_teacher(recipe.backbone, "gan/generator", "gan.backbone_weights", recipe.backbone_weights)
+    return DinoDiscriminator(teacher, token_batch_norm if recipe.discriminator == "dino-batch" else None)
+
+
+class Processes(Protocol):
+    """What is used of accelerate's Accelerator."""
+
+    @property
+    def sync_gradients(self) -> bool:
+        """Whether this batch completes a step: False for all but the last of accumulated batches."""
+
+    def prepare(self, *parts: Any) -> Any:
+        """The network and the optimizer, made ready for all processes."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Fill the gradients."""
+
+    def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
+        """`tensor` reduced over the processes."""
+
+
+class OneProcess:
+    """Does what Processes asks where there is nobody else."""
+
+    sync_gradients = True
+
+    def prepare(self, *parts: Any) -> Any:
+        """The parts as they are."""
+        return parts
+
+    def backward(self, loss: Tensor) -> None:
+        """Fill the gradients."""
+        loss.backward()
+
+    def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
+        """The tensor as it is."""
+        return tensor
+
+
+class Adversary:
+    """The discriminator, its optimizer and the moving averages of LeCAM.
+
+    The first weights are drawn from torch's default generator. `network` is what trains, wrapped by `accelerator` if
+    there is one; `module` is the same network bare, for the tokenizer's pass, in which no gradient of the
+    discriminator may be waited for.
+    """
+
+    def __init__(
+        self,
+        recipe: GanRecipe,
+        device: str | torch.device = "cpu",
+        accelerator: Processes | None = None,
+        crop: int = 256,
+        teacher: Teacher | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.processes: Processes = accelerator or OneProcess()
+        module = make_discriminator(recipe, crop, teacher)
+        self.module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.AdamW(
+            self.module.parameters(),
+            lr=recipe.lr,
+            betas=(recipe.betas[0], recipe.betas[1]),
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        self.network, self.optimizer = self.processes.prepare(self.module, optimizer)
+        self.averages = torch.zeros(2, device=device)
+        """Of the logits of x and of y; those of the first batch, after which they move."""
+        self.steps = 0
+
+    def active(self, step: int) -> bool:
+        """Whether the adversarial part takes part in `step`."""
+        return step >= self.recipe.start
+
+    @property
+    def draws(self) -> bool:
+        """Whether the random numbers `chances` make a difference."""
+        return self.recipe.augment > 0 or self.recipe.consistency > 0 or isinstance(self.module, DinoDiscriminator)
+
+    def generator_loss(self, y: Tensor, chances: Tensor | None = None) -> Tensor:
+        """gan/generator of reconstructions y [B, 3, H, W]; has a gradient towards y only.
+
+        `chances` [B, *CHANCES], uniform in 0..1, decide on the augmentation; None: none.
+        """
+        frozen = {name: value.detach() for name, value in self.module.named_parameters()}
+        # Spectral norms keep vectors that every pass moves on; this one must leave the network alone.
+        frozen |= {name: value.clone() for name, value in self.module.named_buffers()}
+        shown = self._shown(y.float(), chances, 0)
+        return GENERATOR_LOSSES[self.recipe.generator](functional_call(self.module, frozen, (shown,)).float())
+
+    def _shown(self, x: Tensor, chances: Tensor | None, which: int, strength: float = 1.0) -> Tensor:
+        """What the network sees of x [B, 3, H, W]."""
+        if chances is None:
+            return x
+        numbers = chances[:, which].to(x.device)
+        if isinstance(self.module, DinoDiscriminator):
+            x = view(x, numbers[:, NUMBERS:], self.module.px)
+        probability = self.recipe.augment if strength == 1 else 1.0
+        return augment(x, numbers[:, :NUMBERS], probability, strength) if probability else x
+
+    def adaptive_weight(self, rec_loss: Tensor, gan_loss: Tensor, last_layer: Tensor) -> Tensor:
+        """|d rec_loss| / |d gan_loss| at the weight `last_layer` of the decoder, 0..1e4; a constant, the graph stays.
+
+        `rec_loss` is the weighted sum of rec/*. Gradients are those of the global batch: as many processes, one weight.
+        """
+        norms = []
+        for loss in (rec_loss, gan_loss):
+            (gradient,) = torch.autograd.grad(loss, last_layer, retain_graph=True)
+            norms.append(self.processes.reduce(gradient.float(), "mean").norm())
+        return (norms[0] / (norms[1] + 1e-4)).clamp(0, MAX_ADAPTIVE)
+
+    def step(self, x: Tensor, y: Tensor, lr_scale: float = 1.0, chances: Tensor | None = None) -> dict[str, Tensor]:
+        """One step of the discriminator on pictures x and reconstructions y [B, 3, H, W], at lr * lr_scale.
+
+        Within `accelerator.accumulate(adversary.network)` several batches make one step, as for the tokenizer.
+        `chances` is as in generator_loss. Returns scalars without graph: gan/discriminator, gan/real and gan/fake (mean
+        logits), and gan/lecam and gan/consistency (unweighted) where the recipe has them.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr * lr_scale
+        # Apart, not joined: batch normalization must not see both at once, as it does not for the generator.
+        x, y = x.detach().float(), y.detach().float()
+        real = self.network(self._shown(x, chances, 1)).float()
+        fake = self.network(self._shown(y, chances, 2)).float()
+        total = DISCRIMINATOR_LOSSES[self.recipe.loss](real, fake)
+        losses = {"gan/discriminator": total, "gan/real": real.mean(), "gan/fake": fake.mean()}
+        if self.recipe.lecam:
+            self._follow(torch.stack([losses["gan/real"], losses["gan/fake"]]).detach())
+            losses["gan/lecam"] = lecam_loss(real, fake, self.averages)
+            total = total + self.recipe.lecam * losses["gan/lecam"]
+        if self.recipe.consistency and chances is not None:
+            again = (self._shown(part, chances, 3 + i, STRONGER) for i, part in enumerate((x, y)))
+            losses["gan/consistency"] = sum(
+                (consistency_loss(a, self.network(b).float()) for a, b in zip((real, fake), again, strict=True)),
+                real.new_zeros(()),
+            )
+            total = total + self.recipe.consistency * losses["gan/consistency"]
+        self.processes.backward(total)
+        if self.processes.sync_gradients:
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        # Not before the backward pass: there it would drop what earlier batches of this step have accumulated.
+        self.optimizer.zero_grad(set_to_none=True)
+        self.steps += 1
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _follow(self, means: Tensor) -> None:
+        """Move the averages towards the mean logits [2] of all processes."""
+        means = self.processes.reduce(means, "mean")
+        self.averages = means if self.steps == 0 else torch.lerp(means, self.averages, LECAM_DECAY)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on: tensors and plain values."""
+        return {
+            "network": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averages": self.averages,
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`. Raises InputError if it is that of another discriminator."""
+        try:
+            self.module.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise InputError(
+                f"the checkpoint holds another discriminator than recipe.gan asks for: {reason}"
+            ) from error
+        self.averages = state["averages"].to(self.averages.device)
+        self.steps = int(state["steps"])

@@ -1,0 +1,102 @@
+"""A discriminator that looks through a frozen vision transformer: light heads on the features of several depths.
+
+Sauer et al. 2023 (StyleGAN-T), section 3.2, in the form of XQ-GAN and SoftVQ-VAE: DINO ViT-S/16 at 224 px, five
+depths. Differs from the others: only the heads are trained, and checkpoints hold only them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ..alignment.teachers import Teacher
+from .augment import view
+
+VIRTUAL_BATCH = 8
+KERNEL = 9
+"""Tokens that a convolution of a head sees, in scan order, the last next to the first."""
+
+
+class DinoDiscriminator(nn.Module):
+    """Pixels [B, 3, H, W] -> logits [B, 1, depths, tokens], from features of `teacher` at `depths`.
+
+    Depth 0 is the input of the first block, depth i the output of block i. The features are those of each place plus
+    those of the picture.
+    """
+
+    def __init__(self, teacher: Teacher, norm: Callable[[int], nn.Module] | None = None) -> None:
+        super().__init__()
+        # In a tuple: part of neither the parameters nor the state.
+        self.frozen = (teacher,)
+        self.depths = depths_of(teacher.blocks)
+        self.heads = nn.ModuleList(Head(teacher.width, norm or VirtualBatchNorm) for _ in self.depths)
+
+    @property
+    def px(self) -> int:
+        """Side of the pictures that the features are made of."""
+        return self.frozen[0].px
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.frozen[0].depths(view(x, None, self.px), self.depths)
+        logits = [head(f.transpose(1, 2)) for head, f in zip(self.heads, features, strict=True)]
+        return torch.stack(logits, 2)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        self.frozen[0]._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+
+def depths_of(blocks: int) -> tuple[int, ...]:
+    """The input and four depths spread evenly: 0, 3, 6, 9 and 12 of twelve blocks."""
+    return tuple(dict.fromkeys(round(blocks * i / 4) for i in range(5)))
+
+
+class Head(nn.Module):
+    """Features [B, C, N] -> logits [B, 1, N]."""
+
+    def __init__(self, width: int, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.first = layer(width, 1, norm)
+        self.second = layer(width, KERNEL, norm)
+        self.last = spectral_norm(nn.Conv1d(width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x = (x + self.second(x)) / math.sqrt(2)
+        return self.last(x)
+
+
+def layer(width: int, kernel: int, norm: Callable[[int], nn.Module]) -> nn.Module:
+    """A convolution over tokens of spectral norm 1, normalization, LeakyReLU."""
+    conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, padding_mode="circular")
+    return nn.Sequential(spectral_norm(conv), norm(width), nn.LeakyReLU(0.2))
+
+
+class VirtualBatchNorm(nn.Module):
+    """x [B, C, N] -> the same, each channel of mean 0 and variance 1 over at most 8 samples and their tokens.
+
+    So the statistics do not depend on how many samples a process has.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels, 1))
+        self.bias = nn.Parameter(torch.zeros(channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = torch.tensor_split(x.float(), -(-len(x) // VIRTUAL_BATCH))
+        normal = []
+        for group in groups:
+            variance, mean = torch.var_mean(group, (0, 2), correction=0, keepdim=True)
+            normal.append((group - mean) * (variance + 1e-6).rsqrt())
+        return torch.cat(normal) * self.weight + self.bias
+
+
+def token_batch_norm(channels: int) -> nn.Module:
+    """Batch normalization by the batch at hand (SoftVQ-VAE's heads); see discriminators.batch_norm."""
+    return nn.BatchNorm1d(channels, track_running_stats=False)

@@ -1,0 +1,1 @@
+"""Alignment of latents with frozen vision transformers."""

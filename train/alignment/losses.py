@@ -1,0 +1,245 @@
+"""Alignment of latents with frozen vision transformers: the losses align/*, with what is trained for them alone.
+
+    x ----------------------------------------> teacher, frozen -> features --.
+    x -> encoder, quantizer -> z_q -> branch -> head ------------> tokens ----+-> loss -> gradient of tokenizer and head
+
+Differs from alignment_losses.py, which are the formulas: here are branches, heads and the recipe. An exported model
+holds none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqcodec.errors import InputError, UsageError
+
+from .measures import contrastive, cosine, prediction, repeated, resized
+from .teachers import Features, Teacher, check_teacher, load_teacher
+
+OBJECTIVES = ("contrastive", "prediction", "cosine")
+LEVELS = ("picture", "pooled", "places")
+HEADS = 8
+SHARED = "only for the objective contrastive and a vit backbone"
+
+
+@dataclass(frozen=True)
+class AlignmentRecipe:
+    """What one loss align/* means."""
+
+    teacher: str = "dinov2-base"
+    """See train.teachers."""
+    weights: str = ""
+    """A file with the teacher's weights; empty: they are downloaded."""
+    objective: str = "contrastive"
+    """contrastive (XQ-GAN), prediction (FQGAN) or cosine (SoftVQ-VAE), see train.alignment_losses."""
+    level: str = "picture"
+    """Feature of the teacher: its class token (picture) or the mean of its patches (pooled), compared with the mean of
+    the branch's tokens; or its patches, compared place by place (places). XQ-GAN, section 5."""
+    branch: int = -1
+    """Which branch of the quantizer, from the first; -1 is the last."""
+    width: int = 1024
+    """Hidden width of the projector; of the predictor, which is then also that of the teacher."""
+    layers: int = 3
+    """Transformer layers of the predictor."""
+    scale: float = 1.0
+    """What likenesses are multiplied by, as a CLIP's logit scale: the inverse of a temperature."""
+    scale_end: float = 0.0
+    """Where the scale ends, going up linearly over the run; 0: it stays."""
+    unit_length: bool = False
+    """contrastive: by cosine instead of the dot product."""
+    shared: bool = False
+    """contrastive: the encoder's own last layer takes the teacher's features to the latent's channels, as in XQ-GAN;
+    for a vit backbone that is as wide as the teacher. Otherwise a layer of its own does."""
+
+
+@dataclass(frozen=True)
+class AlignRecipe:
+    """The table `align` of a recipe; a part without a weight of its loss does nothing."""
+
+    semantic: AlignmentRecipe = field(default_factory=AlignmentRecipe)
+    middle: AlignmentRecipe = field(default_factory=AlignmentRecipe)
+    detail: AlignmentRecipe = field(default_factory=AlignmentRecipe)
+
+    def of(self, loss: str) -> AlignmentRecipe:
+        """That of `align/NAME`."""
+        part: AlignmentRecipe = getattr(self, loss.removeprefix("align/"))
+        return part
+
+
+ALIGNMENTS = tuple(f"align/{name}" for name in AlignRecipe.__dataclass_fields__)
+
+
+def check_align(recipe: AlignRecipe, losses: set[str], branches: int, width: int | None = None) -> None:
+    """Refuse what cannot be aligned, of the losses asked for. Raises UsageError naming the key.
+
+    `width`: channels of a vit backbone's encoder, None for others.
+    """
+    for loss in sorted(losses & set(ALIGNMENTS)):
+        part, where = recipe.of(loss), f"recipe.{loss.replace('/', '.')}"
+        check_teacher(part.teacher, f"{where}.teacher")
+        for key, known in (("objective", OBJECTIVES), ("level", LEVELS)):
+            if getattr(part, key) not in known:
+                raise UsageError(f"{where}.{key}: '{getattr(part, key)}' is not one of {', '.join(known)}")
+        for wrong, problem in (
+            (not -branches <= part.branch < branches, f"branch: the quantizer has {branches}, from 0 or from -1 back"),
+            (part.width < 1 or part.layers < 1, "width and layers: at least 1"),
+            (part.objective == "prediction" and part.width % HEADS, f"width: a multiple of {HEADS} for prediction"),
+            (not part.scale > 0 or not part.scale_end >= 0, "scale: above 0; scale_end: at least 0"),
+            (part.objective == "prediction" and part.level != "picture", "level: prediction knows pictures only"),
+            (part.shared and (part.objective != "contrastive" or width is None), f"shared: {SHARED}"),
+        ):
+            if wrong:
+                raise UsageError(f"{where}.{problem}")
+
+
+class Alignments(nn.Module):
+    """The heads of all align/* losses, trained with the tokenizer; the teachers are frozen and in no checkpoint.
+
+    `shapes`: of each loss asked for, the shape [B, L, C] of its branch on training crops. First weights are drawn from
+    torch's default generator. `teachers`, by loss, stand in for those of the recipe; `last` is the encoder's last
+    layer, for losses that share it.
+    Raises InputError if a teacher cannot be had.
+    """
+
+    def __init__(
+        self,
+        recipe: AlignRecipe,
+        shapes: Mapping[str, torch.Size],
+        device: str | torch.device = "cpu",
+        teachers: Mapping[str, Teacher] | None = None,
+        last: nn.Linear | None = None,
+    ) -> None:
+        super().__init__()
+        self.parts = {loss: recipe.of(loss) for loss in ALIGNMENTS if loss in shapes}
+        loaded: dict[tuple[str, str], Teacher] = {}
+        self.teachers: dict[str, Teacher] = {}
+        self.heads = nn.ModuleDict()
+        for loss, part in self.parts.items():
+            key = (part.teacher, part.weights)
+            if teachers is not None and loss in teachers:
+                teacher = teachers[loss]
+            else:
+                if key not in loaded:
+                    place = f"{loss.replace('/', '.')}.weights"
+                    loaded[key] = load_teacher(part.teacher, loss, place, part.weights, device)
+                teacher = loaded[key]
+            self.teachers[loss] = teacher
+            _, places, channels = shapes[loss]
+            if part.shared and (last is None or last.in_features != teacher.width):
+                have = "none" if last is None else last.in_features
+                raise InputError(
+                    f"align.{loss.partition('/')[2]}.shared: the encoder's last layer has {have} channels, "
+                    f"{part.teacher} {teacher.width}"
+                )
+            head = nn.Identity() if part.shared else make_head(part, channels, places, teacher.width)
+            self.heads[name_of(loss)] = head
+        # In a tuple: it is a part of the tokenizer, not of this.
+        self.last = (last,)
+        self.to(device)
+
+    def forward(
+        self, branches: list[Tensor], x: Tensor, progress: float = 0.0, included: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Branches [B, L, C] each and pixels x [B, 3, H, W] in -1..1 -> unweighted losses by name.
+
+        `progress` 0..1 through the run moves the scale; `included` [B] bool says which samples have whole branches.
+        """
+        seen: dict[int, Features] = {}
+        losses = {}
+        for loss, part in self.parts.items():
+            teacher = self.teachers[loss]
+            if id(teacher) not in seen:
+                with torch.no_grad():
+                    seen[id(teacher)] = teacher(x)
+            head = self.last[0] if part.shared and self.last[0] else self.heads[name_of(loss)]
+            scale = part.scale + (part.scale_end - part.scale) * progress if part.scale_end else part.scale
+            student, target = branches[part.branch], seen[id(teacher)]
+            losses[loss] = MEASURES[part.objective](part, head, student, target, scale, included)
+        return losses
+
+
+def by_contrast(
+    part: AlignmentRecipe, head: nn.Module, student: Tensor, target: Features, scale: float, included: Tensor | None
+) -> Tensor:
+    """student [B, L, C] against the teacher's features, which `head` takes down to C channels."""
+    if part.level != "places":
+        student, features = student.mean(1, keepdim=True), picture_feature(part, target)
+    else:
+        side = round(student.shape[1] ** 0.5)
+        shape = (side, side) if side * side == student.shape[1] else (1, student.shape[1])
+        features = resized(target.places, shape)
+    features = head(features.float())
+    if part.unit_length:
+        student, features = F.normalize(student, dim=-1), F.normalize(features, dim=-1)
+    return contrastive(student, features, scale, included)
+
+
+def picture_feature(part: AlignmentRecipe, target: Features) -> Tensor:
+    """The teacher's one feature of the picture [B, 1, C], for the levels picture and pooled."""
+    return target.places.mean(1, keepdim=True) if part.level == "pooled" else target.picture[:, None]
+
+
+def by_prediction(
+    part: AlignmentRecipe, head: nn.Module, student: Tensor, target: Features, scale: float, included: Tensor | None
+) -> Tensor:
+    """What `head` predicts from student [B, L, C], against the teacher's picture."""
+    return prediction(head(student), target.picture, 1 / scale)
+
+
+def by_cosine(
+    part: AlignmentRecipe, head: nn.Module, student: Tensor, target: Features, scale: float, included: Tensor | None
+) -> Tensor:
+    """`head` of student [B, L, C], repeated to the teacher's places, or its mean against one feature of the picture."""
+    if part.level != "places":
+        return cosine(head(student.mean(1, keepdim=True)), picture_feature(part, target))
+    return cosine(head(repeated(student, target.places.shape[1])), target.places)
+
+
+MEASURES: dict[str, Callable[[AlignmentRecipe, nn.Module, Tensor, Features, float, Tensor | None], Tensor]] = dict(
+    zip(OBJECTIVES, (by_contrast, by_prediction, by_cosine), strict=True)
+)
+"""By the name recipes use."""
+
+
+def make_head(part: AlignmentRecipe, channels: int, places: int, width: int) -> nn.Module:
+    """What stands between tokens of `channels` and a teacher of `width`, for the objective of `part`."""
+    if part.objective == "contrastive":
+        return nn.Linear(width, channels)
+    if part.objective == "cosine":
+        return projector(channels, part.width, width)
+    return FeaturePredictor(channels, part.width, part.layers, places, width)
+
+
+def projector(channels: int, hidden: int, width: int) -> nn.Module:
+    """Tokens [B, N, channels] -> [B, N, width] (REPA)."""
+    return nn.Sequential(
+        nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, width)
+    )
+
+
+class FeaturePredictor(nn.Module):
+    """Tokens [B, L, C] -> the teacher's feature of the picture [B, width] (FQGAN): the class token of a transformer."""
+
+    def __init__(self, channels: int, hidden: int, layers: int, places: int, width: int) -> None:
+        super().__init__()
+        self.embed = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
+        self.picture = nn.Parameter(0.02 * torch.randn(1, 1, hidden))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, places + 1, hidden))
+        block = nn.TransformerEncoderLayer(hidden, HEADS, 4 * hidden, 0.0, F.gelu, batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(block, layers, nn.LayerNorm(hidden), enable_nested_tensor=False)
+        self.out = nn.Identity() if hidden == width else nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        embedded = self.embed(tokens)
+        sequence = torch.cat([self.picture.expand(len(tokens), -1, -1), embedded], 1) + self.positions
+        return self.out(self.blocks(sequence)[:, 0])
+
+
+def name_of(loss: str) -> str:
+    """A name a module may have."""
+    return loss.replace("/", "_")

@@ -1,0 +1,161 @@
+"""What a run that starts from weights trains: each part in full, by low-rank updates (LoRA), or not at all.
+
+Hu et al. 2022 (LoRA), through peft; XQ-GAN, section 6.1. `merged` gives back plain weights, with the updates added.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from vqcodec.errors import InputError, UsageError
+
+MODES = ("full", "lora")
+TUNED = ("encoder", "decoder")
+PARTS = ("encoder", "quantizer", "decoder")
+"""Of a tokenizer; any of them can be frozen."""
+NEEDS_START = "needs weights to start from; name them by start_from, or those of a vit by pretrained"
+BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
+"""How peft names what it puts in place of a layer."""
+
+
+@dataclass(frozen=True)
+class TuningRecipe:
+    """The table `tuning` of a recipe."""
+
+    encoder: str = "full"
+    """full or lora. On lora, the decoder's weight that makes pixels is trained in full."""
+    decoder: str = "full"
+    rank: int = 8
+    """Of the updates."""
+    layers: tuple[str, ...] = ("*.expand", "*.narrow")
+    """Patterns of the names of linear layers and convolutions with an update, in parts on lora; at first those of the
+    MLPs of a vit, as in XQ-GAN."""
+    trained: tuple[str, ...] = ()
+    """Patterns of parameter names that are trained in full in parts that are on lora or frozen, as in *.trunk.norm.*"""
+
+
+def check_tuning(
+    recipe: TuningRecipe, frozen: tuple[str, ...], started: Collection[str], adaptive: bool = False
+) -> None:
+    """Refuse what cannot be meant. Raises UsageError naming the key.
+
+    `frozen`: the key optimizer.frozen; `started`: the parts that start from weights; `adaptive`: whether the run weighs
+    by the gradients at the last layer, which a frozen decoder does not have.
+    """
+    if wrong := set(frozen) - set(PARTS):
+        raise UsageError(f"recipe.optimizer.frozen: '{min(wrong)}' is not one of {', '.join(PARTS)}")
+    if bare := set(frozen) - set(started):
+        raise UsageError(f"recipe.optimizer.frozen: {min(bare)} {NEEDS_START}")
+    if set(frozen) == set(PARTS) and not recipe.trained:
+        raise UsageError("recipe.optimizer.frozen: leaves nothing to train")
+    if adaptive and "decoder" in frozen:
+        raise UsageError("recipe.optimizer.frozen: decoder has no gradient then for gan.adaptive to measure")
+    for part in TUNED:
+        mode = getattr(recipe, part)
+        if mode not in MODES:
+            raise UsageError(f"recipe.tuning.{part}: '{mode}' is not one of {', '.join(MODES)}")
+        if mode == "lora" and part in frozen:
+            raise UsageError(f"recipe.tuning.{part}: lora has no effect on what optimizer.frozen holds")
+        if mode == "lora" and part not in started:
+            raise UsageError(f"recipe.tuning.{part}: lora {NEEDS_START}")
+    if recipe.rank < 1:
+        raise UsageError("recipe.tuning.rank: at least 1")
+
+
+def tune(model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = (), drawn: Collection[str] = ()) -> None:
+    """Leave gradients to what is trained of the model's parts; put the updates in; keep `frozen` parts as they are.
+
+    Parameters that are `drawn` at random in a part that starts from weights are trained in full in any case. An update
+    begins at zero. Raises UsageError for a part in which no layer has a name asked for, InputError without
+    peft.
+    """
+    for part in PARTS:
+        lora = part in TUNED and getattr(recipe, part) == "lora"
+        if not lora and part not in frozen:
+            continue
+        module = getattr(model, part)
+        if lora:
+            _add_updates(part, module, recipe)
+        for name, value in module.named_parameters(prefix=part):
+            plain = name.replace(BASE, ".")
+            named = plain in drawn or any(fnmatchcase(plain, pattern) for pattern in recipe.trained)
+            value.requires_grad_(named or ".lora_" in name)
+        if lora and hasattr(module, "last_layer"):
+            module.last_layer.requires_grad_()
+        if part in frozen and (part == "quantizer" or not any(value.requires_grad for value in module.parameters())):
+            # Also what a batch normalization remembers, or a codebook's averages, stays as it is.
+            module.register_forward_pre_hook(_stay)
+
+
+def _stay(module: nn.Module, _: object) -> None:
+    module.eval()
+
+
+def _add_updates(part: str, module: nn.Module, recipe: TuningRecipe) -> None:
+    names = [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)
+        and any(fnmatchcase(f"{part}.{name}", pattern) for pattern in recipe.layers)
+    ]
+    if not names:
+        raise UsageError(f"recipe.tuning.layers: no layer of the {part} is called {' or '.join(recipe.layers)}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from .losses.perceptual import import_torchvision
+
+            import_torchvision()
+            from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise InputError(
+            f"tuning.{part}=lora needs more packages: pip install 'vqcodec[alignment]' ({error})"
+        ) from error
+    inject_adapter_in_model(LoraConfig(r=recipe.rank, lora_alpha=recipe.rank, target_modules=names), module)
+
+
+def merged(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of a tuned model -> that of a plain one, with the updates added to the weights.
+
+    One without updates comes back as it is.
+    """
+    plain = {}
+    for name, value in state.items():
+        if ".lora_" in name:
+            continue
+        if BASE in name and name.endswith("weight"):
+            layer = name.removesuffix(f"{BASE}weight")
+            value = value + _update(state[layer + DOWN], state[layer + UP], value.shape)
+        plain[name.replace(BASE, ".")] = value
+    return plain
+
+
+def _update(down: Tensor, up: Tensor, shape: torch.Size) -> Tensor:
+    """down [r, in, ...], up [out, r, 1, ...] -> their product, of a weight's `shape`."""
+    return (up.flatten(1) @ down.flatten(1)).reshape(shape)
+
+
+def load_tuned(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load into a tuned model its own state dict, or a plain one: that goes below the updates, which stay.
+
+    Raises RuntimeError, as load_state_dict does, for that of another model.
+    """
+    own = model.state_dict()
+    updates = {name: value for name, value in own.items() if ".lora_" in name}
+    if updates and not any(".lora_" in name for name in state):
+        names = {name.replace(BASE, "."): name for name in own if name not in updates}
+        state = {**updates, **{names.get(name, name): value for name, value in state.items()}}
+    model.load_state_dict(state)
+
+
+def trained_share(model: nn.Module) -> float:
+    """Of all numbers in the parameters, those that are trained, 0..1."""
+    counts = [(math.prod(value.shape), value.requires_grad) for value in model.parameters()]
+    return sum(count for count, trained in counts if trained) / max(sum(count for count, _ in counts), 1)

@@ -1,0 +1,1 @@
+"""Losses under `group/name`, apart from adversarial and alignment ones."""

@@ -1,0 +1,146 @@
+"""The losses that ask for more than a reconstruction: of the codewords' entropy, of branches, of alignment.
+
+Differs from losses.py: some of these need networks that are trained beside the tokenizer, and all need its quantizer.
+They are functions of what one forward pass of the tokenizer returned, so that the step in run.py stays one screen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from vqcodec.errors import InputError
+from vqcodec.quantizers.base import Quantized
+from vqcodec.tokenizer import Reconstruction, Tokenizer
+
+from ..alignment.losses import ALIGNMENTS, Alignments
+from ..alignment.teachers import Teacher
+from ..quantization.perturbation import annealed, perturbed
+from ..recipe.schema import Recipe
+from ..shapes import branches_of, latent_grid
+from .disentanglement import disentanglement
+from .entropy import entropy_loss
+from .reconstruction import active
+
+
+class Processes(Protocol):
+    """What is used of accelerate's Accelerator."""
+
+    @property
+    def num_processes(self) -> int:
+        """How many take part."""
+
+    @property
+    def process_index(self) -> int:
+        """Which one this is."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where this one computes."""
+
+    def reduce(self, tensor: Any, reduction: str) -> Any:
+        """`tensor` reduced over the processes."""
+
+
+class Extras:
+    """The losses vq/entropy, vq/disentanglement and align/* of a run, the heads they train, and the perturbation.
+
+    `teachers`, by loss, stand in for those that the recipe names. Raises InputError if one cannot be had.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: Tokenizer,
+        processes: Processes,
+        teachers: Mapping[str, Teacher] | None = None,
+    ) -> None:
+        self.recipe, self.model, self.processes = recipe, model, processes
+        self.names = active(recipe.losses)
+        self.grid = latent_grid(model, recipe.data.crop)
+        if "vq/entropy" in self.names:
+            model.quantizer.want_entropy()
+        self.alignments: Alignments | None = None
+        if self.names & set(ALIGNMENTS):
+            like = branches_of(torch.zeros(1, model.channels, *self.grid), recipe.tokenizer)
+            widths = {loss: like[recipe.align.of(loss).branch].shape for loss in self.names & set(ALIGNMENTS)}
+            self.alignments = Alignments(
+                recipe.align, widths, processes.device, teachers, getattr(model.encoder, "to_latent", None)
+            )
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Of the heads."""
+        return [] if self.alignments is None else list(self.alignments.parameters())
+
+    def losses(self, result: Reconstruction, x: Tensor, progress: float) -> dict[str, Tensor]:
+        """Unweighted scalars by `group/name` for the target x [B, 3, H, W]; `progress` 0..1 through the run."""
+        if result.z_q is None or not result.indices:
+            return {}
+        losses = {}
+        with torch.autocast(x.device.type, enabled=False):
+            if "vq/entropy" in self.names:
+                losses["vq/entropy"] = entropy_loss(result, self.model)
+            if "vq/disentanglement" in self.names:
+                losses["vq/disentanglement"] = disentanglement(branches_of(result.z_q, self.recipe.tokenizer))
+        if self.alignments is not None:
+            branches = branches_of(result.z_q, self.recipe.tokenizer)
+            losses |= self.alignments(branches, x, progress, whole_samples(result))
+        return losses
+
+    def synchronize(self) -> None:
+        """Mean over the processes of the heads' gradients, once the last batch of a step has filled them."""
+        if self.processes.num_processes > 1:
+            for value in self.parameters():
+                if value.grad is not None:
+                    value.grad = self.processes.reduce(value.grad, "mean")
+
+    def perturb(self, step: int, batch: int, generator: torch.Generator) -> None:
+        """Draw what becomes of the tokens in the coming forward pass on `batch` samples of this process."""
+        settings = self.recipe.perturbation
+        if not settings.samples:
+            return
+        whole = batch * self.processes.num_processes
+        numbers = torch.rand((whole, len(self.model.sizes), math.prod(self.grid), 2), generator=generator)
+        numbers[int(whole * settings.samples) :, ..., 0] = 1.0
+        first = self.processes.process_index * batch
+        tokens, nearest = annealed(settings, step)
+        mine = numbers[first : first + batch].to(self.processes.device)
+        self.model.perturb = lambda z, made: self._perturbed(z, made, mine, tokens, nearest)
+
+    def _perturbed(self, z: Tensor, made: Quantized, numbers: Tensor, tokens: float, nearest: int) -> Tensor:
+        """z_q of `made` with other tokens; the gradient is that of z_q."""
+        quantizer = self.model.quantizer
+        rows, codebooks = quantizer.rows(z).detach(), quantizer.codebooks.detach()
+        planes = []
+        for s, plane in enumerate(made.indices):
+            chances = numbers[:, s].reshape(-1, 2)
+            index = perturbed(plane.flatten(), rows[s], codebooks[s], chances, tokens, nearest)
+            planes.append(index.reshape(plane.shape))
+        changed = torch.stack([(a != b).flatten(1).any(1) for a, b in zip(planes, made.indices, strict=True)]).any(0)
+        z_q = quantizer.dequantize(planes)[0]
+        # Samples that were left alone keep what the estimator made of them, to the last bit.
+        hit = changed.reshape(-1, *[1] * (z_q.dim() - 1))
+        return torch.where(hit, made.z_q + (z_q - made.z_q).detach(), made.z_q)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next step depends on."""
+        return {} if self.alignments is None else {"alignments": self.alignments.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`. Raises InputError if it is that of other alignments."""
+        if self.alignments is None:
+            return
+        try:
+            self.alignments.load_state_dict(state["alignments"])
+        except (RuntimeError, KeyError) as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise InputError(f"the checkpoint holds other alignments than recipe.align asks for: {reason}") from error
+
+
+def whole_samples(result: Reconstruction) -> Tensor | None:
+    """[B] bool: samples of which the quantizer left out nothing; None if that is all of them."""
+    return None if result.kept is None else (result.kept > 0.999).flatten(1).all(1)

@@ -1,0 +1,1 @@
+"""Training of entropy models and of float models for sampling."""

@@ -1,0 +1,119 @@
+"""Index planes of access tiles for the training of a prior: collected, and cut into crops.
+
+A crop is part of a tile with what surrounds it there, so that contexts end where those of a file end and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcodec.encoder.index_encoder import Encoding
+from vqcodec.entropy.context_model import MARGIN
+from vqcodec.geometry.rectangles import Rect, split
+from vqcodec.image.picture import as_picture
+from vqcodec.models.ladder import EFFORT
+from vqcodec.models.registry import Model
+
+from ..data.pictures import Pictures
+from ..export import rates_of
+
+Tile = np.ndarray | Sequence[np.ndarray]
+"""Planes [S, h, w], or a list of planes [h, w] or [L] of whatever shapes; without the last ones that a file leaves
+out."""
+
+
+MOST_TILES = 8
+"""Of one picture: others than wallpapers are to be seen, too."""
+RATES = 2
+"""Of one picture, and so least tiles of it."""
+
+
+def collect_tiles(model: Model, pictures: Pictures, tile: int, effort: int = EFFORT) -> list[Tile]:
+    """Index planes int16 or int32 [S, h, w] of tiles (`tile` steps a side) of the pictures, as files of `effort` hold
+    them: MISSING where layers are left out, from effort `encoding.DROPPING` on.
+
+    Of a model whose tokens are windows, each window is a tile, a list of planes int32.
+
+    Where codewords are chosen by a rate, every picture has some rates, evenly in the logarithm over what the ladder
+    spans, that its tiles take turns at. Of large pictures some tiles are drawn; small ones are taken at each rate.
+    """
+    rates = rates_of(model.config)
+    high = max(rates)
+    span = high / max(min(rates), 1e-3 * high)
+    kind = np.int16 if max(model.entropy.sizes) < 2**15 else np.int32
+    found: list[Tile] = []
+    for number, pixels in enumerate(pictures.decoded()):
+        encoding = Encoding(as_picture(pixels), str(model.entry.folder), effort=effort)
+        if model.config.tokenizer.side:
+            planes = encoding.tokens(1.0).planes
+            found += [[plane[window] for plane in planes] for window in range(len(planes[0]))]
+            continue
+        if not encoding.by_rate:
+            found += _cut_up(np.stack(encoding.tokens(1.0).planes).astype(kind), tile)
+            continue
+        rng = np.random.default_rng(number)
+        rects = list(split(Rect(0, encoding.grid[0], 0, encoding.grid[1]), tile))
+        drawn = high * span ** -rng.random(RATES)
+        if len(rects) == 1:
+            tiles = [(0, float(rate)) for rate in drawn]
+        else:
+            some = rng.permutation(len(rects))[:MOST_TILES]
+            tiles = [(t, float(drawn[i % RATES])) for i, t in enumerate(some)]
+        for t, rate in tiles:
+            keep = next((step.keep for step in encoding.ladder if step.rate <= rate), encoding.ladder[-1].keep)
+            planes = encoding.tile_planes([rects[t]], rate, keep)[0]
+            found.append(np.stack(planes[: sum(map(len, model.layers[:keep]))]).astype(kind))
+    return found
+
+
+def _cut_up(planes: np.ndarray, tile: int) -> list[np.ndarray]:
+    height, width = planes.shape[1:]
+    return [planes[:, y : y + tile, x : x + tile] for y in range(0, height, tile) for x in range(0, width, tile)]
+
+
+class PriorCrops:
+    """Batches of crops; `batch(number)` is a pure function of (seed, number) and the tiles, padded planes each.
+
+    Tiles whose planes are not grids of one shape are not cut: a crop is a whole tile, and a batch has those of one
+    layout only.
+    """
+
+    def __init__(
+        self, tiles: Sequence[Sequence[np.ndarray]], sizes: tuple[int, ...], batch: int, side: int, seed: int
+    ) -> None:
+        self.batch_size, self.side, self.seed = batch, side // 2 * 2, seed
+        self.outside = np.array(sizes) + 1
+        layouts = [tuple(plane.shape for plane in tile) for tile in tiles]
+        self.is_cut = all(len(set(layout)) == 1 for layout in layouts)
+        self.by_layout = [[t for t, other in enumerate(layouts) if other == layout] for layout in set(layouts)]
+        # All planes of a crop are cut at once.
+        self.padded = [np.stack(tile) for tile in tiles] if self.is_cut else tiles
+        positions = np.array([tile[0].size for tile in tiles], np.float64)
+        self.share = positions / positions.sum()
+
+    def batch(self, number: int) -> list[Tensor]:
+        """Planes int64 [n, h + 4, w + 4], as `Prior` takes them."""
+        rng = np.random.default_rng((self.seed, number))
+        if not self.is_cut:
+            same = self.by_layout[rng.choice(len(self.by_layout), p=[self.share[t].sum() for t in self.by_layout])]
+            chosen = [self.padded[t] for t in rng.choice(same, self.batch_size)]
+        else:
+            chosen = [
+                self._cut(self.padded[t], rng) for t in rng.choice(len(self.padded), self.batch_size, p=self.share)
+            ]
+        return [torch.from_numpy(np.stack(planes)) for planes in zip(*chosen, strict=True)]
+
+    def _cut(self, planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """[S, h, w] -> `side` positions a side and their margin; passes are told by even and odd, so it starts at an
+        even one."""
+        h, w = (side - 2 * MARGIN for side in planes.shape[1:])
+        y, x = (2 * int(rng.integers(0, max(0, -(-(side - self.side) // 2)) + 1)) for side in (h, w))
+        whole = self.side + 2 * MARGIN
+        part = planes[:, y : y + whole, x : x + whole]
+        crop = np.broadcast_to(self.outside[:, None, None], (len(planes), whole, whole)).copy()
+        crop[:, : part.shape[1], : part.shape[2]] = part
+        return crop

@@ -1,0 +1,119 @@
+"""Training of the factorized autoregressive model (vqcodec/sampling): reference bits per index, and sampling."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from vqcodec.errors import UsageError
+from vqcodec.sampling.factorized_ar import Far, FarConfig
+
+from ..checkpoint import write_checkpoint
+from .data import Tile
+from .factorized_ar_data import FarCrops
+from .recipe import PriorRecipe, progress_of, resumed, saved
+
+REPORT_EVERY = 100
+"""Steps."""
+
+
+def train_far(
+    tiles: Sequence[Tile],
+    sizes: tuple[int, ...],
+    recipe: PriorRecipe,
+    report: Callable[[str], None] = print,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    labels: Sequence[int] = (),
+    classes: int = 0,
+    accelerator: Accelerator | None = None,
+) -> Far:
+    """Fit a float model to crops of index planes [S, h, w]. Raises UsageError where planes are not grids of one shape.
+
+    Tiles without their last planes, and those with gaps, are left out. `labels`, one for each tile, are 0..classes - 1.
+    With an `accelerator` each process takes `recipe.batch` crops a step, of which together they do what one process
+    does with all of them. `checkpoint` and `resume` as in `prior.train_prior`; the first process writes.
+    """
+    accelerator = accelerator or Accelerator(cpu=True)
+    config = FarConfig(
+        tuple(sizes), (recipe.crop, recipe.crop), recipe.units, recipe.heads, recipe.depth, recipe.head_layers, classes
+    )
+    for problem in config.problems():
+        raise UsageError(f"factorized-ar: {problem}")
+    crops = FarCrops(tiles, len(sizes), recipe, labels, classes, accelerator.process_index, accelerator.num_processes)
+    torch.manual_seed(recipe.seed)
+    model = Far(config, recipe.dropout).to(accelerator.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=0.05)
+    step, spent, total = 0, 0.0, torch.zeros(len(sizes), device=accelerator.device)
+    if checkpoint is not None and resume:
+        state = resumed(checkpoint, recipe)
+        model.load_state_dict(state["prior"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent, total = state["step"], state["spent"], state["total"].to(accelerator.device)
+    network, prepared = accelerator.prepare(model, optimizer)
+    start = time.monotonic() - spent
+    network.train()
+    while (progress := progress_of(step, time.monotonic() - start, recipe)) < 1:
+        for group in prepared.param_groups:
+            group["lr"] = rate_at(recipe, step, progress)
+        # Dropout, in this process and step; crops and left-out labels come from the global batch.
+        torch.manual_seed(((recipe.seed * 1_000_003 + step) * 1009 + accelerator.process_index) % 2**63)
+        total += _step(network, prepared, accelerator, crops.batch(step), recipe.bf16)
+        step += 1
+        if step % REPORT_EVERY == 0:
+            bits = accelerator.reduce(total, "mean").mean() / REPORT_EVERY
+            report(f"step {step}: {float(bits):.3f} bits per index")
+            total.zero_()
+        if checkpoint is not None and step % recipe.checkpoint_every == 0 and accelerator.is_main_process:
+            weights: dict[str, Any] = {"prior": model.state_dict(), "optimizer": optimizer.state_dict()}
+            state = {**weights, "step": step, "total": total, "recipe": saved(recipe)}
+            write_checkpoint(checkpoint, {**state, "spent": time.monotonic() - start})
+    return model.eval()
+
+
+def rate_at(recipe: PriorRecipe, step: int, progress: float) -> float:
+    """Learning rate: up over 100 steps or a tenth of the run, then constant (FQGAN) or down to 1 % along a cosine."""
+    warm = min(1.0, (step + 1) / min(100, 1 + recipe.steps // 10))
+    if recipe.schedule == "constant":
+        return recipe.lr * warm
+    return recipe.lr * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def _step(network: Any, optimizer: Any, accelerator: Accelerator, batch: tuple[Tensor, Tensor], bf16: bool) -> Tensor:
+    """One step; returns the bits per index of each plane [S]."""
+    device = accelerator.device
+    planes, labels = (part.to(device) for part in batch)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        bits = network(planes, labels).mean(1)
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(bits.mean())
+    accelerator.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    return bits.detach()
+
+
+@torch.no_grad()
+def far_bits(model: Far, tiles: Sequence[Tile], labels: Sequence[int] = ()) -> np.ndarray:
+    """Mean bits [S] of each plane over whole tiles, cut into grids of the model's size: the first position sees
+    the label, where there are `labels`, and nothing else."""
+    device = model.start.weight.device
+    total, count, (h, w) = np.zeros(len(model.config.sizes)), 0, model.config.shape
+    for t, tile in enumerate(tiles):
+        if len(tile) != len(total):
+            continue
+        grid = torch.from_numpy(np.asarray(tile).astype(np.int64))[None].to(device)
+        label = torch.tensor([labels[t] if labels else model.config.classes], device=device)
+        for y in range(0, grid.shape[2], h):
+            for x in range(0, grid.shape[3], w):
+                bits = model(grid[:, :, y : y + h, x : x + w], label)
+                total += bits.sum(1).double().cpu().numpy()
+                count += bits.shape[1]
+    return total / max(count, 1)

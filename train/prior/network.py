@@ -1,0 +1,290 @@
+"""The context model in floats, with gradients: twin of `vqcodec.entropy.context_model`, which reads its integers.
+
+What the integer model gathers position by position is two convolutions here, the same sums: 3x3 over the embedded
+planes before, 5x5 over what each pass knows of the plane itself.
+
+Legend: n tiles or crops, S planes, h w grid with a margin of 2 around where codes of the outside stand, N positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqcodec.entropy.alphabet_split import Split, by_likeness
+from vqcodec.entropy.context_model import EMBEDDING, MARGIN, OWN, ContextModel, lookup_table, seen_by
+from vqcodec.entropy.scan_order import PASSES
+
+UNIT = 16.0
+"""Activations, embeddings and logits are counted in sixteenths."""
+TOP = 127 / UNIT
+MAX_SHIFT = 12
+
+
+def rounded(x: Tensor, unit: float | Tensor) -> Tensor:
+    """x to the nearest 1 / unit, gradient straight through."""
+    return x + (torch.round(x * unit) / unit - x).detach()
+
+
+def row_shift(weights: Sequence[Tensor]) -> Tensor:
+    """Bits after the point [rows] that let the largest weight of each output row fill an int8."""
+    largest = torch.stack([w.detach().abs().flatten(1).amax(1) for w in weights if w.numel()]).amax(0)
+    return torch.floor(torch.log2(127 / largest.clamp_min(1e-6))).clamp(0, MAX_SHIFT)
+
+
+class PlanePrior(nn.Module):
+    """Float twin of `entropy.kernels.PlaneNet` for plane s; weights [out, in]."""
+
+    def __init__(self, s: int, size: int, units: int, near: int) -> None:
+        super().__init__()
+        self.s, self.size, self.first = s, size, max(0, s - near)
+        seen, own = EMBEDDING * len(seen_by(s, near)), EMBEDDING * len(OWN)
+        self.embedding = nn.Parameter(torch.randn(size + 2, EMBEDDING))
+        self.around = nn.Parameter(torch.randn(units, seen) / math.sqrt(seen + own))
+        self.own = nn.Parameter(torch.randn(units, own) / math.sqrt(seen + own))
+        self.bias1 = nn.Parameter(torch.full((len(PASSES), units), 0.5))
+        self.hidden = nn.Parameter(torch.randn(units, units) / math.sqrt(units))
+        self.bias2 = nn.Parameter(torch.zeros(units))
+        self.out = nn.Parameter(torch.randn(size, units) * 0.02)
+        self.bias3 = nn.Parameter(torch.zeros(len(PASSES), size))
+        self.quantized = False
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """codes [n, h, w] -> [n, h, w, 8]."""
+        table = self.embedding.clamp(-TOP, TOP)
+        return F.embedding(codes, rounded(table, UNIT) if self.quantized else table)
+
+    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """around, own, hidden, out: as they are, or as the integers they will be."""
+        if not self.quantized:
+            return self.around, self.own, self.hidden, self.out
+        unit1 = torch.exp2(row_shift([self.around, self.own]))[:, None]
+        units = [unit1, unit1, *(torch.exp2(row_shift([w]))[:, None] for w in (self.hidden, self.out))]
+        four = (self.around, self.own, self.hidden, self.out)
+        around, own, hidden, out = (rounded(w, unit) for w, unit in zip(four, units, strict=True))
+        return around, own, hidden, out
+
+    def bits(self, codes: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """codes [n, h, w] of this plane, embedded planes before it [n, h', w', 8] -> bits [N], pass by pass.
+
+        A position outside counts 0.
+        """
+        w_around, w_own, w_hidden, w_out = self.weights()
+        h, w = codes.shape[1] - 2 * MARGIN, codes.shape[2] - 2 * MARGIN
+        around = self._around(w_around, maps, h, w) if maps else None
+        kernel = torch.cat([w_own[:, : w_own.shape[1] // 2], w_own.new_zeros(len(w_own), EMBEDDING),
+                            w_own[:, w_own.shape[1] // 2 :]], 1)  # fmt: skip
+        kernel = _as_kernel(kernel, 5)
+        inputs, targets, counts = [], [], []
+        for p, (y, x) in enumerate(PASSES):
+            if y >= h or x >= w:
+                continue
+            seen = self.embed(_visible(codes, p, self.size))[:, y:, x:]
+            sums = F.conv2d(seen.permute(0, 3, 1, 2), kernel, self.bias1[p], stride=2)
+            if around is not None:
+                sums = sums + around[:, :, y::2, x::2]
+            inputs.append(sums.permute(0, 2, 3, 1).flatten(0, 2))
+            targets.append(codes[:, MARGIN + y : -MARGIN : 2, MARGIN + x : -MARGIN : 2].flatten())
+            counts.append(len(targets[-1]))
+        h1 = self._activation(torch.cat(inputs))
+        inner = F.linear(h1, w_hidden, self.bias2)
+        h2 = (h1 + (rounded(inner, UNIT) if self.quantized else inner)).clamp(0, TOP)
+        parts = F.linear(h2, w_out).split(counts)
+        shown = [p for p, (y, x) in enumerate(PASSES) if y < h and x < w]
+        logits = torch.cat([part + self.bias3[p] for part, p in zip(parts, shown, strict=True)]).float()
+        if self.quantized:
+            logits = rounded(logits, UNIT)
+        target = torch.cat(targets)
+        target = torch.where(target < self.size, target, -1)
+        return F.cross_entropy(logits * math.log(2), target, reduction="none", ignore_index=-1) / math.log(2)
+
+    def _around(self, weights: Tensor, maps: Sequence[Tensor], h: int, w: int) -> Tensor:
+        """What the planes before add to the first layer, [n, H, h, w]."""
+        near = len(maps) - self.first
+        wide, narrow = weights.split([9 * EMBEDDING * near, EMBEDDING * self.first], 1)
+        wide = wide.unflatten(1, (9, near, EMBEDDING))
+        total: Tensor | int = 0
+        for places in _by_shape(maps):
+            close, far = [t for t in places if t >= self.first], [t for t in places if t < self.first]
+            sums: Tensor | int = 0
+            if close:
+                kernel = wide[:, :, [t - self.first for t in close]].flatten(1)
+                # The outermost ring of the margin is for 5x5 only.
+                sums = F.conv2d(_stacked([maps[t] for t in close])[:, :, 1:-1, 1:-1], _as_kernel(kernel, 3))
+            if far:
+                kernel = narrow.unflatten(1, (self.first, EMBEDDING))[:, far].flatten(1)
+                inside = _stacked([maps[t] for t in far])[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
+                sums = sums + F.conv2d(inside, _as_kernel(kernel, 1))
+            height, width = (side - 2 * MARGIN for side in maps[places[0]].shape[1:3])
+            if (height, width) != (h, w):
+                rows, columns = torch.arange(h) * height // h, torch.arange(w) * width // w
+                sums = sums[:, :, rows][:, :, :, columns]  # type: ignore[index]
+            total = total + sums
+        assert isinstance(total, Tensor)
+        return total
+
+    def _activation(self, x: Tensor) -> Tensor:
+        """0..127/16, in sixteenths once quantized."""
+        return (rounded(x, UNIT) if self.quantized else x).clamp(0, TOP)
+
+    @torch.no_grad()
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The integers `entropy.prior.ContextModel` reads, matrices as [in, out]."""
+        shift1, shift2, shift3 = (row_shift(w) for w in ([self.around, self.own], [self.hidden], [self.out]))
+
+        def matrix(w: Tensor, shift: Tensor) -> np.ndarray:
+            return torch.round(w * torch.exp2(shift)[:, None]).clamp(-127, 127).T.contiguous().numpy().astype(np.int8)
+
+        def bias(b: Tensor, shift: Tensor) -> np.ndarray:
+            # Half a unit before the floor makes it round to nearest.
+            scale = torch.exp2(shift)
+            return (torch.round(b * UNIT * scale) + torch.floor(scale / 2)).numpy().astype(np.int32)
+
+        found = {
+            "embedding": torch.round(self.embedding.clamp(-TOP, TOP) * UNIT).numpy().astype(np.int8),
+            "around": matrix(self.around, shift1),
+            "own": matrix(self.own, shift1),
+            "bias1": bias(self.bias1, shift1),
+            "shift1": shift1.numpy().astype(np.uint8),
+            "hidden": matrix(self.hidden, shift2),
+            "bias2": bias(self.bias2, shift2),
+            "shift2": shift2.numpy().astype(np.uint8),
+            "out": matrix(self.out, shift3),
+            "bias3": bias(self.bias3, shift3),
+            "shift3": shift3.numpy().astype(np.uint8),
+        }
+        return {f"prior.{self.s}.{name}": value for name, value in found.items()}
+
+
+class Prior(nn.Module):
+    """One PlanePrior per coded plane; each sees 3x3 of the `near` before it and one position of those further back.
+
+    Planes of large alphabets are coded as two, by `splits`; without these, by the numbers of their codes.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        units: int = 112,
+        near: int | None = None,
+        splits: Sequence[Split] | None = None,
+    ) -> None:
+        super().__init__()
+        self.sizes, self.near = tuple(sizes), near
+        self.splits = [by_likeness(size) for size in sizes] if splits is None else list(splits)
+        self.coded_sizes = tuple(size for split in self.splits for size in split.sizes)
+        everything = len(self.coded_sizes)
+        self.planes = nn.ModuleList(
+            PlanePrior(s, size, units, everything if near is None else near) for s, size in enumerate(self.coded_sizes)
+        )
+
+    def parts(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Planes of a tile -> the planes that are coded."""
+        return [part for split, plane in zip(self.splits, tile, strict=False) for part in split.parts(plane)]
+
+    def padded(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Planes of a tile -> those that are coded, int64 with a margin, as `forward` takes them.
+
+        Planes that are not in the tile are outside everywhere.
+        """
+        parts = self.parts(tile)
+        left_out = [np.full(np.shape(tile[0]), size + 1) for size in self.coded_sizes[len(parts) :]]
+        return [with_margin(part, size) for part, size in zip([*parts, *left_out], self.coded_sizes, strict=True)]
+
+    def forward(self, codes: Sequence[Tensor]) -> list[Tensor]:
+        """Planes [n, h, w], with a margin of 2 where K + 1 stands for the outside -> bits [N] of each, pass by pass."""
+        bits: list[Tensor] = []
+        maps: list[Tensor] = []
+        for plane, net in zip(codes, self.planes, strict=True):
+            bits.append(net.bits(plane, maps))
+            maps.append(net.embed(plane))
+        return bits
+
+    @torch.no_grad()
+    def go_on_from(self, model: ContextModel) -> None:
+        """Before training: the network of `model`. Raises ValueError for other units, `near` or splits."""
+
+        def weights(values: np.ndarray, scale: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray((values * scale).T))
+
+        def bias(values: np.ndarray, scale: np.ndarray) -> Tensor:
+            return torch.from_numpy((values - np.floor(0.5 / scale)) * scale / np.float32(UNIT))
+
+        if len(model.nets) != len(self.planes) or (self.near or len(model.nets)) != model.near:
+            raise ValueError("its context model sees other planes")
+        for net, own in zip(model.nets, self.planes, strict=True):
+            found = {
+                "embedding": torch.from_numpy(net.embedding / np.float32(UNIT)),
+                "around": weights(net.around, net.scale1),
+                "own": weights(net.own, net.scale1),
+                "bias1": bias(net.bias1, net.scale1),
+                "hidden": weights(net.hidden, net.scale2),
+                "bias2": bias(net.bias2, net.scale2),
+                "out": weights(net.out, net.scale3),
+                "bias3": bias(net.bias3, net.scale3),
+            }
+            for name, value in found.items():
+                parameter: Tensor = getattr(own, name)
+                if parameter.shape != value.shape:
+                    raise ValueError(
+                        f"its context model has {list(value.shape)} for {name}, not {list(parameter.shape)}"
+                    )
+                parameter.copy_(value)
+
+    @torch.no_grad()
+    def start_from(self, counts: Sequence[np.ndarray]) -> None:
+        """Before training: every code of a coded plane as likely as its `counts` [K]."""
+        for use, net in zip(counts, self.planes, strict=True):
+            logits = torch.from_numpy(np.log2(use + 0.5)).float()
+            net.bias3.copy_(logits - logits.amax())
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All `prior.*` tensors of a model file."""
+        found: dict[str, np.ndarray] = {"prior.lut": lookup_table(max(self.coded_sizes)).astype(np.int32)}
+        if any(split.low for split in self.splits):
+            found["prior.split"] = np.array([split.low for split in self.splits], np.int32)
+            for s, split in enumerate(self.splits):
+                if split.low:
+                    found[f"prior.rank.{s}"] = split.rank.astype(np.int32)
+        if self.near is not None:
+            found["prior.near"] = np.array([self.near], np.int32)
+        for net in self.planes:
+            found.update(net.tensors())
+        check = np.frombuffer(ContextModel(self.sizes, found).check(), np.uint8)
+        return {**found, "prior.check": check}
+
+
+def with_margin(plane: np.ndarray, size: int) -> np.ndarray:
+    """[h, w] or [L] -> int64 [h + 4, w + 4], the outside of an alphabet of `size` around it; unknown where MISSING."""
+    codes = np.atleast_2d(plane).astype(np.int64)
+    return np.pad(np.where(codes < 0, size, codes), MARGIN, constant_values=size + 1)
+
+
+def _visible(codes: Tensor, p: int, size: int) -> Tensor:
+    """codes [n, h, w] as pass p sees them: `size` where not known yet. The outside always is."""
+    known = codes > size
+    for y, x in PASSES[:p]:
+        known[:, MARGIN % 2 + y :: 2, MARGIN % 2 + x :: 2] = True
+    return torch.where(known, codes, size)
+
+
+def _by_shape(maps: Sequence[Tensor]) -> Iterator[list[int]]:
+    """Places of maps of the same shape."""
+    shapes = [m.shape[1:3] for m in maps]
+    for shape in dict.fromkeys(shapes):
+        yield [t for t, other in enumerate(shapes) if other == shape]
+
+
+def _stacked(maps: Sequence[Tensor]) -> Tensor:
+    """[n, h, w, 8] each -> [n, 8 * len(maps), h, w]."""
+    return torch.cat(list(maps), -1).permute(0, 3, 1, 2)
+
+
+def _as_kernel(weights: Tensor, side: int) -> Tensor:
+    """[H, side * side * C] -> [H, C, side, side]."""
+    return weights.unflatten(1, (side, side, -1)).permute(0, 3, 1, 2)

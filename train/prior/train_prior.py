@@ -1,0 +1,184 @@
+"""Training of the context model in `vqcodec.entropy.context_model`: in floats first, then as the integers it will be.
+
+All planes of a tile are coded as in a file: four passes over a quarter of the grid, contexts that stop at the tile's
+border. The loss is bits per index.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcodec.encoder.index_encoder import ROUGH
+from vqcodec.entropy.alphabet_split import by_likeness
+from vqcodec.entropy.context_model import ContextModel
+from vqcodec.errors import InputError, OutputError, UsageError
+from vqcodec.models.registry import CODEBOOKS, REFINEMENTS, load_model
+
+from ..checkpoint import write_checkpoint
+from ..data.pictures import scan
+from .data import PriorCrops, Tile, collect_tiles
+from .network import Prior
+from .recipe import ARCHITECTURES, PriorRecipe, progress_of, refuse_stepped, resumed, saved
+from .report import bits_per_index, compare
+from .run_factorized_ar import run_far
+
+__all__ = ["Prior", "PriorRecipe", "add_prior", "bits_per_index", "collect_tiles", "run_prior", "train_prior"]
+
+
+def train_prior(
+    tiles: Sequence[Tile],
+    sizes: tuple[int, ...],
+    recipe: PriorRecipe,
+    report: Callable[[str], None] = print,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    codewords: Sequence[np.ndarray] | None = None,
+    before: ContextModel | None = None,
+    device: str = "cpu",
+) -> Prior:
+    """Fit a prior to index planes, on `device`; the last `quantized_share` of the steps train the rounded network.
+
+    It starts from `before`, if given. `codewords` [K, d] of each plane say which codes are alike where alphabets are so
+    large that they are split.
+    The state is kept in the file `checkpoint`; with `resume` a run goes on from there. Raises InputError for a
+    checkpoint that cannot be read or is of another recipe.
+    """
+    torch.manual_seed(recipe.seed)
+    splits = [by_likeness(size, None if codewords is None else codewords[s]) for s, size in enumerate(sizes)]
+    prior = Prior(sizes, recipe.units, recipe.near or None, splits)
+    padded = [prior.padded(tile) for tile in tiles]
+    prior.start_from(
+        [
+            np.bincount(np.concatenate([tile[v].ravel() for tile in padded]), minlength=size + 2)[:size]
+            for v, size in enumerate(prior.coded_sizes)
+        ]
+    )
+    if before is not None:
+        prior.go_on_from(before)
+    prior.to(device)
+    optimizer = torch.optim.Adam(prior.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
+    crops = PriorCrops(padded, prior.coded_sizes, recipe.batch, recipe.crop, recipe.seed)
+    del padded  # which are stacked there
+    step, spent, total = 0, 0.0, torch.zeros(len(prior.coded_sizes), device=device)
+    if checkpoint is not None and resume:
+        state = resumed(checkpoint, recipe)
+        prior.load_state_dict(state["prior"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent, total = state["step"], state["spent"], state["total"].to(device)
+    start, warm = time.monotonic() - spent, min(100, 1 + recipe.steps // 10)
+    while (progress := progress_of(step, time.monotonic() - start, recipe)) < 1:
+        quantized = progress >= 1 - recipe.quantized_share
+        for net in prior.planes:
+            net.quantized = quantized
+        for group in optimizer.param_groups:
+            group["lr"] = (
+                recipe.lr * min(1, (step + 1) / warm) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+            )
+        total += _step(prior, optimizer, crops.batch(step), recipe.bf16 and not quantized)
+        step += 1
+        if step % 100 == 0:
+            each = " ".join(f"{v / 100:.2f}" for v in total)
+            report(f"step {step}: {total.sum() / 100 / len(sizes):.3f} bits per index  {each}")
+            total.zero_()
+        if checkpoint is not None and step % recipe.checkpoint_every == 0:
+            write_checkpoint(
+                checkpoint,
+                {
+                    "recipe": saved(recipe),
+                    "prior": prior.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "spent": time.monotonic() - start,
+                    "total": total,
+                },
+            )
+    for net in prior.planes:
+        net.quantized = recipe.quantized_share > 0
+    return prior.cpu()
+
+
+def _step(prior: Prior, optimizer: torch.optim.Optimizer, codes: list[Tensor], bf16: bool) -> Tensor:
+    """One step; returns the bits per index of each coded plane."""
+    device = next(prior.parameters()).device
+    counts = [int((plane[:, 2:-2, 2:-2] < size).sum()) for plane, size in zip(codes, prior.coded_sizes, strict=True)]
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        bits = prior([plane.to(device) for plane in codes])
+    means = torch.stack([b.sum() / max(n, 1) for b, n in zip(bits, counts, strict=True)])
+    optimizer.zero_grad(set_to_none=True)
+    (means.sum() / len(prior.sizes)).backward()
+    torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
+    optimizer.step()
+    return means.detach()
+
+
+def add_prior(folder: Path, prior: Prior) -> None:
+    """Replace the entropy model in a model folder; its token identity stays, its entropy identity changes."""
+    from safetensors.numpy import load_file
+
+    from vqcodec.models.registry import WEIGHTS, read_config, write_model
+
+    tensors = load_file(folder / WEIGHTS)
+    kept = {name: value for name, value in tensors.items() if not name.startswith(("entropy.", "prior."))}
+    write_model(folder, read_config(folder), {**kept, **prior.tensors()})
+
+
+def run_prior(
+    recipe: PriorRecipe,
+    out: Path,
+    resume: bool = False,
+    report: Callable[[str], None] = print,
+    device: str = "cpu",
+) -> None:
+    """Copy the recipe's model to folder `out` and give it a context model trained on the recipe's pictures.
+
+    The network is trained on `device`, its tiles are collected on the CPU. With the architecture factorized-ar
+    (run_far.py) the copy keeps its entropy model and gets a float model for sampling beside it.
+    The run's state is kept beside `out` until it is finished; `resume` goes on from it.
+    Raises ModelError, InputError for missing data or state, and OutputError if `out` exists.
+    """
+    if out.exists():
+        raise OutputError(f"{out}: exists already; name another folder")
+    if recipe.architecture not in ARCHITECTURES:
+        raise UsageError(f"recipe.architecture: '{recipe.architecture}' is not one of {', '.join(ARCHITECTURES)}")
+    for name, value in (("steps", recipe.steps), ("batch", recipe.batch), ("units", recipe.units)):
+        if value < 1:
+            raise UsageError(f"recipe.{name}: at least 1")
+    if recipe.crop < 2:
+        raise UsageError("recipe.crop: at least 2 positions")
+    checkpoint = out.with_name(f"{out.name}.checkpoint.pt")
+    if resume and not checkpoint.exists():
+        raise InputError(f"{checkpoint}: no checkpoint there; leave --resume out to start anew")
+    if recipe.architecture == "factorized-ar":
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return run_far(recipe, out, checkpoint, resume, report, device)
+    refuse_stepped(recipe.model)
+    model = load_model(recipe.model)
+    pictures = scan(recipe.train, model.stride)
+    report(f"{model.config.name}: indices of {len(pictures.members)} pictures")
+    tiles = collect_tiles(model, pictures, recipe.tile_px // model.stride)
+    books = [book for name in (CODEBOOKS, REFINEMENTS) if name in model.tensors for book in model.tensors[name]]
+    fitting = [len(book) for book in books] == list(model.entropy.sizes)
+    codewords = [book.astype(np.float32) for book in books] if fitting else None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    before = model.entropy if recipe.again and isinstance(model.entropy, ContextModel) else None
+    if recipe.again and before is None:
+        raise UsageError(f"recipe.again: model '{recipe.model}' has no context model")
+    try:
+        prior = train_prior(tiles, model.entropy.sizes, recipe, report, checkpoint, resume, codewords, before, device)
+    except ValueError as error:
+        raise UsageError(f"recipe.again: model '{recipe.model}': {error}") from error
+    if recipe.val:
+        held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride, ROUGH)
+        report(compare(prior, tiles, held_out))
+    shutil.copytree(model.entry.folder, out)
+    add_prior(out, prior)
+    checkpoint.unlink(missing_ok=True)
+    report(f"{out}: {model.config.name} with a context model")

@@ -1,0 +1,1 @@
+"""Quantizers in training: codebooks in use, masks, perturbation."""

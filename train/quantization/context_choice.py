@@ -1,0 +1,50 @@
+"""Indices for training as files will hold them: chosen by distance plus rate under a finished context model.
+
+Differs from codebooks.py, whose rates know no context: those are for the time before there is a context model.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcodec.encoder.codeword_distances import CodewordDistances
+from vqcodec.encoder.index_selection import choose_tiles
+from vqcodec.errors import UsageError
+from vqcodec.models.registry import load_model
+
+
+class PriorChoice:
+    """Chooses with the context model, codebooks and prices of the model called `name` or in the folder `name`.
+
+    Raises ModelError if there is none, UsageError if it has no prices: it was trained without a rate.
+    """
+
+    def __init__(self, name: str) -> None:
+        model = load_model(name)
+        quantizer = model.tokenizer.quantizer
+        if not quantizer.prices.any() or model.entropy.kind != "context":
+            raise UsageError(f"codebook.choice: model '{name}' has no context model, or was trained without a rate")
+        self.entropy = model.entropy
+        self.prices, self.caps = quantizer.prices.double().numpy(), quantizer.caps.double().numpy()
+        self.sizes = quantizer.sizes
+        self.codewords = CodewordDistances(quantizer)
+
+    def __call__(self, z: Tensor, rate: Tensor | None) -> list[Tensor]:
+        """z [B, D, h, w], rates [B] (default 1) -> planes [B, h, w] int64; each sample counts as an access tile."""
+        batch, _, h, w = z.shape
+        latents = z.float().cpu().numpy()
+        rates = np.ones(batch) if rate is None else rate.double().cpu().numpy()
+        planes = len(self.prices)
+        shapes = [((h, w),) * planes] * batch
+        layers = [list(range(planes))]
+        found = choose_tiles(
+            self.entropy,
+            lambda tile, s, positions, chosen: self.codewords.measure(s, latents[tile], positions, chosen),
+            np.minimum(rates[:, None], self.caps) * self.prices,
+            shapes,
+            layers,
+        )
+        made = [np.stack([choice.planes[s] for choice in found]) for s in range(planes)]
+        return [torch.from_numpy(plane.astype(np.int64)).to(z.device) for plane in made]

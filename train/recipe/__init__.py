@@ -1,0 +1,1 @@
+"""Training recipes: tables, rules across fields, reading."""

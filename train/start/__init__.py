@@ -1,0 +1,1 @@
+"""Starting points of a run, and changes to a trained tokenizer before the next one."""

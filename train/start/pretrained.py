@@ -1,0 +1,209 @@
+"""A vit backbone that starts from DINOv2, CLIP or EVA-02, as XQ-GAN and SoftVQ-VAE do: the table `pretrained`.
+
+Differs from taking.py and grow.py, which start from a model of ours. CLIP and EVA-02 are starts of encoders whose
+layers are theirs (tokenizer.backbone.encoder_layers). What DINOv2 (Oquab et al. 2023) or the others lack stays as it
+was drawn: latent tokens and their places, and the layers next to the latent and to the pixels.
+
+    DINOv2, 518 px in patches of 14 px     for example 256 px in patches of 16 px
+    patch_embed  [C, 3, 14, 14]         -> encoder.patches   [C, 3, 16, 16]      resized; a decoder has none
+    pos_embed    [1, 1 + 37 * 37, C]    -> trunk.positions   [1, 1 + 16 * 16, C]  resampled; that of the whole is kept
+    cls_token, blocks.*, norm           -> trunk.whole, trunk.layers.*, trunk.norm   as they are, layer scales too
+
+Its weights are made for pixels that are normalised as in ImageNet. Like the authors' trainers, ours gives them pixels
+in -1..1 all the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqcodec.backbones.vit_blocks import resampled
+from vqcodec.config.backbones import BackboneConfig, VitConfig
+from vqcodec.errors import InputError, UsageError
+from vqcodec.importing.checkpoint import read_checkpoint
+
+from ..alignment.teachers import TEACHERS, fetch
+from ..finetuning import load_tuned, merged
+from .pretrained_names import TITLES, name_in_start, plain_state
+
+if TYPE_CHECKING:  # run.py uses this file
+    from ..run import TokenizerRun
+
+SIZES = {
+    "dinov2-small": (12, 384),
+    "dinov2-base": (12, 768),
+    "dinov2-large": (24, 1024),
+    "clip-base": (12, 768),
+    "clip-large": (24, 1024),
+    "eva02-base": (12, 768),
+    "eva02-large": (24, 1024),
+}
+"""Layers and channels of what can be named; before the dash the layout of the layers."""
+PX = 518
+"""Side of the pictures that DINOv2 was trained on at last."""
+KEY, WAY_OUT = "pretrained.model", "or start from random weights: --set pretrained.model="
+PATCHES, POSITIONS = "patch_embed.proj.weight", "pos_embed"
+UNUSED = (PATCHES, "patch_embed.proj.bias", "mask_token")
+"""What a decoder has no use for, and what hid patches in DINOv2's own training."""
+LARGEST_PATCH, LARGEST_GRID = 64, 256
+"""Sides that a file may ask to be resampled, pixels and tokens."""
+AUTHORS = {"dinov2": " or its authors'"}
+NEEDED = {"dinov2": "a DINOv2 without registers", "clip": "a CLIP of pictures", "eva02": "an EVA-02 of size B or L"}
+SHOWN = 3
+"""Most keys that one message names."""
+
+
+@dataclass(frozen=True)
+class PretrainedRecipe:
+    """The table `pretrained` of a recipe."""
+
+    model: str = ""
+    """dinov2-small, -base or -large, clip-base or -large, eva02-base or -large, which are downloaded; or a .pth or
+    safetensors file with weights of one, by timm's names (DINOv2: or its authors'). It has to be of the layout that
+    tokenizer.backbone.encoder_layers says. Empty: the network starts from random weights."""
+    parts: tuple[str, ...] = ("encoder",)
+    """Which of encoder and decoder start from it. What it lacks of them is trained even where they are frozen or on
+    lora."""
+
+    @property
+    def started(self) -> tuple[str, ...]:
+        """The parts of the tokenizer that start from weights."""
+        return self.parts if self.model else ()
+
+
+def check_pretrained(recipe: PretrainedRecipe, backbone: BackboneConfig, start_from: str) -> None:
+    """Refuse what cannot start this way. Raises UsageError naming the key."""
+    if not recipe.model:
+        return
+    if not isinstance(backbone, VitConfig):
+        raise UsageError(f"recipe.{KEY}: the backbone {backbone.kind} has no such weights; vit alone has")
+    if start_from:
+        raise UsageError(
+            f"recipe.{KEY}: start_from names weights already; leave one out, as by --set pretrained.model="
+        )
+    if not recipe.parts or set(recipe.parts) - {"encoder", "decoder"}:
+        raise UsageError("recipe.pretrained.parts: encoder, decoder or both")
+    if "decoder" in recipe.parts and backbone.encoder_layers != "dinov2":
+        raise UsageError(
+            f"recipe.pretrained.parts: the decoder's layers are DINOv2's, the encoder's {backbone.encoder_layers}; "
+            'give ["encoder"]'
+        )
+    if recipe.model in SIZES:
+        layers = recipe.model.partition("-")[0]
+        if layers != backbone.encoder_layers:
+            raise UsageError(
+                f"recipe.{KEY}: {recipe.model} has other layers than the backbone's encoder "
+                f"({backbone.encoder_layers}): --set tokenizer.backbone.encoder_layers={layers}"
+            )
+        _check_size(recipe, backbone, SIZES[recipe.model])
+
+
+def _check_size(recipe: PretrainedRecipe, backbone: VitConfig, size: tuple[int, int]) -> None:
+    for part in recipe.parts:
+        needed = (getattr(backbone, f"{part}_depth"), getattr(backbone, f"{part}_width"))
+        if needed != size:
+            raise UsageError(
+                f"recipe.{KEY}: {recipe.model} has {size[0]} layers of {size[1]} channels, the backbone's {part} "
+                f"{needed[0]} of {needed[1]}; change either, {WAY_OUT}"
+            )
+
+
+def drawn(model: nn.Module, recipe: PretrainedRecipe) -> set[str]:
+    """Names of parameters that start from random numbers, in the parts of a tokenizer that start from weights."""
+    names = (name for name, _ in model.named_parameters() if name.split(".")[0] in recipe.started)
+    return {name for name in names if not name_in_start(name)}
+
+
+@torch.no_grad()
+def start_pretrained(run: TokenizerRun) -> None:
+    """Set parts of the network of `run` as its recipe says.
+
+    Raises InputError if the weights cannot be had or are of another network, UsageError if they are of another size.
+    """
+    recipe, backbone = run.recipe.pretrained, run.recipe.tokenizer.backbone
+    state = start_weights(recipe.model)
+    ours = merged(run.model.state_dict())
+    if isinstance(backbone, VitConfig):
+        load_tuned(run.model, ours | fitted(state, ours, backbone, recipe))
+    for name, value in run.model.named_parameters():
+        run.ema[name].copy_(value)
+
+
+def start_weights(model: str) -> dict[str, Tensor]:
+    """The tensors of a start by its own names: of a model in SIZES, or in the file `model`. Raises InputError."""
+    if model in SIZES:
+        source = TEACHERS[model]
+        px = PX if model.startswith("dinov2") else source.px
+        network = fetch(dataclasses.replace(source, px=px), KEY, KEY, WAY_OUT).network
+        return dict(network.state_dict())
+    if not Path(model).is_file():
+        raise InputError(f"{KEY}: '{model}' is no file, nor one of {', '.join(SIZES)}; name one, {WAY_OUT}")
+    return read_checkpoint(Path(model))
+
+
+def fitted(
+    state: Mapping[str, Tensor], ours: Mapping[str, Tensor], backbone: VitConfig, recipe: PretrainedRecipe
+) -> dict[str, Tensor]:
+    """Our tensors that the start's `state` has, in the shapes of `ours`.
+
+    Raises UsageError if it is of another size, InputError naming keys that are missing, left over or of a wrong shape.
+    """
+    layers = backbone.encoder_layers
+    title, state = TITLES[layers], plain_state(state, layers)
+    depth = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
+    if not depth or "norm.weight" not in state:
+        raise InputError(
+            f"{recipe.model}: holds no {title} by timm's names{AUTHORS.get(layers, '')}; name another file, {WAY_OUT}"
+        )
+    _check_size(recipe, backbone, (depth, state["norm.weight"].numel()))
+    keys = {name: name_in_start(name, layers) for name in ours if name.split(".")[0] in recipe.parts}
+    keys = {name: key for name, key in keys.items() if key}
+    missing = sorted(set(keys.values()) - set(state))
+    unknown = sorted(set(state) - set(keys.values()) - set(UNUSED))
+    for what, names in (("lacks", missing), ("holds unknown", unknown)):
+        if names:
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            raise InputError(f"{recipe.model}: {what} {', '.join(names[:SHOWN])}{more}; {NEEDED[layers]} is needed")
+    return {name: _fitted(key, state[key], ours[name], recipe.model) for name, key in keys.items()}
+
+
+def _fitted(key: str, value: Tensor, like: Tensor, source: str) -> Tensor:
+    """A tensor of DINOv2 in the shape of ours."""
+    shape, needed = list(value.shape), list(like.shape)
+    if key == PATCHES:
+        side = shape[-1] if shape else 0
+        needed[2:] = [side, side] if 1 <= side <= LARGEST_PATCH else needed[2:]
+    elif key == POSITIONS:
+        side = round(max(shape[1] - 1, 0) ** 0.5) if len(shape) == 3 else 0
+        needed[1] = 1 + side**2 if 1 <= side <= LARGEST_GRID else needed[1]
+    if shape != needed:
+        raise InputError(f"{source}: {key} is {shape}; {needed} needed")
+    plain = value.layout == torch.strided and value.is_floating_point() and not value.is_meta
+    if not plain or not bool(value.float().isfinite().all()):
+        raise InputError(f"{source}: {key} holds what are no finite numbers, plain ones of floating point")
+    if key == PATCHES:
+        return resized_patches(value, like.shape[-1])
+    return resampled(value.float(), like.shape[1] - 1) if key == POSITIONS else value
+
+
+def resized_patches(weight: Tensor, side: int) -> Tensor:
+    """Filters [C, 3, p, p] -> [C, 3, side, side] that find in patches of that side what `weight` finds in theirs.
+
+    FlexiViT (Beyer et al. 2023): of the filters for resized patches B x those whose products are nearest to w x, which
+    the pseudo-inverse of B's transpose gives; exact where patches grow.
+    """
+    old = weight.shape[-1]
+    if old == side:
+        return weight
+    pixels = torch.eye(old**2, dtype=torch.float64).reshape(-1, 1, old, old)
+    resize = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True).flatten(1)  # [p * p, side * side]
+    found = weight.double().cpu().flatten(2) @ torch.linalg.pinv(resize).T
+    return found.reshape(*weight.shape[:2], side, side).to(weight.device, torch.float32)

@@ -1,0 +1,150 @@
+"""A trained tokenizer as the start of one with more channels and other groups.
+
+Differs from transform.py, which starts from nothing but the training pictures. What the network knows is kept: its
+latent channels are rescaled and put in the order of what they carry, and new ones take up what they leave over.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vqcodec.errors import UsageError
+from vqcodec.models.registry import load_model
+from vqcodec.tokenizer import Tokenizer
+
+from ..data.crops import Crops
+from ..run import TokenizerRun
+
+CROPS = 96
+PROBE = 0.1
+"""Standard deviation of the latent errors by which the decoder's gain is measured."""
+PROBED = 8
+"""Crops for that."""
+
+
+@torch.no_grad()
+def start_from_model(run: TokenizerRun, name: str, crops: Crops) -> None:
+    """Set the network of `run` from the model called `name` or in the folder `name`; codebooks start anew.
+
+    Blocks that the new network lacks are left out, from the back of each stage. Raises UsageError where widths or
+    stride differ, or where the new latent has fewer channels; ModelError if there is no such model.
+    """
+    old, new = load_model(name).tokenizer, run.model
+    count = max(1, CROPS // crops.data.batch)
+    x = torch.cat([crops.batch(i) for i in range(count)]).float() / 127.5 - 1
+    x = x.contiguous(memory_format=torch.channels_last)
+    _copy_trunk(old, new, name)
+    z = torch.cat([old.encoder(part) for part in x.split(8)])
+    kept = z.new_ones(len(z), old.quantizer.groups, *z.shape[2:])
+    gain = _gains(old, z[:PROBED], kept[:PROBED])  # [D]
+    energy = gain * z.var((0, 2, 3))
+    rest = x - torch.cat([old.decoder(*parts) for parts in zip(z.split(8), kept.split(8), strict=True)])
+    more = new.channels - old.channels
+    basis, rows, bias, left = _leftover(x, rest, old.stride, more)
+    order = torch.cat([energy, left]).argsort(descending=True)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    scale = torch.cat([gain.clamp_min(1e-8).sqrt(), torch.ones(more)])  # the new channels come in pixels' units
+    # Within a group distances are those of pixels; the group as a whole has unit variance.
+    carried = torch.cat([energy, left])[order]
+    spread = torch.cat([part.mean().clamp_min(1e-8).sqrt().expand(len(part)) for part in carried.split(_widths(new))])
+    factor = (scale[order] / spread)[place]
+    _set_encoder(old, new, place, factor, rows, bias)
+    _set_decoder(old, new, place, factor, basis)
+    _set_fill(old, new, place, factor)
+    for key, value in new.named_parameters():
+        run.ema[key].copy_(value)
+
+
+def _widths(tokenizer: Tokenizer) -> list[int]:
+    return list(tokenizer.quantizer.widths)
+
+
+def _copy_trunk(old: Tokenizer, new: Tokenizer, name: str) -> None:
+    """All tensors of the networks but those next to the latent."""
+    ends = ("encoder.head", "encoder.linear", "decoder.head", "decoder.linear")
+    have = {key: value for key, value in old.state_dict().items() if key.startswith(("encoder.", "decoder."))}
+    if old.stride != new.stride or old.channels > new.channels:
+        raise UsageError(
+            f"start_from: model '{name}' has stride {old.stride} and {old.channels} channels; the recipe's stride must "
+            f"be the same and its channels, {new.channels}, at least as many"
+        )
+    for key, value in new.state_dict().items():
+        if key.startswith(("encoder.", "decoder.")) and not key.startswith(ends):
+            if key not in have or have[key].shape != value.shape:
+                raise UsageError(f"start_from: model '{name}' has no tensor {key} of shape {list(value.shape)}")
+            value.copy_(have[key])
+
+
+def _gains(tokenizer: Tokenizer, z: Tensor, kept: Tensor) -> Tensor:
+    """Squared error of the pixels per squared error of each latent channel [D]."""
+    generator = torch.Generator().manual_seed(0)
+    base = tokenizer.decoder(z, kept)
+    found = []
+    for channel in range(z.shape[1]):
+        error = torch.zeros_like(z)
+        error[:, channel] = PROBE * torch.randn(error[:, channel].shape, generator=generator)
+        found.append((tokenizer.decoder(z + error, kept) - base).square().sum() / error.square().sum())
+    return torch.stack(found)
+
+
+def _leftover(x: Tensor, rest: Tensor, stride: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `count` new channels take up of pixels [B, 3, H, W] that the old ones leave over.
+
+    Returns directions in a block [n, count], rows [count, n] and bias [count] that estimate their share from the
+    block itself, and the variance of what they find [count].
+    """
+    blocks, left = (F.pixel_unshuffle(t, stride).permute(0, 2, 3, 1).reshape(-1, 3 * stride**2) for t in (x, rest))
+    left = left - left.mean(0)
+    _, vectors = torch.linalg.eigh((left.T @ left).double())
+    basis = vectors.flip(1)[:, :count].float()
+    mean = blocks.mean(0)
+    centred = (blocks - mean).double()
+    covariance = centred.T @ centred
+    damping = 1e-3 * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
+    rows = torch.linalg.solve(covariance + damping, centred.T @ (left @ basis).double()).T.float()
+    return basis, rows, -rows @ mean, (centred.float() @ rows.T).square().mean(0)
+
+
+def _set_encoder(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor, rows: Tensor, bias: Tensor) -> None:
+    """Rows of the last layers: channel i goes to place[i], times factor[i]."""
+    d = old.channels
+    for layer in ("head", "linear"):
+        ours, theirs = getattr(new.encoder, layer), getattr(old.encoder, layer)
+        ours.weight.zero_()
+        ours.bias.zero_()
+        ours.weight[place[:d]] = theirs.weight * factor[:d, None, None, None]
+        ours.bias[place[:d]] = theirs.bias * factor[:d]
+    new.encoder.linear.weight[place[d:]] = (rows * factor[d:, None])[:, :, None, None]
+    new.encoder.linear.bias[place[d:]] = bias * factor[d:]
+
+
+def _set_decoder(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor, basis: Tensor) -> None:
+    """Columns of the first layers, the inverse of `_set_encoder`; a group's mark stands for its channels' shares."""
+    d, total = old.channels, new.channels
+    groups = (old.quantizer.groups, new.quantizer.groups)
+    of_old = torch.arange(groups[0]).repeat_interleave(torch.tensor(_widths(old)))
+    of_new = torch.arange(groups[1]).repeat_interleave(torch.tensor(_widths(new)))
+    share = torch.zeros(groups)
+    for i in range(d):
+        share[of_old[i], of_new[place[i]]] += 1 / _widths(old)[of_old[i]]
+    for layer in ("head", "linear"):
+        ours, theirs = getattr(new.decoder, layer), getattr(old.decoder, layer)
+        ours.weight.zero_()
+        ours.bias.copy_(theirs.bias)
+        ours.weight[:, place[:d]] = theirs.weight[:, :d] / factor[None, :d, None, None]
+        ours.weight[:, total:] = torch.einsum("ogyx,gn->onyx", theirs.weight[:, d:], share)
+    new.decoder.linear.weight[:, place[d:]] = (basis / factor[d:])[:, :, None, None]
+
+
+def _set_fill(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor) -> None:
+    """What stands for missing channels, where both have that; zero for new ones."""
+    ours, theirs = new.quantizer, old.quantizer
+    if ours.fill is None or theirs.fill is None:
+        return
+    flat = torch.zeros_like(ours.fill).flatten()
+    slots = torch.tensor(ours.slots)[place[: old.channels]]
+    flat[slots] = theirs.fill.flatten()[theirs.slots] * factor[: old.channels]
+    ours.fill.copy_(flat.reshape(ours.fill.shape))

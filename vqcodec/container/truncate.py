@@ -1,0 +1,76 @@
+"""Making a .vqc file smaller without its model: whole layers, or as much of the next layer as a budget allows.
+
+Only segments are dropped or shortened; what stays is byte for byte what it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from .. import container
+from ..errors import TargetError
+from ..tokens.tokens import check_keep
+
+
+def cut_to_layers(file: container.File, keep: int) -> bytes:
+    """The first `keep` layers. Raises UsageError if the file does not hold them."""
+    check_keep(keep, file.header.n_layers)
+    segments = [[segment or b"" for segment in layer] for layer in file.segments[:keep]]
+    all_of_it = keep == file.header.n_layers
+    header = dataclasses.replace(file.header, n_layers=keep, cut=file.header.cut or not all_of_it)
+    return container.write(header, segments, file.alpha, file.chunks, file.head.partial if all_of_it else ())
+
+
+def cut_to_bytes(file: container.File, max_bytes: int) -> bytes:
+    """As many layers as fit into `max_bytes`, and as much of the next one, shared evenly over the tiles.
+
+    Raises TargetError if not even the first layer fits.
+    """
+    keep = file.header.n_layers
+    whole = cut_to_layers(file, keep)
+    while len(whole) > max_bytes:
+        keep -= 1
+        if keep == 0:
+            least = len(whole)
+            raise TargetError(
+                f"{max_bytes} bytes: too few, the first layer alone makes {least}; ask for at least {least} bytes"
+            )
+        whole = cut_to_layers(file, keep)
+    if keep == file.header.n_layers:
+        return whole
+    return _with_part_of_next(file, keep, max_bytes) or whole
+
+
+def _with_part_of_next(file: container.File, keep: int, max_bytes: int) -> bytes | None:
+    """`keep` layers and the largest even share of the next one that fits; None if nothing of it does."""
+    header = dataclasses.replace(file.header, n_layers=keep + 1, cut=True)
+    full = [[segment or b"" for segment in layer] for layer in file.segments[: keep + 1]]
+    lengths = [len(segment) // 4 for segment in full[keep]]
+    # Which of these segments had been shortened before.
+    ended = file.head.partial if keep + 1 == file.header.n_layers and file.header.cut else (False,) * len(lengths)
+
+    def written(words: list[int]) -> bytes:
+        part = [segment[: 4 * n] for segment, n in zip(full[keep], words, strict=True)]
+        partial = [n < length or before for n, length, before in zip(words, lengths, ended, strict=True)]
+        return container.write(header, [*full[:keep], part], file.alpha, file.chunks, partial)
+
+    low, high = 0, 4096
+    while low < high:  # share of each tile's segment, in 4096ths
+        middle = (low + high + 1) // 2
+        if len(written([n * middle // 4096 for n in lengths])) <= max_bytes:
+            low = middle
+        else:
+            high = middle - 1
+    words = [n * low // 4096 for n in lengths]
+    best = written(words)
+    if len(best) > max_bytes:
+        return None
+    # What the even share leaves over goes word by word to the first tiles that can take one.
+    spare = (max_bytes - len(best)) // 4
+    for t in range(len(words)):
+        if spare > 0 and 0 < words[t] < lengths[t]:
+            words[t] += 1
+            spare -= 1
+    grown = written(words)
+    best = grown if len(grown) <= max_bytes else best
+    return best if any(words) else None

@@ -1,0 +1,314 @@
+"""A context model in integers: the frequencies of a sub-token from its neighbours and from the planes before it.
+
+For each plane a small network sees 3x3 positions of the planes before it (of those further back, if the model says so,
+only the position itself) and the 5x5 already coded around the position in its own, in four passes over a quarter of
+the grid each (scan.PASSES):
+
+    codes -> embeddings -> H -> H (residual) -> K logits in 1/16 bit -> table look-up -> frequencies
+
+Differs from tables.py: trained, and what is coded of one position depends on others. Weights are int8, activations
+0..127, shifts powers of two, and every partial sum stays below 2**24: exact in float32 in any order of summation, so
+every machine, thread count and batch gives the same frequencies. Contexts stop at the border of a tile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from .alphabet_split import Split, unsplit
+from .coder import Coder
+from .context_kernels import FAST, LOOKUP, ExactKernel, Kernel, PlaneNet, torch_is_loaded
+from .scan_order import PASSES, scan
+
+EMBEDDING = 8
+"""Values per code."""
+EXACT = 2**24
+"""Integers below this are exact in float32."""
+AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+"""Offsets seen in earlier planes."""
+OWN = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0)]
+"""Offsets seen in the plane itself, where already coded."""
+MARGIN = 2
+STRIP = 2**10
+"""Positions whose frequencies are computed together; bounds memory for tiles of any size, never changes a byte."""
+WORKERS = 2
+"""Most batches of tiles that are worth coding at the same time: the coder itself takes turns."""
+CHECK_SHAPE = (11, 13)
+"""Grid of the planes whose frequencies `prior.check` is the digest of."""
+
+
+class ContextModel:
+    """The prior of a model; `tensors` are its `prior.*` tensors, integers all of them."""
+
+    kind = "context"
+
+    def __init__(self, sizes: Sequence[int], tensors: Mapping[str, np.ndarray]) -> None:
+        self.sizes = tuple(sizes)
+        self._digest = hashlib.sha256(f"{self.kind} {self.sizes}".encode())
+        self.lut = self._take(tensors, "prior.lut", (LOOKUP,)).astype(np.float32)
+        self.splits = self._splits(tensors)
+        self.coded_sizes = tuple(size for split in self.splits for size in split.sizes)
+        """Alphabets of the planes that are coded: those of the model, large ones as two."""
+        if self.lut.min() < 1 or self.lut.max() * max(self.coded_sizes) > EXACT:
+            raise ValueError(f"prior.lut: entries must be 1..{EXACT // max(self.coded_sizes)}")
+        self.near = len(self.coded_sizes)
+        """How many of the planes before it a plane sees 3x3 of; of those further back only the position itself."""
+        if "prior.near" in tensors:
+            self.near = int(self._take(tensors, "prior.near", (1,))[0])
+            if self.near < 0:
+                raise ValueError(f"prior.near: {self.near} is below 0")
+        self.nets = [self._net(tensors, s) for s in range(len(self.coded_sizes))]
+        self.kernels: Sequence[Kernel] = [ExactKernel(net, self.lut) for net in self.nets]
+        self._lock, self.is_chosen = threading.Lock(), False
+        """Whether `kernels` are final."""
+        if "prior.check" in tensors:
+            said = np.asarray(tensors["prior.check"])
+            if said.shape != (32,) or said.dtype != np.uint8 or said.tobytes() != self.check():
+                raise ValueError("prior.check: this machine computes other frequencies than the model was made with")
+
+    def identity(self) -> bytes:
+        """4 bytes that differ when the frequencies could."""
+        return self._digest.digest()[:4]
+
+    def _take(self, tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if name not in tensors:
+            raise ValueError(f"{name}: missing")
+        value = tensors[name]
+        if value.shape != shape or value.dtype.kind not in "iu":
+            raise ValueError(f"{name}: integers of shape {list(shape)} needed, found {value.dtype} {list(value.shape)}")
+        self._digest.update(name.encode() + np.ascontiguousarray(value, dtype="<i4").tobytes())
+        return value.astype(np.int64)
+
+    def _splits(self, tensors: Mapping[str, np.ndarray]) -> list[Split]:
+        if "prior.split" not in tensors:
+            return [unsplit(size) for size in self.sizes]
+        lows = self._take(tensors, "prior.split", (len(self.sizes),)).tolist()
+        splits = []
+        for s, (size, low) in enumerate(zip(self.sizes, lows, strict=True)):
+            if low and not 2 <= low < size:
+                raise ValueError(f"prior.split: {low} for an alphabet of {size}; 0 or 2..{size - 1} needed")
+            rank = self._take(tensors, f"prior.rank.{s}", (size,)) if low else np.arange(size)
+            if (np.sort(rank) != np.arange(size)).any():
+                raise ValueError(f"prior.rank.{s}: not a permutation of 0..{size - 1}")
+            splits.append(Split(rank, low))
+        return splits
+
+    def _net(self, tensors: Mapping[str, np.ndarray], s: int) -> PlaneNet:
+        size = self.coded_sizes[s]
+        units = tensors[f"prior.{s}.bias2"].shape[0] if f"prior.{s}.bias2" in tensors else 0
+
+        def take(name: str, *shape: int) -> np.ndarray:
+            return self._take(tensors, f"prior.{s}.{name}", shape)
+
+        embedding = take("embedding", size + 2, EMBEDDING)
+        around, own = (
+            take("around", EMBEDDING * len(seen_by(s, self.near)), units),
+            take("own", len(OWN) * EMBEDDING, units),
+        )
+        bias1, shift1 = take("bias1", len(PASSES), units), take("shift1", units)
+        hidden, bias2, shift2 = take("hidden", units, units), take("bias2", units), take("shift2", units)
+        out, bias3, shift3 = take("out", units, size), take("bias3", len(PASSES), size), take("shift3", size)
+        seen = abs(np.concatenate([around, own])).sum(0) * 127
+        for name, bound in (
+            ("first layer", seen + abs(bias1).max(0)),
+            ("hidden layer", abs(hidden).sum(0) * 127 + abs(bias2)),
+            ("output layer", abs(out).sum(0) * 127 + abs(bias3).max(0)),
+        ):
+            if bound.max(initial=0) >= EXACT:
+                raise ValueError(f"prior.{s}, {name}: sums up to {bound.max()} are beyond the exact {EXACT}")
+        shifts = np.concatenate([shift1, shift2, shift3])
+        if abs(embedding).max() > 127 or shifts.min(initial=0) < 0 or shifts.max(initial=0) > 24:
+            raise ValueError(f"prior.{s}: an embedding beyond 127 or a shift beyond 0..24")
+        scales = [np.ldexp(np.float32(1), -shift.astype(np.int32)) for shift in (shift1, shift2, shift3)]
+        exact = [
+            np.ascontiguousarray(value, dtype=np.float32)
+            for value in (embedding, around, own, bias1, scales[0], hidden, bias2, scales[1], out, bias3, scales[2])
+        ]
+        return PlaneNet(*exact)
+
+    def workers(self) -> int:
+        """How many threads may code batches of tiles at the same time."""
+        return WORKERS
+
+    def order(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Flat positions int64 of a plane of `shape` in coding order; a sequence is a grid of one row."""
+        return scan(shape if len(shape) == 2 else (1, *shape))
+
+    def split(self, s: int) -> Split:
+        """How the codes of plane s are coded."""
+        return self.splits[s]
+
+    def check(self, kernels: Sequence[Kernel] | None = None) -> bytes:
+        """SHA-256 of all frequencies for fixed planes, as 32-bit little-endian integers in coding order."""
+        recorder, n = _Recorder(), np.arange(CHECK_SHAPE[0] * CHECK_SHAPE[1])
+        planes = [
+            ((n * n * (2 * s + 3) + 7 * n + s) % 65521 % size).reshape(CHECK_SHAPE).astype(np.int32)
+            for s, size in enumerate(self.coded_sizes)
+        ]
+        self._code([recorder], [planes], [range(len(planes))], self.kernels if kernels is None else kernels)
+        return recorder.digest.digest()
+
+    def choose_kernels(self) -> None:
+        """Take the fastest kernels that give exactly what numpy does on the planes of `check`."""
+        with self._lock:
+            if self.is_chosen or not torch_is_loaded():
+                return
+            self.is_chosen, exact = True, self.check()
+            for kind in FAST:
+                try:
+                    kernels = [kind(net, self.lut) for net in self.nets]
+                    if self.check(kernels) == exact:
+                        self.kernels = kernels
+                        return
+                except (AttributeError, RuntimeError):  # not offered by this torch, or not on this machine
+                    continue
+
+    def code_tiles(
+        self, coders: Sequence[Coder], tiles: Sequence[Sequence[np.ndarray]], layers: Sequence[Sequence[int]]
+    ) -> None:
+        """Code the planes (int32 [h, w] or [L]) of `layers` of each tile; decoders fill them in place."""
+        self.choose_kernels()
+        if not any(split.low for split in self.splits):
+            self._code(coders, tiles, layers, self.kernels)
+            return
+        starts = np.cumsum([0, *(len(split.sizes) for split in self.splits)]).tolist()
+        parts = [
+            [part for split, plane in zip(self.splits, planes, strict=True) for part in split.parts(plane)]
+            for planes in tiles
+        ]
+        coded = [[v for s in layer for v in range(starts[s], starts[s + 1])] for layer in layers]
+        self._code(coders, parts, coded, self.kernels)
+        for planes, of_tile in zip(tiles, parts, strict=True):
+            for s, split in enumerate(self.splits):
+                if split.low:
+                    planes[s][...] = split.whole(*of_tile[starts[s] : starts[s + 1]])
+
+    def _code(
+        self,
+        coders: Sequence[Coder],
+        tiles: Sequence[Sequence[np.ndarray]],
+        layers: Sequence[Sequence[int]],
+        kernels: Sequence[Kernel],
+    ) -> None:
+        tiles = [[np.atleast_2d(plane) for plane in planes] for planes in tiles]
+        known = Known(len(tiles), [plane.shape for plane in tiles[0][: sum(map(len, layers))]])
+        for layer in layers:
+            for s in layer:
+                self._code_plane(coders, [planes[s] for planes in tiles], s, known, kernels[s])
+            for coder in coders:
+                coder.end_layer()
+
+    def _code_plane(
+        self, coders: Sequence[Coder], planes: Sequence[np.ndarray], s: int, known: Known, kernel: Kernel
+    ) -> None:
+        """Code plane s of all tiles, given what is `known` of those before it, and make it known."""
+        (h, w), size = planes[0].shape, self.coded_sizes[s]
+        embedding = np.ascontiguousarray(self.nets[s].embedding.astype(np.int8)).view(np.int64)[:, 0]
+        known.start(s, unknown=embedding[size], outside=embedding[size + 1])
+        wanted = seen_by(s, self.near) + [(s, dy, dx) for dy, dx in OWN]
+        for p, (y, x) in enumerate(PASSES):
+            for strip in _strips(h, w, y, x, len(planes)):
+                rows = kernel.rows(known.surroundings(s, strip, wanted), p).reshape(len(planes), -1, size)
+                for i, (coder, plane) in enumerate(zip(coders, planes, strict=True)):
+                    symbols = np.ascontiguousarray(plane[strip])
+                    coder.code_rows(rows[i], symbols.reshape(-1))
+                    plane[strip] = symbols
+            # Only now: the codes of a pass do not see each other, however it is cut into strips.
+            for inside, plane in zip(known.inside(s), planes, strict=True):
+                # A cut stream leaves MISSING behind: such codes stay unknown.
+                codes = plane[y::2, x::2]
+                inside[y::2, x::2] = embedding[np.where(codes < 0, size, codes)]
+
+
+def seen_by(s: int, near: int) -> list[tuple[int, int, int]]:
+    """(plane, dy, dx) of what plane s sees of those before it, in the order of its inputs."""
+    first = max(0, s - near)
+    return [(t, dy, dx) for dy, dx in AROUND for t in range(first, s)] + [(t, 0, 0) for t in range(first)]
+
+
+class Known:
+    """Embeddings of what is known of the planes of n tiles: 8 int8 in an int64 for each position, MARGIN around."""
+
+    def __init__(self, n: int, shapes: Sequence[tuple[int, ...]]) -> None:
+        self.n, self.shapes = n, [(shape[0], shape[1]) for shape in shapes]
+        self.padded = [(h + 2 * MARGIN, w + 2 * MARGIN) for h, w in self.shapes]
+        self.starts = np.cumsum([0, *(n * h * w for h, w in self.padded)]).tolist()
+        self.flat = np.empty(self.starts[-1], np.int64)
+
+    def start(self, s: int, unknown: np.int64, outside: np.int64) -> None:
+        """Nothing is known of plane s."""
+        self.flat[self.starts[s] : self.starts[s + 1]] = outside
+        self.inside(s)[...] = unknown
+
+    def inside(self, s: int) -> np.ndarray:
+        """Plane s without its margin, [n, h, w]."""
+        whole = self.flat[self.starts[s] : self.starts[s + 1]].reshape(self.n, *self.padded[s])
+        return whole[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+    def surroundings(self, s: int, strip: Strip, wanted: Sequence[tuple[int, int, int]]) -> np.ndarray:
+        """The (plane, dy, dx) `wanted` around each position of a strip of plane s: int8 [positions, len(wanted) * 8].
+
+        In a plane of another shape the position is the one at the same place of the tile.
+        """
+        (h, w), (ys, xs) = self.shapes[s], strip
+        rows, columns = np.arange(h)[ys], np.arange(w)[xs]
+        offsets = np.array([self.starts[t] + dy * self.padded[t][1] + dx for t, dy, dx in wanted])
+        if all(shape == (h, w) for shape in self.shapes[:s]):
+            index = self._places(s, rows, columns)[:, None] + offsets
+        else:
+            index = np.empty((self.n * len(rows) * len(columns), len(wanted)), np.int64)
+            for t in {t for t, _, _ in wanted}:
+                (height, width), here = self.shapes[t], [i for i, (plane, _, _) in enumerate(wanted) if plane == t]
+                places = self._places(t, rows * height // h, columns * width // w)
+                index[:, here] = places[:, None] + offsets[here]
+        return self.flat.take(index).view(np.int8)
+
+    def _places(self, t: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Where these rows and columns of plane t are of each tile, from the start of the plane: [positions]."""
+        height, width = self.padded[t]
+        tiles = np.arange(self.n) * (height * width)
+        return np.ravel(tiles[:, None, None] + ((rows + MARGIN) * width)[:, None] + (columns + MARGIN))
+
+
+class _Recorder:
+    """A coder that keeps nothing but a digest of the frequencies."""
+
+    encodes = True
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+
+    def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        self.digest.update(rows.astype("<i4").tobytes())
+
+    def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        self.code_rows(table, symbols)
+
+    def choose(self, options: int, decide: Callable[[], int]) -> int:
+        return decide()
+
+    def end_layer(self) -> None:
+        """Layers make no difference here."""
+
+
+def lookup_table(size: int) -> np.ndarray:
+    """Frequencies int64 [256] for logits 0, 1, ... sixteenths of a bit below the largest, alphabets up to `size`."""
+    top = EXACT // size
+    return np.maximum(1, np.round(top * 2.0 ** (-np.arange(LOOKUP) / 16))).astype(np.int64)
+
+
+Strip = tuple[slice, slice]
+"""Some rows and columns of the positions of one pass, within a tile: every second one."""
+
+
+def _strips(h: int, w: int, y: int, x: int, n_tiles: int) -> Iterator[Strip]:
+    """The positions of pass (y, x) in coding order, at most STRIP a time over all tiles, at least one of each."""
+    columns = max(1, min(len(range(x, w, 2)), STRIP // n_tiles))
+    rows = max(1, STRIP // n_tiles // columns)
+    for top in range(y, h, 2 * rows):
+        for left in range(x, w, 2 * columns):
+            yield slice(top, min(top + 2 * rows - 1, h), 2), slice(left, min(left + 2 * columns - 1, w), 2)

@@ -1,0 +1,1 @@
+"""Rate and quality of codecs over pictures: measurement, BD-rate, figures."""

@@ -1,0 +1,1 @@
+"""Rectangles, tilings, and where the tokens of a picture lie."""

@@ -1,0 +1,139 @@
+"""Files that Pillow opens and reads wrongly or not at all: camera raw, thumbnails first, long text, 16-bit colour keys.
+
+Below `image.py`. Whatever has to be asked before `image.load()`, which closes the file, is asked here.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+from PIL.ExifTags import Base
+
+from ..container.chunks import MAX_CHUNK_BYTES, MAX_CHUNKS_BYTES
+from ..errors import InputError
+from .colour import png_chunks
+
+RAW = "camera raw files are not read; develop it first, to TIFF or PNG"
+DNG_VERSION, SUB_IFDS, NEW_SUBFILE_TYPE = 50706, 330, 254
+LONG = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
+"""Types of PNG chunks whose length Pillow limits."""
+
+
+def first_full_page(image: Image.Image, name: str) -> list[str]:
+    """Turn a TIFF to its first page that is no thumbnail; a warning if that is not the first.
+
+    Raises InputError for camera raw, and where the picture is not among the pages.
+    """
+    tags: Any = getattr(image, "tag_v2", None)
+    if tags is None or image.format != "TIFF":
+        return []
+    if DNG_VERSION in tags or _is_canon_raw(image):
+        raise InputError(f"{name}: {RAW}")
+    if not _is_thumbnail(tags):
+        return []
+    for page in range(1, int(getattr(image, "n_frames", 1))):
+        image.seek(page)
+        if not _is_thumbnail(image.tag_v2):  # type: ignore[attr-defined]
+            return ["the first page is a thumbnail: the next full page is kept"]
+    image.seek(0)
+    if SUB_IFDS in tags:
+        raise InputError(f"{name}: the first page is a thumbnail, as in camera raw; {RAW}")
+    return ["the file holds a page that calls itself a thumbnail, and no other"]
+
+
+def low_bytes(image: Image.Image) -> Image.Image | None:
+    """The lower 8 bits of each sample of a 16-bit RGB PNG, of which Pillow shows the upper; None without its file."""
+    file: Any = getattr(image, "fp", None)
+    if file is None or image.format != "PNG" or not getattr(image, "tile", None):
+        return None
+    before = file.tell()
+    try:
+        file.seek(0)
+        other = Image.open(file, formats=["PNG"])
+        codec, box, offset, args = other.tile[0][:4]
+        if args != "RGB;16B":
+            return None
+        # Read as little-endian the second byte of each sample is the upper one.
+        other.tile = [type(other.tile[0])(codec, box, offset, "RGB;16L")]
+        other.load()
+        return other
+    finally:
+        file.seek(before)
+
+
+def is_upright(image: Image.Image) -> bool:
+    """True if the decoder has applied the orientation that Exif still names, as JPEG XL's does unless it is a JPEG."""
+    return image.format == "JXL" and not getattr(image, "jpeg", False)
+
+
+def without_long_text(file: BinaryIO) -> tuple[BinaryIO, list[str]]:
+    """A PNG without the text and profiles that are longer than a .vqc file could hold, and a warning for each kind."""
+    kept = io.BytesIO()
+    file.seek(0)
+    kept.write(file.read(8))
+    lost: dict[str, int] = {}
+    total = 0
+    for kind, place, length in png_chunks(file):
+        file.seek(place - 8)
+        chunk = file.read(length + 12)
+        size = _plain_size(kind, chunk[8:-4]) if kind in LONG else 0
+        total += size
+        if size > MAX_CHUNK_BYTES or total > MAX_CHUNKS_BYTES:
+            total -= size
+            what = "ICC profile" if kind == b"iCCP" else "text"
+            lost[what] = lost.get(what, 0) + 1
+        else:
+            kept.write(chunk)
+    kept.seek(0)
+    return kept, [f"{what} of more than {MAX_CHUNK_BYTES} bytes dropped" for what in lost]
+
+
+def key_16_bit(image: Image.Image, raw: str) -> np.ndarray | None:
+    """The transparent colour [3] of a 16-bit RGB picture, None where it has none."""
+    value = image.info.get("transparency")
+    if image.mode != "RGB" or not isinstance(value, tuple) or len(value) != 3:
+        return None
+    return np.array(value) if raw.startswith("RGB;16") or max(value) > 255 else None
+
+
+def _plain_size(kind: bytes, data: bytes) -> int:
+    """Bytes of a text or profile once it is decompressed, counted up to one more than may be."""
+    if kind == b"tEXt":
+        return len(data)
+    _, _, rest = data.partition(b"\0")
+    if kind == b"iTXt":
+        if rest[:1] != b"\1":
+            return len(data)
+        rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+    else:
+        rest = rest[1:]
+    try:
+        return len(zlib.decompressobj().decompress(rest, MAX_CHUNK_BYTES + 1))
+    except zlib.error:
+        return 0
+
+
+def _is_thumbnail(tags: Any) -> bool:
+    kind = tags.get(NEW_SUBFILE_TYPE, 0)
+    return isinstance(kind, int) and bool(kind & 1)
+
+
+def _is_canon_raw(image: Image.Image) -> bool:
+    file: Any = getattr(image, "fp", None)
+    if file is None:
+        return False
+    before = file.tell()
+    file.seek(8)
+    mark = file.read(2)
+    file.seek(before)
+    return bool(mark == b"CR")
+
+
+def is_white_at_zero(image: Image.Image) -> bool:
+    """True if a TIFF's 0 is white and Pillow has left it so, which it does for samples of more than 8 bits."""
+    tags: Any = getattr(image, "tag_v2", None)
+    return tags is not None and image.format == "TIFF" and tags.get(Base.PhotometricInterpretation) == 0

@@ -1,0 +1,1 @@
+"""Networks over whole pictures in bounded memory, window by window."""

@@ -1,0 +1,72 @@
+"""Networks that see a window of fixed size: window after window, blended where they overlap (blending.py).
+
+Differs from compute.py, where the tokens of a picture are one grid: here each window has tokens of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry.rectangles import Rect, read_padded
+from ..geometry.token_layout import plane_shapes, window_rects
+from ..models.registry import Model
+from .blending import axis_of, blended
+
+BATCH = 8
+"""Windows that a network sees at once."""
+
+
+def pixels_to_window_planes(model: Model, pixels: np.ndarray, rate: float = 1.0) -> list[np.ndarray]:
+    """uint8 [H, W, 3] -> planes int32 [windows, *]."""
+    tokenizer, config = model.tokenizer, model.config.tokenizer
+    height, width = pixels.shape[:2]
+    rects = window_rects(config, width, height)
+    planes = [np.empty(shape, np.int32) for shape in plane_shapes(config, width, height)]
+    for start in range(0, len(rects), BATCH):
+        part = slice(start, min(start + BATCH, len(rects)))
+        x = to_tensor([read_padded(pixels, rect) for rect in rects[part]], model.device)
+        with torch.inference_mode():
+            for plane, found in zip(planes, tokenizer.encode(x, rate), strict=True):
+                plane[part] = found.cpu().numpy()
+    return planes
+
+
+def window_planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect, size: tuple[int, int]) -> np.ndarray:
+    """Planes int32 [windows, *] of a picture of `size` (width, height) -> uint8 pixels of `region` (pixels)."""
+    config = model.config.tokenizer
+    rects = window_rects(config, *size)
+    rows = axis_of(sorted({(rect.y0, rect.y1) for rect in rects}), config.overlap)
+    columns = axis_of(sorted({(rect.x0, rect.x1) for rect in rects}), config.overlap)
+
+    def make(row: int, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        for start in range(0, len(numbers), BATCH):
+            places = [row * len(columns.spans) + column for column in numbers[start : start + BATCH]]
+            part = [torch.from_numpy(plane[places].astype(np.int64)).to(model.device) for plane in planes]
+            with torch.inference_mode():
+                yield from model.tokenizer.decode(part).float().clamp(-1, 1).cpu().numpy()
+
+    return bands_to_levels(blended(region, rows, columns, make), region)
+
+
+def bands_to_levels(bands: Iterable[tuple[Rect, np.ndarray]], region: Rect) -> np.ndarray:
+    """Bands float [3, h, W] in -1..1 that cover `region` -> uint8 [H, W, 3]."""
+    pixels = np.empty((*region.shape, 3), np.uint8)
+    for place, band in bands:
+        pixels[place.inside(region).slices] = np.rint((band.transpose(1, 2, 0) + 1) * 127.5).clip(0, 255)
+    return pixels
+
+
+def to_tensor(pixels: Sequence[np.ndarray], device: str) -> Tensor:
+    """uint8 [H, W, 3] of equal size -> float [B, 3, H, W] in -1..1."""
+    x = torch.tensor(np.stack(pixels), device=device).permute(0, 3, 1, 2)
+    return x.to(torch.float32).div_(127.5).sub_(1)
+
+
+def to_levels(x: Tensor) -> np.ndarray:
+    """float [B, 3, H, W], about -1..1 -> uint8 [B, H, W, 3]."""
+    levels = x.add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,121 @@
+"""Quantizers of one plane: a codeword at every position. What residual, multi-scale and split ones are built from.
+
+Differs from product.py, which quantizes all groups at once, with nested masking and a rate.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from ..config.model import MISSING
+from ..config.quantizers import CodeConfig, VQConfig
+from .base import Quantized, Quantizer, assignment_entropy, grid_of, rows_of, unit_length
+from .codebook import LEARNING, nearest
+from .estimators import by_sample
+
+ENTROPY_TEMPERATURE = 0.01
+"""Of the soft assignments whose entropy is a loss (FQGAN, SoftVQ-VAE)."""
+
+
+class Code(Quantizer):
+    """Rows [N, d] <-> index [N]. `stage` counts from 0 where a code is used for one residual after the other."""
+
+    def __init__(self, config: CodeConfig) -> None:
+        super().__init__()
+        self.sizes = config.sizes
+        self.dim = config.channels
+
+    def project(self, rows: Tensor) -> Tensor:
+        """Rows [N, d] -> what codewords stand for and losses are measured on; the gradient passes from there."""
+        return rows
+
+    def step(self, stage: int) -> Tensor:
+        """What the codewords of `stage` are multiplied with, [d] or [1]."""
+        return torch.ones(1)
+
+    @abstractmethod
+    def choose(self, rows: Tensor) -> Tensor:
+        """Projected rows [N, d] -> index [N] of their codewords."""
+
+    @abstractmethod
+    def codewords(self, index: Tensor) -> Tensor:
+        """index [N], 0..K-1 -> [N, d], with a gradient towards codewords that are learned by it."""
+
+    def learn(self, rows: Tensor, index: Tensor) -> None:
+        """A training step for codewords that follow the rows by themselves."""
+
+    def entropy(self, rows: Tensor, stage: int = 0) -> Tensor | None:
+        """Entropy loss of projected rows [N, d]; None for codes that have none."""
+        return None
+
+    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+        rows = self.project(rows_of(z))
+        with torch.no_grad():
+            index = self.choose(rows)
+        code = self.codewords(index)
+        if self.training:
+            self.learn(rows.detach(), index)
+        plane = index.reshape(len(z), *z.shape[2:])
+        parts = (by_sample(part, len(z)) for part in (rows, code, rows_of(noise)))
+        z_q = grid_of(self.estimate(*parts).flatten(0, 1), plane)
+        commitment = (rows - code.detach()).square().mean()
+        codebook = (rows.detach() - code).square().mean()
+        kept = z.new_ones(len(z), 1, *z.shape[2:])
+        return Quantized(z_q, [plane], commitment, codebook, self.entropy(rows) if self.wants_entropy else None, kept)
+
+    def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
+        return super().bypass(grid_of(self.project(rows_of(z)), z[:, 0]), noise)
+
+    def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
+        return [self.choose(self.project(rows_of(z))).reshape(len(z), *z.shape[2:])]
+
+    def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
+        (plane,) = indices
+        kept = (plane != MISSING)[:, None]
+        code = grid_of(self.codewords(plane.clamp_min(0).flatten()), plane)
+        return code * kept, kept.to(code.dtype)
+
+
+class VQ(Code):
+    """One codebook [1, K, d] in a bank; `learning` is a key of LEARNING, a setting of training.
+
+    A latent that is compared by direction alone gets the codeword as it is (metric "cosine", VAR and XQ-GAN), or the
+    two are of length 1 from there on ("unit", LlamaGen and FQGAN).
+    """
+
+    asked: list[Tensor] | None = None
+    """Where the trainer put a list, rows [N, d] of each choice are added to it: for k-means and revival."""
+
+    def __init__(self, config: VQConfig, learning: str = "ema") -> None:
+        super().__init__(config)
+        self.bank = LEARNING[learning](1, config.codebook_size, config.dim)
+        self.directions, self.unit = config.metric != "euclidean", config.metric == "unit"
+
+    def project(self, rows: Tensor) -> Tensor:
+        return unit_length(rows) if self.unit else rows
+
+    def choose(self, rows: Tensor) -> Tensor:
+        if self.asked is not None:
+            self.asked.append(rows.detach())
+        books = self.bank.codebooks
+        if self.directions:
+            rows, books = unit_length(rows), unit_length(books)
+        return nearest(rows[None], books)[0]
+
+    def codewords(self, index: Tensor) -> Tensor:
+        code = self.bank.lookup(index[None])[0]
+        return unit_length(code) if self.unit else code
+
+    def learn(self, rows: Tensor, index: Tensor) -> None:
+        self.bank.update(rows[None], index[None])
+
+    def entropy(self, rows: Tensor, stage: int = 0) -> Tensor | None:
+        """Of a softmax of squared distances (FQGAN); holds N x K floats for the backward pass."""
+        books = self.bank.codebooks[0]
+        if self.directions:
+            rows, books = unit_length(rows), unit_length(books)
+        distances = rows.square().sum(1, keepdim=True) + books.square().sum(1) - 2 * rows @ books.T
+        return assignment_entropy(-distances / ENTROPY_TEMPERATURE)

@@ -1,0 +1,1 @@
+"""Process state that the codec depends on: torch modes, devices, forks."""

@@ -1,0 +1,1 @@
+"""Tokens drawn from models instead of taken from pictures."""

@@ -1,0 +1,138 @@
+"""Tokens drawn at random instead of taken from a picture: what an entropy model holds for likely.
+
+The integer context model draws through its own coding code, as `entropy.choose` chooses; the float model of `far.py`
+row by row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..config.model import ModelConfig, TokenizerConfig
+from ..errors import UsageError
+from ..geometry.token_layout import access_tiles, blank_planes, plane_shapes
+from ..models import registry
+from ..tokens.tokens import Tokens, entropy_at, has_step, header_of
+
+MAX_SIDE = 2**12
+"""Pixels: a drawn picture shows no more at any size."""
+
+
+class Drawer:
+    """A coder that draws each symbol by its frequency, to the power 1 / temperature."""
+
+    encodes = False
+
+    def __init__(self, rng: np.random.Generator, temperature: float = 1.0) -> None:
+        self.rng, self.temperature = rng, temperature
+
+    def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        self.code_rows(np.broadcast_to(table, (len(symbols), len(table))), symbols)
+
+    def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        weights = (rows / rows.max(-1, keepdims=True)).astype(np.float64) ** (1 / self.temperature)
+        bounds = weights.cumsum(-1)
+        at = self.rng.random(len(symbols))[:, None] * bounds[:, -1:]
+        symbols[:] = np.minimum((bounds <= at).sum(-1), rows.shape[-1] - 1)
+
+    def choose(self, options: int, decide: Callable[[], int]) -> int:
+        return int(self.rng.integers(options))
+
+    def end_layer(self) -> None:
+        """Layers make no difference here."""
+
+
+def draw_tokens(
+    name: str,
+    width: int,
+    height: int,
+    seed: int = 0,
+    temperature: float = 1.0,
+    integer: bool = False,
+    *,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    label: int | None = None,
+    guidance: float = 1.0,
+    device: str = "cpu",
+) -> Tokens:
+    """Tokens of a picture of `width` x `height` px, from the float model beside the model `name` if there is one.
+
+    The float model draws a grid of tokens at once, or window by window where the tokens of a picture are windows.
+    Without one, or if `integer`, they come from the model that codes files. Neither windows nor access tiles see one
+    another. `top_k`, `top_p`, `label` and `guidance` are settings of the float model alone, see far_draw.Drawing; it
+    runs on `device`. Raises ModelError, and UsageError for a size or settings that cannot be.
+    """
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise UsageError(f"size {width}x{height}: 1..{MAX_SIDE} pixels a side")
+    if not temperature > 0:
+        raise UsageError(f"temperature {temperature}: more than 0")
+    from .factorized_ar import read_far
+    from .factorized_ar_draw import Drawing, check_drawing, draw
+
+    model = registry.load_model(name)
+    shapes = plane_shapes(model.config.tokenizer, width, height)
+    step = _middle_step(model.config)
+    blank = Tokens(tuple(blank_planes(shapes, 0)), width, height, name, model.layers, step=step)
+    far = None if integer else read_far(model.entry.folder, model.entropy.sizes)
+    drawing = Drawing(temperature, top_k, top_p, label, guidance)
+    if far is None:
+        if drawing != Drawing(temperature):
+            raise UsageError(f"top-k, top-p, label and guidance: for a float model, which '{name}' is not drawn from")
+        for t, tile in enumerate(access_tiles(header_of(blank, model.config), model.config.tokenizer)):
+            parts = [np.ascontiguousarray(tile.of(plane)) for plane in blank.planes]
+            drawer = Drawer(np.random.default_rng((seed, t)), temperature)
+            entropy_at(model, step).code_tiles([drawer], [parts], model.layers)
+            for plane, part in zip(blank.planes, parts, strict=True):
+                tile.of(plane)[...] = part
+        return blank
+    import torch
+
+    check_drawing(drawing, far.config.classes)
+    far = far.to(device)
+    generator = torch.Generator().manual_seed(seed)
+    for grids in _grids(blank.planes, model.config.tokenizer):
+        _check_grid([grid.shape for grid in grids], far.config.shape, model, blank)
+        h, w = grids[0].shape
+        for grid, part in zip(grids, draw(far, (h, w), generator, drawing).numpy(), strict=True):
+            grid[...] = part
+    return blank
+
+
+def _middle_step(config: ModelConfig) -> int | None:
+    """Number of the quantization step of the ladder's middle, of models that have one."""
+    if not has_step(config):
+        return None
+    from ..quantizers.uniform import step_number
+
+    return step_number(math.sqrt(config.ladder[len(config.ladder) // 2].rate))
+
+
+def _grids(planes: Sequence[np.ndarray], tokenizer: TokenizerConfig) -> list[list[np.ndarray]]:
+    """Grids that the float model draws at once, as views of the planes: a window of each, or the planes as they are."""
+    if tokenizer.side:
+        return [[plane[window] for plane in planes] for window in range(len(planes[0]))]
+    return [list(planes)]
+
+
+def _check_grid(
+    shapes: Sequence[tuple[int, ...]], most: tuple[int, int], model: registry.Model, wanted: Tokens
+) -> None:
+    """Refuse grids that the float model has not seen. Raises UsageError."""
+    side = model.config.tokenizer.side
+    what = f"the float model of '{wanted.model}'"
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2:
+        raise UsageError(f"{what} draws planes [h, w] of one shape, and '{wanted.model}' has others; add --integer")
+    h, w = shapes[0]
+    if h <= most[0] and w <= most[1]:
+        return
+    if side:
+        raise UsageError(
+            f"{what} draws at most {most[0]}x{most[1]} tokens, a window of {side} px has {h}x{w}; "
+            f"train it with crop={h}, or add --integer"
+        )
+    largest = f"{most[1] * model.stride}x{most[0] * model.stride}"
+    raise UsageError(f"size {wanted.width}x{wanted.height}: {what} draws at most {largest} pixels")

@@ -1,0 +1,152 @@
+"""A factorized autoregressive model of tokens, in floats: for comparison and for drawing pictures, never for files.
+
+FQGAN (section 3.3, figure 2 and table 7), on LlamaGen's transformer: it goes over the positions row by row; each
+position enters as the embeddings of its sub-tokens side by side through one linear layer, the first one as the class.
+The feature of a position is the first input of a second, small causal transformer, the head, which then takes the
+position's sub-tokens one by one and predicts the next. What it predicts depends on how a machine rounds, so that a file
+coded by it could be read on no other. How tokens are drawn from it stands in far_draw.py.
+
+Legend: B samples, S planes, T positions, D width.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..backbones.rotary import grid_angles, line_angles
+from ..config.model import from_dict
+from ..errors import ModelError
+from .factorized_ar_blocks import Block, Cache
+
+WEIGHTS, CONFIG = "sampler.safetensors", "sampler.json"
+"""Files beside those of a model."""
+LN2 = math.log(2)
+
+
+@dataclass(frozen=True)
+class FarConfig:
+    """Shape of the model."""
+
+    sizes: tuple[int, ...]
+    """Alphabet of each plane."""
+    shape: tuple[int, int]
+    """Largest grid of positions."""
+    width: int = 256
+    heads: int = 4
+    layers: int = 6
+    head_layers: int = 2
+    classes: int = 0
+    """Labels 0, 1, ... that it was trained with."""
+
+    def problems(self) -> Iterator[str]:
+        """Faults of these settings, key first."""
+        if not self.sizes or min(self.sizes) < 1 or min(self.shape) < 1:
+            yield "sizes and shape: at least 1"
+        if min(self.heads, self.layers, self.head_layers) < 1 or self.classes < 0:
+            yield "heads, layers and head_layers: at least 1; classes: at least 0"
+        if self.width < 1 or self.width % (4 * max(self.heads, 1)):
+            yield f"width: {self.width} is not a multiple of 4 for each of the {self.heads} heads"
+
+
+class Far(nn.Module):
+    """The model; `planes` are int64 [B, S, h, w] of one grid, `labels` int64 [B] in 0..classes, the last one: none.
+
+    `dropout` is a setting of training: share of embedded positions and of what layers add that is left out.
+    """
+
+    def __init__(self, config: FarConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        width, count = config.width, len(config.sizes)
+        self.embeddings = nn.ModuleList(nn.Embedding(size, width) for size in config.sizes)
+        self.aggregate = nn.Linear(count * width, width)
+        self.start = nn.Embedding(config.classes + 1, width)
+        self.drop = nn.Dropout(dropout)
+        self.backbone = nn.ModuleList(Block(width, config.heads, dropout) for _ in range(config.layers))
+        self.head = nn.ModuleList(Block(width, config.heads, dropout) for _ in range(config.head_layers))
+        self.norm = nn.RMSNorm(width)
+        self.classify = nn.ModuleList(nn.Linear(width, size, bias=False) for size in config.sizes)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+
+    def angles(self, h: int, w: int) -> Tensor:
+        """Rotary angles of the inputs for a grid: the class at none, then each position at its own, but the last."""
+        grid = grid_angles(h, w, self.config.width // self.config.heads)
+        return torch.cat([torch.zeros_like(grid[:1]), grid[:-1]])
+
+    def features(self, planes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """planes [B, S, h, w] -> what is known of each position from those before it [B, T, D]; no `labels`: none."""
+        b, _, h, w = planes.shape
+        if labels is None:
+            labels = torch.full((b,), self.config.classes, device=planes.device)
+        inputs = torch.cat([self.start(labels)[:, None], self.entered(planes.flatten(2))[:, :-1]], 1)
+        return self.continued(inputs, self.angles(h, w).to(inputs.device))
+
+    def entered(self, codes: Tensor) -> Tensor:
+        """codes [B, S, T] -> inputs [B, T, D]."""
+        parts = [embed(codes[:, s]) for s, embed in enumerate(self.embeddings)]
+        embedded: Tensor = self.aggregate(torch.cat(parts, -1))
+        return embedded
+
+    def continued(self, inputs: Tensor, angles: Tensor, caches: Sequence[Cache] | None = None) -> Tensor:
+        """inputs [B, T, D] -> features; with `caches`, one a layer, of the position after those that they hold."""
+        x = self.drop(inputs)
+        for i, block in enumerate(self.backbone):
+            x = block(x, angles, None if caches is None else caches[i])
+        return x
+
+    def logits(self, features: Tensor, codes: Tensor) -> list[Tensor]:
+        """features [N, D], the first sub-tokens [N, n] of each position -> logits [N, K] of sub-tokens 0..n."""
+        embedded = [embed(codes[:, s]) for s, embed in zip(range(codes.shape[1]), self.embeddings, strict=False)]
+        x = torch.stack([features, *embedded], 1)
+        angles = line_angles(x.shape[1], self.config.width // self.config.heads).to(x.device)
+        for block in self.head:
+            x = block(x, angles)
+        outputs = self.norm(x)
+        return [self.classify[s](outputs[:, s]) for s in range(codes.shape[1] + 1)]
+
+    def forward(self, planes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """planes [B, S, h, w] -> bits [S, B * h * w]."""
+        codes = planes.flatten(2).transpose(1, 2).flatten(0, 1)
+        logits = self.logits(self.features(planes, labels).flatten(0, 1), codes[:, :-1])
+        nats = [F.cross_entropy(part.float(), codes[:, s], reduction="none") for s, part in enumerate(logits)]
+        return torch.stack(nats) / LN2
+
+
+def write_far(folder: Path, model: Far) -> None:
+    """Put a model into a model folder."""
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(asdict(model.config), indent=1) + "\n", encoding="utf-8")
+
+
+def read_far(folder: Path, sizes: Sequence[int]) -> Far | None:
+    """The model in a folder, None if there is none. Raises ModelError if it is not one for alphabets of `sizes`."""
+    from safetensors.torch import load_file
+
+    if not (folder / CONFIG).exists():
+        return None
+    try:
+        config = from_dict(FarConfig, json.loads((folder / CONFIG).read_text(encoding="utf-8")), str(folder / CONFIG))
+        for problem in config.problems():
+            raise ModelError(f"{folder / CONFIG}: {problem}")
+        with torch.device("meta"):
+            model = Far(config)
+        model.load_state_dict(load_file(folder / WEIGHTS), assign=True)
+    except ModelError:
+        raise
+    except Exception as error:  # json, safetensors and torch raise their own kinds
+        raise ModelError(f"{folder / WEIGHTS}: not a sampler: {str(error).splitlines()[0]}") from error
+    if config.sizes != tuple(sizes):
+        raise ModelError(f"{folder / CONFIG}: for alphabets of {list(config.sizes)}, the model has {list(sizes)}")
+    return model.eval()

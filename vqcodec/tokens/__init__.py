@@ -1,0 +1,1 @@
+"""Index planes of a picture with everything else that a file holds."""

@@ -1,0 +1,104 @@
+"""Tokens as a .npz archive of plain arrays, for whoever trains on them without this package; and back.
+
+    plane.0 plane.1 ...      indices, the smallest type that holds them; -1 where a file leaves layers out
+    width height grey        of the picture
+    model identity           name, and token identity as 12 hexadecimal digits
+    step                     number of the quantization step, of models that have one
+    alpha icc exif xmp       uint8, where the picture has them
+
+Nothing in an archive is unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from ..config.model import MISSING
+from ..container import MAX_STEP
+from ..errors import InputError, LimitError, ModelError
+from ..models import registry
+from .tokens import Tokens, check_gaps
+
+BYTES = ("icc", "exif", "xmp")
+MAX_BYTES = 2**31
+"""Of all arrays of an archive, unpacked."""
+
+
+def write_arrays(tokens: Tokens) -> bytes:
+    """A .npz of `tokens`, only the planes of the layers that are there; where they have gaps signed, with MISSING.
+
+    Raises UsageError for gaps that no file could have.
+    """
+    model = registry.find(tokens.model).config
+    check_gaps(tokens, model)
+    sizes = model.tokenizer.quantizer.sizes
+    arrays: dict[str, Any] = {}
+    for s in (s for layer in tokens.layers for s in layer):
+        gaps = tokens.planes[s].min(initial=0) == MISSING
+        arrays[f"plane.{s}"] = tokens.planes[s].astype(np.min_scalar_type(-sizes[s] if gaps else sizes[s] - 1))
+    arrays |= {"width": tokens.width, "height": tokens.height, "grey": tokens.grey}
+    arrays |= {"model": model.name, "identity": model.token_id}
+    if tokens.step is not None:
+        arrays["step"] = tokens.step
+    if tokens.alpha is not None:
+        arrays["alpha"] = tokens.alpha
+    for name in BYTES:
+        if (value := getattr(tokens, name)) is not None:
+            arrays[name] = np.frombuffer(value, np.uint8)
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def read_arrays(data: bytes) -> Tokens:
+    """Undo `write_arrays`. Raises InputError for anything else, LimitError, ModelError if the model is not at hand."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as plain:
+            size = sum(entry.file_size for entry in plain.infolist())
+        if size > MAX_BYTES:
+            raise LimitError(f"{size:,} bytes of arrays: beyond the limit of {MAX_BYTES:,}")
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        width, height = int(arrays["width"]), int(arrays["height"])
+        identity, grey = str(arrays["identity"]), bool(arrays["grey"])
+        step = int(arrays["step"]) if "step" in arrays else None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"not an archive of tokens, as `vqcodec tokens` writes them: {error}") from error
+    if step is not None and not 0 <= step <= MAX_STEP:
+        raise InputError(f"step {step}: 0..{MAX_STEP} needed")
+    entry = next((entry for entry in registry.entries() if entry.config.token_id == identity), None)
+    if entry is None:
+        raise ModelError(f"model '{arrays.get('model', '?')}' ({identity}): not at hand; see `vqcodec models list`")
+    shapes = _shapes(entry.config, width, height)
+    there = {int(name.removeprefix("plane.")) for name in arrays if name.removeprefix("plane.").isdigit()}
+    layers = entry.config.layers
+    keep = next((k for k, layer in enumerate(layers) if not set(layer) <= there), len(layers))
+    if there != {s for layer in layers[:keep] for s in layer} or not keep:
+        raise InputError(f"planes {sorted(there)}: not those of the first layers of model '{entry.config.name}'")
+    planes = [np.full(shape, MISSING, np.int32) for shape in shapes]
+    for s in there:
+        found = arrays[f"plane.{s}"]
+        if found.dtype.kind not in "ui" or found.shape != planes[s].shape:
+            raise InputError(
+                f"plane.{s}: integers of shape {planes[s].shape} needed, found {found.dtype} {found.shape}"
+            )
+        planes[s] = found.astype(np.int32)
+    alpha = arrays.get("alpha")
+    if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != (height, width)):
+        raise InputError(f"alpha: uint8 of shape {(height, width)} needed, found {alpha.dtype} {alpha.shape}")
+    extra = {name: arrays[name].tobytes() for name in BYTES if name in arrays}
+    name = registry.name_of(entry)
+    return Tokens(tuple(planes), width, height, name, layers[:keep], grey=grey, alpha=alpha, step=step, **extra)
+
+
+def _shapes(config: Any, width: int, height: int) -> list[tuple[int, ...]]:
+    from ..container import MAX_SIDE
+    from ..geometry.token_layout import plane_shapes
+
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise InputError(f"{width}x{height} pixels: 1..{MAX_SIDE} a side needed")
+    return plane_shapes(config.tokenizer, width, height)

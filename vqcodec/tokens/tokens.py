@@ -1,0 +1,316 @@
+"""Tokens: a picture as index planes, with everything a .vqc file keeps beside them; and their way into bytes and back.
+
+Differs from entropy: whole pictures, cut into access tiles here. Differs from container: knows the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from .. import container
+from ..config.model import MISSING, ModelConfig, UniformConfig
+from ..container.alpha import decode_alpha, encode_alpha
+from ..container.chunks import Chunk
+from ..entropy.layer_map import BLOCK, everything, map_of
+from ..entropy.tiles import Ending, EntropyModel, Planes, decode_tiles, encode_tiles
+from ..errors import FormatError, UsageError
+from ..geometry.rectangles import Rect
+from ..geometry.token_layout import STEPPED_TILE_PX, access_tiles, blank_planes, fits, plane_shapes
+from ..image.picture import Picture
+
+TILE_PX = 512
+"""Default side of an access tile, pixels."""
+
+CHUNK_KINDS = {"icc": "iCCP", "exif": "eXIf", "xmp": "xMPd"}
+
+
+class EntropyCoded(Protocol):
+    """What is needed of a model here: no networks."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """Its configuration."""
+
+    @property
+    def entropy(self) -> EntropyModel:
+        """Its entropy model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """A picture of `width` x `height` pixels as index planes."""
+
+    planes: tuple[np.ndarray, ...]
+    """int32, coarse to fine; MISSING where unknown. [h, w] each, or [windows, *] for models that work by windows."""
+    width: int
+    height: int
+    model: str
+    """Name or folder of the model."""
+    layers: tuple[tuple[int, ...], ...]
+    """Planes of each layer that is there."""
+    grey: bool = False
+    alpha: np.ndarray | None = None
+    """uint8 [H, W]."""
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    warnings: tuple[str, ...] = ()
+    """Conversions and losses of the picture; not part of a file."""
+    step: int | None = None
+    """Number of the quantization step, of models that have one for each file."""
+
+    def __eq__(self, other: object) -> bool:
+        """True if both hold the same; dtypes of planes may differ, and warnings."""
+        if not isinstance(other, Tokens):
+            return NotImplemented
+        plain = ("width", "height", "model", "layers", "grey", "icc", "exif", "xmp", "step")
+        if any(getattr(self, name) != getattr(other, name) for name in plain):
+            return False
+        mine, theirs = (np.asarray(0) if t.alpha is None else t.alpha for t in (self, other))
+        pairs = [*zip(self.planes, other.planes, strict=False), (mine, theirs)]
+        return len(self.planes) == len(other.planes) and all(np.array_equal(a, b) for a, b in pairs)
+
+    @property
+    def n_layers(self) -> int:
+        """How many values `keep` can have."""
+        return len(self.layers)
+
+    def kept(self, keep: int) -> Tokens:
+        """Only the first `keep` layers. Raises UsageError outside 1..n_layers."""
+        check_keep(keep, self.n_layers)
+        wanted = {s for layer in self.layers[:keep] for s in layer}
+        planes = tuple(p if s in wanted else np.full_like(p, MISSING) for s, p in enumerate(self.planes))
+        return replace(self, planes=planes, layers=self.layers[:keep])
+
+
+def check_keep(keep: int, n_layers: int) -> None:
+    """Raise UsageError unless 1 <= keep <= n_layers."""
+    if not 1 <= keep <= n_layers:
+        raise UsageError(f"keep {keep}: there are {n_layers} layers; give 1..{n_layers}")
+
+
+def check_fill(keep: int, config: ModelConfig) -> None:
+    """Raise UsageError if the first `keep` layers alone are nothing to this model."""
+    n = len(config.layers)
+    if keep < n and config.tokenizer.quantizer.fill == "none":
+        raise UsageError(f"keep {keep}: model '{config.name}' has nothing to stand for missing layers; keep all {n}")
+
+
+def as_arrays(tokens: Tokens) -> Tokens:
+    """The same with numpy planes, where they are tensors or nested lists. Raises UsageError for what is no array."""
+    if all(isinstance(plane, np.ndarray) for plane in tokens.planes):
+        return tokens
+    planes = []
+    for s, plane in enumerate(tokens.planes):
+        try:
+            planes.append(np.asarray(plane.detach().cpu() if hasattr(plane, "detach") else plane))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UsageError(f"tokens: plane {s} is {type(plane).__name__}, not an array of integers") from error
+    return replace(tokens, planes=tuple(planes))
+
+
+def check_tokens(tokens: Tokens, model: EntropyCoded) -> None:
+    """Refuse planes that are not the picture's or the model's. Raises UsageError."""
+    shapes = plane_shapes(model.config.tokenizer, tokens.width, tokens.height)
+    sizes = model.entropy.sizes
+    if len(tokens.planes) != len(sizes) or tokens.layers != model.config.layers[: tokens.n_layers]:
+        raise UsageError(f"tokens: {len(sizes)} planes in the layers of model '{model.config.name}' are needed")
+    for s, (plane, size, shape) in enumerate(zip(tokens.planes, sizes, shapes, strict=True)):
+        if plane.dtype.kind not in "iu":
+            raise UsageError(f"tokens: plane {s} is {plane.dtype}; indices are integers: convert it with astype")
+        if plane.shape != shape:
+            wanted = f"a {tokens.width}x{tokens.height} picture has {shape}"
+            raise UsageError(f"tokens: plane {s} is {plane.shape}, {wanted}")
+        low, high = int(plane.min()), int(plane.max())
+        if low < MISSING or high >= size:
+            raise UsageError(f"tokens: plane {s} holds {low}..{high}, the model knows 0..{size - 1}")
+    alpha = tokens.alpha
+    if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != (tokens.height, tokens.width)):
+        raise UsageError(
+            f"tokens: alpha is {alpha.dtype} {alpha.shape}, uint8 {(tokens.height, tokens.width)} is needed"
+        )
+    if (tokens.step is not None) != has_step(model.config):
+        wanted = "a step is needed" if tokens.step is None else "it has no steps"
+        raise UsageError(f"tokens: step {tokens.step}, but of model '{model.config.name}' {wanted}")
+    if tokens.step is not None and not 0 <= tokens.step <= container.MAX_STEP:
+        raise UsageError(f"tokens: step {tokens.step}: 0..{container.MAX_STEP} needed")
+
+
+def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int | None = None) -> bytes:
+    """A complete .vqc file of all layers of `tokens`; gaps are left out where they are whole blocks' last layers.
+
+    Raises UsageError for planes that are not the model's, and for other gaps.
+    """
+    check_tokens(tokens, model)
+    header = header_of(tokens, model.config, tile_px)
+    planes = _by_tile(tokens, header, model.config)
+    maps = _maps(planes, tokens)
+    if maps is not None and not can_map(model):
+        raise UsageError(f"tokens: they have gaps, which model '{model.config.name}' has nothing for")
+    by_tile = encode_tiles(entropy_at(model, tokens.step), planes, tokens.layers, maps)
+    return assemble(tokens, replace(header, mapped=maps is not None), by_tile)
+
+
+def has_step(config: ModelConfig) -> bool:
+    """True if files of the model have a quantization step."""
+    return isinstance(config.tokenizer.quantizer, UniformConfig)
+
+
+def entropy_at(model: EntropyCoded, step: int | None) -> EntropyModel:
+    """The entropy model for a file of quantization step number `step`, None for models without steps."""
+    if step is None:
+        return model.entropy
+    found: EntropyModel = model.entropy.at(step)  # type: ignore[attr-defined]
+    return found
+
+
+def check_gaps(tokens: Tokens, config: ModelConfig) -> None:
+    """Raise UsageError for gaps that no file could have: those of files that were cut within a layer."""
+    _maps(_by_tile(tokens, header_of(tokens, config), config), tokens)
+
+
+def _by_tile(tokens: Tokens, header: container.Header, config: ModelConfig) -> list[Planes]:
+    return [[tile.of(plane) for plane in tokens.planes] for tile in access_tiles(header, config.tokenizer)]
+
+
+def _maps(planes: Sequence[Planes], tokens: Tokens) -> list[np.ndarray] | None:
+    """Of each tile the map of kept layers that its gaps come from; None without gaps. Raises UsageError for others."""
+    try:
+        found = [map_of(of_tile, tokens.layers) for of_tile in planes]
+    except ValueError as error:
+        raise UsageError(f"tokens: {error} (from a cut file?); encode the layers before them with keep") from error
+    if all(kept is None for kept in found):
+        return None
+    whole = [everything(of_tile[0].shape) for of_tile in planes]
+    return [complete if kept is None else kept for kept, complete in zip(found, whole, strict=True)]
+
+
+def can_map(model: EntropyCoded) -> bool:
+    """Whether files of `model` can keep different numbers of layers from place to place."""
+    tokenizer = model.config.tokenizer
+    alike = not tokenizer.side and len(set(tokenizer.quantizer.shapes((BLOCK, BLOCK)))) == 1
+    return alike and tokenizer.quantizer.fill != "none" and model.entropy.kind == "context"
+
+
+def header_of(tokens: Tokens, config: ModelConfig, tile_px: int | None = None) -> container.Header:
+    """The head of a complete file of `tokens` without gaps. Raises UsageError for layers that are nothing without the
+    others."""
+    check_fill(tokens.n_layers, config)
+    return container.Header(
+        width=tokens.width,
+        height=tokens.height,
+        token_id=bytes.fromhex(config.token_id),
+        entropy_id=bytes.fromhex(config.entropy_id),
+        tile=config.tokenizer.side or tile_px or (STEPPED_TILE_PX if has_step(config) else TILE_PX),
+        n_layers=tokens.n_layers,
+        grey=tokens.grey,
+        overlap=config.tokenizer.overlap,
+        step=tokens.step,
+    )
+
+
+def assemble(tokens: Tokens, header: container.Header, by_tile: Sequence[Sequence[bytes]]) -> bytes:
+    """A file of segments [tile][layer] that hold the planes, and of all else that `tokens` hold."""
+    segments = [[tile[layer] for tile in by_tile] for layer in range(tokens.n_layers)]
+    chunks = [Chunk(kind, data) for name, kind in CHUNK_KINDS.items() if (data := getattr(tokens, name)) is not None]
+    alpha = None if tokens.alpha is None else encode_alpha(tokens.alpha)
+    return container.write(header, segments, alpha, chunks)
+
+
+def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = None, area: Rect | None = None) -> Tokens:
+    """Undo `write_tokens`. Only tiles that touch `area` (pixels) are decoded, and only the first `keep` layers.
+
+    Raises FormatError for damaged streams and UsageError for a `keep` the file does not hold.
+    """
+    header, config = file.header, model.config
+    if header.n_layers > len(config.layers):
+        raise FormatError(f"layers: the file claims {header.n_layers}, its model has {len(config.layers)}")
+    if not fits(header, config.tokenizer):
+        tokenizer = config.tokenizer
+        wanted = (
+            f"windows of {tokenizer.side} px" if tokenizer.side else f"a multiple of {tokenizer.stride} px, no overlap"
+        )
+        raise FormatError(
+            f"tile side: {header.tile} px with an overlap of {header.overlap}; the file's model needs {wanted}"
+        )
+    if header.mapped and not can_map(model):
+        raise FormatError("flags: the file keeps different numbers of layers, which its model has nothing for")
+    if (header.step is not None) != has_step(config):
+        raise FormatError(f"flags: a quantization step is {'missing' if header.step is None else 'not expected'}")
+    keep = header.n_layers if keep is None else keep
+    check_keep(keep, header.n_layers)
+    check_fill(keep, config)
+    layers = config.layers[:keep]
+    planes = blank_planes(plane_shapes(config.tokenizer, header.width, header.height), MISSING)
+    tiles = [
+        (_ending(file, t, len(given)), tile, given)
+        for t, tile in enumerate(access_tiles(header, config.tokenizer))
+        if area is None or _touch(tile.pixels, area)
+        for given in [_present([layer[t] for layer in file.segments[:keep]])]
+    ]
+    for ending in sorted({ending for ending, _, _ in tiles}):
+        chosen = [(tile, given) for found, tile, given in tiles if found == ending]
+        shapes = [tuple(tile.of(plane).shape for plane in planes) for tile, _ in chosen]
+        entropy = entropy_at(model, header.step)
+        parts = decode_tiles(entropy, [given for _, given in chosen], shapes, layers, ending, header.mapped)
+        for (tile, _), found_planes in zip(chosen, parts, strict=True):
+            for plane, part in zip(planes, found_planes, strict=True):
+                tile.of(plane)[...] = part
+    alpha = None if file.alpha is None else decode_alpha(file.alpha, header.width, header.height)
+    kinds = {kind: name for name, kind in CHUNK_KINDS.items()}
+    extra: dict[str, Any] = {kinds[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in kinds}
+    return Tokens(
+        tuple(planes),
+        header.width,
+        header.height,
+        config.name,
+        layers,
+        grey=header.grey,
+        alpha=alpha,
+        step=header.step,
+        **extra,
+    )
+
+
+def from_picture(picture: Picture, planes: Sequence[np.ndarray], config: ModelConfig) -> Tokens:
+    """Index planes of `picture` together with what else it holds."""
+    return Tokens(
+        tuple(planes),
+        picture.width,
+        picture.height,
+        config.name,
+        config.layers,
+        picture.grey,
+        picture.alpha,
+        picture.icc,
+        picture.exif,
+        picture.xmp,
+        picture.warnings,
+    )
+
+
+def _ending(file: container.File, t: int, n_layers: int) -> Ending:
+    """Where the first `n_layers` segments of tile t stop."""
+    if n_layers < file.header.n_layers:
+        return "layer"
+    if not file.header.cut:
+        return "complete"
+    return "cut" if file.head.partial[t] else "layer"
+
+
+def _touch(a: Rect, b: Rect) -> bool:
+    return a.y0 < b.y1 and b.y0 < a.y1 and a.x0 < b.x1 and b.x0 < a.x1
+
+
+def _present(segments: list[bytes | None]) -> list[bytes]:
+    """The segments before the first missing one: later layers of a stream cannot be reached without the earlier."""
+    present = []
+    for segment in segments:
+        if segment is None:
+            break
+        present.append(segment)
+    return present
