@@ -20,7 +20,7 @@ from vqcodec.errors import UsageError
 from . import options, output
 
 if TYPE_CHECKING:
-    from vqcodec.container.info import Info
+    from vqcodec.models.file_info import Info
 
 
 def encode(
@@ -286,7 +286,7 @@ def _size(info: Info) -> dict[str, Any]:
 
 def _report(source: Path, target: Path, data: bytes, start: float, json: bool, lines: int, **more: Any) -> None:
     """What became of a new file: JSON, or `lines` 0..2 of text."""
-    from vqcodec.container.info import read_info
+    from vqcodec.models.file_info import read_info
 
     found, seconds = read_info(data, None), time.perf_counter() - start
     if json:

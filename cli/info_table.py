@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vqcodec import container
-from vqcodec.container.info import read_info
+from vqcodec.models.file_info import read_info
 
 from . import output
 

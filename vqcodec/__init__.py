@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         truncate,
         verify,
     )
-    from .container.info import Info
     from .errors import (
         BatchError,
         FormatError,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     )
     from .image.picture import Picture
     from .models.copies import load_model
+    from .models.file_info import Info
     from .tokens.tokens import Tokens
 
 importlib.import_module(".runtime.forking", __name__)  # prepares for forks; loads no torch
@@ -53,7 +53,7 @@ _HOMES = {
         " UsageError VqcError"
     ).split(),
     "image.picture": ["Picture"],
-    "container.info": ["Info"],
+    "models.file_info": ["Info"],
     "models.copies": ["load_model"],
     "tokens.tokens": ["Tokens"],
 }

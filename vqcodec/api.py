@@ -17,7 +17,6 @@ from PIL import Image
 from . import container
 from .container.bytes_like import as_bytes
 from .container.damage import INCOMPLETE, damage
-from .container.info import Info, read_info
 from .container.truncate import cut_to_bytes, cut_to_layers
 from .decoder import render
 from .encoder.budgets import cut, encode_reaching, encode_within
@@ -28,6 +27,7 @@ from .image.hidden_colour import with_hidden_filled
 from .image.picture import MAX_PIXELS, Picture, as_picture, to_pillow
 from .image.picture import strip as strip_picture
 from .models import registry
+from .models.file_info import Info, read_info
 from .models.ladder import EFFORT, at_quality, ladder
 from .runtime.torch_state import check_device, codec_modes, in_codec_modes
 from .tokens import single_group

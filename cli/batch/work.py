@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vqcodec.container.info import read_info
 from vqcodec.errors import InputError, LimitError, OutputError, VqcError, is_out_of_memory
+from vqcodec.models.file_info import read_info
 from vqcodec.models.ladder import EFFORT
 
 from ..output import read_input, write_new

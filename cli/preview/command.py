@@ -25,7 +25,7 @@ from .page import page
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
-    from vqcodec.container.info import Info
+    from vqcodec.models.file_info import Info
 
 LONGEST_SIDE = {".html": 1600, ".webp": 1280, ".png": 480}
 """Pixels; larger pictures are scaled down."""
@@ -86,7 +86,7 @@ def preview(
         .webp  an animation, at most 1280 pixels a side
         .png   a contact sheet, cells of at most 480 pixels a side
     """
-    from vqcodec.container.info import read_info
+    from vqcodec.models.file_info import read_info
 
     from .terminal import can_show, print_table, show
 

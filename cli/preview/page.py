@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-    from vqcodec.container.info import Info
+    from vqcodec.models.file_info import Info
 
     from .command import Step
 

@@ -17,8 +17,8 @@ from vqcodec.cli.preview import command as module
 from vqcodec.cli.preview import terminal
 from vqcodec.cli.preview.command import Step, contact_sheet, opaque, plain_steps, sheet_shape
 from vqcodec.cli.preview.page import page
-from vqcodec.container.info import read_info
 from vqcodec.errors import UsageError
+from vqcodec.models.file_info import read_info
 
 VOID = {"meta", "img", "input", "link", "br"}
 
@@ -224,7 +224,7 @@ def test_transparency_shows_a_chequerboard() -> None:
 
 
 def read_info_of(side: int):
-    from vqcodec.container.info import Info, Layer
+    from vqcodec.models.file_info import Info, Layer
 
     return Info(side, side, 100, None, "00", "00", 1, 512, 1, (Layer(1, 100),), 10, 0, 0, False, False)
 

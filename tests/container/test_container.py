@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from vqcodec import container
 from vqcodec.container import Chunk, File, Head, Header, overhead_bytes, read, read_head, write
 from vqcodec.container.bytes_reader import varint_bytes
+from vqcodec.container.file import write_head
 from vqcodec.errors import FormatError, LimitError
 
 from ..containers import GOLDEN, HEAD_BYTES, HEADER, IDS, SEGMENTS, check_partial, crc16, crc32, head_of
@@ -195,7 +196,7 @@ def test_overhead_bound() -> None:
                     for n in (0, 1, 127, 128, container.MAX_WORDS):
                         words = ((n,) * header.n_tiles,) * layers
                         for length in (None, 2**21 - 1):
-                            size = len(container._write_head(header, words, length, length))
+                            size = len(write_head(header, words, length, length))
                             overhead = overhead_bytes(Head(header, words, length, length, size))
                             assert overhead <= (26 if length is None else 32) + 6 * segments
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from vqcodec.config.quantizers import LARGEST
 from vqcodec.entropy.coder import TileEncoder
 from vqcodec.entropy.scalar_context import ADAPTIVE, CONTEXT, EMPTY, MODEL, ScalarContext, mirrored
-from vqcodec.entropy.scalar_network import LARGEST, Known
+from vqcodec.entropy.scalar_network import Known
 from vqcodec.entropy.tiles import decode_tile, encode_tile
 from vqcodec.sampling.draw import Drawer
 

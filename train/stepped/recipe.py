@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vqcodec.config.model import FoldedConfig, TokenizerConfig, UniformConfig, check_tokenizer, from_dict
-from vqcodec.entropy.scalar_network import STEPS
+from vqcodec.config.quantizers import STEPS
 from vqcodec.errors import ModelError, UsageError
 
 from ..recipe.schema import DataRecipe

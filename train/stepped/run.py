@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from vqcodec.config.model import UniformConfig
-from vqcodec.entropy.scalar_network import LARGEST
+from vqcodec.config.quantizers import LARGEST
 from vqcodec.errors import InputError
 from vqcodec.inference.networks import in_bfloat16
 from vqcodec.quantizers.uniform import COORDINATE, FINEST, PER_OCTAVE

@@ -265,6 +265,12 @@ class GMMVQConfig(SoftVQConfig):
     kind: Literal["gmm-vq"] = "gmm-vq"  # type: ignore[assignment]
 
 
+LARGEST = 4095
+"""Largest absolute value of a scalar index."""
+STEPS = 64
+"""Number of quantization steps that a file can choose from."""
+
+
 @dataclass(frozen=True)
 class UniformConfig(QuantizerSettings):
     """Each channel rounded to multiples of a step that a file chooses; see quantizers/uniform.py."""

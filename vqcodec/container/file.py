@@ -198,7 +198,7 @@ def write(
         raise ValueError(f"alpha must be 1..{MAX_VARINT} bytes or None, got {len(alpha)} bytes")
     tail = write_chunks(chunks)
     words = tuple(tuple(len(s) // 4 for s in row) for row in segments)
-    parts = [_write_head(header, words, None if alpha is None else len(alpha), len(tail) or None, partial)]
+    parts = [write_head(header, words, None if alpha is None else len(alpha), len(tail) or None, partial)]
     for layer, row in enumerate(segments):
         for segment in row:
             parts += [segment, binascii.crc_hqx(segment, 0xFFFF).to_bytes(2, "little")] if segment else []
@@ -255,7 +255,7 @@ def read(data: bytes, allow_partial: bool = False, max_pixels: int | None = 2**2
     return File(head, segments, alpha, chunks, not faults)
 
 
-def _write_head(
+def write_head(
     header: Header,
     words: Sequence[Sequence[int]],
     alpha_bytes: int | None,

@@ -8,8 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from .. import container
-from ..errors import TargetError
-from ..tokens.tokens import check_keep
+from ..errors import TargetError, UsageError
 
 
 def cut_to_layers(file: container.File, keep: int) -> bytes:
@@ -74,3 +73,9 @@ def _with_part_of_next(file: container.File, keep: int, max_bytes: int) -> bytes
     grown = written(words)
     best = grown if len(grown) <= max_bytes else best
     return best if any(words) else None
+
+
+def check_keep(keep: int, n_layers: int) -> None:
+    """Raise UsageError unless 1 <= keep <= n_layers."""
+    if not 1 <= keep <= n_layers:
+        raise UsageError(f"keep {keep}: there are {n_layers} layers; give 1..{n_layers}")

@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from ..config.model import MISSING
+from ..config.quantizers import LARGEST
 from ..entropy.coder import TileEncoder
-from ..entropy.scalar_network import LARGEST
 from ..geometry.token_layout import access_tiles
 from ..image.picture import Picture
 from ..inference.networks import pixels_to_latent

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..config.quantizers import LARGEST
 from ..entropy.coder import TileEncoder
 from ..entropy.pyramid import Pass
 from ..entropy.scalar_context import ScalarContextAt, mirrored
-from ..entropy.scalar_network import LARGEST, Known
+from ..entropy.scalar_network import Known
 
 WEIGHT = 0.1155
 """Squared error in steps that a bit is worth at high rate: ln(4) / 12."""

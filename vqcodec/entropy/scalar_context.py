@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..config.model import MISSING
+from ..config.quantizers import LARGEST, STEPS
 from .adaptive_tables import AdaptiveTables
 from .alphabet_split import Split, unsplit
 from .coder import Coder
 from .pyramid import Pass
 from .residual_tables import FRACTIONS, TOTAL, UNKNOWN, ResidualTables
-from .scalar_network import LARGEST, STEPS, Known, LayerContext, digest_of, layer_passes, read_layer
+from .scalar_network import Known, LayerContext, digest_of, layer_passes, read_layer
 from .scan_order import scan
 
 ALPHABET = 2 * LARGEST + 1

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..config.quantizers import LARGEST, STEPS
 from .pyramid import CHECKERBOARD_KINDS, LEVELS, PYRAMID_KINDS, Pass, passes, seen
 
 EXACT = 2**24
@@ -31,10 +32,6 @@ UNIT = 4096
 """Sums count in 1/UNIT; weights of W1 and W2 in 1/256, inputs and activations in 1/16."""
 LOCATION_UNIT = 512
 """Weights of the location count in 1/LOCATION_UNIT, coarser since values are larger than inputs."""
-LARGEST = 4095
-"""Largest size of a coded value."""
-STEPS = 64
-"""Quantization steps that the biases know."""
 STRONG = 16
 """Channels that later layers see with their sign, at 3x3 positions."""
 CROSS = 10

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config.model import MISSING, UniformConfig
-from ..entropy.scalar_network import LARGEST, STEPS
+from ..config.quantizers import LARGEST, STEPS
 from .base import Quantized, Quantizer
 from .lifting import lift, unlift
 

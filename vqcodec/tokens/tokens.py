@@ -15,6 +15,7 @@ from .. import container
 from ..config.model import MISSING, ModelConfig, UniformConfig
 from ..container.alpha import decode_alpha, encode_alpha
 from ..container.chunks import Chunk
+from ..container.truncate import check_keep
 from ..entropy.layer_map import BLOCK, everything, map_of
 from ..entropy.tiles import Ending, EntropyModel, Planes, decode_tiles, encode_tiles
 from ..errors import FormatError, UsageError
@@ -85,12 +86,6 @@ class Tokens:
         wanted = {s for layer in self.layers[:keep] for s in layer}
         planes = tuple(p if s in wanted else np.full_like(p, MISSING) for s, p in enumerate(self.planes))
         return replace(self, planes=planes, layers=self.layers[:keep])
-
-
-def check_keep(keep: int, n_layers: int) -> None:
-    """Raise UsageError unless 1 <= keep <= n_layers."""
-    if not 1 <= keep <= n_layers:
-        raise UsageError(f"keep {keep}: there are {n_layers} layers; give 1..{n_layers}")
 
 
 def check_fill(keep: int, config: ModelConfig) -> None:

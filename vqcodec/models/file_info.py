@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .. import container
 from ..errors import ModelError
-from ..models import registry
+from . import registry
 
 
 @dataclass(frozen=True)
