@@ -190,13 +190,13 @@ def test_ctrl_c_while_the_network_runs(tiny_model: str, photo: Image.Image, tmp_
     before = contents(tmp_path)
     code = """
 import sys
-from vqcodec import compute
+from vqcodec.inference import networks
 from vqcodec.cli.main import run
-real = compute.pixels_to_planes
+real = networks.pixels_to_planes
 def told(*arguments, **options):
     print("working", flush=True)
     return [real(*arguments, **options) for _ in range(100)][0]
-compute.pixels_to_planes = told
+networks.pixels_to_planes = told
 sys.argv[0] = "vqcodec"
 run()
 """
