@@ -20,7 +20,7 @@ from rich.table import Table
 
 from vqcodec.metrics import METRICS
 from vqcodec.tokenizer import Tokenizer
-from vqcodec.train.recipe.schema import load_recipe
+from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.run import CHECKPOINT, TokenizerRun
 from vqcodec.train.train_tokenizer import train_tokenizer
 from vqcodec.train.validate import Validation

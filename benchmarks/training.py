@@ -18,7 +18,7 @@ from rich.table import Table
 from vqcodec.train.data.crops import Crops
 from vqcodec.train.data.loader import Loader
 from vqcodec.train.data.pictures import scan
-from vqcodec.train.recipe.schema import load_recipe
+from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.run import TokenizerRun
 
 WARM_UP = 5

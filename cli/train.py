@@ -46,7 +46,7 @@ def tokenizer(
     Several processes: `accelerate launch --num_processes N -m vqcodec.cli train tokenizer RECIPE ...`; each takes
     data.batch crops a step.
     """
-    from vqcodec.train.recipe.schema import from_tree, read_tree
+    from vqcodec.train.recipe.load import from_tree, read_tree
     from vqcodec.train.stepped.recipe import is_stepped, stepped_recipe
 
     tree = read_tree(recipe, changes)
@@ -91,7 +91,7 @@ def prior(
     """Fit a context model to the tokens of a model, and write the model with it to DIR; lengths are in steps."""
     from vqcodec.config.model import from_dict
     from vqcodec.errors import ModelError
-    from vqcodec.train.recipe.schema import read_tree
+    from vqcodec.train.recipe.load import read_tree
 
     with _writing(out):
         from vqcodec.train.prior.train_prior import PriorRecipe, run_prior

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqcodec.train.recipe.schema import Recipe, load_recipe
+from vqcodec.train.recipe.load import load_recipe
+from vqcodec.train.recipe.schema import Recipe
 
 if TYPE_CHECKING:  # needs accelerate
     from vqcodec.train.run import TokenizerRun

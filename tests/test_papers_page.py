@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vqcodec.importing.release import SYSTEMS, find_release
-from vqcodec.train.recipe.schema import load_recipe
+from vqcodec.train.recipe.load import load_recipe
 
 PAGE = Path(__file__).parents[1] / "docs" / "papers.md"
 TEXT = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
@@ -76,7 +76,7 @@ def test_every_table_has_a_row(system: str) -> None:
 
 
 def test_every_release_and_recipe_that_is_named_exists() -> None:
-    from vqcodec.train.recipe.schema import RECIPES
+    from vqcodec.train.recipe.load import RECIPES
 
     known = {path.stem for path in RECIPES.glob("*.toml")} | {name for system in SYSTEMS for name in system.releases}
     named = re.findall(r"`((?:mgvq|xqgan|fqgan|softvq)-[\w-]+)`", TEXT)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .run import TokenizerRun
 from .validate_metrics import METRICS, score
-
-if TYPE_CHECKING:
-    from .run import TokenizerRun
 
 BEST = "best.pt"
 

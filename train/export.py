@@ -24,7 +24,8 @@ from .data.pictures import Pictures, scan
 from .finetuning import merged
 from .first_weight import measured_config
 from .quantization.layers import file_layers
-from .recipe.schema import Recipe, from_tree
+from .recipe.load import from_tree
+from .recipe.schema import Recipe
 from .run import CHECKPOINT
 from .shapes import fixed_side
 from .stepped.export import export_stepped

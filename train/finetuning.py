@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Collection
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import torch
@@ -16,57 +15,10 @@ from torch import Tensor, nn
 
 from vqcodec.errors import InputError, UsageError
 
-MODES = ("full", "lora")
-TUNED = ("encoder", "decoder")
-PARTS = ("encoder", "quantizer", "decoder")
-"""Of a tokenizer; any of them can be frozen."""
-NEEDS_START = "needs weights to start from; name them by start_from, or those of a vit by pretrained"
+from .recipe.schema import PARTS, TuningRecipe
+
 BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
 """How peft names what it puts in place of a layer."""
-
-
-@dataclass(frozen=True)
-class TuningRecipe:
-    """The table `tuning` of a recipe."""
-
-    encoder: str = "full"
-    """full or lora. On lora, the decoder's weight that makes pixels is trained in full."""
-    decoder: str = "full"
-    rank: int = 8
-    """Of the updates."""
-    layers: tuple[str, ...] = ("*.expand", "*.narrow")
-    """Patterns of the names of linear layers and convolutions with an update, in parts on lora; at first those of the
-    MLPs of a vit, as in XQ-GAN."""
-    trained: tuple[str, ...] = ()
-    """Patterns of parameter names that are trained in full in parts that are on lora or frozen, as in *.trunk.norm.*"""
-
-
-def check_tuning(
-    recipe: TuningRecipe, frozen: tuple[str, ...], started: Collection[str], adaptive: bool = False
-) -> None:
-    """Refuse what cannot be meant. Raises UsageError naming the key.
-
-    `frozen`: the key optimizer.frozen; `started`: the parts that start from weights; `adaptive`: whether the run weighs
-    by the gradients at the last layer, which a frozen decoder does not have.
-    """
-    if wrong := set(frozen) - set(PARTS):
-        raise UsageError(f"recipe.optimizer.frozen: '{min(wrong)}' is not one of {', '.join(PARTS)}")
-    if bare := set(frozen) - set(started):
-        raise UsageError(f"recipe.optimizer.frozen: {min(bare)} {NEEDS_START}")
-    if set(frozen) == set(PARTS) and not recipe.trained:
-        raise UsageError("recipe.optimizer.frozen: leaves nothing to train")
-    if adaptive and "decoder" in frozen:
-        raise UsageError("recipe.optimizer.frozen: decoder has no gradient then for gan.adaptive to measure")
-    for part in TUNED:
-        mode = getattr(recipe, part)
-        if mode not in MODES:
-            raise UsageError(f"recipe.tuning.{part}: '{mode}' is not one of {', '.join(MODES)}")
-        if mode == "lora" and part in frozen:
-            raise UsageError(f"recipe.tuning.{part}: lora has no effect on what optimizer.frozen holds")
-        if mode == "lora" and part not in started:
-            raise UsageError(f"recipe.tuning.{part}: lora {NEEDS_START}")
-    if recipe.rank < 1:
-        raise UsageError("recipe.tuning.rank: at least 1")
 
 
 def tune(model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = (), drawn: Collection[str] = ()) -> None:
@@ -76,8 +28,9 @@ def tune(model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = (), d
     begins at zero. Raises UsageError for a part in which no layer has a name asked for, InputError without
     peft.
     """
+    modes = {"encoder": recipe.encoder, "decoder": recipe.decoder}
     for part in PARTS:
-        lora = part in TUNED and getattr(recipe, part) == "lora"
+        lora = modes.get(part) == "lora"
         if not lora and part not in frozen:
             continue
         module = getattr(model, part)

@@ -33,7 +33,7 @@ from .data.device import send
 from .finetuning import load_tuned, merged, tune
 from .losses.auxiliary import Extras
 from .losses.perceptual import make_perceptual
-from .losses.rate import RATE_TERMS
+from .losses.rate import usage_bits
 from .losses.reconstruction import active, reconstruction_losses, weights_at
 from .quantization.context_choice import PriorChoice
 from .quantization.nested_masking import draw_kept
@@ -46,6 +46,8 @@ from .start.from_model import with_room
 from .start.pretrained import drawn
 
 CHECKPOINT = "checkpoint.pt"
+LINEAR_LR = 0.1
+"""Learning rate of a backbone's linear path, as a share of `optimizer.lr`."""
 
 
 class TokenizerRun:
@@ -80,7 +82,7 @@ class TokenizerRun:
             self.codebooks = CodeBanks(recipe, self.model, accelerator)
         else:
             self.codebooks = NoCodebooks()
-        self.rate = partial(RATE_TERMS[recipe.optimizer.rate_term], tokenizer=self.model)
+        self.rate = partial(usage_bits, tokenizer=self.model)
         self.adversary = (
             Adversary(recipe.gan, self.device, accelerator, recipe.data.crop) if "gan/generator" in names else None
         )
@@ -98,7 +100,7 @@ class TokenizerRun:
         for name, value in self.model.named_parameters():
             if not value.requires_grad:
                 continue
-            scale = optimizer.linear_lr if ".linear." in name else 1.0
+            scale = LINEAR_LR if ".linear." in name else 1.0
             decay = 0.0 if name.startswith("quantizer.") else optimizer.weight_decay
             parts.setdefault((scale, decay), []).append(value)
         if heads := self.extras.parameters():

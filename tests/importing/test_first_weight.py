@@ -95,7 +95,7 @@ def test_nothing_is_left_where_a_picture_cannot_be_read(invoke: Invoke, tmp_path
 def test_an_export_measures_it(set_by_recipe: bool, picture: np.ndarray, tmp_path: Path) -> None:
     pytest.importorskip("accelerate", reason="the trainer's way to several processes")
     from vqcodec.train.export import export_run
-    from vqcodec.train.recipe.schema import load_recipe
+    from vqcodec.train.recipe.load import load_recipe
     from vqcodec.train.train_tokenizer import train_tokenizer
 
     (tmp_path / "photos").mkdir()

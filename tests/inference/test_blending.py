@@ -24,7 +24,7 @@ from vqcodec.importing.release import SYSTEMS, find_release, import_release
 from vqcodec.inference import networks
 from vqcodec.inference.blending import Axis, axis_of, blended, equal_spans, inner_spans
 from vqcodec.models import registry
-from vqcodec.train.recipe.schema import RECIPES, load_recipe, read_tree
+from vqcodec.train.recipe.load import RECIPES, load_recipe, read_tree
 from vqcodec.train.stepped.recipe import is_stepped
 
 from ..importing.test_importing import released, small

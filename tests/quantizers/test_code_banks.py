@@ -11,7 +11,7 @@ from vqcodec.quantizers.codebook import CodebookBank
 from vqcodec.quantizers.single import VQ
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.quantization.single import CodeBanks
-from vqcodec.train.recipe.schema import load_recipe
+from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.run import TokenizerRun
 
 START = 4

@@ -23,7 +23,7 @@ from vqcodec.quantizers.product import ProductVQ
 from vqcodec.train.data.pictures import scan
 from vqcodec.train.prior.network import Prior
 from vqcodec.train.prior.train_prior import collect_tiles
-from vqcodec.train.recipe.schema import load_recipe
+from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.train_tokenizer import train_tokenizer
 
 from ..conftest import write_tiny_model

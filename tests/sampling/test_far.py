@@ -25,7 +25,7 @@ from vqcodec.train.prior.factorized_ar import far_bits, rate_at, train_far
 from vqcodec.train.prior.factorized_ar_data import FarCrops
 from vqcodec.train.prior.run_factorized_ar import CLASSES, check_far
 from vqcodec.train.prior.train_prior import PriorRecipe, run_prior
-from vqcodec.train.recipe.schema import read_tree
+from vqcodec.train.recipe.load import read_tree
 
 Invoke = Callable[..., tuple[int, str, str]]
 CONFIG = FarConfig((16, 8), (4, 5), width=32, heads=2, layers=2, head_layers=1, classes=3)

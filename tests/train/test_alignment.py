@@ -14,9 +14,11 @@ from torch.nn import functional as F
 
 from vqcodec.errors import InputError, UsageError
 from vqcodec.train.alignment import teachers
-from vqcodec.train.alignment.losses import AlignmentRecipe, Alignments, AlignRecipe, FeaturePredictor, check_align
+from vqcodec.train.alignment.losses import Alignments, FeaturePredictor
 from vqcodec.train.alignment.measures import contrastive, cosine, prediction, repeated, resized
 from vqcodec.train.alignment.teachers import TEACHERS, Features, load_teacher, source_of
+from vqcodec.train.recipe.load import load_recipe
+from vqcodec.train.recipe.schema import AlignmentRecipe, AlignRecipe
 
 from ..teachers import SmallTeacher
 
@@ -285,21 +287,22 @@ def _normed(network: nn.Module, teacher: teachers.VitTeacher, x: Tensor) -> Tens
 
 
 @pytest.mark.parametrize(
-    ("part", "message"),
+    ("changes", "message"),
     [
-        (AlignmentRecipe(teacher="dinov3"), r"align\.semantic\.teacher: 'dinov3'"),
-        (AlignmentRecipe(objective="mse"), r"objective: 'mse' is not one of contrastive, prediction, cosine"),
-        (AlignmentRecipe(level="patch"), "level: 'patch'"),
-        (AlignmentRecipe(branch=2), "branch: the quantizer has 2"),
-        (AlignmentRecipe(branch=-3), "branch"),
-        (AlignmentRecipe(objective="prediction", width=12), "width: a multiple of 8"),
-        (AlignmentRecipe(objective="prediction", level="places"), "prediction knows pictures only"),
-        (AlignmentRecipe(objective="prediction", level="pooled"), "prediction knows pictures only"),
-        (AlignmentRecipe(scale=0.0), "scale"),
-        (AlignmentRecipe(layers=0), "layers"),
+        (["teacher=dinov3"], r"align\.semantic\.teacher: 'dinov3'"),
+        (["objective=mse"], r"objective: 'mse' is not one of contrastive, prediction, cosine"),
+        (["level=patch"], "level: 'patch'"),
+        (["branch=4"], "branch: the quantizer has 4"),
+        (["branch=-5"], "branch"),
+        (["objective=prediction", "width=12"], "width: a multiple of 8"),
+        (["objective=prediction", "level=places"], "prediction is for the level picture only"),
+        (["objective=prediction", "level=pooled"], "prediction is for the level picture only"),
+        (["scale=0.0"], "scale"),
+        (["layers=0"], "layers"),
+        (["shared=true"], "shared: only for"),
     ],
 )
-def test_what_cannot_be_aligned_is_refused(part: AlignmentRecipe, message: str) -> None:
+def test_alignments_out_of_range_are_refused(changes: list[str], message: str) -> None:
+    settings = [f"align.semantic.{change}" for change in changes]
     with pytest.raises(UsageError, match=message):
-        check_align(AlignRecipe(semantic=part), {"align/semantic"}, 2)
-    check_align(AlignRecipe(semantic=part), {"rec/l2"}, 2)
+        load_recipe("tiny", ["losses.align/semantic=0.1", *settings])

@@ -11,7 +11,7 @@ from torch import Tensor
 from vqcodec.config.model import ProductVQConfig
 from vqcodec.errors import UsageError
 from vqcodec.quantizers.product import NO_CAP, ProductVQ
-from vqcodec.train.recipe.schema import load_recipe
+from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.start.rate_balance import LEAST_GAIN, balance, gains, rates_for
 
 SCALES = torch.tensor([3.0, 1.0, 1.0, 0.2, 0.2, 0.2])

@@ -15,7 +15,7 @@ from vqcodec.errors import InputError
 from vqcodec.train import train_tokenizer as trainer
 from vqcodec.train.best_checkpoint import BEST
 from vqcodec.train.checkpoint import read_checkpoint
-from vqcodec.train.recipe.schema import load_recipe
+from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.run import CHECKPOINT
 from vqcodec.train.train_tokenizer import train_tokenizer
 from vqcodec.train.validate import Validation

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vqcodec.train.adversarial.adversary import CHANCES, Adversary, GanRecipe
+from vqcodec.train.adversarial.adversary import CHANCES, Adversary
 from vqcodec.train.adversarial.augment import NUMBERS, augment, colour, cutout, translate, view
 from vqcodec.train.adversarial.dino_discriminator import (
     DinoDiscriminator,
@@ -29,6 +29,7 @@ from vqcodec.train.adversarial.losses import (
 )
 from vqcodec.train.adversarial.style_discriminator import Blur, StyleGAN, nearest_power, spread_of_groups
 from vqcodec.train.checkpoint import read_checkpoint, write_checkpoint
+from vqcodec.train.recipe.schema import GanRecipe
 
 from ..teachers import SmallTeacher
 

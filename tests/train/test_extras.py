@@ -16,7 +16,7 @@ from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.checkpoint import read_checkpoint
 from vqcodec.train.finetuning import merged
 from vqcodec.train.losses.reconstruction import weights_at
-from vqcodec.train.recipe.schema import load_recipe
+from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.run import CHECKPOINT, TokenizerRun
 from vqcodec.train.schedule import learning_rate
 

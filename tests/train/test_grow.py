@@ -17,7 +17,7 @@ from vqcodec.models.registry import load_model
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.checkpoint import read_checkpoint
 from vqcodec.train.export import export_run
-from vqcodec.train.recipe.schema import load_recipe
+from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.run import CHECKPOINT, TokenizerRun
 from vqcodec.train.train_tokenizer import train_tokenizer
 

@@ -21,7 +21,7 @@ from vqcodec.errors import InputError
 from vqcodec.quantizers.product import ProductVQ
 from vqcodec.tokenizer import Reconstruction, Tokenizer
 from vqcodec.train.losses import perceptual
-from vqcodec.train.losses.rate import RATE_TERMS, usage_bits
+from vqcodec.train.losses.rate import usage_bits
 from vqcodec.train.losses.reconstruction import LOSSES, PIXEL_LOSSES, active, reconstruction_losses
 
 
@@ -150,7 +150,7 @@ def test_rate_reaches_the_encoder_through_a_whole_pass() -> None:
     tokenizer = Tokenizer(TokenizerConfig(8, backbone, ProductVQConfig(2, 4, 3)), learning="gradient")
     x = torch.rand(2, 3, 16, 16) * 2 - 1
     result = tokenizer(x, torch.ones(2, 2, 2, 2), torch.randn(2, 6, 2, 2))
-    term = partial(RATE_TERMS["usage"], tokenizer=tokenizer)
+    term = partial(usage_bits, tokenizer=tokenizer)
     loss = reconstruction_losses(result, x, {"rate/bits"}, rate=term)["rate/bits"]
     loss.backward()
     assert bool((tokenizer.encoder.head.weight.grad != 0).any())

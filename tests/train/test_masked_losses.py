@@ -10,7 +10,7 @@ from vqcodec.quantizers.codebook import CodebookBank, nearest
 from vqcodec.quantizers.product import ProductVQ
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.quantization.product import BLEND_DECAY, usage_filled, usage_from_zero
-from vqcodec.train.recipe.schema import load_recipe
+from vqcodec.train.recipe.load import load_recipe
 
 CONFIG = ProductVQConfig(groups=3, codebook_size=8, dim=2, normalised=True, fill="zero")
 

@@ -12,8 +12,9 @@ from vqcodec.config.model import ConvConfig, ProductVQConfig, TokenizerConfig
 from vqcodec.errors import UsageError
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.losses.auxiliary import Extras
-from vqcodec.train.quantization.perturbation import PerturbationRecipe, annealed, check_perturbation, perturbed
-from vqcodec.train.recipe.schema import Recipe, from_tree
+from vqcodec.train.quantization.perturbation import annealed, perturbed
+from vqcodec.train.recipe.load import from_tree, load_recipe
+from vqcodec.train.recipe.schema import PerturbationRecipe, Recipe
 
 BACKBONE = ConvConfig(widths=(8,), encoder_depths=(1,), decoder_depths=(1,))
 
@@ -98,17 +99,16 @@ def test_two_processes_perturb_what_one_would() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("changes", "message"),
     [
-        ({"samples": 1.5}, "samples"),
-        ({"samples": 0.1, "nearest": 17}, r"nearest: 1\.\.16"),
-        ({"tokens": -0.1}, "tokens"),
-        ({"anneal": (5,)}, "anneal"),
-        ({"anneal": (9, 5)}, "anneal"),
-        ({"floor": 2.0}, "floor"),
+        (["samples=1.5"], "samples"),
+        (["samples=0.1", "nearest=65"], r"nearest: 1\.\.64"),
+        (["tokens=-0.1"], "tokens"),
+        (["anneal=[5]"], "anneal"),
+        (["anneal=[9, 5]"], "anneal"),
+        (["floor=2.0"], "floor"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(settings: dict[str, object], message: str) -> None:
+def test_settings_out_of_range_are_refused(changes: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=rf"recipe\.perturbation\.{message}"):
-        check_perturbation(PerturbationRecipe(**settings), (16,))  # type: ignore[arg-type]
-    check_perturbation(PerturbationRecipe(), (16,))
+        load_recipe("tiny", [f"perturbation.{change}" for change in changes])

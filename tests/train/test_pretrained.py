@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from vqcodec.train.alignment import teachers
 from vqcodec.train.checkpoint import read_checkpoint
 from vqcodec.train.finetuning import merged, trained_share
-from vqcodec.train.recipe.schema import RECIPES, Recipe, load_recipe
+from vqcodec.train.recipe.load import RECIPES, load_recipe
+from vqcodec.train.recipe.schema import PretrainedRecipe, Recipe
 from vqcodec.train.start import pretrained
-from vqcodec.train.start.pretrained import PretrainedRecipe, resized_patches
+from vqcodec.train.start.pretrained import resized_patches
 
 from ..dinov2 import dinov2, make_photos, recipe, train
 

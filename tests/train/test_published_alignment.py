@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from vqcodec.train.alignment.losses import ALIGNMENTS, AlignmentRecipe
+from vqcodec.train.alignment.losses import ALIGNMENTS
 from vqcodec.train.alignment.teachers import TEACHERS
 from vqcodec.train.losses.reconstruction import active
-from vqcodec.train.recipe.schema import RECIPES, load_recipe, read_tree
+from vqcodec.train.recipe.load import RECIPES, load_recipe, read_tree
+from vqcodec.train.recipe.schema import AlignmentRecipe
 from vqcodec.train.stepped.recipe import is_stepped
 
 from ..reference import REFERENCE, referenced

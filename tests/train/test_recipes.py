@@ -18,7 +18,7 @@ from vqcodec.errors import UsageError
 from vqcodec.models.registry import BUNDLED, read_config
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.export import make_ladder
-from vqcodec.train.recipe.schema import RECIPES, load_recipe, read_tree
+from vqcodec.train.recipe.load import RECIPES, load_recipe, read_tree
 from vqcodec.train.run import CHECKPOINT
 from vqcodec.train.stepped.recipe import is_stepped
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from vqcodec.errors import InputError, UsageError
 from vqcodec.train.alignment import teachers
 from vqcodec.train.alignment.teachers import load_teacher
-from vqcodec.train.recipe.schema import Recipe, load_recipe
+from vqcodec.train.recipe.load import load_recipe
+from vqcodec.train.recipe.schema import Recipe
 from vqcodec.train.start import pretrained
 
 from ..dinov2 import dinov2, make_photos, recipe, train

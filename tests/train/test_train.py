@@ -25,7 +25,8 @@ from vqcodec.train.data.pictures import Pictures, scan
 from vqcodec.train.export import export_run
 from vqcodec.train.logs import LOG
 from vqcodec.train.quantization.nested_masking import draw_kept
-from vqcodec.train.recipe.schema import DataRecipe, MaskingRecipe, load_recipe
+from vqcodec.train.recipe.load import load_recipe
+from vqcodec.train.recipe.schema import DataRecipe, MaskingRecipe
 from vqcodec.train.run import CHECKPOINT
 from vqcodec.train.schedule import learning_rate
 from vqcodec.train.train_tokenizer import train_tokenizer

@@ -171,7 +171,7 @@ def test_other_optimizers_lower_the_loss(pictures: Path, kind: str) -> None:
 
 
 def test_the_bundled_recipe_is_whole() -> None:
-    from vqcodec.train.recipe.schema import read_tree
+    from vqcodec.train.recipe.load import read_tree
     from vqcodec.train.stepped.export import ladder_of
 
     recipe = stepped_recipe(read_tree("photo-stepped"))

@@ -21,7 +21,8 @@ from vqcodec.train.data.gpu_crops import ResidentCrops
 from vqcodec.train.data.order import Order
 from vqcodec.train.data.picture_index import INDEX
 from vqcodec.train.data.pictures import Member, scan
-from vqcodec.train.recipe.schema import DataRecipe, load_recipe
+from vqcodec.train.recipe.load import load_recipe
+from vqcodec.train.recipe.schema import DataRecipe
 
 
 def data(**settings: object) -> DataRecipe:

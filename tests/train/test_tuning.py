@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vqcodec.errors import UsageError
-from vqcodec.train.finetuning import PARTS, TuningRecipe, check_tuning, load_tuned, merged, trained_share, tune
+from vqcodec.train.finetuning import load_tuned, merged, trained_share, tune
+from vqcodec.train.recipe.load import load_recipe
+from vqcodec.train.recipe.schema import TuningRecipe
 
 needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="the extra `alignment`")
 
@@ -147,33 +150,40 @@ def test_lora_without_a_layer_of_that_name() -> None:
         tune(model(), TuningRecipe(encoder="lora", layers=("*.attention",)))
 
 
+START = ["start_from=runs/x"]
+ADAPTIVE = ["losses.gan/generator=0.5", "gan.adaptive=true"]
+
+
+def frozen(*parts: str) -> str:
+    return f"optimizer.frozen={json.dumps(parts)}"
+
+
 @pytest.mark.parametrize(
-    ("recipe", "frozen", "started", "message"),
+    ("name", "changes", "message"),
     [
-        (TuningRecipe(encoder="half"), (), PARTS, r"tuning\.encoder: 'half' is not one of full, lora"),
-        (TuningRecipe(decoder="lora"), (), (), r"tuning\.decoder: lora needs weights to start from"),
-        (TuningRecipe(decoder="lora"), (), ("encoder",), r"tuning\.decoder: lora needs weights to start from"),
-        (TuningRecipe(decoder="lora"), ("decoder",), PARTS, r"tuning\.decoder: lora has no effect"),
-        (TuningRecipe(rank=0), (), PARTS, r"tuning\.rank"),
-        (TuningRecipe(), ("encoder",), (), r"optimizer\.frozen: encoder needs weights"),
-        (TuningRecipe(), ("encoder", "quantizer"), ("encoder",), r"optimizer\.frozen: quantizer needs weights"),
-        (TuningRecipe(), ("head",), PARTS, r"optimizer\.frozen: 'head' is not one of encoder, quantizer, decoder"),
-        (TuningRecipe(), PARTS, PARTS, r"optimizer\.frozen: leaves nothing to train"),
+        ("tiny", ["tuning.encoder=half"], r"tuning\.encoder: 'half' is not one of full, lora"),
+        ("tiny", ["tuning.decoder=lora"], r"tuning\.decoder: lora needs weights to start from"),
+        ("softvq-b-64", ["tuning.decoder=lora"], r"tuning\.decoder: lora needs weights to start from"),
+        ("tiny", [*START, "tuning.decoder=lora", frozen("decoder")], r"tuning\.decoder: lora has no effect"),
+        ("tiny", ["tuning.rank=0"], r"tuning\.rank"),
+        ("tiny", [frozen("encoder")], r"optimizer\.frozen: encoder needs weights"),
+        ("softvq-b-64", [frozen("encoder", "quantizer")], r"optimizer\.frozen: quantizer needs weights"),
+        ("tiny", [*START, frozen("head")], r"optimizer\.frozen.*'head' is not one of encoder, quantizer, decoder"),
+        ("tiny", [*START, frozen("encoder", "quantizer", "decoder")], r"optimizer\.frozen: leaves nothing to train"),
+        ("tiny", [*START, *ADAPTIVE, frozen("decoder")], r"optimizer\.frozen: .* gan\.adaptive"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
-    recipe: TuningRecipe, frozen: tuple[str, ...], started: tuple[str, ...], message: str
-) -> None:
+def test_tuning_out_of_range_is_refused(name: str, changes: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=rf"recipe\.{message}"):
-        check_tuning(recipe, frozen, started)
+        load_recipe(name, changes)
 
 
-def test_what_can_be_meant_is_not() -> None:
-    check_tuning(TuningRecipe(), (), ())
-    check_tuning(TuningRecipe(decoder="lora"), ("encoder", "quantizer"), PARTS, adaptive=True)
-    check_tuning(TuningRecipe(decoder="lora"), ("encoder",), ("encoder", "decoder"))
-
-
-def test_adaptive_weights_need_a_gradient() -> None:
-    with pytest.raises(UsageError, match=r"gan\.adaptive"):
-        check_tuning(TuningRecipe(), ("decoder",), PARTS, adaptive=True)
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("tiny", [*START, *ADAPTIVE, "tuning.decoder=lora", frozen("encoder", "quantizer")]),
+        ("xqgan-vq-4096", ["tuning.decoder=lora", frozen("encoder")]),
+    ],
+)
+def test_lora_and_frozen_parts_go_together(name: str, changes: list[str]) -> None:
+    load_recipe(name, changes)

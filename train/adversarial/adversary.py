@@ -8,96 +8,28 @@ Losses: gan_losses.py. Augmentation: augment.py. Adaptive weight: Esser et al. 2
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from vqcodec.errors import InputError, UsageError
+from vqcodec.errors import InputError
 
-from ..alignment.teachers import Teacher, check_teacher, load_teacher
+from ..alignment.teachers import Teacher, load_teacher
+from ..recipe.schema import GanRecipe
 from .augment import NUMBERS, augment, view
 from .dino_discriminator import DinoDiscriminator, token_batch_norm
-from .discriminators import DISCRIMINATORS, PatchGAN
+from .discriminators import DISCRIMINATORS
 from .losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, consistency_loss, lecam_loss
 from .style_discriminator import StyleGAN
 
 LECAM_DECAY = 0.999
 MAX_ADAPTIVE = 1e4
-KINDS = (*DISCRIMINATORS, "style", "dino", "dino-batch")
 CHANCES = (5, NUMBERS + 3)
 """Random numbers a sample takes: for y in the generator's pass, then x, y and both once more in the discriminator's."""
 STRONGER = 2.0
 """Strength of the augmentation that must not change the logits."""
-
-
-@dataclass(frozen=True)
-class GanRecipe:
-    """The table `gan` of a recipe; without a weight of gan/generator it does nothing."""
-
-    discriminator: str = "patch"
-    """patch, patch-plain (train.discriminators), style, dino, or dino-batch with batch normalization in its heads."""
-    channels: int = 64
-    """Of patch and style, at full resolution."""
-    layers: int = 3
-    """Of patch."""
-    backbone: str = "dino-small"
-    """What dino looks through, see train.teachers."""
-    backbone_weights: str = ""
-    """A file with its weights; empty: they are downloaded."""
-    loss: str = "hinge"
-    """Of the discriminator: hinge, vanilla or non-saturating."""
-    generator: str = "hinge"
-    """What gan/generator is: hinge, vanilla (the same) or non-saturating."""
-    start: int = 20000
-    """Step from which both sides train."""
-    lr: float = 1e-4
-    betas: tuple[float, ...] = (0.9, 0.95)
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    """Largest norm of the discriminator's gradient."""
-    adaptive: bool = False
-    """Weigh gan/generator by the ratio of the gradients at the decoder's last layer as well."""
-    lecam: float = 0.0
-    """Weight of the LeCAM regularization; 0 is none."""
-    augment: float = 0.0
-    """Probability of each operation of train.augment on what the discriminator sees."""
-    consistency: float = 0.0
-    """Weight of the squared difference that a stronger augmentation makes to the logits; 0 is none."""
-
-
-def check_gan(recipe: GanRecipe, crop: int) -> None:
-    """Refuse what cannot train on crops of `crop` px. Raises UsageError naming the key."""
-    patches = recipe.discriminator in DISCRIMINATORS
-    least = PatchGAN.least_px(max(recipe.layers, 0)) if patches else 8
-    choices = (("discriminator", KINDS), ("loss", tuple(DISCRIMINATOR_LOSSES)), ("generator", tuple(GENERATOR_LOSSES)))
-    for key, known in choices:
-        value = getattr(recipe, key)
-        if value not in known:
-            raise UsageError(f"recipe.gan.{key}: '{value}' is not one of {', '.join(known)}")
-    if recipe.discriminator.startswith("dino"):
-        check_teacher(recipe.backbone, "recipe.gan.backbone")
-    for wrong, problem in (
-        (recipe.channels < 1, "channels: at least 1"),
-        (not 1 <= recipe.layers <= 8, "layers: 1..8"),
-        (
-            crop < least and patches,
-            f"layers: {recipe.layers} of them need crops of {least} px, data.crop is {crop}",
-        ),
-        (crop < least, f"discriminator: {recipe.discriminator} needs crops of {least} px, data.crop is {crop}"),
-        (recipe.start < 0, "start: at least 0"),
-        (not recipe.lr > 0, "lr: above 0"),
-        (len(recipe.betas) != 2 or not all(0 <= beta < 1 for beta in recipe.betas), "betas: two numbers in 0..1"),
-        (not recipe.weight_decay >= 0, "weight_decay: at least 0"),
-        (not recipe.clip > 0, "clip: above 0"),
-        (not recipe.lecam >= 0, "lecam: at least 0"),
-        (not 0 <= recipe.augment <= 1, "augment: a probability, 0..1"),
-        (not recipe.consistency >= 0, "consistency: at least 0"),
-    ):
-        if wrong:
-            raise UsageError(f"recipe.gan.{problem}")
 
 
 def make_discriminator(recipe: GanRecipe, crop: int, teacher: Teacher | None = None) -> torch.nn.Module:

@@ -10,91 +10,23 @@ holds none of this.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqcodec.errors import InputError, UsageError
+from vqcodec.errors import InputError
 
+from ..recipe.schema import AlignmentRecipe, AlignRecipe
 from .measures import contrastive, cosine, prediction, repeated, resized
-from .teachers import Features, Teacher, check_teacher, load_teacher
+from .teachers import Features, Teacher, load_teacher
 
-OBJECTIVES = ("contrastive", "prediction", "cosine")
-LEVELS = ("picture", "pooled", "places")
 HEADS = 8
-SHARED = "only for the objective contrastive and a vit backbone"
 
 
-@dataclass(frozen=True)
-class AlignmentRecipe:
-    """What one loss align/* means."""
-
-    teacher: str = "dinov2-base"
-    """See train.teachers."""
-    weights: str = ""
-    """A file with the teacher's weights; empty: they are downloaded."""
-    objective: str = "contrastive"
-    """contrastive (XQ-GAN), prediction (FQGAN) or cosine (SoftVQ-VAE), see train.alignment_losses."""
-    level: str = "picture"
-    """Feature of the teacher: its class token (picture) or the mean of its patches (pooled), compared with the mean of
-    the branch's tokens; or its patches, compared place by place (places). XQ-GAN, section 5."""
-    branch: int = -1
-    """Which branch of the quantizer, from the first; -1 is the last."""
-    width: int = 1024
-    """Hidden width of the projector; of the predictor, which is then also that of the teacher."""
-    layers: int = 3
-    """Transformer layers of the predictor."""
-    scale: float = 1.0
-    """What likenesses are multiplied by, as a CLIP's logit scale: the inverse of a temperature."""
-    scale_end: float = 0.0
-    """Where the scale ends, going up linearly over the run; 0: it stays."""
-    unit_length: bool = False
-    """contrastive: by cosine instead of the dot product."""
-    shared: bool = False
-    """contrastive: the encoder's own last layer takes the teacher's features to the latent's channels, as in XQ-GAN;
-    for a vit backbone that is as wide as the teacher. Otherwise a layer of its own does."""
-
-
-@dataclass(frozen=True)
-class AlignRecipe:
-    """The table `align` of a recipe; a part without a weight of its loss does nothing."""
-
-    semantic: AlignmentRecipe = field(default_factory=AlignmentRecipe)
-    middle: AlignmentRecipe = field(default_factory=AlignmentRecipe)
-    detail: AlignmentRecipe = field(default_factory=AlignmentRecipe)
-
-    def of(self, loss: str) -> AlignmentRecipe:
-        """That of `align/NAME`."""
-        part: AlignmentRecipe = getattr(self, loss.removeprefix("align/"))
-        return part
-
-
-ALIGNMENTS = tuple(f"align/{name}" for name in AlignRecipe.__dataclass_fields__)
-
-
-def check_align(recipe: AlignRecipe, losses: set[str], branches: int, width: int | None = None) -> None:
-    """Refuse what cannot be aligned, of the losses asked for. Raises UsageError naming the key.
-
-    `width`: channels of a vit backbone's encoder, None for others.
-    """
-    for loss in sorted(losses & set(ALIGNMENTS)):
-        part, where = recipe.of(loss), f"recipe.{loss.replace('/', '.')}"
-        check_teacher(part.teacher, f"{where}.teacher")
-        for key, known in (("objective", OBJECTIVES), ("level", LEVELS)):
-            if getattr(part, key) not in known:
-                raise UsageError(f"{where}.{key}: '{getattr(part, key)}' is not one of {', '.join(known)}")
-        for wrong, problem in (
-            (not -branches <= part.branch < branches, f"branch: the quantizer has {branches}, from 0 or from -1 back"),
-            (part.width < 1 or part.layers < 1, "width and layers: at least 1"),
-            (part.objective == "prediction" and part.width % HEADS, f"width: a multiple of {HEADS} for prediction"),
-            (not part.scale > 0 or not part.scale_end >= 0, "scale: above 0; scale_end: at least 0"),
-            (part.objective == "prediction" and part.level != "picture", "level: prediction knows pictures only"),
-            (part.shared and (part.objective != "contrastive" or width is None), f"shared: {SHARED}"),
-        ):
-            if wrong:
-                raise UsageError(f"{where}.{problem}")
+ALIGNMENTS = tuple(f"align/{part.name}" for part in fields(AlignRecipe))
+"""Names of the losses."""
 
 
 class Alignments(nn.Module):
@@ -200,9 +132,11 @@ def by_cosine(
     return cosine(head(repeated(student, target.places.shape[1])), target.places)
 
 
-MEASURES: dict[str, Callable[[AlignmentRecipe, nn.Module, Tensor, Features, float, Tensor | None], Tensor]] = dict(
-    zip(OBJECTIVES, (by_contrast, by_prediction, by_cosine), strict=True)
-)
+MEASURES: dict[str, Callable[[AlignmentRecipe, nn.Module, Tensor, Features, float, Tensor | None], Tensor]] = {
+    "contrastive": by_contrast,
+    "prediction": by_prediction,
+    "cosine": by_cosine,
+}
 """By the name recipes use."""
 
 

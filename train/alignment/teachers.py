@@ -183,11 +183,6 @@ class OpenClipTeacher(Teacher):
         raise UsageError("a discriminator looks through a model of timm, not of open_clip; take dino-small")
 
 
-def check_teacher(name: str, where: str) -> None:
-    """Raises UsageError, naming the key `where`, for a name that is none."""
-    source_of(name, where)
-
-
 def source_of(name: str, where: str) -> Source:
     """Where the teacher `name` comes from. Raises UsageError naming the key `where`."""
     if name in TEACHERS:

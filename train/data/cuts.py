@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-if TYPE_CHECKING:  # recipe.py is read by those who use this file
-    from ..recipe.schema import DataRecipe
+from ..recipe.schema import DataRecipe
 
 
 def native_cut(pixels: np.ndarray, rng: random.Random, data: DataRecipe) -> np.ndarray:

@@ -5,15 +5,10 @@ Differs from vqcodec/entropy: nothing is coded; an estimate here only has to pus
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from vqcodec.tokenizer import Reconstruction, Tokenizer
-
-RateTerm = Callable[[Reconstruction, Tokenizer], Tensor]
-"""(result, tokenizer) -> scalar, bits per sub-token."""
 
 TEMPERATURE = 0.05
 """Share of a codebook's variance: near the quantization error of 256 codewords in four dimensions."""
@@ -46,7 +41,3 @@ def usage_bits(result: Reconstruction, tokenizer: Tokenizer, temperature: float 
     distance = torch.baddbmm(lengths, rows, codebooks.transpose(1, 2), alpha=-2)
     assigned = torch.softmax(-distance / (temperature * variance[:, None, None]), dim=-1)
     return (assigned * bits[:, None, :]).sum(-1).mean()
-
-
-RATE_TERMS: dict[str, RateTerm] = {"usage": usage_bits}
-"""By the name recipes use."""

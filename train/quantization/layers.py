@@ -7,13 +7,11 @@ not on the quantizer alone (vqcodec.config.single).
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
 
 from vqcodec.config.model import ProductVQConfig
 from vqcodec.config.single import Layers
 
-if TYPE_CHECKING:  # recipe_checks.py, which recipe.py uses, uses this file
-    from ..recipe.schema import Recipe
+from ..recipe.schema import Recipe
 
 
 def file_layers(recipe: Recipe) -> Layers:

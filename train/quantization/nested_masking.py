@@ -9,6 +9,11 @@ from torch import Tensor
 
 from ..recipe.schema import MaskingRecipe
 
+BLOCK_SIZES = (1, 2, 4)
+"""Sides of the blocks of the token grid that draw a keep of their own, tokens."""
+EMPTY = 0.05
+"""Share of blocks that keep nothing, so that the decoder learns to fill gaps."""
+
 
 def draw_kept(
     recipe: MaskingRecipe, batch: int, groups: int, size: tuple[int, ...], generator: torch.Generator
@@ -49,13 +54,12 @@ def _prefixes(weights: Sequence[float], count: int, groups: int, generator: torc
 
 
 def _blocks(recipe: MaskingRecipe, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
-    sizes = recipe.block_sizes
-    side = sizes[int(torch.randint(len(sizes), (), generator=generator))]
+    side = BLOCK_SIZES[int(torch.randint(len(BLOCK_SIZES), (), generator=generator))]
     rows, columns = -(-h // side), -(-w // side)
     # Neighbouring blocks of a real file differ by little: a centre for the sample, a spread round it.
     centre = int(_prefixes(recipe.prefixes, 1, groups, generator))
     spread = int(torch.randint(1, groups + 1, (), generator=generator))
     keep = centre + torch.randint(-spread, spread + 1, (rows, columns), generator=generator)
     keep = keep.clamp(1, groups)
-    keep[torch.rand((rows, columns), generator=generator) < recipe.empty] = 0
+    keep[torch.rand((rows, columns), generator=generator) < EMPTY] = 0
     return keep.repeat_interleave(side, 0).repeat_interleave(side, 1)[:h, :w]

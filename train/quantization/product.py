@@ -37,7 +37,6 @@ class Codebooks:
         self.settings = recipe.codebook
         self.bank = model.quantizer.bank
         self.bank.decay = BLEND_DECAY if self.settings.revival == "blend" else self.settings.decay
-        self.bank.revive_below = self.settings.revive_below
         if usage_from_zero(recipe):
             self.bank.counts.zero_()
         self.gains: Tensor | None = None

@@ -1,244 +1,333 @@
-"""What a recipe may not be: what would only fail hours later, refused before any work.
+"""Rules of a recipe: settings that would fail hours into a run are refused before any work.
 
-Differs from recipe.py, which says what there is, and what each key is for.
+Each rule yields problems `key: what is needed`; `check` raises the first one.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from vqcodec.config.backbones import VitConfig
 from vqcodec.config.model import ConvConfig, ProductVQConfig, check_tokenizer
 from vqcodec.config.quantizers import has_codes, mixtures_of
 from vqcodec.errors import ModelError, UsageError
-from vqcodec.models.weights_int8 import PARTS as PACKABLE
-from vqcodec.quantizers.codebook import LEARNING
-from vqcodec.quantizers.estimators import ESTIMATORS
 
-from ..adversarial.adversary import check_gan
-from ..alignment.losses import check_align
-from ..finetuning import PARTS, check_tuning
-from ..losses.rate import RATE_TERMS
+from ..adversarial.discriminators import DISCRIMINATORS, PatchGAN
+from ..alignment.losses import ALIGNMENTS, HEADS
+from ..alignment.teachers import source_of
 from ..losses.reconstruction import LOSSES, active
 from ..quantization.layers import file_layers
-from ..quantization.perturbation import check_perturbation
 from ..shapes import fixed_side
-from ..start.pretrained import check_pretrained
-from ..validate_metrics import METRICS
+from ..start.pretrained import SIZES, check_size
+from .schema import PARTS, Recipe
 
-if TYPE_CHECKING:  # recipe.py uses this file
-    from .schema import DataRecipe, Recipe
+SMALLEST_PX = 8
+"""Side of the smallest crop that style and dino discriminate, pixels."""
+MAX_LAYERS = 16
+"""Layers that a file can hold."""
+NEEDS_START = "needs weights to start from; name them by start_from, or those of a vit by pretrained"
 
-SCHEDULES = ("constant", "cosine")
-REFITS = ("groups", "balance", "refinements")
-COUNTS = ("log_every", "val_every", "save_every", "val_images", "val_crop")
+Problems = Iterator[str]
+"""`key: what is needed` of each problem, without the leading `recipe.`"""
 
 
 def check(recipe: Recipe) -> None:
-    """Refuse what would only fail hours later. Raises UsageError."""
-    tokenizer, codebook, optimizer, run = recipe.tokenizer, recipe.codebook, recipe.optimizer, recipe.run
+    """Apply all rules. Raises UsageError naming the first key that is wrong."""
     try:
-        check_tokenizer(tokenizer, "recipe.tokenizer")
+        check_tokenizer(recipe.tokenizer, "recipe.tokenizer")
     except ModelError as error:
         raise UsageError(str(error)) from error
-    for table in ("losses", "warmup"):
-        _check_losses(table, getattr(recipe, table))
-    names = active(recipe.losses)
-    if "gan/generator" in names:
-        check_gan(recipe.gan, recipe.data.crop)
-    width = tokenizer.backbone.encoder_width if isinstance(tokenizer.backbone, VitConfig) else None
-    check_align(recipe.align, names, tokenizer.quantizer.groups, width)
-    nested = isinstance(tokenizer.quantizer, ProductVQConfig)
-    refined = bool(getattr(tokenizer.quantizer, "refinements", ()))
-    check_perturbation(recipe.perturbation, (tokenizer.quantizer.codebook_size,) if nested else ())
-    check_pretrained(recipe.pretrained, tokenizer.backbone, recipe.start_from)
-    started = PARTS if recipe.start_from else recipe.pretrained.started
-    # The last layer is none of DINOv2's, and is trained in any case where the decoder starts from that.
-    adaptive = "gan/generator" in names and recipe.gan.adaptive and "decoder" not in recipe.pretrained.started
-    check_tuning(recipe.tuning, optimizer.frozen, started, adaptive)
-    choices: tuple[tuple[str, str, Collection[str]], ...] = (
-        ("codebook.learning", codebook.learning, LEARNING),
-        ("codebook.start", codebook.start, ("random", "klt")),
-        ("codebook.revival", codebook.revival, ("replace", "blend", "none")),
-        ("masking.per", recipe.masking.per, ("sample", "batch")),
-        ("masking.losses", recipe.masking.losses, ("all", "kept")),
-        ("run.best", run.best, ("", *METRICS)),
-        ("optimizer.schedule", optimizer.schedule, SCHEDULES),
-        ("optimizer.estimator", optimizer.estimator, ESTIMATORS),
-        ("optimizer.rate_term", optimizer.rate_term, RATE_TERMS),
-        ("run.precision", run.precision, ("bf16", "fp32")),
-    )
-    for key, value, known in choices:
-        if value not in known:
-            raise UsageError(f"recipe.{key}: '{value}' is not one of {', '.join(known)}")
-    groups, prefixes, side = tokenizer.quantizer.groups, recipe.masking.prefixes, fixed_side(tokenizer)
-    linear = isinstance(tokenizer.backbone, ConvConfig) and tokenizer.backbone.linear_path
-    for wrong, problem in (
-        (not 1 <= groups <= 64, "tokenizer.quantizer.groups: 1..64"),
-        (not any(name.startswith("rec/") for name in names), "losses: at least one rec/* is needed"),
-        (
-            "vq/disentanglement" in names and groups < 2,
-            "losses: vq/disentanglement needs a quantizer of several branches",
-        ),
-        (
-            recipe.data.crop % tokenizer.stride or recipe.data.crop < 1,
-            f"data.crop: {recipe.data.crop} is not a multiple of the stride {tokenizer.stride}",
-        ),
-        (side not in (0, recipe.data.crop), f"data.crop: the network sees pictures of {side} px only"),
-        (tokenizer.window not in (0, side), f"tokenizer.window: the network sees pictures of {side} px only"),
-        (
-            recipe.masking.losses == "kept" and not nested,
-            "masking.losses: kept is for the quantizer product-vq; others leave out stages by their own dropout",
-        ),
-        (not nested and "rate/bits" in names, "losses: rate/bits needs the quantizer product-vq"),
-        (
-            not nested and codebook.rate != 0,
-            "codebook: rate = 0 for quantizers other than product-vq",
-        ),
-        (
-            not nested and not has_codes(tokenizer.quantizer) and (codebook.kmeans_at or codebook.revival != "none"),
-            "codebook: kmeans_at = 0 and revival = none for quantizers without codebooks, and for soft ones",
-        ),
-        (
-            not nested and recipe.masking.full < 1,
-            "masking.full: 1 for quantizers other than product-vq; they leave out stages by their own dropout",
-        ),
-        (
-            min(recipe.data.batch, recipe.data.workers, optimizer.accumulate) < 1,
-            "data.batch, data.workers and optimizer.accumulate: at least 1",
-        ),
-        (not 1 <= recipe.masking.draws <= 16, "masking.draws: 1..16"),
-        (not 0 < recipe.data.min_scale <= 1, "data.min_scale: above 0, at most 1"),
-        *_data_problems(recipe.data),
-        (
-            len(prefixes) not in (0, groups) or any(p < 0 for p in prefixes) or (prefixes and not sum(prefixes)),
-            f"masking.prefixes: one weight for each of 1..{groups} groups, none below 0, or an empty list",
-        ),
-        (codebook.start == "klt" and not linear, "codebook.start: klt needs tokenizer.backbone.linear_path"),
-        (
-            codebook.learning == "gradient"
-            and "vq/codebook" not in names
-            and optimizer.estimator != "noise"
-            and mixtures_of(tokenizer.quantizer) is None,
-            "losses: codebooks learned by gradient need vq/codebook",
-        ),
-        (not optimizer.lr > 0 or not optimizer.clip > 0, "optimizer.lr and optimizer.clip: above 0"),
-        (
-            not 0 <= optimizer.decay <= optimizer.steps,
-            f"optimizer.decay: {optimizer.decay} is beyond 0..{optimizer.steps} (optimizer.steps); set both",
-        ),
-        (not 0 <= optimizer.floor <= 1, "optimizer.floor: a share, 0..1"),
-        (len(optimizer.betas) != 2, "optimizer.betas: two numbers"),
-        (
-            optimizer.estimator == "codewords" and set(optimizer.frozen) != {"encoder", "quantizer"},
-            "optimizer.estimator: codewords gives the encoder no gradient; freeze encoder and quantizer",
-        ),
-        (
-            len(codebook.rate_range) != 2 or not 0 < codebook.rate_range[0] <= codebook.rate_range[1],
-            "codebook.rate_range: two numbers above 0, the smaller one first",
-        ),
-        (codebook.rate < 0, "codebook.rate: at least 0"),
-        (
-            len(codebook.rate_caps) > groups or any(cap < 0 for cap in codebook.rate_caps),
-            f"codebook.rate_caps: at most {groups}, none below 0",
-        ),
-        (
-            len(recipe.export.quality) != 2 or not 1 <= recipe.export.quality[0] < recipe.export.quality[1] <= 100,
-            "export.quality: two numbers in 1..100, the smaller one first",
-        ),
-        (
-            bool(unknown := set(recipe.export.packed) - set(PACKABLE)),
-            f"export.packed: {', '.join(sorted(unknown))} is not one of {', '.join(PACKABLE)}",
-        ),
-        (
-            "decoder" in recipe.export.packed and not isinstance(tokenizer.backbone, ConvConfig),
-            "export.packed: decoder only where tokenizer.backbone.kind is conv",
-        ),
-        (
-            list(recipe.export.rates) != sorted(set(recipe.export.rates), reverse=True),
-            "export.rates: falling, since files grow from step to step",
-        ),
-        (
-            bool(codebook.choice) and "quantizer" not in optimizer.frozen,
-            "codebook.choice: needs optimizer.frozen to hold quantizer, since the context model knows its codewords",
-        ),
-        (
-            bool(codebook.refit) and (set(optimizer.frozen) != {"encoder", "quantizer"} or not recipe.start_from),
-            "codebook.refit: needs start_from, and optimizer.frozen to hold encoder and quantizer",
-        ),
-        (bool(set(codebook.refit) - set(REFITS)), f"codebook.refit: some of {', '.join(REFITS)}"),
-        (
-            "balance" in codebook.refit and not codebook.rate,
-            "codebook.refit: a balance needs codebook.rate, the worth of a bit",
-        ),
-        (
-            "balance" in codebook.refit and refined and "refinements" not in codebook.refit,
-            "codebook.refit: after a balance refinements have to be fitted anew; add refinements",
-        ),
-        (
-            "balance" in codebook.refit and getattr(tokenizer.quantizer, "normalised", False),
-            "codebook.refit: a balance is for codewords of any length; tokenizer.quantizer.normalised fixes it",
-        ),
-        (bool(codebook.refit) and not nested, "codebook.refit: only for the quantizer product-vq"),
-        ("refinements" in codebook.refit and not refined, "codebook.refit: tokenizer.quantizer has no refinements"),
-        (refined and recipe.perturbation.samples > 0, "perturbation.samples: not with refinements"),
-        (
-            refined and "quantizer" not in optimizer.frozen,
-            "tokenizer.quantizer.refinements: need optimizer.frozen to hold quantizer: they don't move in training",
-        ),
-        (
-            bool(codebook.refit) and not {"encoder", "quantizer"} <= set(optimizer.frozen),
-            "codebook.refit: needs optimizer.frozen to hold encoder and quantizer: codebooks are fitted to a finished "
-            "encoder",
-        ),
-        *_export_problems(recipe),
-        (codebook.revive_every < 1, "codebook.revive_every: at least 1"),
-        (not 0 <= codebook.revive_below < 1, "codebook.revive_below: at least 0, below 1"),
-        *((getattr(run, name) < 1, f"run.{name}: at least 1") for name in COUNTS),
-    ):
-        if wrong:
+    for rule in RULES:
+        for problem in rule(recipe):
             raise UsageError(f"recipe.{problem}")
 
 
-def _data_problems(data: DataRecipe) -> Iterator[tuple[bool, str]]:
-    """(whether it is so, the problem) of where crops come from."""
-    short, shares = data.short_side, data.shares
-    yield (
-        bool(short) and (len(short) != 2 or not 1 <= short[0] <= short[1] <= 64),
-        "data.short_side: two numbers in 1..64, in crops, the smaller one first, or an empty list",
-    )
-    yield (
-        bool(shares) and (len(shares) != len(data.train) or min(shares) < 0 or not 0 < sum(shares) < math.inf),
-        f"data.shares: one weight for each of the {len(data.train)} entries of data.train, none below 0, or none",
-    )
+def losses(recipe: Recipe) -> Problems:
+    """Known names, weights of at least 0, and a reconstruction loss."""
+    for table, values in (("losses", recipe.losses), ("warmup", recipe.warmup)):
+        for key, value in values.items():
+            if key not in LOSSES:
+                near = difflib.get_close_matches(key, LOSSES, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(LOSSES)}"
+                yield f"{table}: unknown loss '{key}'; {hint}"
+            elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                yield f"{table}.{key}: a number of at least 0 needed, found {value!r}"
+    names = active(recipe.losses)
+    if not any(name.startswith("rec/") for name in names):
+        yield "losses: at least one rec/* is needed"
+    if "vq/disentanglement" in names and recipe.tokenizer.quantizer.groups < 2:
+        yield "losses: vq/disentanglement needs a quantizer of several branches"
+    if "rate/bits" in names and not _is_product(recipe):
+        yield "losses: rate/bits needs the quantizer product-vq"
+    learned = recipe.codebook.learning == "gradient" and mixtures_of(recipe.tokenizer.quantizer) is None
+    if learned and "vq/codebook" not in names and recipe.optimizer.estimator != "noise":
+        yield "losses: codebooks learned by gradient need vq/codebook"
 
 
-def _export_problems(recipe: Recipe) -> Iterator[tuple[bool, str]]:
-    """(whether it is so, the problem) of what the exported model would offer."""
-    export, quantizer = recipe.export, recipe.tokenizer.quantizer
-    planes = len(quantizer.sizes)
-    yield (
-        bool(export.layers) and (sum(export.layers) != planes or min(export.layers) < 1 or len(export.layers) > 16),
-        f"export.layers: at most 16, at least 1 plane each, {planes} in all, or an empty list",
-    )
-    refined = bool(getattr(quantizer, "refinements", ()))
+def adversary(recipe: Recipe) -> Problems:
+    """A discriminator that can see crops of the recipe's size."""
+    gan, crop = recipe.gan, recipe.data.crop
+    if "gan/generator" not in active(recipe.losses):
+        return
+    if gan.discriminator.startswith("dino"):
+        source_of(gan.backbone, "recipe.gan.backbone")
+    if gan.channels < 1:
+        yield "gan.channels: at least 1"
+    if not 1 <= gan.layers <= 8:
+        yield "gan.layers: 1..8"
+    if gan.discriminator in DISCRIMINATORS and crop < (least := PatchGAN.least_px(gan.layers)):
+        yield f"gan.layers: {gan.layers} of them need crops of {least} px, data.crop is {crop}"
+    if crop < SMALLEST_PX:
+        yield f"gan.discriminator: {gan.discriminator} needs crops of {SMALLEST_PX} px, data.crop is {crop}"
+    if gan.start < 0:
+        yield "gan.start: at least 0"
+    for key, value in (("lr", gan.lr), ("clip", gan.clip)):
+        if not value > 0:
+            yield f"gan.{key}: above 0"
+    for key, value in (("weight_decay", gan.weight_decay), ("lecam", gan.lecam), ("consistency", gan.consistency)):
+        if not value >= 0:
+            yield f"gan.{key}: at least 0"
+    if len(gan.betas) != 2 or not all(0 <= beta < 1 for beta in gan.betas):
+        yield "gan.betas: two numbers in 0..1"
+    if not 0 <= gan.augment <= 1:
+        yield "gan.augment: a probability, 0..1"
+
+
+def alignment(recipe: Recipe) -> Problems:
+    """Teacher, branch and head of every loss align/* that has a weight."""
+    branches = recipe.tokenizer.quantizer.groups
+    for loss in sorted(active(recipe.losses) & set(ALIGNMENTS)):
+        part, where = recipe.align.of(loss), loss.replace("/", ".")
+        source_of(part.teacher, f"recipe.{where}.teacher")
+        predicts = part.objective == "prediction"
+        if not -branches <= part.branch < branches:
+            yield f"{where}.branch: the quantizer has {branches}, numbered from 0, or from -1 backwards"
+        if part.width < 1 or part.layers < 1:
+            yield f"{where}: width and layers: at least 1"
+        if predicts and part.width % HEADS:
+            yield f"{where}.width: a multiple of {HEADS} for prediction"
+        if not part.scale > 0 or not part.scale_end >= 0:
+            yield f"{where}: scale: above 0; scale_end: at least 0"
+        if predicts and part.level != "picture":
+            yield f"{where}.level: prediction is for the level picture only"
+        if part.shared and (part.objective != "contrastive" or not isinstance(recipe.tokenizer.backbone, VitConfig)):
+            yield f"{where}.shared: only for the objective contrastive and a vit backbone"
+
+
+def perturbation(recipe: Recipe) -> Problems:
+    """Shares in 0..1, for one codebook per group."""
+    settings, quantizer = recipe.perturbation, recipe.tokenizer.quantizer
+    for key in ("samples", "tokens", "floor"):
+        if not 0 <= getattr(settings, key) <= 1:
+            yield f"perturbation.{key}: a share, 0..1"
+    if settings.samples > 0 and not isinstance(quantizer, ProductVQConfig):
+        yield "perturbation.samples: only for the quantizer product-vq"
+    elif settings.samples > 0 and not 1 <= settings.nearest <= min(quantizer.sizes):
+        yield f"perturbation.nearest: 1..{min(quantizer.sizes)}, the codewords"
+    if settings.anneal and (len(settings.anneal) != 2 or not 0 <= settings.anneal[0] < settings.anneal[1]):
+        yield "perturbation.anneal: two steps, the earlier one first, or an empty list"
+    if settings.samples > 0 and _refinements(recipe):
+        yield "perturbation.samples: not with refinements"
+
+
+def pretrained(recipe: Recipe) -> Problems:
+    """A vit backbone of the layout and size of the named network."""
+    start, backbone = recipe.pretrained, recipe.tokenizer.backbone
+    if not start.model:
+        return
+    if not isinstance(backbone, VitConfig):
+        yield f"pretrained.model: the backbone {backbone.kind} has no such weights; vit alone has"
+        return
+    if recipe.start_from:
+        yield "pretrained.model: start_from names weights already; leave one out, as by --set pretrained.model="
+    if not start.parts:
+        yield "pretrained.parts: encoder, decoder or both"
+    layers = backbone.encoder_layers
+    if "decoder" in start.parts and layers != "dinov2":
+        yield f"pretrained.parts: the decoder's layers are DINOv2's, the encoder's {layers}; give [\"encoder\"]"
+    if start.model in SIZES:
+        named = start.model.partition("-")[0]
+        if named != layers:
+            yield (
+                f"pretrained.model: {start.model} has other layers than the backbone's encoder ({layers}): "
+                f"--set tokenizer.backbone.encoder_layers={named}"
+            )
+        check_size(start, backbone, SIZES[start.model])
+
+
+def tuning(recipe: Recipe) -> Problems:
+    """Frozen parts and parts on lora start from weights, and something is trained."""
+    frozen, settings = set(recipe.optimizer.frozen), recipe.tuning
+    started = set(PARTS if recipe.start_from else recipe.pretrained.started)
+    if bare := frozen - started:
+        yield f"optimizer.frozen: {min(bare)} {NEEDS_START}"
+    if frozen == set(PARTS) and not settings.trained:
+        yield "optimizer.frozen: leaves nothing to train"
+    # The last layer is not part of DINOv2 and is trained if the decoder starts from it.
+    adaptive = "gan/generator" in active(recipe.losses) and recipe.gan.adaptive
+    if adaptive and "decoder" in frozen and "decoder" not in recipe.pretrained.started:
+        yield "optimizer.frozen: a frozen decoder has no gradient for gan.adaptive to measure"
+    for part, mode in (("encoder", settings.encoder), ("decoder", settings.decoder)):
+        if mode == "lora" and part in frozen:
+            yield f"tuning.{part}: lora has no effect on a part that optimizer.frozen holds"
+        if mode == "lora" and part not in started:
+            yield f"tuning.{part}: lora {NEEDS_START}"
+    if settings.rank < 1:
+        yield "tuning.rank: at least 1"
+
+
+def data(recipe: Recipe) -> Problems:
+    """Crops that the network can see, and sources with usable weights."""
+    settings, tokenizer, side = recipe.data, recipe.tokenizer, fixed_side(recipe.tokenizer)
+    if settings.crop % tokenizer.stride or settings.crop < 1:
+        yield f"data.crop: {settings.crop} is not a multiple of the stride {tokenizer.stride}"
+    if side not in (0, settings.crop):
+        yield f"data.crop: the network sees pictures of {side} px only"
+    if tokenizer.window not in (0, side):
+        yield f"tokenizer.window: the network sees pictures of {side} px only"
+    if min(settings.batch, settings.workers, recipe.optimizer.accumulate) < 1:
+        yield "data.batch, data.workers and optimizer.accumulate: at least 1"
+    if not 0 < settings.min_scale <= 1:
+        yield "data.min_scale: above 0, at most 1"
+    short, shares = settings.short_side, settings.shares
+    if short and (len(short) != 2 or not 1 <= short[0] <= short[1] <= 64):
+        yield "data.short_side: two numbers in 1..64, in crops, the smaller one first, or an empty list"
+    if shares and (len(shares) != len(settings.train) or min(shares) < 0 or not 0 < sum(shares) < math.inf):
+        entries = len(settings.train)
+        yield f"data.shares: one weight for each of the {entries} entries of data.train, none below 0, or none"
+
+
+def masking(recipe: Recipe) -> Problems:
+    """Masks for the groups of product-vq; other quantizers have a dropout of stages."""
+    settings, groups = recipe.masking, recipe.tokenizer.quantizer.groups
+    own = "other quantizers leave out stages by their own dropout"
+    if not 1 <= groups <= 64:
+        yield "tokenizer.quantizer.groups: 1..64"
+    if settings.losses == "kept" and not _is_product(recipe):
+        yield f"masking.losses: kept is for the quantizer product-vq; {own}"
+    if settings.full < 1 and not _is_product(recipe):
+        yield f"masking.full: 1 for quantizers other than product-vq; {own}"
+    if not 1 <= settings.draws <= 16:
+        yield "masking.draws: 1..16"
+    weights = settings.prefixes
+    if len(weights) not in (0, groups) or any(w < 0 for w in weights) or (weights and not sum(weights)):
+        yield f"masking.prefixes: one weight for each of 1..{groups} groups, none below 0, or an empty list"
+
+
+def optimizer(recipe: Recipe) -> Problems:
+    """Learning rate, schedule and gradient estimator."""
+    settings = recipe.optimizer
+    if not settings.lr > 0 or not settings.clip > 0:
+        yield "optimizer.lr and optimizer.clip: above 0"
+    if not 0 <= settings.decay <= settings.steps:
+        yield f"optimizer.decay: {settings.decay} is beyond 0..{settings.steps} (optimizer.steps); set both"
+    if not 0 <= settings.floor <= 1:
+        yield "optimizer.floor: a share, 0..1"
+    if len(settings.betas) != 2:
+        yield "optimizer.betas: two numbers"
+    if settings.estimator == "codewords" and set(settings.frozen) != {"encoder", "quantizer"}:
+        yield "optimizer.estimator: codewords gives the encoder no gradient; freeze encoder and quantizer"
+
+
+def codebooks(recipe: Recipe) -> Problems:
+    """Start, revival and rate of the codebooks."""
+    settings, quantizer = recipe.codebook, recipe.tokenizer.quantizer
+    if not _is_product(recipe):
+        if settings.rate:
+            yield "codebook: rate = 0 for quantizers other than product-vq"
+        if not has_codes(quantizer) and (settings.kmeans_at or settings.revival != "none"):
+            yield "codebook: kmeans_at = 0 and revival = none for quantizers without codebooks, and for soft ones"
+    backbone = recipe.tokenizer.backbone
+    if settings.start == "klt" and not (isinstance(backbone, ConvConfig) and backbone.linear_path):
+        yield "codebook.start: klt needs tokenizer.backbone.linear_path"
+    span = settings.rate_range
+    if len(span) != 2 or not 0 < span[0] <= span[1]:
+        yield "codebook.rate_range: two numbers above 0, the smaller one first"
+    if settings.rate < 0:
+        yield "codebook.rate: at least 0"
+    if len(settings.rate_caps) > quantizer.groups or any(cap < 0 for cap in settings.rate_caps):
+        yield f"codebook.rate_caps: at most {quantizer.groups}, none below 0"
+    if settings.choice and not recipe.quantizer_frozen:
+        yield "codebook.choice: needs optimizer.frozen to hold quantizer, since the context model knows its codewords"
+    if settings.revive_every < 1:
+        yield "codebook.revive_every: at least 1"
+
+
+def refitting(recipe: Recipe) -> Problems:
+    """Codebooks are refitted to a finished, frozen encoder."""
+    refit, frozen, refined = recipe.codebook.refit, set(recipe.optimizer.frozen), _refinements(recipe)
+    if refined and not recipe.quantizer_frozen:
+        yield "tokenizer.quantizer.refinements: need optimizer.frozen to hold quantizer: they don't move in training"
+    if not refit:
+        return
+    if frozen != {"encoder", "quantizer"} or not recipe.start_from:
+        yield "codebook.refit: needs start_from, and optimizer.frozen to hold encoder and quantizer"
+    if not _is_product(recipe):
+        yield "codebook.refit: only for the quantizer product-vq"
+    if "refinements" in refit and not refined:
+        yield "codebook.refit: tokenizer.quantizer has no refinements"
+    if "balance" not in refit:
+        return
+    if not recipe.codebook.rate:
+        yield "codebook.refit: a balance needs codebook.rate, the weight of a bit"
+    if refined and "refinements" not in refit:
+        yield "codebook.refit: after a balance refinements have to be fitted anew; add refinements"
+    quantizer = recipe.tokenizer.quantizer
+    if isinstance(quantizer, ProductVQConfig) and quantizer.normalised:
+        yield "codebook.refit: a balance is for codewords of any length; tokenizer.quantizer.normalised fixes it"
+
+
+def export(recipe: Recipe) -> Problems:
+    """Ladder and layers that a file can hold."""
+    settings, quantizer = recipe.export, recipe.tokenizer.quantizer
+    quality, planes = settings.quality, len(quantizer.sizes)
+    if len(quality) != 2 or not 1 <= quality[0] < quality[1] <= 100:
+        yield "export.quality: two numbers in 1..100, the smaller one first"
+    if "decoder" in settings.packed and not isinstance(recipe.tokenizer.backbone, ConvConfig):
+        yield "export.packed: decoder only where tokenizer.backbone.kind is conv"
+    if list(settings.rates) != sorted(set(settings.rates), reverse=True):
+        yield "export.rates: falling, since files grow from step to step"
+    layers = settings.layers
+    if layers and (sum(layers) != planes or min(layers) < 1 or len(layers) > MAX_LAYERS):
+        yield f"export.layers: at most {MAX_LAYERS}, at least 1 plane each, {planes} in all, or an empty list"
     whole = quantizer.groups in accumulate(map(len, file_layers(recipe)))
-    yield (
-        bool(export.refine_below) and not (refined and whole and recipe.codebook.rate),
-        "export.refine_below: needs codebook.rate, and refinements whose layers hold none of the groups",
-    )
-    yield (export.refine_below < 0, "export.refine_below: at least 0")
+    if settings.refine_below and not (_refinements(recipe) and whole and recipe.codebook.rate):
+        yield "export.refine_below: needs codebook.rate, and refinements whose layers hold none of the groups"
+    if settings.refine_below < 0:
+        yield "export.refine_below: at least 0"
 
 
-def _check_losses(table: str, values: dict[str, float]) -> None:
-    for key, value in values.items():
-        if key not in LOSSES:
-            near = difflib.get_close_matches(key, LOSSES, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(LOSSES)}"
-            raise UsageError(f"recipe.{table}: unknown loss '{key}'; {hint}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise UsageError(f"recipe.{table}.{key}: a number of at least 0 needed, found {value!r}")
+def run(recipe: Recipe) -> Problems:
+    """Intervals of at least one step."""
+    for key in ("log_every", "val_every", "save_every", "val_images", "val_crop"):
+        if getattr(recipe.run, key) < 1:
+            yield f"run.{key}: at least 1"
+
+
+def _is_product(recipe: Recipe) -> bool:
+    return isinstance(recipe.tokenizer.quantizer, ProductVQConfig)
+
+
+def _refinements(recipe: Recipe) -> bool:
+    quantizer = recipe.tokenizer.quantizer
+    return isinstance(quantizer, ProductVQConfig) and bool(quantizer.refinements)
+
+
+RULES: tuple[Callable[[Recipe], Problems], ...] = (
+    losses,
+    adversary,
+    alignment,
+    perturbation,
+    pretrained,
+    tuning,
+    data,
+    masking,
+    optimizer,
+    codebooks,
+    refitting,
+    export,
+    run,
+)

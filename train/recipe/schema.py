@@ -1,79 +1,72 @@
-"""A training run as data: one TOML file, changed by `--set key=value`.
+"""Tables of a tokenizer's recipe: every setting of a training run, with its type, unit, range and default.
 
-A recipe may name a `base` beside it and list only what it changes.
+Rules for a single value stand in its type; rules across settings are in `checks`. Reading TOML is in `load`.
 """
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
-from vqcodec.config.model import TokenizerConfig, from_dict
-from vqcodec.errors import InputError, ModelError, UsageError
+from vqcodec.config.model import TokenizerConfig
 
-from ..adversarial.adversary import GanRecipe
-from ..alignment.losses import AlignRecipe
-from ..finetuning import TuningRecipe
-from ..quantization.perturbation import PerturbationRecipe
-from ..start.pretrained import PretrainedRecipe
-from .checks import check
-
-RECIPES = Path(__file__).parents[1] / "recipes"
+Part = Literal["encoder", "quantizer", "decoder"]
+"""A part of the tokenizer."""
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True)
 class DataRecipe:
+    """Pictures that crops are cut from, and the crops."""
+
     train: tuple[str, ...]
-    """Folders or tar shards; a pattern such as train-*.tar is expanded."""
+    """Folders, tar shards, or patterns of these such as train-*.tar."""
     val: tuple[str, ...]
+    """Validation pictures, in the same form."""
     crop: int = 128
-    """Pixels a side."""
+    """Side of a crop, pixels; a multiple of the stride."""
     batch: int = 8
-    """Crops a step, of each process and each accumulated part."""
+    """Crops per process and accumulated part of a step, at least 1."""
     min_scale: float = 0.5
-    """Half of the crops are taken from the picture shrunk by a factor between this and 1, as far as it holds a crop
-    then; where pictures are resident, by one of four such factors."""
+    """Half of the crops are cut from the picture downscaled by a random factor between this and 1 (above 0, at most 1),
+    limited so that a crop still fits; with `resident`, by one of four fixed factors."""
     short_side: tuple[float, ...] = ()
-    """Shortest and longest short side that a picture is resized to before a crop is cut, in crops: (1, 1.25) is
-    LlamaGen's 256..320 px for crops of 256; small pictures are enlarged. Empty: as `min_scale` says, and pictures
-    smaller than a crop are left out."""
+    """Range of the short side that a picture is resized to before a crop is cut, in units of `crop`, 1..64: (1, 1.25)
+    is LlamaGen's 256..320 px for crops of 256. Small pictures are enlarged. Empty: `min_scale` applies, and pictures
+    smaller than a crop are skipped."""
     shares: tuple[float, ...] = ()
-    """Weight of each entry of `train`: the share of crops cut from it. Empty: an epoch holds every picture."""
+    """Weight of each entry of `train`: its share of the crops. Empty: an epoch holds every picture."""
     index: bool = True
-    """Keep names and sizes of the pictures in an index beside each folder or shard, see train.picture_index."""
+    """Store names and sizes of the pictures in an index next to each folder or shard, see data/picture_index.py."""
     cache_mb: int = 3000
-    """Decoded pictures held in memory."""
+    """Memory for decoded pictures, MiB."""
     size_weight: float = 0.5
-    """An epoch holds a picture in proportion to its pixel count to this power, but at least once."""
+    """Exponent: an epoch holds a picture in proportion to (its pixel count / that of the median picture) to this power,
+    at least once."""
     workers: int = 1
-    """Threads that make crops."""
+    """Threads that cut crops, at least 1."""
     resident: bool = False
-    """Keep all pictures decoded in the memory of the device that trains and cut crops there, see train.resident."""
+    """Hold all pictures decoded in the memory of the training device and cut crops there, see data/gpu_crops.py."""
 
 
 @dataclass(frozen=True)
 class MaskingRecipe:
-    """How many groups a sample keeps (nested masking, MGVQ section 3)."""
+    """Nested masking: number of groups that a sample keeps (MGVQ, section 3), see quantization/nested_masking.py."""
 
     full: float = 0.5
-    """Share of samples with all groups."""
+    """Share of samples with all groups, 0..1."""
     block: float = 0.2
-    """Share of samples whose keep is drawn per block of the token grid; the rest draws one keep per sample."""
+    """Share of samples whose number of groups is drawn per block of the token grid; the remaining samples draw one
+    number each."""
     prefixes: tuple[float, ...] = ()
-    """Weights of keeping 1, 2, ... G groups where a keep is drawn; empty is uniform."""
+    """Weights of keeping 1, 2, ... G groups where the number is drawn. Empty: uniform."""
     draws: int = 1
-    """How often a batch is decoded in a step, each time with keeps of its own; of several, the first keeps all."""
-    per: str = "sample"
-    """sample, or batch: one draw for all samples of a batch."""
-    block_sizes: tuple[int, ...] = (1, 2, 4)
-    """Sides of these blocks, tokens."""
-    empty: float = 0.05
-    """Share of blocks that keep nothing, so that the decoder can close gaps."""
-    losses: str = "all"
-    """all, or kept: what is masked in every draw adds nothing to vq/commitment, vq/codebook and the codebooks' moving
-    averages, as in MGVQ's release."""
+    """Times that a batch is decoded in a step, 1..16, each with masks of its own; of several, the first keeps all."""
+    per: Literal["sample", "batch"] = "sample"
+    """batch: one draw for all samples of a batch."""
+    losses: Literal["all", "kept"] = "all"
+    """kept: positions masked in every draw add nothing to vq/commitment, vq/codebook and the codebooks' moving
+    averages (MGVQ's released code)."""
 
     @property
     def leaves_out(self) -> bool:
@@ -83,118 +76,263 @@ class MaskingRecipe:
 
 @dataclass(frozen=True)
 class CodebookRecipe:
-    """How the codebooks start, learn and stay in use."""
+    """Start, learning, revival and rate term of the codebooks."""
 
-    learning: str = "ema"
-    """ema: moving averages; gradient: by the loss vq/codebook."""
+    learning: Literal["ema", "gradient"] = "ema"
+    """ema: moving averages of the latents; gradient: the loss vq/codebook."""
     decay: float = 0.95
-    """Of the moving averages, per step."""
-    start: str = "random"
-    """random, or klt: the linear path starts as the Karhunen-Loeve transform of the training pictures."""
+    """Decay of the moving averages, per step."""
+    start: Literal["random", "klt"] = "random"
+    """klt: the backbone's linear path starts as the Karhunen-Loeve transform of the training pictures."""
     kmeans_at: int = 600
-    """Steps before this one train without quantization; then the codebooks start by k-means. 0: they start random."""
-    revival: str = "replace"
-    """replace: dead codewords become random latents; blend: CVQ-VAE, as MGVQ does it; none."""
+    """Steps before this one train without quantization; then k-means on recent latents sets the codebooks. 0: random
+    codewords, quantized from the first step."""
+    revival: Literal["replace", "blend", "none"] = "replace"
+    """replace: dead codewords become random latents; blend: CVQ-VAE, as in MGVQ."""
     revive_every: int = 50
-    """Steps between revivals, until the learning rate decays."""
-    revive_below: float = 0.03
-    """On replace, a codeword is dead that is used less than this share of the mean use."""
+    """Steps between revivals, at least 1; none take place while the learning rate decays."""
     rate: float = 0.0
-    """Squared error (pixels in -1..1, summed) that a bit is worth when a codeword is chosen; 0 chooses the nearest."""
+    """Weight of one bit in the selection of codewords: squared error (pixels in -1..1, summed). 0: nearest codeword."""
     rate_range: tuple[float, ...] = (0.5, 8.0)
-    """Each sample multiplies `rate` by a factor in this range, so that a file can ask for any of them."""
+    """Range of the factor on `rate` that is drawn for each sample, so that one model serves a range of rates."""
     rate_caps: tuple[float, ...] = ()
-    """Largest rate that counts for the first groups, one after the other; the others have none."""
-    refit: tuple[str, ...] = ()
-    """Start codebooks anew on the latents of the frozen encoder that the run starts from: `groups` and `refinements` by
-    k-means; `balance` sets what a bit is worth in each group and moves its codewords accordingly, see train.balance."""
+    """Largest factor that applies to the first groups, in order; further groups have no cap."""
+    refit: tuple[Literal["groups", "balance", "refinements"], ...] = ()
+    """Parts of the codebooks that are refitted on the latents of the frozen encoder the run starts from: `groups` and
+    `refinements` by k-means; `balance` measures the weight of a bit in each group and moves its codewords, see
+    start/rate_balance.py."""
     choice: str = ""
-    """Name or folder of a model whose context model tells what indices cost, in a run that has quantizer frozen."""
+    """Name or folder of a model whose context model prices the indices, in a run with a frozen quantizer."""
     rate_ramp: int = 1000
-    """Steps from the start of the codebooks until `rate` counts in full."""
+    """Steps from the start of the codebooks over which `rate` rises from 0."""
 
 
 @dataclass(frozen=True)
 class OptimizerRecipe:
+    """AdamW: steps, learning rate, gradient estimator and frozen parts."""
+
     steps: int
+    """Length of the run."""
     lr: float = 4e-4
-    linear_lr: float = 0.1
-    """Learning rate of a backbone's linear path, as a share of `lr`."""
-    schedule: str = "constant"
-    """constant, or cosine: see train.schedule."""
+    """Largest learning rate, above 0."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate after the warm-up, see schedule.py."""
     warmup: int = 500
+    """Steps over which the learning rate rises from 0."""
     decay: int = 0
-    """The last so many steps of a constant schedule go down along a cosine."""
+    """Last steps of a constant schedule that fall along a cosine, 0..steps."""
     floor: float = 0.001
-    """Where the cosine ends, as a share of `lr`."""
+    """End of the cosine, as a share of `lr`, 0..1."""
     betas: tuple[float, ...] = (0.9, 0.99)
+    """AdamW's two betas."""
     weight_decay: float = 0.0
+    """AdamW's weight decay; codewords have none."""
     accumulate: int = 1
-    """Batches whose gradients make one step."""
+    """Batches whose gradients make one step, at least 1."""
     clip: float = 1.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient, above 0."""
     ema: float = 0.999
-    """Decay of the moving average of the weights, which is what is validated and exported."""
-    estimator: str = "noise"
-    """How the gradient passes the quantizer: noise, straight-through, half-and-half, balanced (where codewords are
-    chosen by a rate), or codewords (which is for a frozen encoder), see vqcodec.quantizers.estimators."""
-    frozen: tuple[str, ...] = ()
-    """Parts of the tokenizer that stay as they are: encoder, quantizer, decoder. Without the first two the decoder is
-    trained on tokens as they will be; `tuning.trained` names what is trained of a part all the same."""
-    rate_term: str = "usage"
-    """What the loss rate/bits is, see train.rate_terms."""
+    """Decay of the moving average of the weights, which is validated and exported."""
+    estimator: Literal["noise", "straight-through", "half-and-half", "balanced", "codewords"] = "noise"
+    """Gradient estimator of the quantizer, see vqcodec.quantizers.estimators. balanced: for codewords selected by a
+    rate; codewords: for a frozen encoder."""
+    frozen: tuple[Part, ...] = ()
+    """Parts of the tokenizer that are not trained; `tuning.trained` names exceptions. With encoder and quantizer frozen
+    the decoder trains on final tokens."""
+
+
+@dataclass(frozen=True)
+class GanRecipe:
+    """Adversarial training; without a weight of gan/generator it has no effect."""
+
+    discriminator: Literal["patch", "patch-plain", "style", "dino", "dino-batch"] = "patch"
+    """patch-plain: without normalization; dino-batch: batch normalization in the heads."""
+    channels: int = 64
+    """Channels of patch and style at full resolution, at least 1."""
+    layers: int = 3
+    """Layers of patch, 1..8."""
+    backbone: str = "dino-small"
+    """Frozen network of dino, see alignment/teachers.py."""
+    backbone_weights: str = ""
+    """File with the backbone's weights. Empty: downloaded."""
+    loss: Literal["hinge", "vanilla", "non-saturating"] = "hinge"
+    """Loss of the discriminator."""
+    generator: Literal["hinge", "vanilla", "non-saturating"] = "hinge"
+    """The loss gan/generator; vanilla equals hinge."""
+    start: int = 20000
+    """Step from which both sides train."""
+    lr: float = 1e-4
+    """Learning rate of the discriminator, above 0; it follows the tokenizer's schedule."""
+    betas: tuple[float, ...] = (0.9, 0.95)
+    """AdamW's two betas, 0..1."""
+    weight_decay: float = 0.0
+    """AdamW's weight decay."""
+    clip: float = 1.0
+    """Largest norm of the discriminator's gradient, above 0."""
+    adaptive: bool = False
+    """Multiply the weight of gan/generator by the ratio of the gradients at the decoder's last layer (VQGAN)."""
+    lecam: float = 0.0
+    """Weight of the LeCAM regularization; 0: none."""
+    augment: float = 0.0
+    """Probability of each operation of adversarial/augment.py on the discriminator's input, 0..1."""
+    consistency: float = 0.0
+    """Weight of the squared change of the logits under stronger augmentation; 0: none."""
+
+
+@dataclass(frozen=True)
+class AlignmentRecipe:
+    """One loss align/*."""
+
+    teacher: str = "dinov2-base"
+    """Frozen network, see alignment/teachers.py."""
+    weights: str = ""
+    """File with the teacher's weights. Empty: downloaded."""
+    objective: Literal["contrastive", "prediction", "cosine"] = "contrastive"
+    """contrastive (XQ-GAN), prediction (FQGAN) or cosine (SoftVQ-VAE), see alignment/measures.py."""
+    level: Literal["picture", "pooled", "places"] = "picture"
+    """Feature of the teacher: its class token (picture) or the mean of its patches (pooled), compared with the mean of
+    the branch's tokens; or its patches, compared position by position (places). XQ-GAN, section 5."""
+    branch: int = -1
+    """Branch of the quantizer, from 0; -1 is the last."""
+    width: int = 1024
+    """Hidden width of the projector, or of the predictor (a multiple of 8)."""
+    layers: int = 3
+    """Transformer layers of the predictor."""
+    scale: float = 1.0
+    """Factor on similarities (the inverse of a temperature), above 0."""
+    scale_end: float = 0.0
+    """Factor at the end of the run, reached linearly; 0: constant."""
+    unit_length: bool = False
+    """contrastive: cosine instead of the dot product."""
+    shared: bool = False
+    """contrastive: the encoder's own last layer maps the teacher's features to the latent's channels, as in XQ-GAN;
+    needs a vit backbone as wide as the teacher. Otherwise a separate layer is trained."""
+
+
+@dataclass(frozen=True)
+class AlignRecipe:
+    """The three losses align/semantic, align/middle and align/detail; one without a weight has no effect."""
+
+    semantic: AlignmentRecipe = field(default_factory=AlignmentRecipe)
+    middle: AlignmentRecipe = field(default_factory=AlignmentRecipe)
+    detail: AlignmentRecipe = field(default_factory=AlignmentRecipe)
+
+    def of(self, loss: str) -> AlignmentRecipe:
+        """Settings of the loss `align/NAME`."""
+        part: AlignmentRecipe = getattr(self, loss.removeprefix("align/"))
+        return part
+
+
+@dataclass(frozen=True)
+class PerturbationRecipe:
+    """Latent perturbation (RobustTok), see quantization/perturbation.py; with `samples` at 0 it has no effect."""
+
+    samples: float = 0.0
+    """Share of the batch that is perturbed, its first samples, 0..1 (beta in RobustTok, 0.1)."""
+    tokens: float = 1.0
+    """Share of the tokens of such a sample, 0..1 (alpha)."""
+    nearest: int = 100
+    """Number of nearest codewords a token is replaced from, uniformly, 1..K (delta)."""
+    anneal: tuple[int, ...] = ()
+    """Two steps between which `tokens` and `nearest` fall linearly. Empty: constant."""
+    floor: float = 0.5
+    """Share of both that remains at the end, 0..1."""
+
+
+@dataclass(frozen=True)
+class PretrainedRecipe:
+    """Pretrained vision transformer that a vit backbone starts from, see start/pretrained.py."""
+
+    model: str = ""
+    """dinov2-small, -base, -large, clip-base, -large, eva02-base or -large (downloaded), or a .pth or safetensors file
+    of one, named as in timm (DINOv2: also as in the authors' release). Its layout must be
+    tokenizer.backbone.encoder_layers. Empty: random weights."""
+    parts: tuple[Literal["encoder", "decoder"], ...] = ("encoder",)
+    """Parts that start from it. Tensors that it lacks are trained even in frozen parts and parts on lora."""
+
+    @property
+    def started(self) -> tuple[Part, ...]:
+        """The parts of the tokenizer that start from weights."""
+        return self.parts if self.model else ()
+
+
+@dataclass(frozen=True)
+class TuningRecipe:
+    """Low-rank updates (LoRA) of parts that start from weights, see finetuning.py."""
+
+    encoder: Literal["full", "lora"] = "full"
+    """Training of the encoder."""
+    decoder: Literal["full", "lora"] = "full"
+    """Training of the decoder; on lora, its last layer is trained in full."""
+    rank: int = 8
+    """Rank of the updates, at least 1."""
+    layers: tuple[str, ...] = ("*.expand", "*.narrow")
+    """Patterns of the names of linear layers and convolutions that get an update; the default is the MLPs of a vit, as
+    in XQ-GAN."""
+    trained: tuple[str, ...] = ()
+    """Patterns of parameter names trained in full in parts that are on lora or frozen, for example *.trunk.norm.*"""
 
 
 @dataclass(frozen=True)
 class RunRecipe:
+    """Seed, precision, intervals (steps) and validation."""
+
     seed: int = 0
-    precision: str = "bf16"
-    """bf16 or fp32."""
+    """Seed of all random numbers."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Precision of the networks' products."""
     compile: bool = False
     """torch.compile for encoder and decoder: a minute at the start, faster steps on a GPU."""
     tensorboard: bool = True
-    """Write TensorBoard's files beside log.jsonl, if it is installed."""
+    """Write TensorBoard files next to log.jsonl, if it is installed."""
     log_every: int = 100
+    """Steps between rows of the log."""
     val_every: int = 2000
+    """Steps between validations."""
     save_every: int = 500
+    """Steps between checkpoints."""
     stop_at: int = 0
-    """Stop after this step, with a checkpoint, to go on with --resume and other settings; 0 is the end."""
+    """Stop after this step, with a checkpoint, to continue with --resume and other settings. 0: at the end."""
     val_crop: int = 320
-    """Validation crops have at most this side, pixels."""
+    """Largest side of a validation crop, pixels."""
     val_images: int = 24
-    best: str = ""
-    """Keep the checkpoint with the best value of this metric beside the last one, as best.pt: psnr, ssim, lpips,
-    usage or perplexity, see train.validate_metrics. Empty: none."""
+    """Validation pictures for all measurements but the use of the codebooks."""
+    best: Literal["", "psnr", "ssim", "lpips", "usage", "perplexity"] = ""
+    """Metric of validation by which best.pt is kept next to the last checkpoint. Empty: none."""
 
 
 @dataclass(frozen=True)
 class ExportRecipe:
-    """What the exported model offers."""
+    """Quality ladder, layers and packing of the exported model."""
 
     quality: tuple[int, ...] = (1, 100)
-    """First and last quality of its ladder, on the scale of 1..100 that models share which stand in for each other."""
+    """First and last quality of the ladder, 1..100."""
     rates: tuple[float, ...] = ()
-    """Where codewords are chosen by a rate: how much it counts at each step of the ladder, falling. Empty: twelve steps
-    over codebook.rate_range. Without a rate the ladder has a step for each layer."""
+    """Factors on `codebook.rate` along the ladder, falling. Empty: twelve steps over codebook.rate_range. Without a
+    rate the ladder has one step per layer."""
     layers: tuple[int, ...] = ()
-    """Planes in each layer of a file, 16 layers at most. Empty: those of the quantizer, or one layer for
-    groups that training never leaves out, see train.layers."""
+    """Planes in each layer of a file, at most 16 layers. Empty: those of the quantizer, or one layer for groups that
+    training never leaves out, see quantization/layers.py."""
     refine_below: float = 0.0
-    """Largest rate at which the ladder's files hold the layers of refinements; 0: all of them do."""
-    packed: tuple[str, ...] = ()
-    """Parts whose weights are written in 8 bits, of encoder and decoder, see vqcodec.models.weights_int8."""
+    """Largest factor at which files of the ladder hold the layers of refinements; 0: all of them do."""
+    packed: tuple[Literal["encoder", "decoder"], ...] = ()
+    """Parts whose weights are written in 8 bits, see vqcodec.models.weights_int8."""
 
 
 @dataclass(frozen=True)
 class Recipe:
+    """A training run of a tokenizer."""
+
     name: str
+    """Name of the run's folder and of the exported model."""
     tokenizer: TokenizerConfig
+    """Architecture."""
     data: DataRecipe
     optimizer: OptimizerRecipe
     losses: dict[str, float]
-    """Weights by `group/name`."""
+    """Weights by `group/name`, see losses/reconstruction.py; 0 takes a loss out that a base recipe has."""
     warmup: dict[str, float] = field(default_factory=dict)
-    """Steps over which the weight of a loss rises linearly from 0, by its name; 0 where none are given."""
+    """Steps over which the weight of a loss rises linearly from 0, by the name of the loss."""
     codebook: CodebookRecipe = field(default_factory=CodebookRecipe)
     masking: MaskingRecipe = field(default_factory=MaskingRecipe)
     gan: GanRecipe = field(default_factory=GanRecipe)
@@ -205,82 +343,13 @@ class Recipe:
     run: RunRecipe = field(default_factory=RunRecipe)
     export: ExportRecipe = field(default_factory=ExportRecipe)
     start_from: str = ""
-    """A checkpoint or run folder whose weights and codebooks this run starts from; or the name or folder of a model,
-    which is taken as it is where the quantizer is frozen, or else its network alone, into one that may have more
-    channels and other groups."""
+    """Checkpoint or run folder whose weights and codebooks the run starts from; or the name or folder of a model: taken
+    whole if the quantizer is frozen, otherwise its network only, into one that may have more channels and other
+    groups."""
     description: str = ""
+    """One line for the model card."""
 
-
-def load_recipe(source: str, changes: list[str] | None = None) -> Recipe:
-    """Read the recipe at path `source` (or the bundled one of that name) and apply `key=value` changes.
-
-    Raises InputError if the file is missing or not TOML, UsageError for a bad key, type or value.
-    """
-    return from_tree(read_tree(source, changes))
-
-
-def read_tree(source: str, changes: list[str] | None = None) -> dict[str, Any]:
-    """A recipe file as plain tables, with its base and `key=value` changes applied."""
-    tree = _read(_find(source))
-    for change in changes or []:
-        _set(tree, change)
-    return tree
-
-
-def from_tree(tree: dict[str, Any]) -> Recipe:
-    """A checked recipe from parsed TOML or JSON. Raises UsageError."""
-    # Runs from before there were refinements, or decoders in 8 bits.
-    for table, key, meant in (("codebook", "refit", "groups"), ("export", "packed", "encoder")):
-        settings = tree.get(table)
-        if isinstance(settings, dict) and isinstance(settings.get(key), bool):
-            tree = {**tree, table: {**settings, key: [meant] if settings[key] else []}}
-    try:
-        recipe = from_dict(Recipe, tree, "recipe")
-    except ModelError as error:
-        raise UsageError(str(error)) from error
-    check(recipe)
-    return recipe
-
-
-def _find(source: str) -> Path:
-    for path in (Path(source), RECIPES / source, RECIPES / f"{source}.toml"):
-        if path.is_file():
-            return path
-    names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-    raise InputError(f"{source}: no such recipe; give a .toml file or one of: {names}")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file: {error}") from error
-    base = tree.pop("base", None)
-    return tree if base is None else _merge(_read(_find(str(path.parent / base))), tree)
-
-
-def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        # Settings of another kind of network or quantizer are no base to change.
-        other = both and "kind" in value and value["kind"] != merged[key].get("kind")
-        merged[key] = _merge(merged[key], value) if both and not other else value
-    return merged
-
-
-def _set(tree: dict[str, Any], change: str) -> None:
-    key, sign, text = change.partition("=")
-    if not sign:
-        raise UsageError(f"--set {change}: write key=value, for example optimizer.steps=1000")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    # Only the first dots separate tables: loss names hold a slash, never a dot.
-    *tables, last = key.strip().split(".")
-    for name in tables:
-        tree = tree.setdefault(name, {})
-        if not isinstance(tree, dict):
-            raise UsageError(f"--set {change}: '{name}' is a value, not a table")
-    tree[last] = value
+    @property
+    def quantizer_frozen(self) -> bool:
+        """True if the codebooks are not trained."""
+        return "quantizer" in self.optimizer.frozen

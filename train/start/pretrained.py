@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +25,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqcodec.backbones.vit_blocks import resampled
-from vqcodec.config.backbones import BackboneConfig, VitConfig
+from vqcodec.config.backbones import VitConfig
 from vqcodec.errors import InputError, UsageError
 from vqcodec.importing.checkpoint import read_checkpoint
 
 from ..alignment.teachers import TEACHERS, fetch
 from ..finetuning import load_tuned, merged
+from ..recipe.schema import PretrainedRecipe
 from .pretrained_names import TITLES, name_in_start, plain_state
 
 if TYPE_CHECKING:  # run.py uses this file
@@ -61,52 +61,8 @@ SHOWN = 3
 """Most keys that one message names."""
 
 
-@dataclass(frozen=True)
-class PretrainedRecipe:
-    """The table `pretrained` of a recipe."""
-
-    model: str = ""
-    """dinov2-small, -base or -large, clip-base or -large, eva02-base or -large, which are downloaded; or a .pth or
-    safetensors file with weights of one, by timm's names (DINOv2: or its authors'). It has to be of the layout that
-    tokenizer.backbone.encoder_layers says. Empty: the network starts from random weights."""
-    parts: tuple[str, ...] = ("encoder",)
-    """Which of encoder and decoder start from it. What it lacks of them is trained even where they are frozen or on
-    lora."""
-
-    @property
-    def started(self) -> tuple[str, ...]:
-        """The parts of the tokenizer that start from weights."""
-        return self.parts if self.model else ()
-
-
-def check_pretrained(recipe: PretrainedRecipe, backbone: BackboneConfig, start_from: str) -> None:
-    """Refuse what cannot start this way. Raises UsageError naming the key."""
-    if not recipe.model:
-        return
-    if not isinstance(backbone, VitConfig):
-        raise UsageError(f"recipe.{KEY}: the backbone {backbone.kind} has no such weights; vit alone has")
-    if start_from:
-        raise UsageError(
-            f"recipe.{KEY}: start_from names weights already; leave one out, as by --set pretrained.model="
-        )
-    if not recipe.parts or set(recipe.parts) - {"encoder", "decoder"}:
-        raise UsageError("recipe.pretrained.parts: encoder, decoder or both")
-    if "decoder" in recipe.parts and backbone.encoder_layers != "dinov2":
-        raise UsageError(
-            f"recipe.pretrained.parts: the decoder's layers are DINOv2's, the encoder's {backbone.encoder_layers}; "
-            'give ["encoder"]'
-        )
-    if recipe.model in SIZES:
-        layers = recipe.model.partition("-")[0]
-        if layers != backbone.encoder_layers:
-            raise UsageError(
-                f"recipe.{KEY}: {recipe.model} has other layers than the backbone's encoder "
-                f"({backbone.encoder_layers}): --set tokenizer.backbone.encoder_layers={layers}"
-            )
-        _check_size(recipe, backbone, SIZES[recipe.model])
-
-
-def _check_size(recipe: PretrainedRecipe, backbone: VitConfig, size: tuple[int, int]) -> None:
+def check_size(recipe: PretrainedRecipe, backbone: VitConfig, size: tuple[int, int]) -> None:
+    """Raise UsageError unless the parts that start from the network have its `size`: (layers, channels)."""
     for part in recipe.parts:
         needed = (getattr(backbone, f"{part}_depth"), getattr(backbone, f"{part}_width"))
         if needed != size:
@@ -163,7 +119,7 @@ def fitted(
         raise InputError(
             f"{recipe.model}: holds no {title} by timm's names{AUTHORS.get(layers, '')}; name another file, {WAY_OUT}"
         )
-    _check_size(recipe, backbone, (depth, state["norm.weight"].numel()))
+    check_size(recipe, backbone, (depth, state["norm.weight"].numel()))
     keys = {name: name_in_start(name, layers) for name in ours if name.split(".")[0] in recipe.parts}
     keys = {name: key for name, key in keys.items() if key}
     missing = sorted(set(keys.values()) - set(state))
