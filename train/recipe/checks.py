@@ -21,7 +21,7 @@ from ..alignment.teachers import source_of
 from ..losses.reconstruction import LOSSES, active
 from ..quantization.layers import file_layers
 from ..shapes import fixed_side
-from ..start.pretrained import SIZES, check_size
+from ..start.pretrained import check_named
 from .schema import PARTS, Recipe
 
 SMALLEST_PX = 8
@@ -148,14 +148,7 @@ def pretrained(recipe: Recipe) -> Problems:
     layers = backbone.encoder_layers
     if "decoder" in start.parts and layers != "dinov2":
         yield f"pretrained.parts: the decoder's layers are DINOv2's, the encoder's {layers}; give [\"encoder\"]"
-    if start.model in SIZES:
-        named = start.model.partition("-")[0]
-        if named != layers:
-            yield (
-                f"pretrained.model: {start.model} has other layers than the backbone's encoder ({layers}): "
-                f"--set tokenizer.backbone.encoder_layers={named}"
-            )
-        check_size(start, backbone, SIZES[start.model])
+    check_named(start, backbone)
 
 
 def tuning(recipe: Recipe) -> Problems:

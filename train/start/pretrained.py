@@ -72,6 +72,19 @@ def check_size(recipe: PretrainedRecipe, backbone: VitConfig, size: tuple[int, i
             )
 
 
+def check_named(recipe: PretrainedRecipe, backbone: VitConfig) -> None:
+    """Raise UsageError if `recipe.model` is one of SIZES with other layers, or another size, than the backbone."""
+    if recipe.model not in SIZES:
+        return
+    layers = recipe.model.partition("-")[0]
+    if layers != backbone.encoder_layers:
+        raise UsageError(
+            f"recipe.{KEY}: {recipe.model} has other layers than the backbone's encoder ({backbone.encoder_layers}): "
+            f"--set tokenizer.backbone.encoder_layers={layers}"
+        )
+    check_size(recipe, backbone, SIZES[recipe.model])
+
+
 def drawn(model: nn.Module, recipe: PretrainedRecipe) -> set[str]:
     """Names of parameters that start from random numbers, in the parts of a tokenizer that start from weights."""
     names = (name for name, _ in model.named_parameters() if name.split(".")[0] in recipe.started)
