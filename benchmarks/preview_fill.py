@@ -18,15 +18,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from vqcodec.config.model import MISSING
 from vqcodec.encoder.codeword_distances import CodewordDistances
 from vqcodec.encoder.index_encoder import Encoding
-from vqcodec.entropy.tiles import EntropyModel, Planes
+from vqcodec.entropy.tiles import EntropyModel
 from vqcodec.evaluation.pictures import Reader, find
 from vqcodec.image.picture import as_picture
 from vqcodec.inference.fixed_windows import to_levels
 from vqcodec.metrics import METRICS
 from vqcodec.models.registry import Model
+from vqcodec.planes import MISSING, Planes
 
 
 class Expectation:

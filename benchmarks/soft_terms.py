@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqcodec.config.model import MISSING
 from vqcodec.config.quantizers import WEIGHTS, SoftVQConfig
+from vqcodec.planes import MISSING
 from vqcodec.quantizers.soft import SoftVQ, measured_weight
 
 TERMS = 8

@@ -17,7 +17,8 @@ from .backbones.dcae import DcaeDecoder, DcaeEncoder
 from .backbones.folded import FoldedDecoder, FoldedEncoder
 from .backbones.vit import VitDecoder, VitEncoder
 from .backbones.vqgan import VqganDecoder, VqganEncoder
-from .config.model import MISSING, ProductVQConfig, TokenizerConfig
+from .config.model import ProductVQConfig, TokenizerConfig
+from .planes import MISSING
 from .quantizers.base import Quantized
 from .quantizers.build import build_quantizer
 from .quantizers.split import Split

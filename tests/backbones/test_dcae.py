@@ -32,12 +32,13 @@ from vqcodec.backbones.dcae_blocks import (
     mean_of_runs,
     repeated,
 )
-from vqcodec.config.model import MISSING, ModelConfig, ProductVQConfig, TokenizerConfig, check_tokenizer
+from vqcodec.config.model import ModelConfig, ProductVQConfig, TokenizerConfig, check_tokenizer
 from vqcodec.errors import LimitError, ModelError
 from vqcodec.importing.matching import needed
 from vqcodec.importing.mgvq import CODEBOOKS, RELEASES, SKIPPED, from_released, released_name
 from vqcodec.inference import networks
 from vqcodec.models import registry
+from vqcodec.planes import MISSING
 from vqcodec.quantizers.product import NO_CAP
 from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 

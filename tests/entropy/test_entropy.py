@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.rans import AnsDecoder, decode_adaptive_plane
-from vqcodec.config.model import MISSING
 from vqcodec.entropy.adaptive_tables import (
     PREPARED_TOTAL,
     STEPS,
@@ -21,6 +20,7 @@ from vqcodec.entropy.coder import TileDecoder, TileEncoder
 from vqcodec.entropy.scan_order import scan
 from vqcodec.entropy.tiles import decode_tile, encode_tile
 from vqcodec.errors import FormatError
+from vqcodec.planes import MISSING
 
 
 def some_planes(seed: int, shapes: list[tuple[int, ...]], sizes: list[int]) -> list[np.ndarray]:

@@ -13,7 +13,6 @@ from PIL import Image
 
 import vqcodec
 from vqcodec import container
-from vqcodec.config.model import MISSING
 from vqcodec.encoder.adaptive_layers import maps_of
 from vqcodec.encoder.index_encoder import Encoding
 from vqcodec.encoder.index_selection import Choice, choose_tiles
@@ -26,6 +25,7 @@ from vqcodec.errors import FormatError, UsageError
 from vqcodec.geometry.rectangles import Rect
 from vqcodec.image.picture import as_picture
 from vqcodec.models.registry import BUNDLED, read_config
+from vqcodec.planes import MISSING
 from vqcodec.tokens.tokens import write_tokens
 
 from .test_prior import SIZES, a_prior, some_tiles

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from tests.rans import AnsDecoder, decode_context_planes
-from vqcodec.config.model import MISSING
 from vqcodec.entropy.context_kernels import FAST, ExactKernel, FloatKernel, Int8Kernel, PlaneNet
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.tiles import decode_tiles, encode_tiles
 from vqcodec.entropy.workers import for_each
 from vqcodec.errors import FormatError
+from vqcodec.planes import MISSING
 from vqcodec.train.prior.train_prior import Prior, PriorRecipe, bits_per_index, train_prior
 
 SIZES = (16, 16, 8)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqcodec.config.model import MISSING
 from vqcodec.encoder.index_selection import choose_tiles
 from vqcodec.entropy.alphabet_split import Split, by_likeness
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.tiles import decode_tiles, encode_tiles
 from vqcodec.errors import FormatError
+from vqcodec.planes import MISSING
 from vqcodec.train.prior.report import measure
 from vqcodec.train.prior.train_prior import Prior, PriorRecipe, train_prior
 

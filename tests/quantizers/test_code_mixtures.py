@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqcodec.config.model import MISSING
 from vqcodec.config.quantizers import GMMVQConfig, ResidualConfig, SoftVQConfig, SplitConfig, with_first_weight
+from vqcodec.planes import MISSING
 from vqcodec.quantizers.soft import measured_weight, nearest_weight, weight_of
 
 from ..codes import built, name

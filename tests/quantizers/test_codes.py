@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vqcodec.config.model import MISSING
 from vqcodec.config.quantizers import (
     BinaryConfig,
     FSQConfig,
@@ -21,6 +20,7 @@ from vqcodec.config.quantizers import (
     VQConfig,
     mixtures_of,
 )
+from vqcodec.planes import MISSING
 from vqcodec.quantizers.base import rows_of
 from vqcodec.quantizers.build import build_code
 

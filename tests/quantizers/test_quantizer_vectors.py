@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqcodec.config.model import MISSING
 from vqcodec.config.quantizers import BinaryConfig, MultiScaleConfig, SoftVQConfig, VQConfig
+from vqcodec.planes import MISSING
 from vqcodec.quantizers.build import build_quantizer
 
 VECTORS = Path(__file__).parents[3] / "shared" / "reference" / "vectors"

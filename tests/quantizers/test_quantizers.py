@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vqcodec.config.model import MISSING, ProductVQConfig
+from vqcodec.config.model import ProductVQConfig
+from vqcodec.planes import MISSING
 from vqcodec.quantizers import codebook
 from vqcodec.quantizers.codebook import CodebookBank, GradientBank, nearest
 from vqcodec.quantizers.estimators import ESTIMATORS, noise_substitution, straight_through

@@ -13,12 +13,13 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import vqcodec
-from vqcodec.config.model import MISSING, LadderStep, ProductVQConfig
+from vqcodec.config.model import LadderStep, ProductVQConfig
 from vqcodec.encoder.codeword_distances import CodewordDistances
 from vqcodec.encoder.index_encoder import Encoding
 from vqcodec.errors import ModelError, UsageError
 from vqcodec.image.picture import as_picture
 from vqcodec.models.registry import CODEBOOKS, REFINEMENTS, WEIGHTS, load_model, read_config, write_model
+from vqcodec.planes import MISSING
 from vqcodec.quantizers.product import ProductVQ
 from vqcodec.train.data.pictures import scan
 from vqcodec.train.prior.network import Prior

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 import vqcodec
-from vqcodec.config.model import MISSING
 from vqcodec.errors import UsageError
 from vqcodec.importing.release import find_release, import_release
 from vqcodec.models import registry
+from vqcodec.planes import MISSING
 from vqcodec.tokens.single_group import group_planes
 
 from ..commands import Invoke, fails

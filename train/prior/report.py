@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from vqcodec.config.model import MISSING
 from vqcodec.encoder.index_selection import choose_tiles
 from vqcodec.entropy.adaptive_tables import STEPS, costs
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.scan_order import scan
 from vqcodec.entropy.tiles import encode_tiles
+from vqcodec.planes import MISSING
 
 from ..export import TABLES, cluster_tables
 from .data import Tile

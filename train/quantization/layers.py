@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import accumulate, pairwise
 
 from vqcodec.config.model import ProductVQConfig
-from vqcodec.config.single import Layers
+from vqcodec.planes import Layers
 
 from ..recipe.schema import Recipe
 

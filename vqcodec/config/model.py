@@ -29,8 +29,6 @@ T = TypeVar("T")
 
 MAX_WINDOW = 2**15
 MAX_COMPUTE_WINDOW = 2**11
-MISSING = -1
-"""The index of a sub-token that is not there: masked, not kept, or cut off."""
 
 
 @dataclass(frozen=True)

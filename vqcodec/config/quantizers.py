@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..planes import Grid, Layers
 from .single import (
     MAX_ALPHABET,
     MAX_LAYERS,
@@ -25,8 +26,6 @@ from .single import (
     BinaryConfig,
     CodeConfig,
     FSQConfig,
-    Grid,
-    Layers,
     ProductVQConfig,
     QuantizerSettings,
     VQConfig,
@@ -42,8 +41,6 @@ __all__ = [
     "CodeConfig",
     "FSQConfig",
     "GMMVQConfig",
-    "Grid",
-    "Layers",
     "MultiScaleConfig",
     "ProductVQConfig",
     "QuantizerConfig",

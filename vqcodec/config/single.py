@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Grid = tuple[int, ...]
-"""(h, w), or (L,) for a sequence."""
-Layers = tuple[tuple[int, ...], ...]
+from ..planes import Grid, Layers
 
 MAX_LAYERS = 16
 """Of a file."""

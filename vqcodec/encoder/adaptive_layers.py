@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..entropy.layer_map import BLOCK, MOST, map_bits
-from ..entropy.tiles import Layers, Planes
+from ..planes import Layers, Planes
 from .codeword_distances import CodewordDistances
 
 ROUNDS = 4

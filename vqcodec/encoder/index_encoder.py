@@ -12,15 +12,14 @@ from functools import cached_property
 
 import numpy as np
 
-from ..config.model import MISSING
 from ..entropy.layer_map import everything, map_bits
-from ..entropy.tiles import Layers, Maps, Planes
 from ..geometry.rectangles import Rect
 from ..geometry.token_layout import grid_tiles
 from ..image.picture import Picture
 from ..inference.networks import pixels_to_planes
 from ..models import registry
 from ..models.ladder import EFFORT, ladder
+from ..planes import MISSING, Layers, Maps, Planes
 from ..tokens.tokens import Tokens, assemble, can_map, from_picture, header_of, write_tokens
 from .adaptive_layers import maps_of
 from .index_selection import Choice

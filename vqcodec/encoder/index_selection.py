@@ -19,8 +19,9 @@ from ..entropy.coder import Coder, TileEncoder
 from ..entropy.context_kernels import torch_is_loaded
 from ..entropy.layer_map import code_map
 from ..entropy.layer_map import positions as kept_at
-from ..entropy.tiles import EntropyModel, Layers, Maps, Planes, Shapes, alike, skipping
+from ..entropy.tiles import EntropyModel, alike, skipping
 from ..entropy.workers import for_each
+from ..planes import Layers, Maps, Planes, Shapes
 
 Distances = Callable[[int, int, np.ndarray, Sequence[np.ndarray]], np.ndarray]
 """(tile, plane, flat positions int64 [n], codes of the tile's planes [positions], final for those before this plane)

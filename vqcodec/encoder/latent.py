@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..entropy.tiles import Layers, Maps, Planes
 from ..geometry.rectangles import Rect
 from ..inference.networks import pixels_to_latent
 from ..models import registry
+from ..planes import Layers, Maps, Planes
 from .adaptive_layers import costs_of
 from .codeword_distances import CodewordDistances
 from .index_selection import Choice, Distances, choose_tiles

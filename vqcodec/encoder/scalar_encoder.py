@@ -12,13 +12,13 @@ from functools import cached_property
 
 import numpy as np
 
-from ..config.model import MISSING
 from ..config.quantizers import LARGEST
 from ..entropy.coder import TileEncoder
 from ..geometry.token_layout import access_tiles
 from ..image.picture import Picture
 from ..inference.networks import pixels_to_latent
 from ..models import registry
+from ..planes import MISSING
 from ..quantizers.uniform import step_number, step_size
 from ..tokens.tokens import Tokens, assemble, entropy_at, from_picture, header_of
 from .rate_control import RateControl

@@ -11,8 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ..config.model import MISSING
 from ..errors import FormatError
+from ..planes import MISSING
 
 WHOLE = 2**10
 """Largest alphabet that is coded as one symbol by models made here."""

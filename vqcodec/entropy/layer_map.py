@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..config.model import MISSING
+from ..planes import MISSING
 from .alphabet_split import Split
 from .coder import Coder
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..config.model import MISSING
+from ..planes import MISSING
 from .coder import Coder
 
 FRACTIONS = 5

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ..config.model import MISSING
 from ..config.quantizers import LARGEST, STEPS
+from ..planes import MISSING
 from .adaptive_tables import AdaptiveTables
 from .alphabet_split import Split, unsplit
 from .coder import Coder

@@ -11,18 +11,13 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from ..config.model import MISSING
+from ..planes import MISSING, Layers, Maps, Planes, Shapes, blank_planes
 from .alphabet_split import Split
 from .coder import Coder, TileDecoder, TileEncoder
 from .layer_map import Keeping, code_map, map_shape
 from .workers import for_each
 
-Planes = list[np.ndarray]
-Layers = Sequence[Sequence[int]]
-Shapes = tuple[tuple[int, ...], ...]
 Ending = Literal["complete", "layer", "cut"]
-Maps = Sequence[np.ndarray]
-"""How many layers are kept, tile by tile, see `keeping`."""
 
 BATCH = 2**12
 """Positions of tiles that are coded together, or one tile of more; bounds memory, never changes a byte."""
@@ -94,7 +89,7 @@ def decode_tiles(
     come ("layer"), or within the last layer ("cut"). `mapped`: with maps of kept layers. Raises FormatError if a
     complete stream does not end right.
     """
-    tiles = [_empty(shape) for shape in shapes]
+    tiles = [blank_planes(shape) for shape in shapes]
 
     def decode(batch: list[int]) -> None:
         decoders = [TileDecoder(segments[t], ending == "cut") for t in batch]
@@ -148,7 +143,3 @@ def alike(keys: Sequence[tuple[Shapes, int]]) -> Iterator[list[int]]:
         size = max(1, BATCH // max(map(math.prod, shapes)))
         for start in range(0, len(same), size):
             yield same[start : start + size]
-
-
-def _empty(shapes: Sequence[tuple[int, ...]]) -> Planes:
-    return [np.full(shape, MISSING, dtype=np.int32) for shape in shapes]

@@ -10,7 +10,6 @@ window, and a plane is [windows, *], one entry of the first axis for each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,8 +78,3 @@ def fits(header: Header, config: TokenizerConfig) -> bool:
         return (header.tile, header.overlap) == (config.side, config.overlap)
     most = STEPPED_TILE_PX if isinstance(config.quantizer, UniformConfig) else MAX_TILE
     return not header.tile % config.stride and not header.overlap and header.tile <= most
-
-
-def blank_planes(shapes: Sequence[tuple[int, ...]], value: int) -> list[np.ndarray]:
-    """A plane int32 of `value` for each shape."""
-    return [np.full(shape, value, np.int32) for shape in shapes]

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config.model import MISSING, ProductVQConfig
+from ..config.model import ProductVQConfig
+from ..planes import MISSING
 from .base import Quantized, Quantizer
 from .codebook import LEARNING, nearest
 from .estimators import Estimator, by_sample, straight_through

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config.model import MISSING
 from ..config.quantizers import MultiScaleConfig, ResidualConfig
+from ..planes import MISSING
 from .base import Quantized, Quantizer, grid_of, rows_of
 from .single import Code
 

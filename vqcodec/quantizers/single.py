@@ -10,8 +10,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from ..config.model import MISSING
 from ..config.quantizers import CodeConfig, VQConfig
+from ..planes import MISSING
 from .base import Quantized, Quantizer, assignment_entropy, grid_of, rows_of, unit_length
 from .codebook import LEARNING, nearest
 from .estimators import by_sample

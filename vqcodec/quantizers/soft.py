@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config.model import MISSING
 from ..config.quantizers import WEIGHTS, GMMVQConfig, SoftVQConfig
+from ..planes import MISSING
 from .base import Quantized, Quantizer, assignment_entropy, grid_of, unit_length
 from .codebook import SCORES
 

@@ -13,8 +13,9 @@ import math
 import torch
 from torch import Tensor
 
-from ..config.model import MISSING, UniformConfig
+from ..config.model import UniformConfig
 from ..config.quantizers import LARGEST, STEPS
+from ..planes import MISSING
 from .base import Quantized, Quantizer
 from .lifting import lift, unlift
 

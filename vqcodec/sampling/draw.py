@@ -13,8 +13,9 @@ import numpy as np
 
 from ..config.model import ModelConfig, TokenizerConfig
 from ..errors import UsageError
-from ..geometry.token_layout import access_tiles, blank_planes, plane_shapes
+from ..geometry.token_layout import access_tiles, plane_shapes
 from ..models import registry
+from ..planes import blank_planes
 from ..tokens.tokens import Tokens, entropy_at, has_step, header_of
 
 MAX_SIDE = 2**12

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from ..config.model import MISSING
 from ..container import MAX_STEP
 from ..errors import InputError, LimitError, ModelError
 from ..models import registry
+from ..planes import MISSING, blank_planes
 from .tokens import Tokens, check_gaps
 
 BYTES = ("icc", "exif", "xmp")
@@ -79,7 +79,7 @@ def read_arrays(data: bytes) -> Tokens:
     keep = next((k for k, layer in enumerate(layers) if not set(layer) <= there), len(layers))
     if there != {s for layer in layers[:keep] for s in layer} or not keep:
         raise InputError(f"planes {sorted(there)}: not those of the first layers of model '{entry.config.name}'")
-    planes = [np.full(shape, MISSING, np.int32) for shape in shapes]
+    planes = blank_planes(shapes)
     for s in there:
         found = arrays[f"plane.{s}"]
         if found.dtype.kind not in "ui" or found.shape != planes[s].shape:

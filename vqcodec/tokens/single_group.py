@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..config.model import MISSING, ModelConfig, ProductVQConfig
+from ..config.model import ModelConfig, ProductVQConfig
 from ..config.quantizers import SplitConfig
 from ..errors import UsageError
+from ..planes import MISSING
 from .tokens import Tokens
 
 

@@ -12,16 +12,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from .. import container
-from ..config.model import MISSING, ModelConfig, UniformConfig
+from ..config.model import ModelConfig, UniformConfig
 from ..container.alpha import decode_alpha, encode_alpha
 from ..container.chunks import Chunk
 from ..container.truncate import check_keep
 from ..entropy.layer_map import BLOCK, everything, map_of
-from ..entropy.tiles import Ending, EntropyModel, Planes, decode_tiles, encode_tiles
+from ..entropy.tiles import Ending, EntropyModel, decode_tiles, encode_tiles
 from ..errors import FormatError, UsageError
 from ..geometry.rectangles import Rect
-from ..geometry.token_layout import STEPPED_TILE_PX, access_tiles, blank_planes, fits, plane_shapes
+from ..geometry.token_layout import STEPPED_TILE_PX, access_tiles, fits, plane_shapes
 from ..image.picture import Picture
+from ..planes import MISSING, Planes, blank_planes
 
 TILE_PX = 512
 """Default side of an access tile, pixels."""
@@ -240,7 +241,7 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
     check_keep(keep, header.n_layers)
     check_fill(keep, config)
     layers = config.layers[:keep]
-    planes = blank_planes(plane_shapes(config.tokenizer, header.width, header.height), MISSING)
+    planes = blank_planes(plane_shapes(config.tokenizer, header.width, header.height))
     tiles = [
         (_ending(file, t, len(given)), tile, given)
         for t, tile in enumerate(access_tiles(header, config.tokenizer))
