@@ -190,8 +190,8 @@ def info(
 
     Sizes are in bytes, and in bits per pixel (bpp) of the whole file. JSON keys: input, width, height (pixels),
     file_bytes, bytes_there, bpp, model, model_layers and stride (pixels) of the model, token_id, entropy_id, version,
-    tile (pixels a side), tiles, layers (each: bytes of coded indices, end, bpp), overhead_bytes, head_bytes,
-    bytes_per_segment, alpha_bytes, metadata_bytes, cut, mapped, step (of the quantizer, or null), grey.
+    tile (pixels a side), overlap (pixels), tiles, layers (each: bytes of coded indices, end, bpp), overhead_bytes,
+    head_bytes, bytes_per_segment, alpha_bytes, metadata_bytes, cut, mapped, step (of the quantizer, or null), grey.
     """
     from .info_table import facts, head_of, table
 

@@ -7,32 +7,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vqcodec import container
-from vqcodec.models.file_info import read_info
+from vqcodec.container import MAX_HEAD_BYTES
+from vqcodec.models.file_info import HEADER_NAMES, read_info
 
 from . import output
-
-MOST_HEAD = 4 * container.MAX_SEGMENTS + 64
-"""No head is longer: an entry of its table of contents takes at most 4 bytes."""
 
 
 def head_of(source: Path) -> tuple[bytes, int]:
     """The beginning of a file, long enough for every head, and how many bytes the whole file has."""
     if source == output.STDIO or not os.path.isfile(source):
         data = output.read_input(source)
-        return data[:MOST_HEAD], len(data)
-    return output.read_input(source, MOST_HEAD), source.stat().st_size
+        return data[:MAX_HEAD_BYTES], len(data)
+    return output.read_input(source, MAX_HEAD_BYTES), source.stat().st_size
 
 
 def facts(data: bytes, bytes_there: int, max_pixels: int | None) -> dict[str, Any]:
     """Everything `vqcodec info` prints. Raises InputError, FormatError, LimitError."""
     info = read_info(data, max_pixels)
-    head = container.read_head(data, max_pixels)
-    pixels = info.width * info.height
-    fixed, segments = head.size - head.contents_bytes, info.n_tiles * len(info.layers)
+    pixels, segments = info.width * info.height, info.n_tiles * len(info.layers)
     return {
-        "width": info.width,
-        "height": info.height,
+        **{name: getattr(info, name) for name in HEADER_NAMES},
         "file_bytes": info.file_bytes,
         "bytes_there": bytes_there,
         "complete": bytes_there == info.file_bytes,
@@ -40,24 +34,17 @@ def facts(data: bytes, bytes_there: int, max_pixels: int | None) -> dict[str, An
         "model": info.model,
         "model_layers": info.model_layers,
         "stride": info.stride,
-        "token_id": info.token_id,
-        "entropy_id": info.entropy_id,
         "version": info.version,
-        "tile": info.tile,
         "tiles": info.n_tiles,
         "layers": [
             {"bytes": layer.segment_bytes, "end": layer.end, "bpp": round(8 * layer.end / pixels, 6)}
             for layer in info.layers
         ],
         "overhead_bytes": info.overhead_bytes,
-        "head_bytes": fixed,
-        "bytes_per_segment": round((info.overhead_bytes - fixed) / segments, 3),
+        "head_bytes": info.head_bytes,
+        "bytes_per_segment": round((info.overhead_bytes - info.head_bytes) / segments, 3),
         "alpha_bytes": info.alpha_bytes,
         "metadata_bytes": info.chunks_bytes,
-        "cut": info.cut,
-        "mapped": info.mapped,
-        "step": info.step,
-        "grey": info.grey,
     }
 
 

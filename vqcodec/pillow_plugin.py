@@ -16,9 +16,6 @@ FORMAT = "VQC"
 EXTENSION = ".vqc"
 MIME = "image/x-vqc"
 
-MOST_HEAD = 4 * container.MAX_SEGMENTS + 64
-"""No head is longer: an entry of its table of contents takes at most 4 bytes."""
-
 MODES = {(False, False): "RGB", (False, True): "RGBA", (True, False): "L", (True, True): "LA"}
 """(grey, alpha) -> mode."""
 METADATA = {"iCCP": "icc_profile", "eXIf": "exif", "xMPd": "xmp"}
@@ -35,7 +32,7 @@ class VqcImageFile(ImageFile.ImageFile):
 
     def _open(self) -> None:
         assert self.fp is not None
-        data = self.fp.read(MOST_HEAD)
+        data = self.fp.read(container.MAX_HEAD_BYTES)
         if not _accept(data):
             raise SyntaxError("not a .vqc file")  # Pillow then asks other plugins
         try:

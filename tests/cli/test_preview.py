@@ -226,7 +226,7 @@ def test_transparency_shows_a_chequerboard() -> None:
 def read_info_of(side: int):
     from vqcodec.models.file_info import Info, Layer
 
-    return Info(side, side, 100, None, "00", "00", 1, 512, 1, (Layer(1, 100),), 10, 0, 0, False, False)
+    return Info(side, side, 100, None, "00", "00", 1, 512, 1, (Layer(1, 100),), 10, 8, 0, 0, False, False)
 
 
 @pytest.mark.parametrize("name", ["x.gif", "x", "-"])

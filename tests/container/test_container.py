@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqcodec import container
-from vqcodec.container import Chunk, File, Head, Header, overhead_bytes, read, read_head, write
+from vqcodec.container import Chunk, File, Head, Header, read, read_head, write, write_head
 from vqcodec.container.bytes_reader import varint_bytes
-from vqcodec.container.file import write_head
+from vqcodec.container.header import HEADER_FIELDS
 from vqcodec.errors import FormatError, LimitError
+from vqcodec.models.file_info import HEADER_NAMES, read_info
 
 from ..containers import GOLDEN, HEAD_BYTES, HEADER, IDS, SEGMENTS, check_partial, crc16, crc32, head_of
 
@@ -50,7 +51,7 @@ def test_round_trip(parts: tuple[Header, list[list[bytes]], bytes | None, list[C
             start, segment = file.head.segment_offset(layer, tile), segments[layer][tile]
             assert data[start : start + len(segment)] == segment
     coded = sum(len(s) for row in segments for s in row)
-    overhead = overhead_bytes(file.head)
+    overhead = file.head.overhead_bytes
     stored_alpha = 0 if alpha is None else len(alpha) + file.head.alpha_crc_bytes
     assert coded + overhead + stored_alpha + (file.head.chunks_bytes or 0) == len(data)
 
@@ -71,12 +72,12 @@ def test_round_trip(parts: tuple[Header, list[list[bytes]], bytes | None, list[C
 
 def test_golden_bytes() -> None:
     assert write(HEADER, SEGMENTS, b"\xff", [Chunk("eXIf", b"hi")]) == GOLDEN
-    head = Head(HEADER, ((1, 0), (2, 0)), alpha_bytes=1, chunks_bytes=11, size=HEAD_BYTES)
+    head = Head(HEADER, ((1, 0), (2, 0)), alpha_bytes=1, chunks_bytes=11)
     assert read(GOLDEN) == File(head, SEGMENTS, b"\xff", (Chunk("eXIf", b"hi"),), complete=True)
     assert [head.segment_offset(layer, tile) for layer in (0, 1) for tile in (0, 1)] == [31, 37, 42, 52]
     assert (head.alpha_offset, head.chunks_offset, head.file_bytes) == (37, 52, len(GOLDEN))
-    assert overhead_bytes(head) == HEAD_BYTES + 4
-    assert head.contents_bytes == 4
+    assert head.overhead_bytes == HEAD_BYTES + 4
+    assert len(head.contents) == 4
 
 
 def test_golden_crcs_by_definition() -> None:
@@ -196,8 +197,9 @@ def test_overhead_bound() -> None:
                     for n in (0, 1, 127, 128, container.MAX_WORDS):
                         words = ((n,) * header.n_tiles,) * layers
                         for length in (None, 2**21 - 1):
-                            size = len(write_head(header, words, length, length))
-                            overhead = overhead_bytes(Head(header, words, length, length, size))
+                            head = Head(header, words, length, length)
+                            assert head.size == len(write_head(head))
+                            overhead = head.overhead_bytes
                             assert overhead <= (26 if length is None else 32) + 6 * segments
 
 
@@ -208,7 +210,7 @@ def test_large_picture() -> None:
     data = write(header, segments)
     file = read(data)
     assert file.segments == tuple(map(tuple, segments))
-    assert overhead_bytes(file.head) <= 32 + 6 * header.n_tiles * 8
+    assert file.head.overhead_bytes <= 32 + 6 * header.n_tiles * 8
     assert file.head.file_bytes == len(data)
 
 
@@ -220,5 +222,17 @@ def test_the_length_of_the_table_of_contents(words: int, cut: bool) -> None:
     row = [bytes(4 * words), b""]
     head = read_head(write(header, [row, row], partial=[True, False] if cut else ()))
     last = 2 * words + 1 if cut else words
-    assert head.contents_bytes == len(varint_bytes(words)) + len(varint_bytes(last)) + 2
-    assert head.size - head.contents_bytes == HEAD_BYTES - 2 - 4
+    assert len(head.contents) == len(varint_bytes(words)) + len(varint_bytes(last)) + 2
+    assert head.size - len(head.contents) == HEAD_BYTES - 2 - 4
+
+
+def test_the_table_of_fields_holds_every_attribute_of_the_header() -> None:
+    """A field of `Header` that no row of the table and no flag stores would be lost in a file; `Info` repeats all."""
+    attributes = {field.name for field in dataclasses.fields(Header)}
+    stored = {field.attribute for field in HEADER_FIELDS} | {"grey", "cut", "mapped"}
+    assert stored - {"tile_and_layers"} == attributes - {"n_layers"} == set(HEADER_NAMES)
+    header = dataclasses.replace(HEADER, tile=48, overlap=8, grey=True, mapped=True, step=7)
+    info = read_info(write(header, [[b""] * header.n_tiles] * 2))
+    for name in HEADER_NAMES:
+        value = getattr(header, name)
+        assert getattr(info, name) == (value.hex() if isinstance(value, bytes) else value)

@@ -77,19 +77,19 @@ def test_every_single_bit_flip_is_found() -> None:
         (f"00 00 {IDS} 00 00 00 00", "version at byte 4: expected 1, found 0"),
         (f"02 00 {IDS} 00 00 00 00", "newer version"),
         (f"01 20 {IDS} 00 00 00 00", "flags at byte 5.*newer version"),
-        (f"01 80 {IDS} 00 00 00 40 00 00 00 00", "step must be 0..63"),
+        (f"01 80 {IDS} 00 00 00 40 00 00 00 00", "step at byte 19: expected 0..63, found 64"),
         (f"01 40 {IDS} 00 00 00 00", "window at byte 19: expected 16..32768, found 0"),
         (f"01 40 {IDS} 00 00 10 30 08 00", "high nibble of 0"),
         (f"01 40 {IDS} 00 00 00 20 00 00", "an overlap, or a side that is no power of two, found 32"),
         (f"01 40 {IDS} 00 00 00 30 19 00", "overlap must be 0..tile/2, got 25"),
-        (f"01 00 {IDS} 8000 00 00 00", "width at byte 16: expected a canonical.*80 00"),
-        (f"01 00 {IDS} 00 ffff8000 00 00", "height at byte 17: expected a canonical"),
+        (f"01 00 {IDS} 8000 00 00 00", "width - 1 at byte 16: expected a canonical.*80 00"),
+        (f"01 00 {IDS} 00 ffff8000 00 00", "height - 1 at byte 17: expected a canonical"),
         (f"01 00 {IDS} 808080808001 00 00 00", "canonical"),
         (f"01 00 {IDS} ffffffff10 00 00 00", "canonical"),
         (f"01 00 {IDS} 00 00 00 8000", "table of contents at byte 19: expected a canonical"),
-        (f"01 00 {IDS} ffffffff0f 00 00 00", "width must be 1..1048576, got 4294967296"),
-        (f"01 00 {IDS} 00 808040 00 00", "height must be 1..1048576, got 1048577"),
-        (f"01 00 {IDS} 00 00 c0 00", "tile must be"),
+        (f"01 00 {IDS} ffffffff0f 00 00 00", "width - 1 at byte 16: expected 0..1048575, found 4294967295"),
+        (f"01 00 {IDS} 00 808040 00 00", "height - 1 at byte 17: expected 0..1048575, found 1048576"),
+        (f"01 00 {IDS} 00 00 c0 00", "tile and layers at byte 18: expected 0..191, found 192"),
         (f"01 00 {IDS} ffff3f ffff3f 0f 00", "tile must be larger"),
         (f"01 00 {IDS} ff7f ff7f 00 00", "tile must be larger|table of contents.*1048576 entries.*cut"),
         (f"01 00 {IDS} 00 00 0f 00", "table of contents at byte 19: expected 16 entries, found 5 bytes"),
@@ -217,7 +217,7 @@ def test_a_cut_file_says_which_tiles_end_within_the_last_layer() -> None:
     data = write(header, segments, partial=[False, True])
     file = read(data)
     assert file.head.partial == (False, True)
-    assert file.head.contents_bytes == 4
+    assert len(file.head.contents) == 4
     assert [list(layer) for layer in file.segments] == segments
     assert read(write(header, segments)).head.partial == (False, False)
     with pytest.raises(ValueError, match="partial"):

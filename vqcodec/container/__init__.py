@@ -1,26 +1,26 @@
-"""The `.vqc` container, specified in FORMAT.md: head, segments, alpha and chunks to bytes and back."""
+"""The .vqc container, specified in FORMAT.md: head, segments, alpha and chunks to bytes and back."""
 
 from .chunks import Chunk
-from .file import (
+from .file import File, read, write
+from .header import (
     MAGIC,
+    MAX_HEAD_BYTES,
     MAX_SEGMENTS,
     MAX_SIDE,
     MAX_STEP,
     MAX_TILE,
     MAX_WORDS,
     VERSION,
-    File,
     Head,
     Header,
-    overhead_bytes,
-    read,
     read_head,
     tiles_along,
-    write,
+    write_head,
 )
 
 __all__ = [
     "MAGIC",
+    "MAX_HEAD_BYTES",
     "MAX_SEGMENTS",
     "MAX_SIDE",
     "MAX_STEP",
@@ -31,9 +31,9 @@ __all__ = [
     "File",
     "Head",
     "Header",
-    "overhead_bytes",
     "read",
     "read_head",
     "tiles_along",
     "write",
+    "write_head",
 ]

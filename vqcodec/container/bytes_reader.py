@@ -1,4 +1,4 @@
-"""Numbers in bytes: varints, a reader that never trusts a length, and how a fault is told."""
+"""Varints, and a reader of bytes that checks every length against the data present."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ MAX_VARINT = 2**32 - 1
 
 
 def fault(field: str, offset: int, expected: str, found: str) -> FormatError:
+    """The error for `field` at byte `offset` of a file."""
     return FormatError(f"{field} at byte {offset}: expected {expected}, found {found}")
 
 
 def varint_bytes(value: int) -> bytes:
-    """LEB128: 7 bits a byte, low ones first, the high bit set on all but the last."""
+    """LEB128 of a number 0..MAX_VARINT: seven bits a byte, low ones first, the high bit set on all but the last."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -21,18 +22,27 @@ def varint_bytes(value: int) -> bytes:
 
 
 class Reader:
-    """Takes `data` apart from `pos` to `end`; what is not there is a FormatError."""
+    """Reads `data` from byte `pos` to `end`; every method raises FormatError, naming `field`, past the end."""
 
     def __init__(self, data: bytes, pos: int, end: int) -> None:
         self.data, self.pos, self.end = data, pos, min(end, len(data))
 
     def take(self, size: int, field: str) -> bytes:
+        """The next `size` bytes."""
         if self.pos + size > self.end:
             raise fault(field, self.pos, f"{size} bytes", f"{max(0, self.end - self.pos)} (cut or damaged)")
         self.pos += size
         return self.data[self.pos - size : self.pos]
 
+    def byte(self, field: str, low: int = 0x00, high: int = 0xFF) -> int:
+        """A number low..high in one byte."""
+        value = self.take(1, field)[0]
+        if not low <= value <= high:
+            raise fault(field, self.pos - 1, f"{low}..{high}", str(value))
+        return value
+
     def varint(self, field: str, low: int = 0, high: int = MAX_VARINT) -> int:
+        """A number low..high as a varint in its shortest form; the inverse of `varint_bytes`."""
         start, value, byte = self.pos, 0, 0x80
         while byte & 0x80:
             shift = 7 * (self.pos - start)

@@ -1,12 +1,16 @@
-"""What a .vqc file says of itself, read from its head alone: no torch, no weights."""
+"""Facts of a .vqc file that its head states, for `vqcodec.inspect` and `vqcodec info`; loads no torch."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from .. import container
 from ..errors import ModelError
 from . import registry
+
+HEADER_NAMES = tuple(field.name for field in dataclasses.fields(container.Header) if field.name != "n_layers")
+"""Attributes of `Header` that `Info` has under the same name, identities in hexadecimal; `Info.layers` has n_layers."""
 
 
 @dataclass(frozen=True)
@@ -14,56 +18,71 @@ class Layer:
     """One layer of a file."""
 
     segment_bytes: int
-    """Coded indices of all its tiles."""
+    """Coded indices of all tiles, without checksums."""
     end: int
-    """Bytes of the file up to the end of this layer: a prefix of that length shows it."""
+    """Length of the shortest prefix of the file that holds this layer, bytes."""
 
 
 @dataclass(frozen=True)
 class Info:
-    """Everything `vqcodec info` prints."""
+    """All that `vqcodec info` prints of a file, as far as the head states it."""
 
     width: int
+    """Columns, px."""
     height: int
+    """Rows, px."""
     file_bytes: int
+    """Length of the whole file as the head states it."""
     model: str | None
-    """Name of the model, None if it is not at hand."""
+    """Name of the model; None if it is not installed."""
     token_id: str
+    """Identity of the token space, 12 hexadecimal digits."""
     entropy_id: str
+    """Identity of the entropy model, 8 hexadecimal digits."""
     version: int
+    """Version of the format."""
     tile: int
-    """Side of an access tile, pixels."""
+    """Side of an access tile, px."""
     n_tiles: int
+    """Access tiles of the picture."""
     layers: tuple[Layer, ...]
+    """Layers of the file, coarse to fine."""
     overhead_bytes: int
-    """Head, table of contents and checksums: everything but coded indices, alpha and metadata."""
+    """Head, table of contents and CRC-16s: all but coded indices, alpha and metadata."""
+    head_bytes: int
+    """Part of `overhead_bytes` that does not depend on the number of segments: fields of the head and its CRC-32."""
     alpha_bytes: int
-    """Compressed alpha with its CRC-32, 0 if there is none."""
+    """Compressed alpha with its CRC-32; 0: no alpha."""
     chunks_bytes: int
+    """ICC profile, Exif and XMP as stored; 0: none."""
     grey: bool
+    """The picture is grey."""
     cut: bool
-    model_layers: int | None = None
-    """How many layers the model has, None if it is not at hand; the file may hold fewer."""
-    stride: int | None = None
-    """Pixels per token step of the model."""
+    """The file was shortened by a writer and may end within its last layer."""
     mapped: bool = False
-    """It keeps different numbers of layers from place to place."""
+    """The number of layers kept differs from place to place."""
     step: int | None = None
-    """Number of the quantization step, of models that have one."""
+    """Number of the quantization step, 0..63; None for models without one."""
+    overlap: int = 0
+    """Pixels that an access tile and the next one share; 0 for models whose tokens are one grid."""
+    model_layers: int | None = None
+    """Layers of the model, of which the file may hold fewer; None if the model is not installed."""
+    stride: int | None = None
+    """Pixels per token step of the model; None if it is not installed."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels."""
+        """(width, height), px."""
         return self.width, self.height
 
     @property
     def bpp(self) -> float:
-        """Bits per pixel of the whole file."""
+        """Rate of the whole file, bits per pixel."""
         return 8 * self.file_bytes / (self.width * self.height)
 
 
 def read_info(data: bytes, max_pixels: int | None = 2**28) -> Info:
-    """Info of a .vqc file, or of the beginning of one. Raises InputError, FormatError or LimitError."""
+    """Info of a .vqc file, or of a prefix that holds its head. Raises InputError, FormatError or LimitError."""
     head = container.read_head(data, max_pixels)
     header = head.header
     try:
@@ -71,28 +90,18 @@ def read_info(data: bytes, max_pixels: int | None = 2**28) -> Info:
     except ModelError:
         model = None
     last = header.n_tiles - 1
-    layers = []
-    for k, words in enumerate(head.words):
-        stored = 4 * words[last] + (2 if words[last] else 0)
-        layers.append(Layer(4 * sum(words), head.segment_offset(k, last) + stored))
+    stated = {name: getattr(header, name) for name in HEADER_NAMES}
     return Info(
-        width=header.width,
-        height=header.height,
-        file_bytes=head.file_bytes,
-        model=None if model is None else model.name,
-        token_id=header.token_id.hex(),
-        entropy_id=header.entropy_id.hex(),
+        **{name: value.hex() if isinstance(value, bytes) else value for name, value in stated.items()},
         version=container.VERSION,
-        tile=header.tile,
+        file_bytes=head.file_bytes,
         n_tiles=header.n_tiles,
-        layers=tuple(layers),
-        overhead_bytes=container.overhead_bytes(head),
+        layers=tuple(Layer(4 * sum(words), head.segment_end(k, last)) for k, words in enumerate(head.words)),
+        overhead_bytes=head.overhead_bytes,
+        head_bytes=head.size - len(head.contents),
         alpha_bytes=(head.alpha_bytes or 0) + head.alpha_crc_bytes,
         chunks_bytes=head.chunks_bytes or 0,
-        grey=header.grey,
-        cut=header.cut,
-        mapped=header.mapped,
-        step=header.step,
+        model=None if model is None else model.name,
         model_layers=None if model is None else len(model.layers),
         stride=None if model is None else model.tokenizer.stride,
     )
