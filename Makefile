@@ -1,0 +1,34 @@
+# Chores. The development environment of README.md must be active.
+
+# The test files that need neither a bundled network nor a training run.
+FAST = tests/config tests/container tests/entropy tests/geometry tests/image tests/quantizers \
+	tests/test_metrics.py tests/test_package.py
+
+.PHONY: check lint format types fast test ci bench figures
+
+check: lint fast       ## the default: lint, then the fast tests
+
+lint:                  ## ruff (style, docstrings, names, formatting) and mypy --strict
+	ruff check .
+	ruff format --check .
+	mypy
+
+format:                ## apply ruff's fixes and formatting
+	ruff check --fix .
+	ruff format .
+
+fast:                  ## minutes
+	python -m pytest -q $(FAST)
+
+test:                  ## every test
+	python -m pytest
+
+ci:                    ## what the workflow runs: README's development block, lint, training, wheel
+	.ci/run
+
+bench:                 ## seconds per stage, and wall time with peak memory
+	python benchmarks/speed.py
+	python benchmarks/memory.py
+
+figures:               ## the pictures of the README, from docs/figures.json and one photograph
+	python scripts/make_figures.py
