@@ -27,7 +27,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 CODECS = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jxl": "JPEG XL"}
 STEPS_PHOTOGRAPH = "coffee"
-STEPS = 4
+STEPS = (1, 2, 8, 12)
+"""Numbers of layers of its panels."""
 PANEL_PX = (400, 267)
 """Width and height of a panel of the coarse-to-fine picture."""
 LABEL_PX, GAP_PX = 30, 8
@@ -88,10 +89,10 @@ def means_of(report: dict[str, Any]) -> dict[str, Any]:
 def draw_steps(target: Path) -> None:
     """One file decoded from its first layers to all of them, a panel each, labelled with bytes and bits per pixel."""
     image = photograph(STEPS_PHOTOGRAPH)
-    data = vqcodec.encode(image)
-    steps = list(vqcodec.previews(data, steps=STEPS))
+    data = vqcodec.encode(image, FAMILY[0])
+    steps = [step for step in vqcodec.previews(data) if step.keep in STEPS]
     width, height = PANEL_PX
-    sheet = Image.new("RGB", (STEPS * (width + GAP_PX) - GAP_PX, height + LABEL_PX), "white")
+    sheet = Image.new("RGB", (len(steps) * (width + GAP_PX) - GAP_PX, height + LABEL_PX), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(19)
     for i, step in enumerate(steps):
         x = i * (width + GAP_PX)

@@ -28,7 +28,7 @@ def lines(block: str) -> list[str]:
 
 
 def commands(text: str) -> list[str]:
-    """Every `vqcodec ...` command of a page: in a bash block, or in backticks with arguments that are no placeholders."""
+    """Commands `vqcodec ...` of a page: in bash blocks, and in backticks if their arguments are no placeholders."""
     shell = [line for block in blocks(text, "bash") for line in lines(block) if line.startswith("vqcodec ")]
     inline = re.findall(r"`(vqcodec (?:(?:models|train) )?[a-z]+ [^`]+)`", text)
     names = {name.removeprefix("vqcodec ") for name in command_names()}
