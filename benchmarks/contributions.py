@@ -9,11 +9,11 @@ tables start from those fitted to the indices of other pictures, `--tables`, as 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import bjontegaard
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -22,7 +22,9 @@ from vqcodec import api, container
 from vqcodec.config.model import ModelConfig
 from vqcodec.encoder.index_encoder import Encoding
 from vqcodec.entropy.adaptive_tables import AdaptiveTables
-from vqcodec.evaluation.pictures import Reader, find
+from vqcodec.evaluation.bd_rate import Curve
+from vqcodec.evaluation.bd_rate import bd_rate as bd_rate_of
+from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.geometry.rectangles import Rect
 from vqcodec.image.picture import as_picture
 from vqcodec.metrics import METRICS
@@ -99,7 +101,8 @@ def main() -> None:
     arguments = parser.parse_args()
     other = fitted(arguments.m, arguments.tables)
     sources = find(arguments.pictures)[:: arguments.every][: arguments.count]
-    curves = [points(pixels, arguments.m, other, arguments.steps) for _, pixels in Reader(sources, None, None, True)]
+    reader = PictureReader(sources, max_pixels=None)
+    curves = [points(pixels, arguments.m, other, arguments.steps) for _, pixels in reader]
     table = Table(title=f"{arguments.m}, {len(curves)} pictures: BD-rate against {ANCHOR}")
     for title in ("way", "PSNR", "MS-SSIM"):
         table.add_column(title)
@@ -110,16 +113,9 @@ def main() -> None:
 
 
 def bd_rate(anchor: list[tuple[float, float, float]], tested: list[tuple[float, float, float]], column: int) -> float:
-    """Per cent of bytes, over the qualities that both reach; points whose quality does not rise are left out."""
-    ends: list[list[float]] = []
-    for curve in (anchor, tested):
-        rising: list[tuple[float, float, float]] = []
-        for point in sorted(curve):
-            if not rising or point[column] > rising[-1][column]:
-                rising.append(point)
-        ends += [[point[0] for point in rising], [point[column] for point in rising]]
-    found: float = bjontegaard.bd_rate(*ends, method="pchip", require_matching_points=False)
-    return found
+    """BD-rate in percent over the common qualities, nan if there are none; column 1 is PSNR, 2 MS-SSIM in dB."""
+    found = bd_rate_of(*(Curve.of((point[0], point[column]) for point in curve) for curve in (anchor, tested)))
+    return math.nan if found is None else found[0]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from rich.table import Table
 from vqcodec.encoder.codeword_distances import CodewordDistances
 from vqcodec.encoder.index_encoder import Encoding
 from vqcodec.entropy.tiles import EntropyModel
-from vqcodec.evaluation.pictures import Reader, find
+from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.image.picture import as_picture
 from vqcodec.inference.fixed_windows import to_levels
 from vqcodec.metrics import METRICS
@@ -147,7 +147,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rates, keeps = [float(v) for v in arguments.rates.split(",")], [int(v) for v in arguments.keeps.split(",")]
     sources = find(arguments.pictures)[:: arguments.every][: arguments.count]
-    found = [measure(pixels, arguments.m, rates, keeps) for _, pixels in Reader(sources, None, None, True)]
+    found = [measure(pixels, arguments.m, rates, keeps) for _, pixels in PictureReader(sources, max_pixels=None)]
     means = np.mean(found, axis=0)
     table = Table(title=f"{arguments.m}, {len(found)} pictures: PSNR dB / MS-SSIM by what stands for missing layers")
     for title in ("rate", "layers", *WAYS):

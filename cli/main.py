@@ -16,7 +16,7 @@ from vqcodec.errors import InputError, LimitError, OutputError, UsageError, VqcE
 from . import options, streams
 from .batch.command import batch
 from .codec import decode, encode, info, truncate, verify
-from .evaluate import evaluate
+from .evaluate.command import evaluate
 from .models import models
 from .output import clean
 from .preview.command import preview

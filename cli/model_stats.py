@@ -1,4 +1,4 @@
-"""`vqcodec models stats`: raw bits of a model, and the use of its codebooks over pictures."""
+"""`vqcodec models stats`: raw bits of a model, and the usage of its codebooks over pictures."""
 
 from __future__ import annotations
 
@@ -14,19 +14,12 @@ from vqcodec.errors import InputError, LimitError, UsageError
 from . import options, output
 
 if TYPE_CHECKING:
-    from vqcodec.evaluation.codebook_usage import Capacity, Use
+    from vqcodec.evaluation.codebook_usage import Capacity, Usage, UsageCounter
+    from vqcodec.models.registry import Entry
 
 
 def model_stats(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            autocompletion=options._model_names,
-            show_default=False,
-            help="Model name or model folder.",
-        ),
-    ],
+    name: options.ModelArgument,
     pictures: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -43,57 +36,75 @@ def model_stats(
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
 ) -> None:
-    """Print the raw bits of a model, and usage and perplexity of each codebook over pictures.
+    """Print the raw bits of a model, and the usage and perplexity of each codebook over pictures.
 
     Raw bits are log2 K for each index, for one window of the model or for 256x256 pixels. Usage is the share of the
-    codewords chosen at least once, 0..1; perplexity is 2 to the power of the entropy of the indices, 1..K. Stages that
-    share codewords are one codebook; of a mixture of codewords the likeliest counts.
+    codewords that occur at least once, 0..1; perplexity is 2 to the power of the zero-order entropy of the indices,
+    1..K. Stages that share codewords are one codebook; of a mixture of codewords the most likely one counts.
 
-    Codewords are selected as for the model's largest files, without a context model. Windows that overlap count in
-    full. A picture that cannot be read, or that the network cannot see at once, is skipped and named.
+    Indices are selected as for the model's largest files, without a context model. Overlapping windows count in full.
+    A picture that cannot be read, or that is too large for the network, is skipped and named.
 
-    JSON keys: name, side (pixels of the picture that raw bits are for), indices, raw_bits, raw_bits_by_layer (of the
-    first 1, 2, ... layers), raw_bpp, pictures, skipped, entropy_bpp (each plane by its own frequencies; null without
+    JSON keys: name, side (pixels of the picture that raw bits refer to), indices, raw_bits, raw_bits_by_layer (of the
+    first 1, 2, ... layers), raw_bpp, pictures, skipped, entropy_bpp (zero-order entropy of all planes; null without
     pictures), codebooks (each: name, planes, codewords, bits, indices, used, usage, perplexity, entropy).
     """
-    from vqcodec.evaluation import pictures as eval_pictures
     from vqcodec.evaluation.codebook_usage import UsageCounter, capacity
     from vqcodec.models import registry
 
     entry = registry.find(name)
     raw, counter = capacity(entry.config.tokenizer, entry.config.layers), UsageCounter(entry.config.tokenizer)
-    seen, skipped = 0, 0
-    if pictures:
-        reader = eval_pictures.Reader(eval_pictures.find(pictures), None, max_pixels, quiet)
-        from vqcodec.inference.networks import pixels_to_planes
-        from vqcodec.tokens.tokens import has_step
+    skipped = _count(counter, entry, pictures, limit, device, max_pixels, quiet) if pictures else 0
+    usages = list(counter.usages())
+    if json:
+        output.print_json(_record(entry.config.name, raw, usages, counter.pictures, skipped, counter.entropy_bpp))
+        return
+    for line in _table(entry.config.name, raw, usages, counter.pictures, counter.entropy_bpp):
+        print(output.clean(line))
 
-        if has_step(entry.config):
-            raise UsageError(f"model '{name}': its planes are numbers, not codewords; name no pictures")
-        model = registry.load(entry, device)
-        rate = entry.config.ladder[-1].rate if entry.config.ladder else 1.0
+
+def _count(
+    counter: UsageCounter,
+    entry: Entry,
+    paths: list[Path],
+    limit: int | None,
+    device: str,
+    max_pixels: int,
+    quiet: bool,
+) -> int:
+    """Count the indices of the pictures in `paths`; returns how many pictures were skipped. Raises InputError."""
+    from vqcodec.evaluation.pictures import PictureReader, find
+    from vqcodec.inference.networks import pixels_to_planes
+    from vqcodec.models import registry
+    from vqcodec.tokens.tokens import has_step
+
+    sources = find(paths)
+    if has_step(entry.config):
+        raise UsageError(f"model '{entry.config.name}': its indices are numbers, not codewords; give no pictures")
+    model = registry.load(entry, device)
+    rate = entry.config.ladder[-1].rate if entry.config.ladder else 1.0
+    too_large = 0
+
+    def skip(reason: str) -> None:
+        if not quiet:
+            output.say(f"warning: skipped: {reason}")
+
+    with output.progress("measuring", quiet) as advance:
+        reader = PictureReader(sources, None, max_pixels, on_progress=advance, on_skip=skip)
         for source, pixels in islice(reader, limit):
             try:
                 planes = pixels_to_planes(model, pixels, rate=rate)
             except LimitError as error:
-                skipped += 1
-                if not quiet:
-                    output.say(f"warning: skipped: {source}: {error}")
+                too_large += 1
+                skip(f"{source}: {error}")
                 continue
-            seen += 1
             counter.add(planes, pixels.shape[0] * pixels.shape[1])
-        skipped += len(reader.skipped)
-        if not seen:
-            raise InputError(f"{pictures[0]}: none of {len(reader.sources)} pictures could be used")
-    uses = list(counter.uses())
-    if json:
-        output.print_json(_record(entry.config.name, raw, uses, seen, skipped, counter.entropy_bpp))
-        return
-    for line in _table(entry.config.name, raw, uses, seen, counter.entropy_bpp):
-        print(output.clean(line))
+    if not counter.pictures:
+        raise InputError(f"{paths[0]}: none of {len(sources)} pictures could be used")
+    return too_large + len(reader.skipped)
 
 
-def _record(name: str, raw: Capacity, uses: list[Use], seen: int, skipped: int, entropy: float) -> dict[str, Any]:
+def _record(name: str, raw: Capacity, usages: list[Usage], seen: int, skipped: int, entropy: float) -> dict[str, Any]:
     return {
         "name": name,
         "side": raw.side,
@@ -104,29 +115,29 @@ def _record(name: str, raw: Capacity, uses: list[Use], seen: int, skipped: int, 
         "pictures": seen,
         "skipped": skipped,
         "entropy_bpp": round(entropy, 6) if seen else None,
-        "codebooks": [_book(use, bool(seen)) for use in uses],
+        "codebooks": [_codebook(usage, bool(seen)) for usage in usages],
     }
 
 
-def _book(use: Use, counted: bool) -> dict[str, Any]:
-    book = use.codebook
+def _codebook(usage: Usage, counted: bool) -> dict[str, Any]:
+    """The JSON record of one codebook; null where no pictures were counted."""
     record: dict[str, Any] = {
-        "name": book.name,
-        "planes": list(book.planes),
-        "codewords": book.size,
-        "bits": round(math.log2(book.size), 4),
+        "name": usage.codebook.name,
+        "planes": list(usage.codebook.planes),
+        "codewords": usage.codebook.size,
+        "bits": round(math.log2(usage.codebook.size), 4),
     }
     found = {
-        "indices": use.indices,
-        "used": use.used,
-        "usage": round(use.usage, 6),
-        "perplexity": round(use.perplexity, 3),
-        "entropy": round(use.entropy, 5),
+        "indices": usage.indices,
+        "used": usage.used,
+        "usage": round(usage.usage, 6),
+        "perplexity": round(usage.perplexity, 3),
+        "entropy": round(usage.entropy, 5),
     }
     return record | (found if counted else dict.fromkeys(found))
 
 
-def _table(name: str, raw: Capacity, uses: list[Use], seen: int, entropy: float) -> list[str]:
+def _table(name: str, raw: Capacity, usages: list[Usage], seen: int, entropy: float) -> list[str]:
     layers = ", ".join(f"{bits:,.0f}" for bits in raw.bits_by_layer)
     lines = [
         name,
@@ -136,10 +147,10 @@ def _table(name: str, raw: Capacity, uses: list[Use], seen: int, entropy: float)
         lines.append(f"  by layers  {layers}")
     if seen:
         lines.append(f"  entropy    {entropy:.4f} bpp over {seen} pictures, each plane by its own frequencies")
-    width = max(len(use.codebook.name) for use in uses) + 2
+    width = max(len(usage.codebook.name) for usage in usages) + 2
     lines.append(f"  {'':<{width}}{'codewords':>9}{'bits':>8}" + f"{'usage':>9}{'perplexity':>12}" * bool(seen))
-    for use in uses:
-        book = _book(use, True)
-        found = f"{use.usage:>9.2%}{use.perplexity:>12,.1f}" if seen else ""
-        lines.append(f"  {use.codebook.name:<{width}}{use.codebook.size:>9,}{book['bits']:>8.2f}{found}")
+    for usage in usages:
+        book = usage.codebook
+        found = f"{usage.usage:>9.2%}{usage.perplexity:>12,.1f}" if seen else ""
+        lines.append(f"  {book.name:<{width}}{book.size:>9,}{math.log2(book.size):>8.2f}{found}")
     return lines

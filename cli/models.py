@@ -25,13 +25,6 @@ models = typer.Typer(name="models", help="Models at hand: list, show, verify, im
 models.command("import")(import_model)
 models.command("stats")(model_stats)
 
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME", autocompletion=options._model_names, show_default=False, help="Model name or model folder."
-    ),
-]
-
 
 @models.command("list")
 def list_models(json: options.Json = False, debug: options.Debug = False) -> None:
@@ -69,7 +62,7 @@ def list_models(json: options.Json = False, debug: options.Debug = False) -> Non
 
 
 @models.command()
-def show(name: Name, json: options.Json = False, debug: options.Debug = False) -> None:
+def show(name: options.ModelArgument, json: options.Json = False, debug: options.Debug = False) -> None:
     """Show the configuration of a model; its weights are not read.
 
     JSON keys: those of `models list`, and config (the model's config.json).
@@ -108,7 +101,7 @@ def verify(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", autocompletion=options._model_names, show_default="all", help="Model name or model folder."
+            metavar="MODEL", autocompletion=options.model_names, show_default="all", help="Model name or model folder."
         ),
     ] = None,
     json: options.Json = False,

@@ -48,7 +48,7 @@ def _check_device(value: str) -> str:
     return value
 
 
-def _model_names(incomplete: str) -> list[str]:
+def model_names(incomplete: str) -> list[str]:
     from vqcodec.models.registry import entries
 
     return [entry.config.name for entry in entries() if entry.config.name.startswith(incomplete)]
@@ -83,10 +83,15 @@ ModelName = Annotated[
     typer.Option(
         "-m",
         "--model",
-        autocompletion=_model_names,
+        autocompletion=model_names,
         show_default=f"{' or '.join(FAMILY)}, by what is asked for",
         help="Model name (see `vqcodec models list`) or model folder.",
     ),
+]
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", autocompletion=model_names, show_default=False, help="Model name or model folder."),
 ]
 
 Sources = Annotated[

@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -232,6 +232,17 @@ def warn(source: Path, warnings: tuple[str, ...]) -> None:
     """One line on stderr for each of the `warnings` about `source`."""
     for text in warnings:
         say(f"warning: {'<stdin>' if source == STDIO else source}: {text}")
+
+
+@contextmanager
+def progress(verb: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, which a function of (done, in all) advances; none if `quiet` or not a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as bar:
+        task = bar.add_task(verb, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def print_line(text: str) -> None:

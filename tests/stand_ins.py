@@ -1,4 +1,4 @@
-"""What tests of `vqcodec eval` measure in place of codecs: sizes and pictures that are given, and no network."""
+"""Stand-ins for codecs and models in tests of `vqcodec eval`: given file sizes and pictures, and no network."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import vqcodec
-from vqcodec.cli.evaluate import evaluate
+from vqcodec.cli.evaluate.command import evaluate
 from vqcodec.errors import ModelError
-from vqcodec.evaluation.measure import Vqc
+from vqcodec.evaluation.model_codec import ByLayers
 from vqcodec.metrics import Pixels
 
 GREY = np.full((8, 10, 3), 50, np.uint8)
 
 
 class Staircase:
-    """A rival whose file sizes are given; its picture is grey, the brighter the higher the setting."""
+    """A codec whose file sizes are given; its picture is grey, the brighter the higher the setting."""
 
     max_side_px = 1000
 
@@ -46,7 +46,7 @@ class Staircase:
 
 
 class Fixed:
-    """Our side with given sizes, one for each keep; keep k decodes to grey of value 10 * k."""
+    """A model with given file sizes, one for each number of layers k, which decodes to grey of value 10 * k."""
 
     def __init__(self, sizes: list[int], model: str = "fixed") -> None:
         self.sizes = sizes
@@ -70,19 +70,19 @@ class StandIn:
 
 
 class Loaded:
-    """What a model that is at hand looks like to those who only load it."""
+    """A loaded model, for callers that only load it."""
 
     tokenizer = None
 
 
 QUALITIES = {"photo": (2, 10, 40, 80), "other": (4, 20, 60, 90)}
-"""Model -> the JPEG quality of each layer count."""
+"""Model -> JPEG quality for each number of layers."""
 
 
 def stand_in(patch: pytest.MonkeyPatch) -> list[str]:
-    """Puts stand-ins in the place of the models `photo`, the default, and `other`.
+    """Replace the models `photo`, the default, and `other` by stand-ins.
 
-    Returns the calls made to their networks.
+    Returns the list of calls of their networks.
     """
     calls: list[str] = []
 
@@ -95,7 +95,7 @@ def stand_in(patch: pytest.MonkeyPatch) -> list[str]:
         Image.fromarray(tokens.pixels).save(file, "JPEG", quality=QUALITIES[tokens.model][keep - 1])
         return file.getvalue()
 
-    def decode(_: Vqc, data: bytes) -> Pixels:
+    def decode(_: ByLayers, data: bytes) -> Pixels:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
     def lookup(name: str, device: str = "cpu") -> type[Loaded]:
@@ -105,7 +105,7 @@ def stand_in(patch: pytest.MonkeyPatch) -> list[str]:
 
     for name, fake in (("tokenize", tokenize), ("encode_tokens", encode_tokens)):
         patch.setattr(vqcodec, name, fake)
-    patch.setattr(Vqc, "decode", decode)
+    patch.setattr(ByLayers, "decode", decode)
     patch.setattr("vqcodec.models.registry.find", lookup)
     patch.setattr("vqcodec.models.registry.load_model", lookup)
     patch.setattr("vqcodec.models.registry.candidates", lambda: {"photo": Loaded})
@@ -113,7 +113,7 @@ def stand_in(patch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run(*words: object) -> str:
-    """`vqcodec eval --by keep` with these words: what it prints on stdout; its errors are raised."""
+    """Run `vqcodec eval --by keep` with `words` and return its stdout; errors are raised."""
     app = typer.Typer()
     app.command("eval")(evaluate)
     result = CliRunner().invoke(app, [*(str(word) for word in words), "--by", "keep"])

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 import vqcodec
-from vqcodec.cli.evaluate import parse_range
+from vqcodec.cli.evaluate.command import parse_range
 from vqcodec.errors import InputError, ModelError, OutputError, UsageError
-from vqcodec.evaluation.measure import Vqc, VqcByQuality
+from vqcodec.evaluation.model_codec import ByLayers, ByQuality
 from vqcodec.evaluation.pictures import find
 
 from ..conftest import write_tiny_model
@@ -28,7 +28,7 @@ from ..test_metrics import picture
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The calls made to the stand-ins' networks."""
+    """The calls of the stand-ins' networks."""
     return stand_in(monkeypatch)
 
 
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_vqc_runs_the_network_once(model: list[str]) -> None:
-    files = list(Vqc("photo").files(picture(40, 40)))
+    files = list(ByLayers("photo").files(picture(40, 40)))
     assert [keep for keep, _, _ in files] == [1, 2, 3, 4]
     assert model == ["photo"]
 
@@ -62,18 +62,18 @@ def test_seconds_of_a_file_are_the_network_once_and_its_own_coding(
 
         return slow
 
-    monkeypatch.setattr("vqcodec.evaluation.measure.time.perf_counter", lambda: now)
+    monkeypatch.setattr("vqcodec.evaluation.model_codec.time.perf_counter", lambda: now)
     monkeypatch.setattr(vqcodec, "tokenize", taking(100, vqcodec.tokenize))
     monkeypatch.setattr(vqcodec, "encode_tokens", taking(3, vqcodec.encode_tokens))
     seconds = []
-    for _, _, encode_s in Vqc("photo").files(picture(40, 40)):
+    for _, _, encode_s in ByLayers("photo").files(picture(40, 40)):
         seconds.append(encode_s)
-        now += 1000  # what is done between two files belongs to neither
+        now += 1000  # time between two files counts for neither
     assert seconds == [103] * 4
 
 
-@pytest.mark.parametrize("kind", [Vqc, VqcByQuality])
-def test_files_are_those_of_the_effort(kind: type[Vqc]) -> None:
+@pytest.mark.parametrize("kind", [ByLayers, ByQuality])
+def test_files_are_those_of_the_effort(kind: type[ByLayers]) -> None:
     with Image.open(Path(__file__).parents[2] / "samples" / "still_life.png") as image:
         part = image.convert("RGB").crop((0, 0, 64, 64))
     tokens = vqcodec.tokenize(part, "photo", effort=1)
@@ -86,7 +86,7 @@ def test_a_model_in_a_folder_that_no_file_would_be_decoded_with(tmp_path: Path) 
     folder = tmp_path / "elsewhere"
     write_tiny_model(folder, "unknown", seed=5)
     pixels = picture(40, 56)
-    codec = Vqc(str(folder))
+    codec = ByLayers(str(folder))
     tokens = vqcodec.tokenize(pixels, str(folder))
     for keep, data, _ in codec.files(pixels):
         with pytest.raises(ModelError, match="not at hand"):
@@ -149,7 +149,7 @@ def test_csv_report_of_a_shard(model: list[str], folder: Path, tmp_path: Path) -
     assert float(rows[0]["bpp"]) == pytest.approx(8 * int(rows[0]["bytes"]) / (40 * 48))
 
 
-def test_reports_spell_what_json_cannot(model: list[str], tmp_path: Path) -> None:
+def test_reports_spell_values_that_json_cannot_hold(model: list[str], tmp_path: Path) -> None:
     flat = tmp_path / "flat.png"
     Image.new("RGB", (16, 16), (128, 128, 128)).save(flat)  # a JPEG of it is exact; too small for MS-SSIM
     printed = run(flat, "-o", tmp_path / "r.json", "--codecs", "vqcodec,webp")
@@ -161,7 +161,7 @@ def test_reports_spell_what_json_cannot(model: list[str], tmp_path: Path) -> Non
 
 
 def test_no_file_is_printed_as_n_a(model: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vqcodec.evaluation.rate_sweep.Ladder.largest_within", lambda *_: None)
+    monkeypatch.setattr("vqcodec.evaluation.rate_sweep.RateSweep.largest_within", lambda *_: None)
     printed = run(folder / "b.png", "--codecs", "vqcodec,webp")
     assert "n/a" in printed
     assert "0 of 1" in printed
@@ -199,13 +199,13 @@ def test_find(folder: Path, tmp_path: Path) -> None:
         (["-o", "taken.json"], OutputError, "exists already"),
         (["--codecs", "jpeg"], UsageError, "vqcodec must be in it"),
         (["--codecs", "vqcodec,jxl"], UsageError, r"pillow-jxl-plugin.*vqcodec\[eval\]"),
-        (["--plot", "curve.png"], UsageError, r"--plot needs matplotlib.*vqcodec\[eval\]"),
+        (["--plot", "curve.png"], UsageError, r"--plot curve.png: a figure needs matplotlib.*vqcodec\[eval\]"),
         (["--plot", "curve.jpg"], UsageError, r"\.png, \.svg or \.pdf"),
         (["--bd-anchor", "jpeg"], UsageError, r"--bd-anchor needs bjontegaard.*vqcodec\[eval\]"),
         (["--bd-range", "0.1,1"], UsageError, "bjontegaard"),
-        (["--bd-anchor", "jxl"], UsageError, "choose one of jpeg, webp, avif, none"),
-        (["--codecs", "vqcodec,webp", "--bd-anchor", "jpeg"], UsageError, "choose one of webp, none"),
-        (["--codecs", "vqcodec,webp", "--bd-range", "0.1,1"], UsageError, "jpeg: not one of the rivals"),
+        (["--bd-anchor", "jxl"], UsageError, "use one of jpeg, webp, avif, none"),
+        (["--codecs", "vqcodec,webp", "--bd-anchor", "jpeg"], UsageError, "use one of webp, none"),
+        (["--codecs", "vqcodec,webp", "--bd-range", "0.1,1"], UsageError, "jpeg: not one of the other codecs"),
         (["--bd-anchor", "none", "--bd-range", "0.1,1"], UsageError, "no BD-rates"),
         (["--bd-range", "1,0.1"], UsageError, "for example"),
         (["--cache", "taken.json"], OutputError, "folder"),
@@ -272,13 +272,13 @@ def test_no_ranges(text: str) -> None:
         parse_range(text)
 
 
-def test_times_are_shown_unless_they_are_left_out(model: list[str], folder: Path) -> None:
+def test_times_are_printed_unless_they_are_left_out(model: list[str], folder: Path) -> None:
     assert "encode s" in run(folder / "b.png", "--codecs", "vqcodec")
     assert "encode s" not in run(folder / "b.png", "--codecs", "vqcodec", "--no-times")
 
 
-def test_a_real_model_beside_real_rivals(tiny_model: str, tmp_path: Path) -> None:
-    """All that there is, once, on a picture that takes no time."""
+def test_a_real_model_against_real_codecs(tiny_model: str, tmp_path: Path) -> None:
+    """Everything once, on a small picture."""
     Image.fromarray(picture(70, 64)).save(tmp_path / "p.png")
     printed = run(tmp_path / "p.png", "-m", tiny_model, "-o", tmp_path / "r.json", "--cache", tmp_path / "cache")
     assert f"vqcodec {tiny_model}" in printed or f"{tiny_model}, pictures" in printed

@@ -59,7 +59,7 @@ def test_usage_and_perplexity_of_known_indices() -> None:
     counter = UsageCounter(config)
     counter.add([np.array([[0, 1], [2, 3]]), np.array([[5, 5], [5, -1]])], 100)
     counter.add([np.array([[0, 1, 2, 3]]), np.array([[5, 5, 5, 5]])], 28)
-    first, second = counter.uses()
+    first, second = counter.usages()
     assert (first.indices, first.used, first.usage) == (8, 4, 0.25)
     assert first.perplexity == pytest.approx(4)
     assert (second.indices, second.used, second.perplexity) == (7, 1, 1.0)

@@ -1,9 +1,8 @@
-"""BD-rate (Bjøntegaard 2001): how much larger or smaller the files of a codec are at equal quality, as one number.
+"""BD-rate (Bjøntegaard 2001): mean difference of file size at equal quality, in percent.
 
-Differs from eval_means.py: whole curves, at equal quality instead of equal size. A picture's BD-rate is between its
-own two curves, over the qualities that both of them have; what is reported is the mean over the pictures, and over how
-many. The library `bjontegaard` computes it, by pchip: piecewise cubics that never overshoot, so that uneven points do
-no harm. Quality is in decibels, as the method wants it.
+The BD-rate of a picture compares its two rate-quality curves over the qualities that both reach; a reported value is
+the mean over pictures. The library `bjontegaard` computes it by pchip: piecewise cubics that do not overshoot, which
+makes unevenly spaced points harmless. Quality is in decibels, as the method requires.
 """
 
 from __future__ import annotations
@@ -15,36 +14,36 @@ from typing import Any
 
 import numpy as np
 
-from vqcodec.metrics import Metric
-
+from ..metrics import Metric
 from . import extra
 from .measure import OURS, SUBSETS, Row
 
 METHOD = "pchip"
-FEWEST = 3
-"""Points that a curve needs."""
+FEWEST_POINTS = 3
+"""Points that a curve needs for a BD-rate."""
 RULE = (
     "Mean over pictures of each picture's BD-rate against the anchor: pchip, log rate at equal quality over the common "
-    "range, whole files; below 0: smaller files. PSNR in dB, MS-SSIM x as -10 log10(1 - x) dB. A curve is of all files "
-    "measured of that picture, without those that a smaller file is as good as; a rival's, of those around the "
-    "qualities of ours. `common_range` is how much of the qualities of ours that is over. Several models together: of "
-    "each, the files that no other model's curve is above."
+    "range, whole files; below 0: smaller files. PSNR in dB, MS-SSIM x as -10 log10(1 - x) dB. A curve holds all "
+    "measured files of the picture except those for which a smaller file is as good; a reference codec's curve is "
+    "limited to the files around the qualities of the models. `common_range` is the share of the models' quality range "
+    "that the BD-rate covers. `best of` several models: the files of each that no other model's curve exceeds."
 )
+"""Definition of the values, for reports."""
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """What BD-rates are against, and over which files."""
+    """The codec that BD-rates are relative to, and the files that count."""
 
     codec: str
-    """A rival's name."""
+    """Name of a reference codec."""
     bpp_range: tuple[float, float] | None = None
-    """Files of other rates are left out, of all codecs; None: none are."""
+    """Lowest and highest bits per pixel; files of all codecs outside it are left out. None: no limit."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of one codec for one picture, both values strictly rising."""
+    """Rate-quality points of one codec for one picture, both values strictly increasing."""
 
     bpp: tuple[float, ...]
     quality: tuple[float, ...]
@@ -52,7 +51,7 @@ class Curve:
 
     @classmethod
     def of(cls, points: Iterable[tuple[float, float]]) -> Curve:
-        """Of at least one finite (bpp, dB), in any order; a point goes if one of no more bpp is as good."""
+        """The curve of (bpp, dB) in any order, all finite; a point is dropped if one of no more bpp is as good."""
         front: list[tuple[float, float]] = []
         for bpp, quality in sorted(points, key=lambda point: (point[0], -point[1])):
             if not front or quality > front[-1][1]:
@@ -67,10 +66,10 @@ class Curve:
 
 
 def best_of(curves: Sequence[Curve]) -> Curve:
-    """The curve of whoever chooses among several models by rate: the points that no other curve is above.
+    """The curve of a choice among several models by rate: the points that no other curve exceeds.
 
-    Above a point is a curve that is better at its rate, straight between points over log rate and level after its last
-    one. The front of the points alone would keep a weak model's point between two far better ones, and sag there.
+    A curve exceeds a point if it is better at the point's rate, interpolated linearly over log rate and constant after
+    its last point. The Pareto front of the points alone would keep a weak model's point between two much better ones.
     """
     kept = []
     for curve in curves:
@@ -83,11 +82,12 @@ def best_of(curves: Sequence[Curve]) -> Curve:
 
 
 def bd_rate(anchor: Curve, test: Curve) -> tuple[float, float, float] | None:
-    """Of `test` against `anchor`: (percent, lowest and highest quality that both have, dB).
+    """BD-rate of `test` against `anchor`: (percent, lowest and highest common quality in dB).
 
-    -50: half the bytes at equal quality. None if a curve has too few points or no quality is common to both.
+    -50 means half the bytes at equal quality. None if a curve has fewer than FEWEST_POINTS points or no quality is
+    common to both. Raises UsageError if bjontegaard is not installed.
     """
-    if min(len(anchor.bpp), len(test.bpp)) < FEWEST:
+    if min(len(anchor.bpp), len(test.bpp)) < FEWEST_POINTS:
         return None
     low, high = max(anchor.quality[0], test.quality[0]), min(anchor.quality[-1], test.quality[-1])
     if high <= low:
@@ -101,61 +101,62 @@ def bd_rate(anchor: Curve, test: Curve) -> tuple[float, float, float] | None:
 
 @dataclass(frozen=True)
 class BdRate:
-    """Of one codec over one subset by one metric."""
+    """Mean BD-rate of one codec or model over one subset by one metric."""
 
     subset: str
     codec: str
     model: str
-    """Ours, or several of ours in one line; empty in a rival's."""
+    """A model, or `best of` several; empty for a reference codec."""
     metric: str
-    """`Metric.column`."""
+    """Metric.column."""
     percent: float
-    """Mean over pictures; nan if there is none."""
-    share: float
-    """Of the qualities of all of ours, how much the BD-rate is over, 0..1; mean over the same pictures."""
+    """Mean over pictures; nan if no picture has a BD-rate."""
+    common_range: float
+    """Share of the models' quality range that the BD-rate covers, 0..1; mean over the same pictures."""
     n_pictures: int
-    """Pictures that have one."""
+    """Pictures that have a BD-rate."""
     n_all: int
     """Pictures of the subset."""
 
     def record(self) -> dict[str, Any]:
-        """As a report holds it."""
+        """The BD-rate with the keys of a report."""
         fields = {name: getattr(self, name) for name in ("subset", "codec", "model", "metric")}
-        fields |= {"bd_rate_percent": self.percent, "common_range": self.share}
+        fields |= {"bd_rate_percent": self.percent, "common_range": self.common_range}
         return fields | {"pictures": self.n_pictures, "of": self.n_all}
 
 
-def bd_rates(rows: Sequence[Row], rivals: Sequence[str], metrics: Sequence[Metric], anchor: Anchor) -> list[BdRate]:
-    """Per subset: every model, several of them together, and every other one of `rivals`; each by every metric."""
+def bd_rates(rows: Sequence[Row], codecs: Sequence[str], metrics: Sequence[Metric], anchor: Anchor) -> list[BdRate]:
+    """BD-rates per subset and metric of every model, of several models together, and of the other `codecs`."""
     found = []
     for subset in [name for name in SUBSETS if any(row.subset == name for row in rows)]:
         chosen = [row for row in rows if row.subset == subset]
         n_all = len({row.picture for row in chosen})
-        fields = {metric.column: Field.of(chosen, rivals, metric, anchor) for metric in metrics}
-        for codec, model in fields[metrics[0].column].tests:
-            for column, field in fields.items():
-                results = field.compare(codec, model)
+        by_metric = {metric.column: SubsetCurves.of(chosen, codecs, metric, anchor) for metric in metrics}
+        for codec, model in by_metric[metrics[0].column].tests:
+            for column, curves in by_metric.items():
+                results = curves.compare(codec, model)
                 percent, share = (_mean([result[i] for result in results]) for i in (0, 1))
                 found.append(BdRate(subset, codec, model, column, percent, share, len(results), n_all))
     return found
 
 
 Curves = dict[str, Curve]
-"""By the picture's name."""
+"""Name of the picture -> curve."""
 
 
 @dataclass(frozen=True)
-class Field:
+class SubsetCurves:
     """All curves of a subset by one metric."""
 
     anchors: Curves
     ranges: dict[str, tuple[float, float]]
-    """By the picture's name, the lowest and the highest quality of all of ours, dB."""
+    """Name of the picture -> lowest and highest quality of all models, dB."""
     tests: dict[tuple[str, str], Curves]
-    """By (codec, model), what is compared with the anchor."""
+    """(codec, model) -> the curves compared with the anchor's."""
 
     @classmethod
-    def of(cls, rows: Sequence[Row], rivals: Sequence[str], metric: Metric, anchor: Anchor) -> Field:
+    def of(cls, rows: Sequence[Row], codecs: Sequence[str], metric: Metric, anchor: Anchor) -> SubsetCurves:
+        """Curves of the rows of one subset."""
         curves = _curves(rows, metric, anchor.bpp_range)
         models = dict.fromkeys(row.model for row in rows if row.kind == "ours")
         tests = {(OURS, model): curves.get((OURS, model), {}) for model in models}
@@ -166,20 +167,20 @@ class Field:
         ranges = {name: (min(c.quality[0] for c in own), max(c.quality[-1] for c in own)) for name, own in ours.items()}
         if len(models) > 1:
             tests[OURS, f"best of {', '.join(models)}"] = {name: best_of(own) for name, own in ours.items()}
-        for rival in rivals:
-            if rival != anchor.codec:
-                found = curves.get((rival, ""), {})
-                tests[rival, ""] = {name: c.around(*ranges[name]) for name, c in found.items() if name in ranges}
+        for codec in codecs:
+            if codec != anchor.codec:
+                found = curves.get((codec, ""), {})
+                tests[codec, ""] = {name: c.around(*ranges[name]) for name, c in found.items() if name in ranges}
         return cls(curves.get((anchor.codec, ""), {}), ranges, tests)
 
     def compare(self, codec: str, model: str) -> list[tuple[float, float]]:
-        """(BD-rate in percent, share of the range) of each picture that has one."""
+        """(BD-rate in percent, share of the models' quality range) of each picture that has one."""
         found = []
         for name, curve in self.tests[codec, model].items():
             result = bd_rate(self.anchors[name], curve) if name in self.anchors else None
             if result is not None:
                 percent, low, high = result
-                lowest, highest = self.ranges[name]  # not the same, or too few points would be around them
+                lowest, highest = self.ranges[name]  # differ: a curve of one point has no BD-rate
                 share = (min(high, highest) - max(low, lowest)) / (highest - lowest)
                 found.append((percent, share))
         return found
@@ -192,7 +193,7 @@ def _mean(values: Sequence[float]) -> float:
 def _curves(
     rows: Sequence[Row], metric: Metric, bpp_range: tuple[float, float] | None
 ) -> dict[tuple[str, str], Curves]:
-    """By (codec, model); a rival's model is empty: its files are the same beside each of ours."""
+    """(codec, model) -> curves; the model of a reference codec is empty, since its files do not depend on models."""
     low, high = bpp_range or (0, math.inf)
     points: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
     for row in rows:
@@ -204,7 +205,7 @@ def _curves(
 
 
 def decibels(metric: Metric, score: float) -> float:
-    """`score` as quality in dB: PSNR is, MS-SSIM x becomes -10 log10(1 - x), infinite for 1."""
+    """`score` as quality in dB: PSNR unchanged, MS-SSIM x as -10 log10(1 - x), infinite for 1."""
     if metric.name != "ms-ssim":
         return score
     return math.inf if score >= 1 else -10 * math.log10(1 - score)

@@ -1,31 +1,31 @@
-"""A folder that remembers what rivals' files measured, so that the next model is not held up by them.
+"""Cache folder for the measurements of reference codecs' files.
 
-A rival's file follows from pixels, encoder and setting alone. One JSON file for each picture and rival, named by the
-SHA-256 of both, holds sizes, scores and seconds, not the files: a report made with it is the one made without, but
-for the seconds, which are those of the first time.
+A reference codec's file depends on pixels, encoder and setting only. One JSON file per picture and codec, named by the
+SHA-256 of both, holds sizes, scores and seconds, but not the files. A report made with the cache equals the one made
+without it except for the seconds, which are those of the first run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from vqcodec.cli import output
-from vqcodec.errors import OutputError
-from vqcodec.metrics import Metric, Pixels
-
-from .codecs import Rival
-from .rate_sweep import File, Ladder
+from ..errors import OutputError
+from ..metrics import Metric, Pixels
+from .codecs import ReferenceCodec
+from .rate_sweep import CodedFile, RateSweep
 
 LAYOUT = 1
-"""To be raised when files, or what metrics of the same name measure, change their meaning."""
+"""Version of the stored values; raise it when the meaning of a file's values or of a metric's name changes."""
 
 
-class RivalCache:
-    """Ladders that begin with what `folder` knows, which is made if it is not there. Raises OutputError."""
+class SweepCache:
+    """Rate sweeps that start from the results in `folder`, which is created if missing. Raises OutputError."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,30 +33,46 @@ class RivalCache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{folder}: cannot be a folder: {error.strerror or error}") from error
-        output.check_target(folder / "x.json", force=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"{folder}: not writable")
 
-    def ladder(self, rival: Rival, pixels: Pixels, metrics: Sequence[Metric]) -> Ladder:
-        """The ladder of `rival` for `pixels`, uint8 [H, W, 3]."""
-        return Ladder(rival, pixels, metrics, self._read(self._path(rival, pixels)))
+    def load(self, codec: ReferenceCodec, pixels: Pixels, metrics: Sequence[Metric]) -> RateSweep:
+        """The sweep of `codec` over `pixels`, uint8 [H, W, 3], with the stored results."""
+        return RateSweep(codec, pixels, metrics, self._read(self._path(codec, pixels)))
 
-    def keep(self, ladder: Ladder) -> None:
-        """Remember what `ladder` has learnt since the last time."""
-        if not ladder.grown:
+    def store(self, sweep: RateSweep) -> None:
+        """Write the results of `sweep` if any is new. Raises OutputError."""
+        if not sweep.changed:
             return
-        height, width = ladder.pixels.shape[:2]
-        files = {str(setting): asdict(file) for setting, file in sorted(ladder.files.items())}
-        record = {"rival": ladder.rival.describe(), "width": width, "height": height, "files": files}
+        height, width = sweep.pixels.shape[:2]
+        files = {str(setting): asdict(file) for setting, file in sorted(sweep.files.items())}
+        record = {"rival": sweep.codec.describe(), "width": width, "height": height, "files": files}
         text = json.dumps(record, indent=1) + "\n"  # nan and infinity are written as Python reads them
-        output.write_new(self._path(ladder.rival, ladder.pixels), text.encode(), force=True)
-        ladder.grown = False
+        _write_whole(self._path(sweep.codec, sweep.pixels), text.encode())
+        sweep.changed = False
 
-    def _path(self, rival: Rival, pixels: Pixels) -> Path:
-        about = json.dumps([LAYOUT, rival.name, rival.describe(), pixels.shape])
-        return self.folder / f"{hashlib.sha256(about.encode() + pixels.tobytes()).hexdigest()}.json"
+    def _path(self, codec: ReferenceCodec, pixels: Pixels) -> Path:
+        key = json.dumps([LAYOUT, codec.name, codec.describe(), pixels.shape])
+        return self.folder / f"{hashlib.sha256(key.encode() + pixels.tobytes()).hexdigest()}.json"
 
-    def _read(self, path: Path) -> dict[int, File]:
+    def _read(self, path: Path) -> dict[int, CodedFile]:
         try:
             files = json.loads(path.read_bytes())["files"]
-            return {int(setting): File(**file) for setting, file in files.items()}
+            return {int(setting): CodedFile(**file) for setting, file in files.items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            return {}  # new, or damaged: measured again and replaced
+            return {}  # missing or damaged: measured again and replaced
+
+
+def _write_whole(target: Path, data: bytes) -> None:
+    """Replace `target` in one step, so that an interrupted run leaves no partial file."""
+    draft = None
+    try:
+        handle, draft = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(draft, target)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+    finally:
+        if draft is not None and os.path.exists(draft):
+            os.unlink(draft)

@@ -1,8 +1,8 @@
 """Capacity of a model and use of its codebooks: raw bits, share of codewords used, perplexity.
 
 Raw bits need the configuration alone. Usage (FQGAN, MGVQ and XQ-GAN report it over the ImageNet validation set) and
-perplexity are counted over pictures. The share of codewords used grows with the number of indices, so that a small
-folder shows less of a large codebook than there is.
+perplexity are counted over pictures. Usage grows with the number of indices: few pictures underestimate the use of a
+large codebook.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ..config.quantizers import (
 from ..geometry.token_layout import plane_shapes
 
 SIDE_PX = 256
-"""Side of the picture that raw bits are given for, where the model has no window of its own."""
+"""Side in pixels of the picture that raw bits refer to, for models without fixed windows."""
 
 
 @dataclass(frozen=True)
 class Codebook:
-    """One set of K codewords and the planes whose indices name them."""
+    """One set of K codewords, and the planes whose indices refer to it."""
 
     name: str
     size: int
@@ -38,13 +38,13 @@ class Codebook:
     planes: tuple[int, ...]
     segment: int = 0
     segments: int = 1
-    """Number of the run of tokens, of `segments` of equal length, that has this codebook (SoftVQ-VAE)."""
+    """SoftVQ-VAE: the codebook belongs to run `segment` of the tokens, which are `segments` runs of equal length."""
 
 
 def codebooks_of(config: QuantizerConfig) -> list[Codebook]:
-    """The codebooks of a quantizer in the order of its planes; implicit ones (binary, FSQ) count as codebooks.
+    """Codebooks of a quantizer in the order of its planes, implicit ones (binary, FSQ) included.
 
-    Stages that share codewords are one codebook. Of a mixture (soft-vq, gmm-vq) only the likeliest codeword is counted.
+    Stages that share codewords have one codebook. For mixtures (soft-vq, gmm-vq) only the most likely codeword counts.
     """
     match config:
         case ProductVQConfig():
@@ -78,13 +78,13 @@ class Capacity:
 
     side: int
     indices: int
-    """Number of indices, of all planes."""
+    """Number of indices in all planes."""
     bits_by_layer: tuple[float, ...]
-    """Bits of the first 1, 2, ... layers: sum over their planes of positions * log2 K."""
+    """Bits of the first 1, 2, ... layers: positions * log2 K, summed over their planes."""
 
     @property
     def bits(self) -> float:
-        """Sum over the layers."""
+        """Raw bits of all layers."""
         return self.bits_by_layer[-1]
 
     @property
@@ -94,7 +94,7 @@ class Capacity:
 
 
 def capacity(config: TokenizerConfig, layers: tuple[tuple[int, ...], ...]) -> Capacity:
-    """Raw bits of one window of the model, or of SIDE_PX (the next multiple of the stride) where it has none."""
+    """Raw bits of one window of the model; without fixed windows of SIDE_PX, rounded up to a multiple of the stride."""
     side = config.side or -(-SIDE_PX // config.stride) * config.stride
     positions = [math.prod(shape) for shape in plane_shapes(config, side, side)]
     bits = [n * math.log2(size) for n, size in zip(positions, config.quantizer.sizes, strict=True)]
@@ -103,40 +103,41 @@ def capacity(config: TokenizerConfig, layers: tuple[tuple[int, ...], ...]) -> Ca
 
 
 @dataclass(frozen=True)
-class Use:
+class Usage:
     """Usage of a codebook."""
 
     codebook: Codebook
     indices: int
-    """Number of indices that were counted."""
+    """Indices counted."""
     used: int
-    """Codewords chosen at least once, 0..K."""
+    """Codewords that occur at least once, 0..K."""
     entropy: float
-    """Entropy of the indices without context, bits, 0..log2 K."""
+    """Zero-order entropy of the indices, 0..log2 K bits."""
 
     @property
     def usage(self) -> float:
-        """Share of the codewords, 0..1."""
+        """Share of the codewords that occur, 0..1."""
         return self.used / self.codebook.size
 
     @property
     def perplexity(self) -> float:
-        """2**entropy, 1..K: how many codewords of equal frequency have this entropy."""
+        """2**entropy, 1..K: the number of equally frequent codewords of this entropy."""
         return 2.0**self.entropy
 
 
 class UsageCounter:
-    """Counts the indices of any number of pictures."""
+    """Counts of the indices of any number of pictures."""
 
     def __init__(self, config: TokenizerConfig) -> None:
         self.windowed = bool(config.side)
         self.books = codebooks_of(config.quantizer)
         self.counts = [np.zeros(book.size, np.int64) for book in self.books]
         self.planes = [np.zeros(size, np.int64) for size in config.quantizer.sizes]
-        self.pixels = 0
+        self.pictures = self.pixels = 0
 
     def add(self, planes: list[np.ndarray], n_pixels: int) -> None:
-        """Planes of one picture of `n_pixels` pixels; entries below 0 are gaps and do not count."""
+        """Count the planes of one picture of `n_pixels` pixels; entries below 0 are gaps and do not count."""
+        self.pictures += 1
         self.pixels += n_pixels
         for s, plane in enumerate(planes):
             self.planes[s] += _counts(plane, len(self.planes[s]))
@@ -150,20 +151,20 @@ class UsageCounter:
         runs = plane.reshape(len(plane) if self.windowed else 1, book.segments, -1)
         return runs[:, book.segment]
 
-    def uses(self) -> Iterator[Use]:
-        """The use of each codebook so far."""
+    def usages(self) -> Iterator[Usage]:
+        """Usage of each codebook so far."""
         for book, counts in zip(self.books, self.counts, strict=True):
-            yield Use(book, int(counts.sum()), int((counts > 0).sum()), entropy_of_counts(counts))
+            yield Usage(book, int(counts.sum()), int((counts > 0).sum()), entropy_of_counts(counts))
 
     @property
     def entropy_bpp(self) -> float:
-        """Bits per pixel of all planes, each coded by its own frequencies without context; 0 without pictures."""
+        """Zero-order entropy of all planes, in bits per pixel; 0 without pictures."""
         bits = sum(float(counts.sum()) * entropy_of_counts(counts) for counts in self.planes)
         return bits / max(self.pixels, 1)
 
 
 def entropy_of_counts(counts: np.ndarray) -> float:
-    """Counts [K] -> bits, 0..log2 K; 0 for no counts at all."""
+    """Entropy in bits, 0..log2 K, of counts [K]; 0 if all are 0."""
     p = counts[counts > 0] / max(int(counts.sum()), 1)
     return float(-(p * np.log2(p)).sum()) + 0.0  # no -0.0
 

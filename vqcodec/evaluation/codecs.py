@@ -1,7 +1,6 @@
-"""The codecs ours is compared with.
+"""Reference codecs: JPEG, WebP, AVIF and JPEG XL through Pillow, each with one quality setting.
 
-Differs from ladder.py: nothing here chooses a setting or measures a picture. A new rival is one class and one entry
-of `RIVALS`.
+A further codec is one class and one entry of CODECS.
 """
 
 from __future__ import annotations
@@ -14,27 +13,26 @@ from typing import ClassVar, Protocol
 import numpy as np
 from PIL import Image, features
 
-from vqcodec.errors import UsageError
-from vqcodec.metrics import Pixels
-
+from ..errors import UsageError
+from ..metrics import Pixels
 from . import extra
 
 
-class Rival(Protocol):
-    """A codec with one dial. Files are whole files without metadata, and the same on every run."""
+class ReferenceCodec(Protocol):
+    """A codec with one integer setting. Files carry no metadata and are the same on every run."""
 
     name: ClassVar[str]
     settings: ClassVar[Sequence[int]]
-    """The ladder, from the smallest file to the largest."""
+    """Settings from the smallest file to the largest."""
     max_side_px: ClassVar[int]
-    """Pictures with a longer side have no file of this codec."""
+    """Longest side of a picture that the format can hold."""
 
     def encode(self, pixels: Pixels, setting: int) -> bytes:
-        """uint8 [H, W, 3] -> one whole file; `setting` is one of `settings`."""
+        """uint8 [H, W, 3] -> one complete file; `setting` is one of `settings`."""
         ...
 
     def decode(self, data: bytes) -> Pixels:
-        """One whole file -> uint8 [H, W, 3]."""
+        """One complete file -> uint8 [H, W, 3]."""
         ...
 
     def describe(self) -> str:
@@ -42,8 +40,8 @@ class Rival(Protocol):
         ...
 
 
-class PillowRival:
-    """A rival whose dial is Pillow's `quality`."""
+class PillowCodec:
+    """A codec whose setting is Pillow's `quality`."""
 
     name: ClassVar[str]
     settings: ClassVar[Sequence[int]]
@@ -51,12 +49,12 @@ class PillowRival:
     plugin: ClassVar[str]
     """Pillow's name of the format."""
     library: ClassVar[str]
-    """Pillow's name of the library behind it."""
+    """Pillow's name of the library that implements the format."""
     options: ClassVar[dict[str, object]]
 
     def __init__(self) -> None:
         if not features.check(self.library):
-            raise UsageError(f"this Pillow was built without {self.plugin}; leave {self.name} out of --codecs")
+            raise UsageError(f"this Pillow was built without {self.plugin}: leave {self.name} out of the codecs")
 
     def encode(self, pixels: Pixels, setting: int) -> bytes:
         file = io.BytesIO()
@@ -69,15 +67,15 @@ class PillowRival:
 
     def describe(self) -> str:
         options = ", ".join(f"{key}={value}" for key, value in self.options.items())
-        ladder = f"quality {self.settings[0]}..{self.settings[-1]}"
-        return f"Pillow {features.version('pil')}, {self._version()}: {ladder}, {options}"
+        settings = f"quality {self.settings[0]}..{self.settings[-1]}"
+        return f"Pillow {features.version('pil')}, {self._version()}: {settings}, {options}"
 
     def _version(self) -> str:
         return f"{self.library} {features.version(self.library)}"
 
 
-class Jpeg(PillowRival):
-    """4:2:0, as Pillow's default is; above quality 95 its files only grow."""
+class Jpeg(PillowCodec):
+    """Progressive JPEG with 4:2:0 chroma, Pillow's default; above quality 95 files grow without visible gain."""
 
     name = "jpeg"
     settings: ClassVar[Sequence[int]] = range(1, 96)
@@ -86,11 +84,13 @@ class Jpeg(PillowRival):
     options: ClassVar[dict[str, object]] = {"optimize": True, "progressive": True}
 
     def _version(self) -> str:
-        turbo = features.version("libjpeg_turbo")  # "jpg" is but the version of the interface
+        turbo = features.version("libjpeg_turbo")  # "jpg" is the version of the interface only
         return super()._version() + (f", libjpeg-turbo {turbo}" if turbo else "")
 
 
-class WebP(PillowRival):
+class WebP(PillowCodec):
+    """Lossy WebP with the slowest search."""
+
     name = "webp"
     settings: ClassVar[Sequence[int]] = range(101)
     max_side_px = 16383
@@ -98,8 +98,8 @@ class WebP(PillowRival):
     options: ClassVar[dict[str, object]] = {"method": 6}
 
 
-class Avif(PillowRival):
-    """Threads and tiling are fixed, because left to themselves they follow the machine and change the file."""
+class Avif(PillowCodec):
+    """AVIF. Threads and tiling are fixed: the defaults depend on the machine and change the file."""
 
     name = "avif"
     settings: ClassVar[Sequence[int]] = range(101)
@@ -108,8 +108,8 @@ class Avif(PillowRival):
     options: ClassVar[dict[str, object]] = {"speed": 4, "autotiling": False, "max_threads": 2}
 
 
-class Jxl(PillowRival):
-    """From the extra `eval`. Quality 100 would be lossless; threads change the seconds, not the file."""
+class Jxl(PillowCodec):
+    """Lossy JPEG XL, from the extra `eval`; quality 100 would be lossless. Threads do not change the file."""
 
     name = "jxl"
     settings: ClassVar[Sequence[int]] = range(100)
@@ -118,17 +118,17 @@ class Jxl(PillowRival):
     options: ClassVar[dict[str, object]] = {"effort": 7, "num_threads": 2}
 
     def __init__(self) -> None:
-        extra.need("pillow_jxl", "--codecs jxl")
+        extra.need("pillow_jxl", "the codec jxl")
 
     def _version(self) -> str:
         return f"{self.library} {metadata.version(self.library)}"
 
 
-RIVALS: dict[str, type[Rival]] = {"jpeg": Jpeg, "webp": WebP, "avif": Avif, "jxl": Jxl}
+CODECS: dict[str, type[ReferenceCodec]] = {"jpeg": Jpeg, "webp": WebP, "avif": Avif, "jxl": Jxl}
 
 
-def make_rival(name: str) -> Rival:
-    """The rival called `name`. Raises UsageError if there is none, or what it needs is not installed."""
-    if name not in RIVALS:
-        raise UsageError(f"--codecs: no codec {name!r}; there are vqcodec, {', '.join(RIVALS)}")
-    return RIVALS[name]()
+def make_codec(name: str) -> ReferenceCodec:
+    """The reference codec called `name`. Raises UsageError if it is unknown or its library is not installed."""
+    if name not in CODECS:
+        raise UsageError(f"no codec {name!r}; the reference codecs are {', '.join(CODECS)}")
+    return CODECS[name]()

@@ -1,24 +1,21 @@
-"""What only the extra `eval` installs: asked for by name, before any work, and missing in one line."""
+"""Packages of the optional extra `eval`, imported by name with an error that names the extra."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
-from vqcodec.errors import UsageError
+from ..errors import UsageError
 
 PACKAGES = {"bjontegaard": "bjontegaard", "matplotlib.figure": "matplotlib", "pillow_jxl": "pillow-jxl-plugin"}
-"""Module -> the package it comes with."""
+"""Module -> the distribution that installs it."""
 
 
-def need(module: str, wanted: str) -> Any:
-    """The imported `module`, a key of `PACKAGES`, that `wanted` (an option and its value) cannot do without.
-
-    Raises UsageError.
-    """
+def need(module: str, feature: str) -> Any:
+    """Import `module`, a key of PACKAGES, for `feature`. Raises UsageError if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise UsageError(
-            f"{wanted} needs {PACKAGES[module]}, which comes with the extra: pip install 'vqcodec[eval]' ({error})"
+            f"{feature} needs {PACKAGES[module]}, which comes with the extra: pip install 'vqcodec[eval]' ({error})"
         ) from error

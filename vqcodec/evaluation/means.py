@@ -1,7 +1,7 @@
-"""Rows in, the means out that a fair comparison prints: per subset, model and keep, a rival beside ours.
+"""Means of rows per subset, model and setting, with each reference codec over the same pictures.
 
-Differs from bd_rate.py, which compares whole curves: here a mean of a rival stands beside ours over the same pictures,
-those where it has a file that is not larger than ours.
+A reference codec's mean is over the pictures where it has a file that is not larger than the model's; the model's mean
+over those same pictures is given with it. BD-rates (`bd_rate`) compare whole curves at equal quality instead.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from .measure import SUBSETS, Row
 
 @dataclass(frozen=True)
 class Mean:
-    """Means of per-picture values over `n_pictures`.
+    """Means of per-picture values over `n_pictures` pictures.
 
-    A value that is undefined for a picture (nan) is left out of its mean; this depends on the picture's size alone, so
-    both sides of a comparison leave out the same ones. An infinite PSNR makes the mean infinite.
+    A value that is undefined for a picture (nan) is left out; this depends on the picture's size only, so both sides
+    of a comparison leave out the same ones. An infinite PSNR makes the mean infinite.
     """
 
     n_pictures: int
@@ -27,6 +27,7 @@ class Mean:
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Mean:
+        """Means of at least one row."""
         columns = list(rows[0].values)
         return cls(len(rows), {column: _mean([row.values[column] for row in rows]) for column in columns})
 
@@ -38,66 +39,67 @@ def _mean(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Match:
-    """A rival and ours over the same pictures: those where the rival has a file not larger than ours."""
+    """A reference codec and a model over the same pictures."""
 
-    rival: Mean
+    reference: Mean
     ours: Mean
 
     @property
     def difference(self) -> dict[str, float]:
-        """Ours minus the rival's."""
-        return {column: value - self.rival.values[column] for column, value in self.ours.values.items()}
+        """The model's values minus the reference codec's."""
+        return {column: value - self.reference.values[column] for column, value in self.ours.values.items()}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One keep of one model over one subset."""
+    """Means of one setting of one model over one subset."""
 
     subset: str
     model: str
-    keep: int
+    setting: int
+    """Quality, or number of layers."""
     ours: Mean
     """Over all pictures of the subset."""
-    rivals: dict[str, Match | None]
-    """None where the rival has no file for any picture."""
+    matches: dict[str, Match | None]
+    """Reference codec -> means; None where it has no file for any picture."""
 
     def record(self) -> dict[str, Any]:
-        """As a report holds it."""
-        rivals = {
+        """The summary with the keys of a report; `setting` is called `keep` there, `matches` `rivals`."""
+        matches = {
             name: match
             and {
-                "pictures": match.rival.n_pictures,
-                **match.rival.values,
+                "pictures": match.reference.n_pictures,
+                **match.reference.values,
                 "ours_there": match.ours.values,
                 "ours_minus_rival": match.difference,
             }
-            for name, match in self.rivals.items()
+            for name, match in self.matches.items()
         }
-        fields = {"subset": self.subset, "model": self.model, "keep": self.keep, "pictures": self.ours.n_pictures}
-        return fields | self.ours.values | {"rivals": rivals}
+        fields = {"subset": self.subset, "model": self.model, "keep": self.setting, "pictures": self.ours.n_pictures}
+        return fields | self.ours.values | {"rivals": matches}
 
 
-def summarise(rows: Sequence[Row], rivals: Sequence[str]) -> list[Summary]:
-    """Means per subset, model and keep, of all rows but those of curves.
+def summarise(rows: Sequence[Row], codecs: Sequence[str]) -> list[Summary]:
+    """Means per subset, model and setting of all rows except those of curves.
 
-    `rivals` are the names that were asked for, with or without a file.
+    `codecs` are the names of the reference codecs that were requested, with or without a file.
     """
     ours: dict[tuple[str, str, int], dict[str, Row]] = {}
-    theirs: dict[tuple[str, str, int, str], list[Row]] = {}
+    matched: dict[tuple[str, str, int, str], list[Row]] = {}
     for row in rows:
-        key = (row.subset, row.model, row.keep)
+        key = (row.subset, row.model, row.model_setting)
         if row.kind == "ours":
             ours.setdefault(key, {})[row.picture] = row
         elif row.kind == "match":
-            theirs.setdefault((*key, row.codec), []).append(row)
+            matched.setdefault((*key, row.codec), []).append(row)
     models = list(dict.fromkeys(row.model for row in rows))
     order = sorted(ours, key=lambda key: (list(SUBSETS).index(key[0]), models.index(key[1]), key[2]))
     summaries = []
     for key in order:
         matches: dict[str, Match | None] = {}
-        for name in rivals:
-            found = theirs.get((*key, name), [])
-            beside = [ours[key][row.picture] for row in found]
-            matches[name] = Match(Mean.of(found), Mean.of(beside)) if found else None
+        for name in codecs:
+            found = matched.get((*key, name), [])
+            same_pictures = [ours[key][row.picture] for row in found]
+            matches[name] = Match(Mean.of(found), Mean.of(same_pictures)) if found else None
         summaries.append(Summary(*key, Mean.of(list(ours[key].values())), matches))
     return summaries

@@ -1,26 +1,27 @@
-"""The pictures that `vqcodec eval` measures: in files, folders and tar shards, read one by one.
+"""Pictures of an evaluation: found in files, folders and tar shards, and read one by one.
 
-Differs from batch_plan.py: here a picture that cannot be read is left out and named, and shards are not unpacked.
+A picture that cannot be read is skipped and named. Shards are read in place, not unpacked.
 """
 
 from __future__ import annotations
 
 import io
-import sys
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqcodec.cli import output
-from vqcodec.errors import InputError, LimitError
+from ..errors import InputError, LimitError
+from .measure import SUBSETS, subset_of
 
 if TYPE_CHECKING:
-    from vqcodec.metrics import Pixels
+    from ..metrics import Pixels
 
 SUFFIXES = frozenset(".jpg .jpeg .png .webp .avif .bmp .gif .tif .tiff .ppm .pgm .pnm .qoi .jp2".split())
-"""Names of pictures in folders and shards; a file that is named itself may be called anything."""
+"""Suffixes of pictures in folders and shards; a file that is named itself may have any suffix."""
+MAX_PIXELS = 2**28
+"""Default limit on the pixels of one picture."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class Source:
     """One picture: a file, or `size` bytes at `offset` of a tar shard."""
 
     name: str
-    """Path as the user wrote it; of a member, `shard.tar:member`."""
+    """Path as the caller wrote it; `shard.tar:member` for a member."""
     path: Path
     offset: int = 0
     size: int = -1
 
     def open(self) -> io.BytesIO:
-        """The bytes of the picture's file, under its name. Raises InputError."""
+        """The bytes of the picture's file as a stream that has its name. Raises InputError."""
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.offset)
@@ -45,17 +46,17 @@ class Source:
             raise InputError(f"{self.name}: cannot be read: {error.strerror or error}") from error
 
 
-def find(images: Sequence[Path]) -> list[Source]:
-    """The pictures in files, folders and shards, in the order given, sorted within a folder, each once.
+def find(paths: Sequence[str | Path]) -> list[Source]:
+    """The pictures in files, folders (recursive) and .tar shards, each once.
 
-    Raises InputError if a path does not exist or holds no picture.
+    In the order of `paths`, sorted within a folder. Raises InputError if a path does not exist or holds no picture.
     """
     found: dict[tuple[str, int], Source] = {}
-    for path in images:
+    for path in map(Path, paths):
         sources = list(_find(path))
         if not sources:
             hint = "; name its .tar shards one by one" if path.is_dir() and any(path.glob("*.tar")) else ""
-            raise InputError(f"{path}: no picture in there{hint}")
+            raise InputError(f"{path}: holds no picture{hint}")
         for source in sources:
             found.setdefault((str(source.path.resolve()), source.offset), source)
     return list(found.values())
@@ -80,43 +81,65 @@ def _find(path: Path) -> Iterator[Source]:
         yield Source(str(path), path)
 
 
-class Reader:
-    """Iterates (name, sRGB pixels) of the readable sources, with progress on a terminal; notes what was left out."""
+class PictureReader:
+    """Iterable of (name, sRGB pixels uint8 [H, W, 3]) over the readable ones of `sources`; alpha is dropped.
 
-    def __init__(self, sources: list[Source], limit: int | None, max_pixels: int, quiet: bool) -> None:
+    Raises InputError after the last source if none could be read.
+
+    Args:
+        sources: pictures, in order.
+        limit: pictures of each subset at most; None: all.
+        max_pixels: larger pictures are skipped; None: no limit.
+        on_progress: called with (sources done, sources in all) after each source.
+        on_skip: called with one line, which begins with the picture's name, for each picture that is skipped.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        limit: int | None = None,
+        max_pixels: int | None = MAX_PIXELS,
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+        on_skip: Callable[[str], None] | None = None,
+    ) -> None:
         self.sources = sources
         self.limit = limit
-        """Pictures per subset."""
         self.max_pixels = max_pixels
-        self.quiet = quiet
+        self.on_progress = on_progress
+        self.on_skip = on_skip
         self.skipped: list[str] = []
-        """The reason for each, beginning with the picture's name."""
+        """One line for each picture that the last iteration skipped."""
 
     def __iter__(self) -> Iterator[tuple[str, Pixels]]:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        from .measure import SUBSETS, subset_of
-
-        room = dict.fromkeys(SUBSETS, len(self.sources) if self.limit is None else self.limit)
-        with Progress(console=Console(stderr=True), disable=self.quiet or not sys.stderr.isatty()) as progress:
-            task = progress.add_task("measuring", total=len(self.sources))
-            for source in self.sources:
-                if not any(room.values()):
-                    break
-                pixels = self._read(source)
-                if pixels is not None and room[subset := subset_of(pixels.shape[1], pixels.shape[0])]:
-                    room[subset] -= 1
-                    yield source.name, pixels
-                progress.advance(task)
+        left = dict.fromkeys(SUBSETS, len(self.sources) if self.limit is None else self.limit)
+        self.skipped.clear()
+        for done, source in enumerate(self.sources, 1):
+            if not any(left.values()):
+                break
+            pixels = self._read(source)
+            if pixels is not None and left[subset := subset_of(pixels.shape[1], pixels.shape[0])]:
+                left[subset] -= 1
+                yield source.name, pixels
+            if self.on_progress is not None:
+                self.on_progress(done, len(self.sources))
+        if len(self.skipped) == len(self.sources):
+            raise InputError(f"{self.sources[0].name}: none of {len(self.sources)} pictures could be read")
 
     def _read(self, source: Source) -> Pixels | None:
-        from vqcodec.image.picture import read_picture, strip
+        from ..image.picture import read_picture, strip
 
         try:
             return strip(read_picture(source.open(), self.max_pixels)).pixels  # strip converts to sRGB
         except (InputError, LimitError) as error:
             self.skipped.append(str(error))
-            if not self.quiet:
-                output.say(f"warning: skipped: {error}")
+            if self.on_skip is not None:
+                self.on_skip(str(error))
             return None
+
+
+def read_pictures(
+    paths: Sequence[str | Path], limit: int | None = None, max_pixels: int | None = MAX_PIXELS
+) -> PictureReader:
+    """A reader of the pictures in files, folders and .tar shards. Raises InputError as `find` does."""
+    return PictureReader(find(paths), limit, max_pixels)

@@ -1,7 +1,8 @@
-"""The picture that `vqcodec eval --plot` writes: rate against each metric, a panel per subset and metric.
+"""Rate-quality curves as a figure: one panel per subset and metric.
 
-A point is a mean over all pictures of the subset: of ours at one keep, of a rival's at one setting. A rival's setting
-that was not measured for all of them is left out, so that no curve changes its pictures on the way.
+A point is the mean over all pictures of the subset, of a model at one setting or of a reference codec at one setting.
+A setting of a reference codec that was not measured for all pictures is left out, so that all points of a curve are
+means over the same pictures.
 """
 
 from __future__ import annotations
@@ -10,38 +11,37 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqcodec.errors import UsageError
-
+from ..errors import UsageError
 from . import extra
+from .comparison import Comparison
 from .means import Mean, Summary
 from .measure import OURS, SUBSETS, Row
 
 if TYPE_CHECKING:
-    from vqcodec.metrics import Metric
+    from ..metrics import Metric
 
 FORMATS = (".png", ".svg", ".pdf")
 PANEL_INCHES = (6.2, 4.6)
 DPI = 150
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, which people with any colour vision can tell apart."""
+"""Palette of Okabe and Ito, distinguishable with any colour vision."""
 MARKERS = "so^DvPX"
 BPP_TICKS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10)
 SSIM_TICKS = (0, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999)
-MOST_SSIM = 0.9999
-"""Ends the axis that would have 1 at infinity."""
+MAX_SSIM = 0.9999
+"""Upper end of the MS-SSIM axis, on which 1 lies at infinity."""
 CAPTION = (
     "Whole files; each point a mean over all pictures of the panel: ours by quality or layers, the others by setting."
 )
 
 
-def check(target: Path) -> None:
-    """Raise UsageError now, before any work, if no such figure could be made later."""
-    if target.suffix.lower() not in FORMATS:
-        raise UsageError(f"--plot {target}: a figure ends in .png, .svg or .pdf")
-    extra.need("matplotlib.figure", "--plot")
+def check_format(suffix: str) -> None:
+    """Raise UsageError, before any measurement, if no figure can be drawn in the format of `suffix`."""
+    if suffix.lower() not in FORMATS:
+        raise UsageError(f"figure format {suffix or '(none)'}: a figure ends in .png, .svg or .pdf")
+    extra.need("matplotlib.figure", "a figure")
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,16 @@ class Line:
     codec: str
     model: str
     points: tuple[Mean, ...]
-    """By keep or setting."""
+    """Means by increasing setting."""
 
     def xy(self, column: str) -> list[tuple[float, float]]:
-        """(bpp, value) of the points that have a finite one."""
+        """(bpp, value) of the points whose value is finite."""
         values = [(point.values["bpp"], point.values[column]) for point in self.points]
         return [(bpp, value) for bpp, value in values if math.isfinite(value)]
 
 
 def lines(rows: Sequence[Row], summaries: Sequence[Summary], subset: str) -> Iterator[Line]:
-    """Ours, a line for each model, then the rivals."""
+    """A line for each model, then one for each reference codec."""
     own = [line for line in summaries if line.subset == subset]
     for model in dict.fromkeys(line.model for line in own):
         yield Line(OURS, model, tuple(line.ours for line in own if line.model == model))
@@ -73,15 +73,21 @@ def lines(rows: Sequence[Row], summaries: Sequence[Summary], subset: str) -> Ite
         yield Line(codec, "", tuple(Mean.of(found) for _, found in sorted(by_setting.items()) if len(found) == n_all))
 
 
-def draw(rows: Sequence[Row], summaries: Sequence[Summary], metrics: Sequence[Metric], suffix: str) -> bytes:
-    """A figure in the format of `suffix`, one of `FORMATS`; `check` has found matplotlib."""
+def draw_curves(comparison: Comparison, suffix: str) -> bytes:
+    """The figure in the format of `suffix`, one of FORMATS. Raises UsageError as `check_format` does.
+
+    Reference codecs have curves if the comparison was made with an anchor or with `curves`.
+    """
+    check_format(suffix)
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    rows, summaries, metrics = comparison.rows, comparison.summaries, comparison.metrics
     subsets = [name for name in SUBSETS if any(line.subset == name for line in summaries)]
     width, height = PANEL_INCHES
-    figure = Figure((width * len(metrics), height * len(subsets) + 0.4), DPI, layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.1)  # inches; a title stands apart from the axis above it
+    layout = ConstrainedLayoutEngine(h_pad=0.1)  # inches: separates a title from the axis above it
+    figure = Figure((width * len(metrics), height * len(subsets) + 0.4), DPI, layout=layout)
     panels = figure.subplots(len(subsets), len(metrics), squeeze=False)
     for row, subset in zip(panels, subsets, strict=True):
         for panel, metric in zip(row, metrics, strict=True):
@@ -91,7 +97,7 @@ def draw(rows: Sequence[Row], summaries: Sequence[Summary], metrics: Sequence[Me
     figure.supxlabel(CAPTION, fontsize=9, color="0.3")
     out = io.BytesIO()
     kind = suffix.lower()[1:]
-    # Neither a date nor random names inside: the same figure is the same file.
+    # No date and no random names in the file: equal figures are equal files.
     undated: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with rc_context({"svg.hashsalt": "vqcodec"}):
         figure.savefig(out, format=kind, metadata=undated.get(kind))
@@ -101,7 +107,7 @@ def draw(rows: Sequence[Row], summaries: Sequence[Summary], metrics: Sequence[Me
 def _draw_panel(panel: Any, lines: Sequence[Line], metric: Metric) -> None:
     panel.set_xscale("log")
     if metric.name == "ms-ssim":
-        # Values as they are, spaced as decibels: near 1 differences count for more.
+        # Labels are MS-SSIM, the spacing is in decibels: near 1 equal differences matter more.
         panel.set_yscale("function", functions=(_ssim_to_db, lambda y: 1 - 10 ** (-y / 10)))
     for i, line in enumerate(lines):
         own = line.codec == OURS
@@ -123,11 +129,11 @@ def _draw_panel(panel: Any, lines: Sequence[Line], metric: Metric) -> None:
 def _ssim_to_db(x: Any) -> Any:
     import numpy as np
 
-    return -10 * np.log10(1 - np.minimum(x, MOST_SSIM))
+    return -10 * np.log10(1 - np.minimum(x, MAX_SSIM))
 
 
 def _tick(set_ticks: Any, limits: tuple[float, float], ticks: Sequence[float]) -> None:
-    """Those of `ticks` within the limits, as plain numbers."""
+    """Label those of `ticks` that lie within the limits with plain numbers."""
     low, high = limits
     inside = [tick for tick in ticks if low <= tick <= high]
     set_ticks(inside, [f"{tick:g}" for tick in inside])

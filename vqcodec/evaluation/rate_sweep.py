@@ -1,8 +1,7 @@
-"""One rival's files of one picture: what each setting gives, and which settings are worth a file.
+"""Files of one reference codec for one picture: size and quality by setting, and the settings that are measured.
 
-Differs from rivals.py, the codecs, and from ruler.py, which knows of ours: here a file is made and measured at most
-once, or not at all if what it measured is known already. Of the two searches, one finds the file that a comparison is
-made with, the other files for a curve.
+Each file is made and measured at most once. One search finds the file that a file of a model is compared with,
+`largest_within`; the other finds the points of a rate-quality curve, `curve_settings`.
 """
 
 from __future__ import annotations
@@ -14,99 +13,102 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from vqcodec.errors import InputError
-from vqcodec.metrics import Metric, Pixels
-
-from .codecs import Rival
+from ..errors import InputError
+from ..metrics import Metric, Pixels
+from .codecs import ReferenceCodec
 
 NEIGHBOURS = 2
-"""Settings tried each side of the one a bisection ends at, since sizes are only nearly monotone."""
-SHARED = 32
-"""Up to this position of the ladder every curve has the same stops, so that there are means over all pictures."""
+"""Settings tried on each side of the bisection's result, since file size is only nearly monotone in the setting."""
+LAST_SHARED = 32
+"""Every curve has the same positions 0, 1, 2, 4 ... up to this one, so that means over all pictures exist there."""
 POINTS = 6
-"""Files that a curve has in the range it is asked for, where the ladder has so many steps there."""
+"""Files of a curve within the requested quality range, where the codec has so many settings there."""
 
 
 @dataclass
-class File:
-    """What is known of one file."""
+class CodedFile:
+    """Size, seconds and scores of one file."""
 
     n_bytes: int
     encode_s: float
-    """Seconds that making it took."""
+    """Seconds to encode."""
     decode_s: float = math.nan
-    """Seconds that reading it took; nan before that."""
+    """Seconds to decode; nan until the file is decoded."""
     scores: dict[str, float] = field(default_factory=dict)
-    """By `Metric.column`."""
+    """Metric.column -> score."""
 
 
-class Ladder:
-    """The files of `rival` for `pixels`, uint8 [H, W, 3], by setting.
+class RateSweep:
+    """Files of `codec` for `pixels`, uint8 [H, W, 3], by setting.
 
-    `files` are those known from before. They are made again only to be measured by another metric; InputError then,
-    if the file has another size, since it is another encoder's.
+    `files` are results of an earlier run. Such a file is encoded again only for a metric that it lacks; InputError if
+    its size then differs, since another version of the encoder made it.
     """
 
     def __init__(
-        self, rival: Rival, pixels: Pixels, metrics: Sequence[Metric] = (), files: Mapping[int, File] | None = None
+        self,
+        codec: ReferenceCodec,
+        pixels: Pixels,
+        metrics: Sequence[Metric] = (),
+        files: Mapping[int, CodedFile] | None = None,
     ) -> None:
-        self.rival = rival
+        self.codec = codec
         self.pixels = pixels
         self.metrics = metrics
         self.files = dict(files or {})
-        self.grown = False
-        """Whether anything was made or measured here that no cache has been told."""
+        self.changed = False
+        """True once a file was made or measured that the cache does not hold."""
         self._data: dict[int, bytes] = {}
 
     def size(self, setting: int) -> int:
-        """Bytes of the whole file."""
+        """Bytes of the complete file."""
         if setting not in self.files:
-            self._make(setting)
+            self._encode(setting)
         return self.files[setting].n_bytes
 
-    def measured(self, setting: int) -> File:
-        """The file with its scores by every metric and its seconds."""
+    def measured(self, setting: int) -> CodedFile:
+        """The file with its scores by every metric and both times."""
         self.size(setting)
         file = self.files[setting]
         missing = [metric for metric in self.metrics if metric.column not in file.scores]
         if missing or math.isnan(file.decode_s):
             if setting not in self._data:
-                self._make(setting)
+                self._encode(setting)
             start = time.perf_counter()
-            decoded = self.rival.decode(self._data[setting])
+            decoded = self.codec.decode(self._data[setting])
             file.decode_s = time.perf_counter() - start
             file.scores |= {metric.column: metric.measure(self.pixels, decoded) for metric in missing}
-            self.grown = True
+            self.changed = True
         return file
 
-    def _make(self, setting: int) -> None:
+    def _encode(self, setting: int) -> None:
         start = time.perf_counter()
-        data = self.rival.encode(self.pixels, setting)
-        made = File(len(data), time.perf_counter() - start)
-        known = self.files.setdefault(setting, made)
-        if known.n_bytes != made.n_bytes:
+        data = self.codec.encode(self.pixels, setting)
+        new = CodedFile(len(data), time.perf_counter() - start)
+        known = self.files.setdefault(setting, new)
+        if known.n_bytes != new.n_bytes:
             raise InputError(
-                f"{self.rival.name} at {setting} gives {made.n_bytes} bytes, the cache says {known.n_bytes}: it is of "
-                "another encoder; name another folder"
+                f"{self.codec.name} at {setting} gives {new.n_bytes} bytes, the cache has {known.n_bytes}: another "
+                "version of the encoder made it; use another cache folder"
             )
         self._data[setting] = data
-        self.grown = True
+        self.changed = True
 
     @property
     def fits(self) -> bool:
-        """Whether the codec has files of so large a picture."""
-        return max(self.pixels.shape[:2]) <= self.rival.max_side_px
+        """True if the format can hold a picture of this size."""
+        return max(self.pixels.shape[:2]) <= self.codec.max_side_px
 
     def largest_within(self, limit: int) -> int | None:
-        """The setting of the rival's largest file of at most `limit` bytes, or None if it has none.
+        """The setting of the largest file of at most `limit` bytes; None if no file is so small.
 
-        Bisection, then the neighbours of where it ended. Looks at files of this search only, never at others that are
-        known, so that a result does not depend on what was searched before.
+        Bisection, then the neighbours of its result. Only files of this search are considered, not others that are
+        known, so that the result does not depend on earlier searches.
         """
         if not self.fits:
             return None
-        settings = self.rival.settings
-        low, high = -1, len(settings)  # positions: `low` fits, `high` does not
+        settings = self.codec.settings
+        low, high = -1, len(settings)  # positions: `low` is within the limit, `high` is not
         tried: set[int] = set()
         while high - low > 1:
             middle = (low + high) // 2
@@ -120,39 +122,39 @@ class Ladder:
         fitting = [(size, i) for size, i in sizes if size <= limit]
         return settings[max(fitting)[1]] if fitting else None
 
-    def span(self, lowest: Mapping[str, float], highest: Mapping[str, float]) -> list[int]:
-        """Settings of a curve over the qualities `lowest` to `highest`, by `Metric.column`, as far as the codec can.
+    def curve_settings(self, lowest: Mapping[str, float], highest: Mapping[str, float]) -> list[int]:
+        """Settings of a curve over the scores `lowest` to `highest` (by Metric.column), as far as the codec goes.
 
-        Positions 0, 1, 2, 4, 8 ... of the ladder, until all of `highest` is reached; then the widest gaps within the
-        range, by size, are halved until it has `POINTS` files. About a dozen files, whatever the picture.
+        Positions 0, 1, 2, 4, 8 ... of the settings until all of `highest` is reached; then the largest gap within the
+        range, by ratio of file sizes, is halved until the range holds POINTS files. About a dozen files per picture.
         """
         if not self.fits:
             return []
-        last = len(self.rival.settings) - 1
+        last = len(self.codec.settings) - 1
         tried: list[int] = []
-        for stop in sorted({0, last, *(2**i for i in range(last.bit_length()))}):
-            tried.append(stop)
-            if stop >= SHARED and self._reaches(stop, highest):
+        for position in sorted({0, last, *(2**i for i in range(last.bit_length()))}):
+            tried.append(position)
+            if position >= LAST_SHARED and self._reaches(position, highest):
                 break
         while len(inside := self._within(tried, lowest, highest)) < POINTS:
-            gaps = [(self._ratio(a, b), -a, (a + b) // 2) for a, b in pairwise(inside) if b - a > 1]
+            gaps = [(self._size_ratio(a, b), -a, (a + b) // 2) for a, b in pairwise(inside) if b - a > 1]
             if not gaps:
                 break
             insort(tried, max(gaps)[2])
-        return [self.rival.settings[i] for i in tried]
+        return [self.codec.settings[i] for i in tried]
 
     def _within(self, tried: Sequence[int], lowest: Mapping[str, float], highest: Mapping[str, float]) -> Sequence[int]:
-        """Those between the last position that is under the range and the first above it, both included."""
-        below = [k for k, stop in enumerate(tried) if self._reaches(stop, lowest, -1)]
+        """Positions from the last one below the range to the first one above it, both included."""
+        below = [k for k, position in enumerate(tried) if self._reaches(position, lowest, -1)]
         start = below[-1] if below else 0
-        above = [k for k, stop in enumerate(tried) if k >= start and self._reaches(stop, highest)]
+        above = [k for k, position in enumerate(tried) if k >= start and self._reaches(position, highest)]
         return tried[start : above[0] + 1] if above else tried[start:]
 
     def _reaches(self, position: int, scores: Mapping[str, float], sign: int = 1) -> bool:
-        """Whether the file there is as good as `scores` by every metric, or for a `sign` of -1 as bad."""
-        own = self.measured(self.rival.settings[position]).scores
+        """True if the file is at least (sign 1) or at most (sign -1) as good as `scores` by every metric."""
+        own = self.measured(self.codec.settings[position]).scores
         return all(sign * own[column] >= sign * value for column, value in scores.items())
 
-    def _ratio(self, a: int, b: int) -> float:
-        settings = self.rival.settings
+    def _size_ratio(self, a: int, b: int) -> float:
+        settings = self.codec.settings
         return self.size(settings[b]) / self.size(settings[a])

@@ -1,4 +1,4 @@
-"""BD-rates: curves and their fronts, values known by definition, and which pictures, models and rivals are in them."""
+"""BD-rates: curves, values known by definition, and the pictures, models and codecs that count."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_best_of_curves_that_cross() -> None:
 
 
 def test_best_of_has_no_sag() -> None:
-    """A front of the points would keep the weak model's, which no file of the strong one is both smaller and better."""
+    """The weak model's last points are on the Pareto front of all points, yet below the strong model's curve."""
     strong = Curve((0.1, 0.2), (20, 24))
     weak = Curve((0.05, 0.11, 0.15), (15, 20.1, 20.2))
     assert best_of([strong, weak]) == Curve((0.05, 0.1, 0.2), (15, 20, 24))
@@ -84,7 +84,7 @@ def test_a_constant_factor_is_the_bd_rate() -> None:
 
 @needs_library
 def test_only_the_common_range_counts() -> None:
-    # Half the rate from 20 dB on; what it is below, the anchor cannot say.
+    # Half the rate from 20 dB on; the anchor has no point below.
     anchor = Curve((0.1, 0.2, 0.4), (20, 23, 26))
     test = Curve((0.049, 0.05, 0.1, 0.2), (17, 20, 23, 26))
     percent, low, high = bd_rate(anchor, test) or (math.nan,) * 3
@@ -99,8 +99,8 @@ def test_no_bd_rate() -> None:
     assert bd_rate(ANCHOR, Curve((0.1, 0.2, 0.3), (10, 15, 19))) is None
 
 
-def row(name: str, codec: str, model: str, setting: int, bpp: float, psnr: float, rival_of: int | None = None) -> Row:
-    return Row(name, 9, 9, "small", codec, model, setting, rival_of, 9, bpp, {"psnr": psnr})
+def row(name: str, codec: str, model: str, setting: int, bpp: float, psnr: float, matched: int | None = None) -> Row:
+    return Row(name, 9, 9, "small", codec, model, setting, matched, 9, bpp, {"psnr": psnr})
 
 
 def own(name: str, model: str, factor: float, offset: float = 0) -> list[Row]:
@@ -108,25 +108,25 @@ def own(name: str, model: str, factor: float, offset: float = 0) -> list[Row]:
     return [row(name, OURS, model, k, bpp * factor, quality + offset) for k, (bpp, quality) in enumerate(points, 1)]
 
 
-def rival(name: str, codec: str, factor: float, offset: float = 0) -> list[Row]:
+def reference(name: str, codec: str, factor: float, offset: float = 0) -> list[Row]:
     points = zip(ANCHOR.bpp, ANCHOR.quality, strict=True)
     return [row(name, codec, "", k, bpp * factor, quality + offset) for k, (bpp, quality) in enumerate(points)]
 
 
-def rates(rows: list[Row], anchor: Anchor = Anchor("jpeg"), rivals: str = "jpeg webp") -> dict[str, BdRate]:  # noqa: B008
-    return {f"{rate.codec} {rate.model}".strip(): rate for rate in bd_rates(rows, rivals.split(), [PSNR], anchor)}
+def rates(rows: list[Row], anchor: Anchor = Anchor("jpeg"), codecs: str = "jpeg webp") -> dict[str, BdRate]:  # noqa: B008
+    return {f"{rate.codec} {rate.model}".strip(): rate for rate in bd_rates(rows, codecs.split(), [PSNR], anchor)}
 
 
 @needs_library
 def test_means_over_pictures() -> None:
     rows = own("a", "m", 0.5) + own("b", "m", 1.1) + own("c", "m", 1, 50)
-    rows += [r for name in "abc" for r in rival(name, "jpeg", 1)] + rival("a", "webp", 2)
+    rows += [r for name in "abc" for r in reference(name, "jpeg", 1)] + reference("a", "webp", 2)
     found = rates(rows)
     assert list(found) == ["vqcodec m", "webp"]
     assert found["vqcodec m"].percent == pytest.approx((-50 + 10) / 2)
     assert (found["vqcodec m"].n_pictures, found["vqcodec m"].n_all) == (2, 3)
     assert found["webp"].percent == pytest.approx(100)
-    assert (found["webp"].n_pictures, found["webp"].share) == (1, pytest.approx(1))
+    assert (found["webp"].n_pictures, found["webp"].common_range) == (1, pytest.approx(1))
 
 
 @needs_library
@@ -137,20 +137,23 @@ def test_nothing_to_compare_with() -> None:
 
 
 @needs_library
-def test_a_rival_counts_around_the_qualities_of_ours() -> None:
+def test_a_reference_codec_counts_around_the_qualities_of_models() -> None:
     rows = [r for r in own("a", "m", 1) if 23 <= r.scores["psnr"] <= 27]
     rows += [row("a", OURS, "m", 9, 0.3, 25)]
-    rows += rival("a", "jpeg", 1) + rival("a", "webp", 0.5)
-    rows += [row("a", "webp", "", 8, 0.15, 25), row("a", "webp", "", 9, 40, 33)]  # the last far beyond ours, and bad
+    rows += reference("a", "jpeg", 1) + reference("a", "webp", 0.5)
+    rows += [
+        row("a", "webp", "", 8, 0.15, 25),
+        row("a", "webp", "", 9, 40, 33),
+    ]  # far above the model's
     rows += [row("a", "jpeg", "", 8, 0.30, 25), row("a", "jpeg", "", 9, 8, 33)]
     found = rates(rows)
     assert found["webp"].percent == pytest.approx(-50, abs=1)
-    assert found["webp"].share == pytest.approx(1)
+    assert found["webp"].common_range == pytest.approx(1)
 
 
 @needs_library
-def test_matched_files_are_points_of_a_curve_too_each_once() -> None:
-    rows = own("a", "m", 0.5) + rival("a", "jpeg", 1)
+def test_matched_files_are_points_of_a_curve_once() -> None:
+    rows = own("a", "m", 0.5) + reference("a", "jpeg", 1)
     matched = [row("a", "jpeg", "m", r.setting, r.bpp, r.scores["psnr"], keep) for keep, r in enumerate(rows[4:], 1)]
     assert rates(rows + matched) == rates(rows)
     assert rates(rows[:4] + matched) == rates(rows)
@@ -158,28 +161,28 @@ def test_matched_files_are_points_of_a_curve_too_each_once() -> None:
 
 @needs_library
 def test_models_together() -> None:
-    rows = own("a", "low", 0.5)[:3] + own("a", "high", 0.5)[1:] + rival("a", "jpeg", 1)
+    rows = own("a", "low", 0.5)[:3] + own("a", "high", 0.5)[1:] + reference("a", "jpeg", 1)
     found = rates(rows)
     assert list(found) == ["vqcodec low", "vqcodec high", "vqcodec best of low, high", "webp"]
     best = found["vqcodec best of low, high"]
     assert best.percent == pytest.approx(-50)
-    assert best.share == 1
-    assert found["vqcodec low"].share == pytest.approx(0.7)
-    assert found["vqcodec high"].share == pytest.approx(0.7)
+    assert best.common_range == 1
+    assert found["vqcodec low"].common_range == pytest.approx(0.7)
+    assert found["vqcodec high"].common_range == pytest.approx(0.7)
 
 
 @needs_library
 def test_a_range_of_rates_leaves_files_out() -> None:
-    rows = own("a", "m", 0.5) + rival("a", "jpeg", 1)
+    rows = own("a", "m", 0.5) + reference("a", "jpeg", 1)
     limited = rates(rows, Anchor("jpeg", (0.05, 0.4)))["vqcodec m"]
     assert limited.percent == pytest.approx(-50, abs=1)
-    assert limited.share == pytest.approx(0.7)  # 20 to 27 of 20 to 30 dB
+    assert limited.common_range == pytest.approx(0.7)  # 20 to 27 of 20 to 30 dB
     assert rates(rows, Anchor("jpeg", (0.0, 0.2)))["vqcodec m"].n_pictures == 0
 
 
 @needs_library
 def test_infinite_and_undefined_scores_are_no_points() -> None:
-    rows = own("a", "m", 0.5) + rival("a", "jpeg", 1)
+    rows = own("a", "m", 0.5) + reference("a", "jpeg", 1)
     odd = [row("a", OURS, "m", 9, 2, math.inf), row("a", "jpeg", "", 9, 3, math.inf)]
     odd += [row("b", OURS, "m", 1, 1, math.nan)]
     assert rates(rows + odd)["vqcodec m"].percent == rates(rows)["vqcodec m"].percent
@@ -187,8 +190,8 @@ def test_infinite_and_undefined_scores_are_no_points() -> None:
 
 @needs_library
 def test_subsets_are_apart() -> None:
-    rows = own("a", "m", 0.5) + rival("a", "jpeg", 1)
-    hd = [replace(r, subset="hd") for r in own("b", "m", 2) + rival("b", "jpeg", 1)]
+    rows = own("a", "m", 0.5) + reference("a", "jpeg", 1)
+    hd = [replace(r, subset="hd") for r in own("b", "m", 2) + reference("b", "jpeg", 1)]
     found = bd_rates(hd + rows, ["jpeg"], [PSNR], Anchor("jpeg"))
     assert [(rate.subset, round(rate.percent)) for rate in found] == [("small", -50), ("hd", 100)]
 

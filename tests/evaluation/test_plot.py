@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from vqcodec.errors import OutputError
+from vqcodec.evaluation.comparison import Comparison
 from vqcodec.evaluation.means import summarise
 from vqcodec.evaluation.measure import OURS, Row
-from vqcodec.evaluation.plot import draw, lines
+from vqcodec.evaluation.plot import draw_curves, lines
 from vqcodec.metrics import METRICS
 
 from ..stand_ins import run, stand_in
@@ -29,6 +30,10 @@ def library() -> None:
 def row(name: str, codec: str, setting: int, bpp: float, psnr: float, subset: str = "small") -> Row:
     scores = {"psnr": psnr, "ms_ssim": 1 - 10 ** (-psnr / 20)}
     return Row(name, 9, 9, subset, codec, "m" if codec == OURS else "", setting, None, 9, bpp, scores)
+
+
+def a_comparison(rows: list[Row]) -> Comparison:
+    return Comparison(rows, summarise(rows, ["jpeg"]), {}, METRICS_SHOWN, None, [])
 
 
 ROWS = [
@@ -57,16 +62,16 @@ def test_values_that_no_axis_has_are_left_out() -> None:
 @pytest.mark.usefixtures("library")
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".SVG", b"<?xml"), (".pdf", b"%PDF")])
 def test_formats(suffix: str, start: bytes) -> None:
-    summaries = summarise(ROWS, ["jpeg"])
-    data = draw(ROWS, summaries, METRICS_SHOWN, suffix)
+    comparison = a_comparison(ROWS)
+    data = draw_curves(comparison, suffix)
     assert data.startswith(start)
-    assert draw(ROWS, summaries, METRICS_SHOWN, suffix) == data
+    assert draw_curves(comparison, suffix) == data
 
 
 @pytest.mark.usefixtures("library")
 def test_odd_values_are_drawn_without_a_warning() -> None:
     rows = [row("a", OURS, 1, 0.1, math.nan), row("b", OURS, 1, 0.1, math.inf, "hd"), row("b", OURS, 2, 0.2, 400, "hd")]
-    assert draw(rows, summarise(rows, []), METRICS_SHOWN, ".png")
+    assert draw_curves(a_comparison(rows), ".png")
 
 
 @pytest.mark.usefixtures("library")

@@ -1,0 +1,1 @@
+"""`vqcodec eval`: models measured against other codecs."""
