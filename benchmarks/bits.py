@@ -13,7 +13,7 @@ import argparse
 
 from vqcodec.encoder.index_encoder import ROUGH
 from vqcodec.entropy.context_model import ContextModel
-from vqcodec.models.registry import load_model
+from vqcodec.models.loading import load_model
 from vqcodec.train.data.pictures import scan
 from vqcodec.train.prior.network import Prior
 from vqcodec.train.prior.report import compare

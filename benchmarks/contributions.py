@@ -28,7 +28,7 @@ from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.geometry.rectangles import Rect
 from vqcodec.image.picture import as_picture
 from vqcodec.metrics import METRICS
-from vqcodec.models.registry import load_model
+from vqcodec.models.loading import load_model
 from vqcodec.tokens.tokens import read_tokens, write_tokens
 from vqcodec.train.data.pictures import scan
 from vqcodec.train.export import prepared_tables, rates_of

@@ -25,7 +25,7 @@ from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.image.picture import as_picture
 from vqcodec.inference.fixed_windows import to_levels
 from vqcodec.metrics import METRICS
-from vqcodec.models.registry import Model
+from vqcodec.models.loading import Model
 from vqcodec.planes import MISSING, Planes
 
 

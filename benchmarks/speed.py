@@ -38,10 +38,10 @@ def measure(path: Path, model_name: str, runs: int) -> tuple[str, dict[str, floa
     from vqcodec.geometry.rectangles import Rect
     from vqcodec.image.picture import read_picture
     from vqcodec.inference.networks import pixels_to_planes, planes_to_pixels
-    from vqcodec.models import registry
+    from vqcodec.models import loading
     from vqcodec.tokens.tokens import read_tokens, write_tokens
 
-    model = registry.load_model(model_name)
+    model = loading.load_model(model_name)
     seconds: dict[str, float] = {}
     picture, seconds["read picture"] = timed(lambda: read_picture(path), runs)
     _, seconds["network encode"] = timed(lambda: pixels_to_planes(model, picture.pixels), runs)

@@ -57,7 +57,7 @@ def table(record: dict[str, Any]) -> Iterator[str]:
     rows = [
         ("size", f"{record['width']} x {record['height']} pixels, {_mega(pixels)} megapixels"),
         ("file", f"{record['file_bytes']:,} bytes, {record['bpp']:.3f} bpp"),
-        ("model", record["model"] or f"not at hand (id {ids})"),
+        ("model", record["model"] or f"not installed (id {ids})"),
         ("identity", f"{ids} (tokens/entropy)"),
         ("layers", _layers(len(record["layers"]), record["model_layers"], record["stride"])),
         ("format", f"version {record['version']}"),

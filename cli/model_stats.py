@@ -75,13 +75,13 @@ def _count(
     """Count the indices of the pictures in `paths`; returns how many pictures were skipped. Raises InputError."""
     from vqcodec.evaluation.pictures import PictureReader, find
     from vqcodec.inference.networks import pixels_to_planes
-    from vqcodec.models import registry
+    from vqcodec.models import loading
     from vqcodec.tokens.tokens import has_step
 
     sources = find(paths)
     if has_step(entry.config):
         raise UsageError(f"model '{entry.config.name}': its indices are numbers, not codewords; give no pictures")
-    model = registry.load(entry, device)
+    model = loading.load(entry, device)
     rate = entry.config.ladder[-1].rate if entry.config.ladder else 1.0
     too_large = 0
 

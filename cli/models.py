@@ -131,10 +131,10 @@ def verify(
 
 def _fault(entry: Entry) -> str | None:
     """What is wrong with a model, found by loading it."""
-    from vqcodec.models import registry
+    from vqcodec.models import loading
 
     try:
-        _ = registry.load(entry).tokenizer
+        _ = loading.load(entry).tokenizer
     except ModelError as error:
         return str(error)
     return None

@@ -28,7 +28,7 @@ def write_tiny_model(
 
     from vqcodec.config.model import ConvConfig, LadderStep, ModelConfig, ProductVQConfig, TokenizerConfig
     from vqcodec.entropy.adaptive_tables import uniform_table
-    from vqcodec.models.registry import write_model
+    from vqcodec.models.loading import write_model
     from vqcodec.tokenizer import Tokenizer, training_only
 
     stages, size = stride // 8, 16

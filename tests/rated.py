@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from vqcodec.config.model import LadderStep
-from vqcodec.models.registry import WEIGHTS, read_config, write_model
+from vqcodec.models.loading import write_model
+from vqcodec.models.registry import WEIGHTS, read_config
 from vqcodec.train.prior.network import Prior
 
 from .conftest import write_tiny_model

@@ -107,7 +107,7 @@ def stand_in(patch: pytest.MonkeyPatch) -> list[str]:
         patch.setattr(vqcodec, name, fake)
     patch.setattr(ByLayers, "decode", decode)
     patch.setattr("vqcodec.models.registry.find", lookup)
-    patch.setattr("vqcodec.models.registry.load_model", lookup)
+    patch.setattr("vqcodec.models.loading.load_model", lookup)
     patch.setattr("vqcodec.models.registry.candidates", lambda: {"photo": Loaded})
     return calls
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import vqcodec
 from vqcodec.errors import UsageError
-from vqcodec.models import registry
+from vqcodec.models import loading
 from vqcodec.runtime.forking import ForkLock
 from vqcodec.runtime.torch_state import codec_modes
 
@@ -48,9 +48,9 @@ def rated_model() -> str:
 @pytest.fixture
 def fresh(tiny_model: str) -> Iterator[str]:
     """The tiny model, as in a process that has not loaded it."""
-    registry._load.cache_clear()
+    loading._load.cache_clear()
     yield tiny_model
-    registry._load.cache_clear()
+    loading._load.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_bytes_and_pixels_are_the_same_within_torch_modes(
 ) -> None:
     data = vqcodec.encode(small, rated_model)
     pixels = np.asarray(vqcodec.decode(data))
-    registry._load.cache_clear()
+    loading._load.cache_clear()
     with MODES[mode]():
         assert vqcodec.encode(small, rated_model) == data
         assert vqcodec.encode(small, rated_model, max_bytes=len(data)) == data
@@ -78,10 +78,10 @@ def test_bytes_and_pixels_are_the_same_within_torch_modes(
 
 def test_a_first_use_in_inference_mode_spoils_nothing(small: Image.Image, fresh: str, rated_model: str) -> None:
     data = vqcodec.encode(small, rated_model)
-    registry._load.cache_clear()
+    loading._load.cache_clear()
     with torch.inference_mode():
         vqcodec.decode(data)
-    assert not any(p.is_inference() for p in registry.load_model(rated_model).tokenizer.parameters())
+    assert not any(p.is_inference() for p in loading.load_model(rated_model).tokenizer.parameters())
     assert vqcodec.encode(small, rated_model) == data
 
 
@@ -140,7 +140,7 @@ def test_a_fork_does_not_inherit_a_lock_that_another_thread_holds(work: Path, ti
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with _pillow_lock, registry._loading:
+        with _pillow_lock, loading._loading:
             held.set()
             release.wait(60)
 
@@ -168,7 +168,7 @@ def test_locks_are_re_entrant_and_renewed() -> None:
 
 def test_threads_that_begin_together_load_once(small: Image.Image, fresh: str, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {"load": 0, "build": 0}
-    read, build = registry._read_tensors, registry._build_tokenizer
+    read, build = loading._read_tensors, loading._build_tokenizer
 
     def counted_read(*args: object) -> object:
         counts["load"] += 1
@@ -178,8 +178,8 @@ def test_threads_that_begin_together_load_once(small: Image.Image, fresh: str, m
         counts["build"] += 1
         return build(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(registry, "_read_tensors", counted_read)
-    monkeypatch.setattr(registry, "_build_tokenizer", counted_build)
+    monkeypatch.setattr(loading, "_read_tensors", counted_read)
+    monkeypatch.setattr(loading, "_build_tokenizer", counted_build)
     together, results = threading.Barrier(8), []
 
     def work() -> None:

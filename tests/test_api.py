@@ -17,7 +17,7 @@ from vqcodec import container
 from vqcodec.errors import FormatError, ModelError, TargetError, UsageError
 from vqcodec.geometry.rectangles import Rect
 from vqcodec.inference import networks
-from vqcodec.models import registry
+from vqcodec.models import loading, registry
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -47,7 +47,7 @@ def test_encoding_twice_gives_the_same_bytes(tiny_model: str, photo: Image.Image
 
 
 def test_windows_give_the_indices_and_pixels_of_the_whole(tiny_model: str) -> None:
-    model = registry.load_model(tiny_model)
+    model = loading.load_model(tiny_model)
     pixels = np.asarray(picture(613, 457))
     whole = networks.pixels_to_planes(model, pixels)
     parts = networks.pixels_to_planes(model, pixels, window_px=96)
@@ -236,7 +236,7 @@ def test_tiles_decode_alone_as_together(tiny_model: str) -> None:
 
     data = vqcodec.encode(picture(1100, 560), tiny_model)
     file = container.read(data)
-    model = registry.load_model(tiny_model)
+    model = loading.load_model(tiny_model)
     whole = read_tokens(file, model)
     for tile in access_tiles(file.header, model.config.tokenizer):
         alone = read_tokens(file, model, area=tile.pixels)
@@ -289,7 +289,7 @@ def test_overhead_is_bounded_and_told(tiny_model: str) -> None:
 
 def test_a_file_of_an_unknown_model_names_it(tiny_vqc: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setenv("VQCODEC_MODELS", str(tmp_path))
-    with pytest.raises(ModelError, match="not at hand"):
+    with pytest.raises(ModelError, match="not installed"):
         vqcodec.decode(tiny_vqc)
     assert vqcodec.inspect(tiny_vqc).model is None
     assert len(vqcodec.truncate(tiny_vqc, keep=1)) < len(tiny_vqc)

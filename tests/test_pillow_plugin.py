@@ -37,7 +37,7 @@ def test_open_reads_the_head(tiny_vqc: bytes, no_model: None) -> None:
         assert (image.format, image.size, image.mode) == ("VQC", (200, 150), "RGB")
         assert image.get_format_mimetype() == "image/x-vqc"
         assert image.info["vqcodec"]["layers"] == 4
-        with pytest.raises(OSError, match="not at hand"):
+        with pytest.raises(OSError, match="not installed"):
             image.load()
 
 

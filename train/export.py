@@ -15,7 +15,9 @@ from vqcodec.config.model import LadderStep, ModelConfig
 from vqcodec.entropy.adaptive_tables import costs, table_from_counts
 from vqcodec.entropy.scan_order import scan as coding_order
 from vqcodec.errors import InputError, ModelError
-from vqcodec.models.registry import WEIGHTS, find, token_identity, write_model
+from vqcodec.models.identity import token_identity
+from vqcodec.models.loading import write_model
+from vqcodec.models.registry import WEIGHTS, find
 from vqcodec.models.weights_int8 import pack, unpack
 from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 

@@ -26,7 +26,7 @@ from .geometry.rectangles import Rect
 from .image.hidden_colour import with_hidden_filled
 from .image.picture import MAX_PIXELS, Picture, as_picture, to_pillow
 from .image.picture import strip as strip_picture
-from .models import registry
+from .models import loading, registry
 from .models.file_info import Info, read_info
 from .models.ladder import EFFORT, at_quality, ladder
 from .runtime.torch_state import check_device, codec_modes, in_codec_modes
@@ -135,7 +135,7 @@ def decode_picture(
     file = container.read(data, allow_partial, max_pixels)
     header = file.header
     rect = _check_region(region, header.width, header.height)
-    model = registry.load(registry.find_by_id(header.token_id, header.entropy_id), device)
+    model = loading.load(registry.find_by_id(header.token_id, header.entropy_id), device)
     if decoder not in (None, "default"):
         raise UsageError(f"decoder '{decoder}': model '{model.config.name}' has only 'default'")
     area = pixels_needed(model, rect, (header.width, header.height))
@@ -160,7 +160,7 @@ def verify(data: BytesLike, max_pixels: int | None = MAX_PIXELS) -> Info:
     data = as_bytes(data)
     file = container.read(data, max_pixels=max_pixels)
     entry = registry.find_by_id(file.header.token_id, file.header.entropy_id)
-    read_tokens(file, registry.load(entry))
+    read_tokens(file, loading.load(entry))
     return read_info(data, max_pixels)
 
 
@@ -184,7 +184,7 @@ def previews(
     data = as_bytes(data)
     file = container.read(data, allow_partial=True, max_pixels=max_pixels)
     with codec_modes(device):
-        model = registry.load(registry.find_by_id(file.header.token_id, file.header.entropy_id), device)
+        model = loading.load(registry.find_by_id(file.header.token_id, file.header.entropy_id), device)
         tokens, info = read_tokens(file, model), read_info(data, max_pixels)
     rect = Rect(0, tokens.height, 0, tokens.width)
     for keep in preview_steps(tokens.n_layers, steps):
@@ -263,7 +263,7 @@ def _picture(image: ImageLike, strip: bool = False) -> Picture:
 def detokenize(tokens: Tokens, *, keep: int | None = None, device: str = "cpu") -> Image.Image:
     """The picture of `tokens`, of its first `keep` layers if given."""
     tokens = as_arrays(tokens)
-    model = registry.load_model(tokens.model, device)
+    model = loading.load_model(tokens.model, device)
     check_tokens(tokens, model)
     tokens = tokens if keep is None else tokens.kept(keep)
     return to_pillow(render(tokens, model, Rect(0, tokens.height, 0, tokens.width)))
@@ -275,7 +275,7 @@ def encode_tokens(tokens: Tokens, *, keep: int | None = None, max_bytes: int | N
     tokens = as_arrays(tokens)
     if keep is not None:
         tokens = tokens.kept(keep)
-    model = registry.load_model(tokens.model)
+    model = loading.load_model(tokens.model)
     data = write_tokens(tokens, model)
     return data if max_bytes is None else cut(data, max_bytes, lambda: write_tokens(tokens.kept(1), model))
 
@@ -286,7 +286,7 @@ def decode_tokens(data: BytesLike, *, keep: int | None = None, max_pixels: int |
     data = as_bytes(data)
     file = container.read(data, max_pixels=max_pixels)
     entry = registry.find_by_id(file.header.token_id, file.header.entropy_id)
-    return replace(read_tokens(file, registry.load(entry), keep), model=registry.name_of(entry))
+    return replace(read_tokens(file, loading.load(entry), keep), model=registry.name_of(entry))
 
 
 def _check_region(region: tuple[int, int, int, int] | None, width: int, height: int) -> Rect:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .geometry.rectangles import Rect
 from .image.picture import Picture
-from .models.registry import Model
+from .models.loading import Model
 from .tokens.tokens import Tokens
 
 

@@ -132,14 +132,14 @@ def _check(settings: Settings) -> str:
             raise UsageError(f"{given[0]} goes with --to vqc only")
         return _digest({"to": settings.to})
     from vqcodec.encoder.size_options import check_rate
-    from vqcodec.models import registry
+    from vqcodec.models import loading, registry
     from vqcodec.models.ladder import at_quality, possible
 
     candidates = registry.candidates(settings.model)
     check_rate(candidates, **settings.rate)
     names = possible(candidates, **settings.rate)
     for name in names:
-        registry.load_model(name)  # a damaged model is one error, not one for each file
+        loading.load_model(name)  # a damaged model is one error, not one for each file
     if settings.rate["quality"] is not None:  # what it means is the ladder's affair, which may change
         step = at_quality(candidates, settings.rate["quality"])[1]
         rates |= {"-q": None, "--keep": step.keep} | ({"rate": step.rate} if step.rate != 1 else {})

@@ -37,7 +37,7 @@ from vqcodec.errors import LimitError, ModelError
 from vqcodec.importing.matching import needed
 from vqcodec.importing.mgvq import CODEBOOKS, RELEASES, SKIPPED, from_released, released_name
 from vqcodec.inference import networks
-from vqcodec.models import registry
+from vqcodec.models import loading
 from vqcodec.planes import MISSING
 from vqcodec.quantizers.product import NO_CAP
 from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
@@ -311,17 +311,17 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layers = tuple((group,) for group in range(4))
     config = ModelConfig("tiny-dcae", tokenizer.config, "", "", "", layers, ())
     tensors = {k: v.numpy() for k, v in tokenizer.state_dict().items() if not training_only(k)}
-    registry.write_model(folder, config, tensors)
+    loading.write_model(folder, config, tensors)
     return folder
 
 
 @pytest.fixture
-def model(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> registry.Model:
+def model(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> loading.Model:
     monkeypatch.setenv("VQCODEC_MODELS", str(model_folder.parent))
-    return registry.load_model("tiny-dcae")
+    return loading.load_model("tiny-dcae")
 
 
-def test_a_file_holds_what_the_tokenizer_makes(model: registry.Model, photo: Image.Image) -> None:
+def test_a_file_holds_what_the_tokenizer_makes(model: loading.Model, photo: Image.Image) -> None:
     image = photo.crop((20, 30, 120, 90))
     data = vqcodec.encode(image, "tiny-dcae")
     pixels = np.pad(np.asarray(image), ((0, 4), (0, 12), (0, 0)), mode="edge")
@@ -341,7 +341,7 @@ def test_a_file_holds_what_the_tokenizer_makes(model: registry.Model, photo: Ima
 
 
 def test_a_picture_too_large_to_see_at_once_is_refused(
-    model: registry.Model, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+    model: loading.Model, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = vqcodec.encode(photo, "tiny-dcae")
     monkeypatch.setattr(networks, "MAX_WHOLE_PX", 200 * 150)

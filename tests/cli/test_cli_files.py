@@ -108,8 +108,8 @@ def test_info_needs_neither_the_model_nor_the_whole_file(
     code, out, _ = invoke("info", "cut.vqc")
     assert code == 0
     assert f"file is cut: 100 of {len(tiny_vqc):,} bytes" in out
-    assert re.search(r"model +not at hand \(id [0-9a-f]{12}/[0-9a-f]{8}\)", out)
-    fails(invoke("decode", "kitty.vqc"), 5, "kitty.vqc", "not at hand")
+    assert re.search(r"model +not installed \(id [0-9a-f]{12}/[0-9a-f]{8}\)", out)
+    fails(invoke("decode", "kitty.vqc"), 5, "kitty.vqc", "not installed")
     fails(invoke("verify", "kitty.vqc"), 5, "kitty.vqc")
 
 

@@ -89,7 +89,7 @@ def test_a_model_in_a_folder_that_no_file_would_be_decoded_with(tmp_path: Path) 
     codec = ByLayers(str(folder))
     tokens = vqcodec.tokenize(pixels, str(folder))
     for keep, data, _ in codec.files(pixels):
-        with pytest.raises(ModelError, match="not at hand"):
+        with pytest.raises(ModelError, match="not installed"):
             vqcodec.decode(data)
         shown = vqcodec.detokenize(tokens, keep=keep).convert("RGB")
         np.testing.assert_array_equal(codec.decode(data), np.asarray(shown))

@@ -15,7 +15,7 @@ from vqcodec.config.quantizers import BinaryConfig, ResidualConfig, SplitConfig,
 from vqcodec.evaluation.codebook_usage import UsageCounter, capacity, codebooks_of
 from vqcodec.importing.release import find_release
 from vqcodec.inference.networks import pixels_to_planes
-from vqcodec.models import registry
+from vqcodec.models import loading
 
 from ..commands import Invoke, fails
 
@@ -85,7 +85,7 @@ def test_the_command_counts_a_folder(tiny_model: str, src: Path, invoke: Invoke)
     assert "broken.png" in err
     assert (found["raw_bits"], found["indices"]) == (4 * 4 * 256, 4 * 256)
     assert found["raw_bits_by_layer"] == [1024, 2048, 3072, 4096]
-    model = registry.load_model(tiny_model)
+    model = loading.load_model(tiny_model)
     pictures = [
         np.asarray(Image.open(path).convert("RGB")) for path in sorted(src.rglob("*.*g")) if "broken" not in path.name
     ]
@@ -103,7 +103,7 @@ def test_the_command_counts_a_folder(tiny_model: str, src: Path, invoke: Invoke)
 def test_without_pictures_it_prints_raw_bits_and_loads_no_weights(
     tiny_model: str, src: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "load", None)
+    monkeypatch.setattr(loading, "load", None)
     code, out, _ = invoke("models", "stats", tiny_model)
     assert code == 0
     assert "4,096 in 1,024 indices for 256x256 pixels, 0.0625 bpp" in out

@@ -17,7 +17,7 @@ from vqcodec import container
 from vqcodec.container.alpha import encode_alpha
 from vqcodec.container.chunks import Chunk
 from vqcodec.errors import FormatError, LimitError, ModelError
-from vqcodec.models import registry
+from vqcodec.models import loading
 from vqcodec.tokens.tokens import read_tokens
 
 from ..refusal import Invoke, decodes_or_refuses, fails
@@ -74,7 +74,7 @@ def test_more_layers_than_the_model_has(tiny_vqc: bytes, tmp_path: Path, invoke:
 
 @pytest.mark.parametrize("stride", [24, 128])
 def test_tiles_that_are_no_whole_latent_steps(tiny_vqc: bytes, tiny_model: str, stride: int) -> None:
-    model = registry.load_model(tiny_model)
+    model = loading.load_model(tiny_model)
     config = dataclasses.replace(model.config, tokenizer=dataclasses.replace(model.config.tokenizer, stride=stride))
     file = container.read(rewritten(tiny_vqc, tile=64))
     with pytest.raises(FormatError, match="multiple"):
@@ -84,7 +84,7 @@ def test_tiles_that_are_no_whole_latent_steps(tiny_vqc: bytes, tiny_model: str, 
 @pytest.mark.parametrize("changes", [{"token_id": b"\0" * 6}, {"entropy_id": b"\xff" * 4}], ids=str)
 def test_other_models(tiny_vqc: bytes, changes: dict, tmp_path: Path, invoke: Invoke) -> None:
     hostile = rewritten(tiny_vqc, **changes)
-    with pytest.raises(ModelError, match="not at hand"):
+    with pytest.raises(ModelError, match="not installed"):
         vqcodec.decode(hostile, allow_partial=True)
     (tmp_path / "x.vqc").write_bytes(hostile)
     fails(invoke, 5, "decode", tmp_path / "x.vqc")

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 import vqcodec
 from vqcodec import container
 from vqcodec.errors import FormatError, InputError
-from vqcodec.models import registry
+from vqcodec.models import loading
 from vqcodec.tokens.tokens import write_tokens
 
 from ..refusal import Invoke, contents, decodes_or_refuses, fails
@@ -53,7 +53,7 @@ def rich(tiny_model: str, photo: Image.Image) -> bytes:
 @pytest.fixture(scope="module")
 def tiled(tiny_model: str, photo: Image.Image) -> bytes:
     """Twelve access tiles."""
-    data = write_tokens(vqcodec.tokenize(photo, tiny_model), registry.load_model(tiny_model), tile_px=64)
+    data = write_tokens(vqcodec.tokenize(photo, tiny_model), loading.load_model(tiny_model), tile_px=64)
     assert vqcodec.inspect(data).n_tiles == 12
     return data
 

@@ -20,7 +20,7 @@ from vqcodec.errors import TargetError, UsageError
 from vqcodec.image.picture import as_picture
 from vqcodec.inference import networks
 from vqcodec.metrics import psnr
-from vqcodec.models.registry import load_model
+from vqcodec.models.loading import load_model
 from vqcodec.tokens.tokens import write_tokens
 from vqcodec.train.quantization.context_choice import PriorChoice
 

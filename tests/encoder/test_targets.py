@@ -15,7 +15,7 @@ from vqcodec.encoder import latent_refinement
 from vqcodec.encoder.index_encoder import Encoding
 from vqcodec.image.picture import as_picture
 from vqcodec.metrics import METRICS
-from vqcodec.models.registry import load_model
+from vqcodec.models.loading import load_model
 
 
 @pytest.fixture(scope="module")

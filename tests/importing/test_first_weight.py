@@ -18,7 +18,7 @@ from vqcodec.importing import release
 from vqcodec.importing.first_weight import measured_config
 from vqcodec.importing.release import SYSTEMS, find_release, import_release
 from vqcodec.inference.fixed_windows import to_tensor
-from vqcodec.models import registry
+from vqcodec.models import loading, registry
 
 from ..refusal import Invoke
 from .test_importing import released, small
@@ -32,7 +32,7 @@ def picture() -> np.ndarray:
     return np.asarray(Image.fromarray(small_one).resize((150, 110), Image.Resampling.BICUBIC))
 
 
-def error_of(model: registry.Model, picture: np.ndarray, weight: float) -> float:
+def error_of(model: loading.Model, picture: np.ndarray, weight: float) -> float:
     """Squared error of the first layer beside the mixture, with another weight of its codeword."""
     quantizer: Any = model.tokenizer.quantizer
     rects = window_rects(model.config.tokenizer, picture.shape[1], picture.shape[0])
@@ -63,7 +63,7 @@ def test_an_import_measures_it_on_request(
     assert 0 < weight < 1
     assert found["token_id"] != plain["token_id"]
     assert "first_weight" not in plain
-    model = registry.load(registry.find(str(tmp_path / "m")))
+    model = loading.load(registry.find(str(tmp_path / "m")))
     assert model.config.tokenizer.quantizer.first_weight == weight  # type: ignore[union-attr]
     best = error_of(model, picture, weight)
     assert best < min(error_of(model, picture, other) for other in (weight - 0.03, weight + 0.03, 1.0))
@@ -115,7 +115,7 @@ def test_an_export_measures_it(set_by_recipe: bool, picture: np.ndarray, tmp_pat
     again = export_run(tmp_path / "run", tmp_path / "again", report=said.append, prior=str(tmp_path / "model"))
     assert again.token_id == config.token_id
     if not set_by_recipe:
-        model = registry.load(registry.find(str(tmp_path / "model")))
+        model = loading.load(registry.find(str(tmp_path / "model")))
         assert error_of(model, picture, weight) < error_of(model, picture, 1.0)
 
 

@@ -15,7 +15,7 @@ from vqcodec.config.quantizers import SoftVQConfig
 from vqcodec.errors import InputError, UsageError
 from vqcodec.importing.release import find_release
 from vqcodec.importing.settings import find_configured
-from vqcodec.models import registry
+from vqcodec.models import loading, registry
 
 from ..refusal import Invoke
 from .test_importing import TINY, released, small
@@ -40,7 +40,7 @@ def test_a_checkpoint_of_own_sizes_becomes_a_model(name: str, invoke: Invoke, tm
     arguments = ("models", "import", system.family, tmp_path / "x.pt", "-o", tmp_path / "m", "--name", "own")
     code, out, err = invoke(*arguments, "--config", tmp_path / "own.toml")
     assert (code, out) == (0, ""), err
-    model = registry.load(registry.find(str(tmp_path / "m")))
+    model = loading.load(registry.find(str(tmp_path / "m")))
     assert (model.config.name, model.config.tokenizer) == ("own", config)
     assert model.tokenizer is not None
     # The sizes of the release itself are not those of the file.

@@ -14,7 +14,7 @@ import vqcodec
 from vqcodec.errors import UsageError
 from vqcodec.importing.release import find_release, import_release
 from vqcodec.inference.fixed_windows import BATCH
-from vqcodec.models import registry
+from vqcodec.models import loading
 
 from ..refusal import Invoke
 from .test_importing import released, small
@@ -55,7 +55,7 @@ def at_hand(models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return models
 
 
-def by_hand(model: registry.Model, pixels: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def by_hand(model: loading.Model, pixels: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """Planes and picture of a tokenizer, window by window: every `window - overlap` px, the last at the end.
 
     A pixel is the mean of all windows over it; each counts by its distance from the window's border, across and down,
@@ -82,7 +82,7 @@ def by_hand(model: registry.Model, pixels: np.ndarray) -> tuple[list[np.ndarray]
     return [torch.cat(plane).numpy() for plane in zip(*planes, strict=True)], (total / weights + 1) * 127.5
 
 
-def at_once(model: registry.Model, pixels: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def at_once(model: loading.Model, pixels: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """Planes and picture of a tokenizer that sees all of the picture, continued to whole steps."""
     h, w = (-(-length // model.stride) * model.stride for length in (HEIGHT, WIDTH))
     padded = np.pad(pixels, ((0, h - HEIGHT), (0, w - WIDTH), (0, 0)), mode="edge")
@@ -98,7 +98,7 @@ def to_float(pixels: np.ndarray) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "fqgan-triple-8"])
 def test_a_file_is_what_the_tokenizer_makes(name: str, at_hand: Path, picture: Image.Image) -> None:
-    model, pixels = registry.load_model(name), np.asarray(picture)
+    model, pixels = loading.load_model(name), np.asarray(picture)
     with torch.inference_mode():
         planes, expected = (by_hand if model.config.tokenizer.window else at_once)(model, pixels)
     data = vqcodec.encode(picture, name)
@@ -159,7 +159,7 @@ def test_every_command_takes_the_model(
 def test_a_picture_smaller_than_a_window(at_hand: Path, picture: Image.Image) -> None:
     small_one = picture.crop((0, 0, 30, 41))
     for name in ("fqgan-dual-16", "softvq-l-64"):
-        model = registry.load_model(name)
+        model = loading.load_model(name)
         data = vqcodec.encode(small_one, name)
         assert vqcodec.decode(data).size == (30, 41)
         assert [len(plane) for plane in vqcodec.decode_tokens(data).planes] == [1] * len(model.entropy.sizes)

@@ -24,7 +24,7 @@ from vqcodec.errors import ModelError, OutputError, UsageError
 from vqcodec.importing import fqgan, mgvq, release, softvq, xqgan
 from vqcodec.importing.matching import needed, own
 from vqcodec.importing.release import SYSTEMS, System, find_release, import_release
-from vqcodec.models import registry
+from vqcodec.models import loading, registry
 from vqcodec.tokenizer import Tokenizer
 
 from ..reference import empty, loaded, referenced
@@ -195,7 +195,7 @@ def test_a_checkpoint_becomes_a_model(name: str, tmp_path: Path) -> None:
     state = released(system, config)
     made = import_release(system, config, state | {training(system): torch.ones(3)}, tmp_path / "m", name)
     assert made.skipped == {training(system): 1}
-    model = registry.load(registry.find(str(tmp_path / "m")))
+    model = loading.load(registry.find(str(tmp_path / "m")))
     assert model.config == made.config
     for key, value in system.from_released(config, state).items():
         assert torch.equal(model.tokenizer.state_dict()[key], value)
@@ -247,7 +247,7 @@ def test_a_model_is_overwritten_only_by_force(tmp_path: Path) -> None:
     assert registry.read_config(tmp_path / "m") == first.config
     second = import_release(system, config, released(system, config, 1), tmp_path / "m", "b", force=True)
     assert registry.read_config(tmp_path / "m") == second.config
-    assert registry.load(registry.find(str(tmp_path / "m"))).tokenizer is not None
+    assert loading.load(registry.find(str(tmp_path / "m"))).tokenizer is not None
     assert sorted(os.listdir(tmp_path / "m")) == ["README.md", "config.json", "model.safetensors"]
     assert os.listdir(tmp_path) == ["m"]
     (tmp_path / "file").touch()
@@ -263,7 +263,7 @@ def test_half_precision_stays_and_other_kinds_become_single(tmp_path: Path) -> N
     for kind, expected in types.items():
         changed = {key: value.to(kind) for key, value in state.items()}
         import_release(system, config, changed, tmp_path / str(kind), "a")
-        tensors = registry.load(registry.find(str(tmp_path / str(kind)))).tensors
+        tensors = loading.load(registry.find(str(tmp_path / str(kind)))).tensors
         assert {value.dtype for value in tensors.values()} == {np.dtype(expected)}
 
 

@@ -23,7 +23,7 @@ from vqcodec.geometry.rectangles import Rect, grid_size
 from vqcodec.importing.release import SYSTEMS, find_release, import_release
 from vqcodec.inference import networks
 from vqcodec.inference.blending import Axis, axis_of, blended, equal_spans, inner_spans
-from vqcodec.models import registry
+from vqcodec.models import identity, loading, registry
 from vqcodec.train.recipe.load import RECIPES, load_recipe, read_tree
 from vqcodec.train.stepped.recipe import is_stepped
 
@@ -99,16 +99,16 @@ def test_windows_of_a_picture_blend_to_that_picture(
 # Models
 
 
-def windowed(name: str, folder: Path, window: int = WINDOW, overlap: int = OVERLAP) -> registry.Model:
+def windowed(name: str, folder: Path, window: int = WINDOW, overlap: int = OVERLAP) -> loading.Model:
     """The tiny model of a release with compute windows, imported; of a CNN without windows of its own."""
     system, config = find_release(name)[0], small(name)
     config = dataclasses.replace(config, window=0, overlap=0, compute_window=window, compute_overlap=overlap)
     import_release(system, config, released(system, config), folder, name)
-    return registry.load(registry.find(str(folder)))
+    return loading.load(registry.find(str(folder)))
 
 
 @pytest.fixture(scope="module", params=["mgvq-f16c32-g4", "xqgan-cnn-16384"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> registry.Model:
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> loading.Model:
     return windowed(request.param, tmp_path_factory.mktemp("windowed") / "model")
 
 
@@ -141,7 +141,7 @@ def weights_by_hand(spans: list[tuple[int, int]], unit: int) -> list[np.ndarray]
     return [weight / sum(raw) for weight in raw]
 
 
-def by_hand(model: registry.Model, pixels: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def by_hand(model: loading.Model, pixels: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """Planes and picture of a network, all windows at once in memory."""
     h, w = grid_size(WIDTH, HEIGHT, 16)
     padded = np.pad(pixels, ((0, 16 * h - HEIGHT), (0, 16 * w - WIDTH), (0, 0)), mode="edge")
@@ -170,7 +170,7 @@ def by_hand(model: registry.Model, pixels: np.ndarray) -> tuple[list[np.ndarray]
     return [plane[0].numpy() for plane in planes], ((picture + 1) * 127.5).transpose(1, 2, 0)[:HEIGHT, :WIDTH]
 
 
-def test_latents_and_pixels_are_blended(model: registry.Model, pixels: np.ndarray) -> None:
+def test_latents_and_pixels_are_blended(model: loading.Model, pixels: np.ndarray) -> None:
     expected, picture = by_hand(model, pixels)
     planes = networks.pixels_to_planes(model, pixels)
     assert {plane.shape for plane in planes} == {grid_size(WIDTH, HEIGHT, 16)}
@@ -180,7 +180,7 @@ def test_latents_and_pixels_are_blended(model: registry.Model, pixels: np.ndarra
     assert np.abs(shown - picture).max() <= 1
 
 
-def test_the_network_never_sees_more_than_a_window(model: registry.Model, pixels: np.ndarray) -> None:
+def test_the_network_never_sees_more_than_a_window(model: loading.Model, pixels: np.ndarray) -> None:
     sizes: list[int] = []
     hooks = [
         model.tokenizer.encoder.register_forward_hook(lambda _, x, y: sizes.append(x[0][0, 0].numel())),
@@ -195,7 +195,7 @@ def test_the_network_never_sees_more_than_a_window(model: registry.Model, pixels
 
 
 @pytest.mark.parametrize("area", [Rect(0, 1, 0, 1), Rect(40, 150, 90, 260), Rect(189, 190, 332, 333)])
-def test_a_region_is_the_same_part_of_the_whole(model: registry.Model, pixels: np.ndarray, area: Rect) -> None:
+def test_a_region_is_the_same_part_of_the_whole(model: loading.Model, pixels: np.ndarray, area: Rect) -> None:
     planes = networks.pixels_to_planes(model, pixels)
     whole = networks.planes_to_pixels(model, planes, Rect(0, HEIGHT, 0, WIDTH))
     needed = networks.pixels_needed(model, area, (WIDTH, HEIGHT))
@@ -208,7 +208,7 @@ def test_a_region_is_the_same_part_of_the_whole(model: registry.Model, pixels: n
     np.testing.assert_array_equal(networks.planes_to_pixels(model, partly, area), whole[area.slices])
 
 
-def test_a_picture_of_no_more_than_a_window_is_seen_whole(model: registry.Model, pixels: np.ndarray) -> None:
+def test_a_picture_of_no_more_than_a_window_is_seen_whole(model: loading.Model, pixels: np.ndarray) -> None:
     """The area decides: 144 x 64 px are as many as 96 x 96."""
     part = pixels[:64, :144]
     with torch.inference_mode():
@@ -217,7 +217,7 @@ def test_a_picture_of_no_more_than_a_window_is_seen_whole(model: registry.Model,
         np.testing.assert_array_equal(plane, other[0].numpy())
 
 
-def with_windows(model: registry.Model, window: int, overlap: int) -> registry.Model:
+def with_windows(model: loading.Model, window: int, overlap: int) -> loading.Model:
     """The same model with other compute windows."""
     other = copy(model)
     tokenizer = dataclasses.replace(model.config.tokenizer, compute_window=window, compute_overlap=overlap)
@@ -225,14 +225,14 @@ def with_windows(model: registry.Model, window: int, overlap: int) -> registry.M
     return other
 
 
-def test_windows_and_the_whole_agree_in_part(model: registry.Model, pixels: np.ndarray) -> None:
+def test_windows_and_the_whole_agree_in_part(model: loading.Model, pixels: np.ndarray) -> None:
     """Attention and normalisation see a window only: some indices are others, by far not all of them."""
     planes, others = (networks.pixels_to_planes(with_windows(model, *sides), pixels) for sides in ((192, 64), (0, 0)))
     share = np.mean([(a == b).mean() for a, b in zip(planes, others, strict=True)])
     assert 0.25 < share < 1
 
 
-def test_a_file_by_every_step(model: registry.Model, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_by_every_step(model: loading.Model, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VQCODEC_MODELS", str(model.entry.folder.parent))
     data = vqcodec.encode(pixels, model.config.name)
     for plane, other in zip(vqcodec.decode_tokens(data).planes, networks.pixels_to_planes(model, pixels), strict=True):
@@ -245,9 +245,9 @@ def test_a_file_by_every_step(model: registry.Model, pixels: np.ndarray, monkeyp
     np.testing.assert_array_equal(part, np.asarray(steps[-1].image)[20:80, 100:150])
 
 
-def test_windows_are_no_part_of_the_identity(model: registry.Model) -> None:
+def test_windows_are_no_part_of_the_identity(model: loading.Model) -> None:
     plain = with_windows(model, 0, 0).config
-    assert registry.token_identity(plain, model.tensors).hex() == model.config.token_id
+    assert identity.token_identity(plain, model.tensors).hex() == model.config.token_id
 
 
 class Uneven(torch.nn.Module):
@@ -264,7 +264,7 @@ class Uneven(torch.nn.Module):
 
 @pytest.mark.parametrize(("overlap", "least", "most"), [(32, 1, 2), (0, 12, 13)])
 def test_neighbours_that_disagree_leave_no_seam(
-    model: registry.Model, monkeypatch: pytest.MonkeyPatch, overlap: int, least: int, most: int
+    model: loading.Model, monkeypatch: pytest.MonkeyPatch, overlap: int, least: int, most: int
 ) -> None:
     """Windows that are 6 levels off, each in its own way, blend without a step of more than 2 levels."""
     image = gradient(240)
@@ -286,7 +286,7 @@ def wide(plane: torch.Tensor, image: np.ndarray) -> torch.Tensor:
     return to_float(image[16 * y : 16 * (y + h), 16 * x : 16 * (x + w)])
 
 
-def test_a_latent_of_windows_that_disagree_has_no_step(model: registry.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_latent_of_windows_that_disagree_has_no_step(model: loading.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(model.tokenizer._modules, "encoder", Shifted(model.tokenizer.channels))
     latent = networks.pixels_to_latent(model, np.zeros((240, 240, 3), np.uint8))
     steps = max(float(np.abs(np.diff(latent, axis=axis)).max()) for axis in (1, 2))
@@ -312,7 +312,7 @@ class Shifted(torch.nn.Module):
 
 
 def test_large_pictures_need_windows_or_are_refused(
-    model: registry.Model, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    model: loading.Model, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(networks, "MAX_WHOLE_PX", 200 * 150)
     with pytest.raises(LimitError, match=r"336x192 pixels: .*compute_window"):

@@ -18,7 +18,7 @@ import vqcodec.pillow_plugin
 from vqcodec.config.model import LadderStep
 from vqcodec.errors import ModelError, TargetError, UsageError
 from vqcodec.inference import networks
-from vqcodec.models import registry
+from vqcodec.models import loading, registry
 from vqcodec.models.ladder import FILLED, at_quality, fills, parts, possible
 
 Invoke = Callable[..., tuple[int, str, str]]
@@ -37,7 +37,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     original = networks._latents
 
-    def counted(model: registry.Model, *rest: Any) -> Any:
+    def counted(model: loading.Model, *rest: Any) -> Any:
         names.append(model.config.name)
         return original(model, *rest)
 
@@ -196,7 +196,7 @@ def test_none_at_hand_and_a_broken_one(photo: Image.Image, only_large: Path, fam
         vqcodec.encode(photo)
     assert made_by(vqcodec.encode(photo, "large"))[0] == "large"
     shutil.rmtree(only_large)
-    with pytest.raises(ModelError, match="none of small, large is at hand"):
+    with pytest.raises(ModelError, match="none of small, large is installed"):
         vqcodec.encode(photo)
 
 

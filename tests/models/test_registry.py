@@ -14,7 +14,7 @@ import pytest
 
 from vqcodec.config.model import ModelConfig, TokenizerConfig, from_dict
 from vqcodec.errors import ModelError
-from vqcodec.models import registry
+from vqcodec.models import identity, loading, registry
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def rewrite_tensors(folder: Path, change: object) -> None:
 
 
 def test_a_folder_works_as_a_name(folder: Path) -> None:
-    assert registry.load_model(str(folder)).config.name == "tiny"
+    assert loading.load_model(str(folder)).config.name == "tiny"
 
 
 def test_unknown_name_lists_those_at_hand(tiny_model: str) -> None:
-    with pytest.raises(ModelError, match=r"model 'phot0': not found; at hand: .*tiny"):
+    with pytest.raises(ModelError, match=r"model 'phot0': not found; installed: .*tiny"):
         registry.find("phot0")
 
 
@@ -57,30 +57,30 @@ def test_changed_weights_are_refused(folder: Path) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(ModelError, match="SHA-256"):
-        registry.load_model(str(folder))
+        loading.load_model(str(folder))
 
 
 def test_missing_weights_are_refused(folder: Path) -> None:
     (folder / registry.WEIGHTS).unlink()
     with pytest.raises(ModelError, match="incomplete"):
-        registry.load_model(str(folder))
+        loading.load_model(str(folder))
 
 
 def test_changed_codebooks_are_another_identity(folder: Path) -> None:
     rewrite_tensors(folder, lambda t: t["quantizer.bank.codebooks"].__iadd__(np.float16(1)))
     with pytest.raises(ModelError, match="identity"):
-        registry.load_model(str(folder))
+        loading.load_model(str(folder))
 
 
 def test_changed_decoder_is_the_same_identity(folder: Path) -> None:
     rewrite_tensors(folder, lambda t: t["decoder.tail.bias"].__iadd__(np.float16(0.1)))
-    assert registry.load_model(str(folder)).tokenizer is not None
+    assert loading.load_model(str(folder)).tokenizer is not None
 
 
 def test_values_that_are_not_finite_are_refused(folder: Path) -> None:
     rewrite_tensors(folder, lambda t: t["decoder.tail.bias"].__setitem__(0, np.nan))
     with pytest.raises(ModelError, match=r"decoder\.tail\.bias.*not finite"):
-        registry.load_model(str(folder))
+        loading.load_model(str(folder))
 
 
 def test_wrong_shapes_missing_and_extra_tensors_are_refused(folder: Path) -> None:
@@ -94,7 +94,7 @@ def test_wrong_shapes_missing_and_extra_tensors_are_refused(folder: Path) -> Non
         (folder / registry.WEIGHTS).write_bytes(original)
         rewrite_tensors(folder, change)
         with pytest.raises(ModelError, match=message):
-            _ = registry.load_model(str(folder)).tokenizer
+            _ = loading.load_model(str(folder)).tokenizer
 
 
 def test_not_safetensors_is_refused(folder: Path) -> None:
@@ -104,7 +104,7 @@ def test_not_safetensors_is_refused(folder: Path) -> None:
 
     rewrite(folder, weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     with pytest.raises(ModelError, match="safetensors"):
-        registry.load_model(str(folder))
+        loading.load_model(str(folder))
 
 
 def test_config_errors_name_the_place(folder: Path) -> None:
@@ -164,7 +164,7 @@ def test_bundled_models_are_what_they_say() -> None:
     assert [name for name in registry.FAMILY if name in names] == names
     assert names[0] == registry.FAMILY[0]
     for entry in bundled:
-        model = registry.load(entry)
+        model = loading.load(entry)
         assert model.tokenizer.stride == entry.config.tokenizer.stride
         assert (entry.folder / registry.WEIGHTS).stat().st_size <= 10_000_000
         assert (entry.folder / "README.md").stat().st_size > 500
@@ -201,7 +201,7 @@ def test_layers_are_part_of_the_identity(tiny_model: str) -> None:
     config = registry.find(tiny_model).config
     merged = dataclasses.replace(config, layers=((0, 1), (2, 3)))
     books = {"quantizer.bank.codebooks": np.zeros((4, 16, 4), np.float16)}
-    assert registry.token_identity(config, books) != registry.token_identity(merged, books)
+    assert identity.token_identity(config, books) != identity.token_identity(merged, books)
 
 
 def test_tokens_find_their_model_even_if_another_has_its_name(
@@ -215,7 +215,7 @@ def test_tokens_find_their_model_even_if_another_has_its_name(
     rewrite_tensors(Path(other), lambda t: t["quantizer.bank.codebooks"].__iadd__(np.float16(1)))
     from safetensors.numpy import load_file
 
-    registry.write_model(Path(other), registry.read_config(Path(other)), load_file(Path(other) / registry.WEIGHTS))
+    loading.write_model(Path(other), registry.read_config(Path(other)), load_file(Path(other) / registry.WEIGHTS))
     monkeypatch.setenv("VQCODEC_MODELS", str(base))
     tokens = vqcodec.decode_tokens(tiny_vqc)
     assert Path(tokens.model).name == "b-original"

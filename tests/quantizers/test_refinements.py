@@ -18,7 +18,9 @@ from vqcodec.encoder.codeword_distances import CodewordDistances
 from vqcodec.encoder.index_encoder import Encoding
 from vqcodec.errors import ModelError, UsageError
 from vqcodec.image.picture import as_picture
-from vqcodec.models.registry import CODEBOOKS, REFINEMENTS, WEIGHTS, load_model, read_config, write_model
+from vqcodec.models.identity import CODEBOOKS, REFINEMENTS
+from vqcodec.models.loading import load_model, write_model
+from vqcodec.models.registry import WEIGHTS, read_config
 from vqcodec.planes import MISSING
 from vqcodec.quantizers.product import ProductVQ
 from vqcodec.train.data.pictures import scan

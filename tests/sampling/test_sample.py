@@ -17,7 +17,7 @@ from vqcodec.config.model import ModelConfig, ProductVQConfig, TokenizerConfig
 from vqcodec.config.quantizers import MultiScaleConfig, QuantizerConfig, SplitConfig, VQConfig
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.errors import ModelError, UsageError
-from vqcodec.models import registry
+from vqcodec.models import loading
 from vqcodec.sampling.draw import Drawer, draw_tokens
 from vqcodec.sampling.factorized_ar import Far, FarConfig, read_far, write_far
 from vqcodec.sampling.factorized_ar_draw import draw
@@ -87,7 +87,7 @@ def test_the_drawer_follows_the_frequencies() -> None:
 
 def test_tokens_are_drawn_from_the_model_that_codes_files(tiny_model: str) -> None:
     one, same, other = (draw_tokens(tiny_model, 600, 40, seed) for seed in (1, 1, 2))
-    for s, size in enumerate(registry.load_model(tiny_model).entropy.sizes):
+    for s, size in enumerate(loading.load_model(tiny_model).entropy.sizes):
         assert one.planes[s].shape == (3, 38)
         assert 0 <= one.planes[s].min() < one.planes[s].max() < size
         np.testing.assert_array_equal(one.planes[s], same.planes[s])
@@ -110,7 +110,7 @@ def test_the_command_draws_from_a_float_model_that_changes_no_file(
     said: list[str] = []
     run_prior(dataclasses.replace(RECIPE, model=tiny_model, train=where, val=where, steps=3), made, report=said.append)
     assert "not for files" in said[-2]
-    base, other = registry.load_model(tiny_model), registry.load_model(str(made))
+    base, other = loading.load_model(tiny_model), loading.load_model(str(made))
     assert other.config.entropy_id == base.config.entropy_id
     assert not isinstance(other.entropy, ContextModel)
     for name, words in (("a", []), ("b", ["--integer"])):
@@ -140,7 +140,7 @@ def write_windowed(folder: Path, quantizer: QuantizerConfig, adapters: int) -> N
             made.codebooks.normal_()
         state = {k: v.half().numpy() for k, v in made.state_dict().items() if not training_only(k)}
     layers = (tuple(range(len(quantizer.sizes))),)
-    registry.write_model(folder, ModelConfig(folder.name, tokenizer, "", "", "", layers, ()), state)
+    loading.write_model(folder, ModelConfig(folder.name, tokenizer, "", "", "", layers, ()), state)
 
 
 def test_windows_are_drawn_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> None:

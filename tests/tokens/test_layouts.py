@@ -35,8 +35,8 @@ from vqcodec.errors import UsageError
 from vqcodec.geometry.rectangles import Rect, read_padded
 from vqcodec.geometry.token_layout import access_tiles, plane_shapes, window_rects
 from vqcodec.inference import networks
-from vqcodec.models import registry
-from vqcodec.models.registry import write_model
+from vqcodec.models import identity, loading, registry
+from vqcodec.models.loading import write_model
 from vqcodec.tokenizer import Tokenizer, training_only
 
 VQ = VQConfig(16, 4, "cosine")
@@ -120,7 +120,7 @@ def test_indices_and_picture_come_back(models: Path, landscape: Image.Image, nam
 
 def reconstruction(name: str, image: Image.Image) -> np.ndarray:
     """The tokenizer's own, in one piece or blended window by window in the plainest way."""
-    model, pixels = registry.load_model(name), np.asarray(image)
+    model, pixels = loading.load_model(name), np.asarray(image)
     config = model.config.tokenizer
     height, width = pixels.shape[:2]
     rects = window_rects(config, width, height) if config.side else [Rect(0, 432, 0, 640)]
@@ -171,7 +171,7 @@ def test_layers_without_a_fill_are_kept_whole(
     monkeypatch.setenv("VQCODEC_MODELS", str(tmp_path.parent))
     config = write(tmp_path, "branches", SplitConfig(2, VQConfig(16, 4, "unit")))
     two = dataclasses.replace(config, layers=((0,), (1,)), ladder=())
-    tensors = registry.load_model(str(tmp_path)).tensors
+    tensors = loading.load_model(str(tmp_path)).tensors
     write_model(tmp_path, two, tensors)
     data = vqcodec.encode(detail, str(tmp_path))
     for refused in (
@@ -287,21 +287,21 @@ def test_neighbours_that_disagree_leave_no_seam() -> None:
 
 def test_quantizers_without_codebooks_are_told_apart_by_their_encoders(tmp_path: Path) -> None:
     first = write(tmp_path / "a", "a", FSQConfig((5, 5)))
-    tensors = dict(registry.load_model(str(tmp_path / "a")).tensors)
+    tensors = dict(loading.load_model(str(tmp_path / "a")).tensors)
     other = tensors | {"encoder.head.bias": tensors["encoder.head.bias"] + 1}
     decoder = tensors | {"decoder.head.bias": tensors["decoder.head.bias"] + 1}
-    assert registry.token_identity(first, other).hex() != first.token_id
-    assert registry.token_identity(first, decoder).hex() == first.token_id
+    assert identity.token_identity(first, other).hex() != first.token_id
+    assert identity.token_identity(first, decoder).hex() == first.token_id
 
 
 def test_training_settings_are_not_part_of_the_identity(tmp_path: Path) -> None:
     config = write(tmp_path, "x", ResidualConfig(2, VQ, dropout=0.5))
-    tensors = registry.load_model(str(tmp_path)).tensors
+    tensors = loading.load_model(str(tmp_path)).tensors
     plain = dataclasses.replace(
         config, tokenizer=dataclasses.replace(config.tokenizer, quantizer=ResidualConfig(2, VQ))
     )
     shared = dataclasses.replace(
         config, tokenizer=dataclasses.replace(config.tokenizer, quantizer=ResidualConfig(2, VQ, shared=True))
     )
-    assert registry.token_identity(plain, tensors).hex() == config.token_id
-    assert registry.token_identity(shared, tensors).hex() != config.token_id
+    assert identity.token_identity(plain, tensors).hex() == config.token_id
+    assert identity.token_identity(shared, tensors).hex() != config.token_id

@@ -12,7 +12,7 @@ from PIL import Image
 import vqcodec
 from vqcodec.errors import UsageError
 from vqcodec.importing.release import find_release, import_release
-from vqcodec.models import registry
+from vqcodec.models import loading, registry
 from vqcodec.planes import MISSING
 from vqcodec.tokens.single_group import group_planes
 
@@ -43,7 +43,7 @@ def window_of(photo: Image.Image) -> Image.Image:
 
 def test_the_other_branch_of_fqgan_is_zero(at_hand: Path, photo: Image.Image) -> None:
     data = vqcodec.encode(window_of(photo), "fqgan-dual-16")
-    tokenizer = registry.load_model("fqgan-dual-16").tokenizer
+    tokenizer = loading.load_model("fqgan-dual-16").tokenizer
     planes = [torch.from_numpy(plane.astype(np.int64)) for plane in vqcodec.decode_tokens(data).planes]
     for group, hidden in ((1, slice(8, 16)), (2, slice(0, 8))):
         with torch.inference_mode():

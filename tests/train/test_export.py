@@ -15,7 +15,8 @@ from safetensors.numpy import load_file
 import vqcodec
 from vqcodec.config.model import LadderStep
 from vqcodec.errors import TargetError
-from vqcodec.models.registry import WEIGHTS, write_model
+from vqcodec.models.loading import write_model
+from vqcodec.models.registry import WEIGHTS
 from vqcodec.train.export import export_run, make_ladder
 from vqcodec.train.quantization.layers import file_layers
 from vqcodec.train.recipe.load import load_recipe

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vqcodec.config.quantizers import layered
 from vqcodec.errors import UsageError
-from vqcodec.models.registry import load_model
+from vqcodec.models.loading import load_model
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.checkpoint import read_checkpoint
 from vqcodec.train.export import export_run

@@ -17,7 +17,7 @@ from PIL import Image
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.tiles import decode_tiles, encode_tiles
 from vqcodec.errors import InputError, ModelError
-from vqcodec.models import registry
+from vqcodec.models import loading, registry
 from vqcodec.train.checkpoint import write_checkpoint
 from vqcodec.train.prior.data import PriorCrops
 from vqcodec.train.prior.network import with_margin
@@ -231,10 +231,10 @@ def test_a_damaged_prior_is_refused_with_exit_code_5(
 ) -> None:
     tampered(with_prior, change)
     if message is None:  # older models have none
-        assert isinstance(registry.load_model(str(with_prior)).entropy, ContextModel)
+        assert isinstance(loading.load_model(str(with_prior)).entropy, ContextModel)
         return
     with pytest.raises(ModelError, match=message):
-        registry.load_model(str(with_prior))
+        loading.load_model(str(with_prior))
     Image.new("RGB", (32, 32)).save(tmp_path / "in.png")
     code, _, error = invoke("encode", tmp_path / "in.png", "-m", with_prior, "-o", tmp_path / "out.vqc")
     assert code == 5
@@ -247,7 +247,7 @@ def test_a_wrong_digest_is_refused(with_prior: Path) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(ModelError, match="SHA-256"):
-        registry.load_model(str(with_prior))
+        loading.load_model(str(with_prior))
 
 
 def test_a_recipe_makes_a_model(tiny_model: str, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_recipe_makes_a_model(tiny_model: str, tmp_path: Path) -> None:
         run_prior(recipe, tmp_path / "made", resume=True, report=said.append)
     run_prior(recipe, tmp_path / "made", report=said.append)
     assert "zero-order" in said[-2]
-    made, base = registry.load_model(str(tmp_path / "made")), registry.load_model(tiny_model)
+    made, base = loading.load_model(str(tmp_path / "made")), loading.load_model(tiny_model)
     assert isinstance(made.entropy, ContextModel)
     assert made.entropy.near == 2
     assert made.config.token_id == base.config.token_id

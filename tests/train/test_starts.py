@@ -83,7 +83,7 @@ def test_an_encoder_does_what_its_start_does(layers: str, photos: Path, tmp_path
 
 @pytest.mark.parametrize("layers", ["clip", "eva02"])
 def test_a_run_from_one_trains_and_exports(layers: str, photos: Path, tmp_path: Path) -> None:
-    from vqcodec.models.registry import load_model
+    from vqcodec.models.loading import load_model
     from vqcodec.train.export import export_run
 
     network = timm_network(NAMES[layers], img_size=70, patch_size=14, **SMALL)  # resampled to 64 px, patches of 8

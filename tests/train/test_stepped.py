@@ -13,7 +13,7 @@ import vqcodec
 from vqcodec import container
 from vqcodec.encoder.scalar_encoder import step_and_weight
 from vqcodec.errors import FormatError, UsageError
-from vqcodec.models import registry
+from vqcodec.models import loading, registry
 from vqcodec.quantizers.uniform import coordinate, step_number, step_size
 
 Outcome = tuple[int, str, str]
@@ -151,7 +151,7 @@ def test_steps_and_rates() -> None:
 def test_the_networks_are_told_the_step(stepped: str) -> None:
     import torch
 
-    tokenizer = registry.load_model(stepped).tokenizer
+    tokenizer = loading.load_model(stepped).tokenizer
     planes = tokenizer.encode(torch.rand(1, 3, 32, 32) * 2 - 1, 10)
     z_q, kept = tokenizer.quantizer.dequantize(planes, 10)
     assert kept.shape == (1, 5, 2, 2)
@@ -164,7 +164,7 @@ def test_bright_flat_pictures_keep_their_brightness(stepped: str) -> None:
     """The coarsest wavelet coefficient of a bright area is the largest value that there is."""
     import torch
 
-    quantizer = registry.load_model(stepped).tokenizer.quantizer
+    quantizer = loading.load_model(stepped).tokenizer.quantizer
     z = torch.zeros(1, 16, 64, 64)
     z[:, 0] = 28
     found, _ = quantizer.dequantize(quantizer.quantize(z, 4), 4)

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 import vqcodec
 from vqcodec.errors import InputError, ModelError, OutputError, UsageError
-from vqcodec.models.registry import load_model
+from vqcodec.models.loading import load_model
 from vqcodec.train.checkpoint import read_checkpoint
 from vqcodec.train.data.crops import Crops
 from vqcodec.train.data.loader import Loader

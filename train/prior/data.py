@@ -16,7 +16,7 @@ from vqcodec.entropy.context_model import MARGIN
 from vqcodec.geometry.rectangles import Rect, split
 from vqcodec.image.picture import as_picture
 from vqcodec.models.ladder import EFFORT
-from vqcodec.models.registry import Model
+from vqcodec.models.loading import Model
 
 from ..data.pictures import Pictures
 from ..export import rates_of

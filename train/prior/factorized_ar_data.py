@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vqcodec.errors import InputError, UsageError
 from vqcodec.inference.networks import pixels_to_planes
-from vqcodec.models.registry import Model
+from vqcodec.models.loading import Model
 from vqcodec.tokenizer import COSTS
 
 from ..data.cuts import resized_picture

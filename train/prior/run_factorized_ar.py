@@ -10,7 +10,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from vqcodec.errors import UsageError
-from vqcodec.models.registry import load_model
+from vqcodec.models.loading import load_model
 from vqcodec.sampling.factorized_ar import write_far
 
 from ..data.pictures import scan

@@ -20,7 +20,8 @@ from vqcodec.encoder.index_encoder import ROUGH
 from vqcodec.entropy.alphabet_split import by_likeness
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.errors import InputError, OutputError, UsageError
-from vqcodec.models.registry import CODEBOOKS, REFINEMENTS, load_model
+from vqcodec.models.identity import CODEBOOKS, REFINEMENTS
+from vqcodec.models.loading import load_model
 
 from ..checkpoint import write_checkpoint
 from ..data.pictures import scan
@@ -123,7 +124,8 @@ def add_prior(folder: Path, prior: Prior) -> None:
     """Replace the entropy model in a model folder; its token identity stays, its entropy identity changes."""
     from safetensors.numpy import load_file
 
-    from vqcodec.models.registry import WEIGHTS, read_config, write_model
+    from vqcodec.models.loading import write_model
+    from vqcodec.models.registry import WEIGHTS, read_config
 
     tensors = load_file(folder / WEIGHTS)
     kept = {name: value for name, value in tensors.items() if not name.startswith(("entropy.", "prior."))}

@@ -12,7 +12,7 @@ from torch import Tensor
 from vqcodec.encoder.codeword_distances import CodewordDistances
 from vqcodec.encoder.index_selection import choose_tiles
 from vqcodec.errors import UsageError
-from vqcodec.models.registry import load_model
+from vqcodec.models.loading import load_model
 
 
 class PriorChoice:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vqcodec.config.model import ProductVQConfig
 from vqcodec.errors import UsageError
-from vqcodec.models.registry import load_model
+from vqcodec.models.loading import load_model
 from vqcodec.tokenizer import CAPS, COSTS, PRICES, training_only
 
 from ..quantization.product import Codebooks

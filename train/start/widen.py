@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqcodec.errors import UsageError
-from vqcodec.models.registry import load_model
+from vqcodec.models.loading import load_model
 from vqcodec.tokenizer import Tokenizer
 
 from ..data.crops import Crops

@@ -10,7 +10,7 @@ import numpy as np
 
 from vqcodec.config.model import LadderStep, ModelConfig
 from vqcodec.entropy.scalar_context import CHECK, ScalarContext
-from vqcodec.models.registry import write_model
+from vqcodec.models.loading import write_model
 from vqcodec.models.weights_int8 import pack
 from vqcodec.quantizers.uniform import step_size
 

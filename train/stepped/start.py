@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from vqcodec.backbones.conv import ConvDecoder, ConvEncoder
 from vqcodec.backbones.folded import FINEST_STRIDE, FOLD, FoldedDecoder, FoldedEncoder
 from vqcodec.errors import UsageError
-from vqcodec.models.registry import load_model
+from vqcodec.models.loading import load_model
 from vqcodec.tokenizer import Tokenizer
 
 from ..start.klt import NETWORK_SCALE, klt

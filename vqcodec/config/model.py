@@ -1,7 +1,7 @@
 """What a model is made of, as frozen dataclasses; a key that is not known is an error.
 
-A model's `config.json` holds one `ModelConfig`. The part of it that gives index planes their meaning
-(`token_space`) is hashed into the file format; the rest (names, ladders, backbone widths) may change freely.
+A model's `config.json` holds one `ModelConfig`. The settings that give index planes their meaning are part of the
+model's identity, see models/identity.py; the rest (names, ladders, backbone widths) may change freely.
 """
 
 from __future__ import annotations
@@ -102,37 +102,6 @@ class ModelConfig:
     format_version: int = 1
     extra: dict[str, Any] = field(default_factory=dict)
     """Free facts for people (bits per layer, training data); never read by the codec."""
-
-    def token_space(self) -> dict[str, Any]:
-        """What an index means, and nothing else: the part that file compatibility rests on."""
-        tokenizer = self.tokenizer
-        space: dict[str, Any] = {"stride": tokenizer.stride, "quantizer": _meaning(tokenizer.quantizer)}
-        if tokenizer.side:
-            space |= {"window": tokenizer.side, "overlap": tokenizer.overlap}
-        return space | {"layers": [list(layer) for layer in self.layers]}
-
-
-def _meaning(quantizer: QuantizerConfig) -> dict[str, Any]:
-    """The settings of a quantizer that decide what its indices stand for."""
-    settings = dataclasses.asdict(quantizer)
-    if isinstance(quantizer, ProductVQConfig):
-        # What stands for a missing sub-token is the decoder's affair.
-        del settings["fill"]
-        # Settings that came later count only where they are used, so that identities stay.
-        for name in ("normalised", "dims", "refinements"):
-            if not settings[name]:
-                del settings[name]
-        return settings
-    return _without(settings, ("dropout", "dropout_start"))
-
-
-def _without(settings: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Nested settings without those that only training knows."""
-    return {
-        name: _without(value, names) if isinstance(value, dict) else value
-        for name, value in settings.items()
-        if name not in names
-    }
 
 
 def check_model(config: ModelConfig, where: str) -> None:

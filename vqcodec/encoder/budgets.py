@@ -16,7 +16,7 @@ from ..errors import TargetError
 from ..geometry.rectangles import Rect
 from ..image.picture import Picture
 from ..metrics import LEAST_SIDE, visible, window_px
-from ..models import registry
+from ..models import loading
 from ..models.ladder import fills
 from ..tokens.tokens import read_tokens
 
@@ -50,7 +50,7 @@ def encode_within(names: list[str], picture: Picture, max_bytes: int, device: st
 
     rect = Rect(0, picture.height, 0, picture.width)
 
-    def psnr(data: bytes, model: registry.Model) -> float:
+    def psnr(data: bytes, model: loading.Model) -> float:
         shown = render(read_tokens(container.read(data, max_pixels=None), model), model, rect)
         return visible("psnr", picture.pixels, shown.pixels, picture.alpha)
 

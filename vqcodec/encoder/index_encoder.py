@@ -17,7 +17,7 @@ from ..geometry.rectangles import Rect
 from ..geometry.token_layout import grid_tiles
 from ..image.picture import Picture
 from ..inference.networks import pixels_to_planes
-from ..models import registry
+from ..models import loading
 from ..models.ladder import EFFORT, ladder
 from ..planes import MISSING, Layers, Maps, Planes
 from ..tokens.tokens import Tokens, assemble, can_map, from_picture, header_of, write_tokens
@@ -47,7 +47,7 @@ class Encoding(RateControl):
     """
 
     def __init__(self, picture: Picture, name: str, device: str = "cpu", effort: int = EFFORT) -> None:
-        self.model = registry.load_model(name, device)
+        self.model = loading.load_model(name, device)
         self.name, self.picture, self.effort = name, picture, effort
         self.ladder = ladder(self.model.config)
         quantizer = self.model.tokenizer.quantizer

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..geometry.rectangles import Rect
 from ..inference.networks import pixels_to_latent
-from ..models import registry
+from ..models import loading
 from ..planes import Layers, Maps, Planes
 from .adaptive_layers import costs_of
 from .codeword_distances import CodewordDistances
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # which loads torch
 class Latent:
     """The latent of a picture, and how far it is from the codewords."""
 
-    def __init__(self, model: registry.Model, pixels: np.ndarray) -> None:
+    def __init__(self, model: loading.Model, pixels: np.ndarray) -> None:
         self.quantizer = quantizer = model.tokenizer.quantizer
         self.entropy = model.entropy
         self.values = pixels_to_latent(model, pixels)

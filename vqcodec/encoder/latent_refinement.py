@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from ..geometry.rectangles import Rect, Window, read_padded
 from ..inference.fixed_windows import to_tensor
 from ..inference.networks import decoder_windows, in_bfloat16, planes_to_pixels, strong_channels
-from ..models.registry import Model
+from ..models.loading import Model
 
 WINDOW_PX = 1024
 """Largest side of the inner part of a window; memory goes with its square."""

@@ -17,7 +17,7 @@ from ..entropy.coder import TileEncoder
 from ..geometry.token_layout import access_tiles
 from ..image.picture import Picture
 from ..inference.networks import pixels_to_latent
-from ..models import registry
+from ..models import loading
 from ..planes import MISSING
 from ..quantizers.uniform import step_number, step_size
 from ..tokens.tokens import Tokens, assemble, entropy_at, from_picture, header_of
@@ -40,7 +40,7 @@ class ScalarEncoder(RateControl):
     by_rate = True
 
     def __init__(self, picture: Picture, name: str, device: str = "cpu", effort: int = 6) -> None:
-        self.model = registry.load_model(name, device)
+        self.model = loading.load_model(name, device)
         self.name, self.picture, self.effort = name, picture, effort
         self.ladder = self.model.config.ladder
         self._latent = pixels_to_latent(self.model, picture.pixels)

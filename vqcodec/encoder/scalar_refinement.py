@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..models.registry import Model
+from ..models.loading import Model
 from .latent_refinement import descend, steps
 
 

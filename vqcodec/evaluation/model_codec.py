@@ -51,10 +51,10 @@ class ByLayers:
         """A file for the first 1, 2, ... layers."""
         import vqcodec
 
-        from ..models import registry
+        from ..models import loading
 
-        registry.load_model(self.model)  # before the clock starts: of many models only a few stay loaded
-        _ = registry.load_model(self.model, self.device).tokenizer
+        loading.load_model(self.model)  # before the clock starts: of many models only a few stay loaded
+        _ = loading.load_model(self.model, self.device).tokenizer
         start = time.perf_counter()
         tokens = vqcodec.tokenize(pixels, model=self.model, effort=self.effort, device=self.device)
         network_s = time.perf_counter() - start
@@ -71,10 +71,10 @@ class ByLayers:
         import vqcodec
 
         from .. import container
-        from ..models import registry
+        from ..models import loading
         from ..tokens.tokens import read_tokens
 
-        tokens = read_tokens(container.read(data, max_pixels=None), registry.load_model(self.model))
+        tokens = read_tokens(container.read(data, max_pixels=None), loading.load_model(self.model))
         decoded = vqcodec.detokenize(replace(tokens, model=self.model), device=self.device)
         return np.asarray(decoded.convert("RGB"))
 

@@ -22,7 +22,8 @@ from ..geometry.rectangles import read_padded
 from ..geometry.token_layout import window_rects
 from ..inference.fixed_windows import to_tensor
 from ..inference.networks import pixels_to_latent
-from ..models.registry import Model, find, load
+from ..models.loading import Model, load
+from ..models.registry import find
 from ..quantizers.soft import measured_weight
 from .release import System, import_release
 

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ..config.model import ModelConfig, TokenizerConfig, check_model
 from ..errors import ModelError, OutputError, UsageError
-from ..models.registry import CONFIG, write_model
+from ..models.loading import write_model
+from ..models.registry import CONFIG
 from . import fqgan, mgvq, softvq, xqgan
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..geometry.rectangles import Rect, read_padded
 from ..geometry.token_layout import plane_shapes, window_rects
-from ..models.registry import Model
+from ..models.loading import Model
 from .blending import axis_of, blended
 
 BATCH = 8

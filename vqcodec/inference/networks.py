@@ -21,7 +21,7 @@ from torch import Tensor
 from ..config.model import MAX_COMPUTE_WINDOW, UniformConfig
 from ..errors import LimitError
 from ..geometry.rectangles import Rect, Window, grid_size, read_padded, windows
-from ..models.registry import Model
+from ..models.loading import Model
 from ..quantizers.lifting import REACH
 from .blending import Axis, axis_of, blended, equal_spans, inner_spans
 from .fixed_windows import bands_to_levels, pixels_to_window_planes, to_levels, to_tensor, window_planes_to_pixels

@@ -1,19 +1,16 @@
-"""Models for callers: their networks are copies, so that no experiment changes what the codec writes.
-
-Differs from registry.py, whose models are the codec's own and shared by all its calls.
-"""
+"""Models for callers of the library, with tensors and networks of their own."""
 
 from __future__ import annotations
 
 from ..runtime.torch_state import in_codec_modes
-from . import registry
+from . import loading
 
 
 @in_codec_modes
-def load_model(name: str | None = None, device: str = "cpu") -> registry.Model:
-    """A copy of the model called `name`, or in the folder `name`; without one the first of the family.
+def load_model(name: str | None = None, device: str = "cpu") -> loading.Model:
+    """Load a copy of the model called `name`, or in the folder `name`; without a name the first installed of FAMILY.
 
-    Each call gives networks of its own: `half()`, training and changes in place do not reach `encode` and `decode`.
-    Raises ModelError, and UsageError for a device that is not there.
+    The networks of the copy may be converted with `half()`, trained or changed in place: `encode` and `decode` use
+    networks of their own. Raises ModelError, and UsageError for a device that is not available.
     """
-    return registry.load_model(name, device).copied()
+    return loading.load_model(name, device).copied()

@@ -14,7 +14,7 @@ import numpy as np
 from ..config.model import ModelConfig, TokenizerConfig
 from ..errors import UsageError
 from ..geometry.token_layout import access_tiles, plane_shapes
-from ..models import registry
+from ..models import loading
 from ..planes import blank_planes
 from ..tokens.tokens import Tokens, entropy_at, has_step, header_of
 
@@ -74,7 +74,7 @@ def draw_tokens(
     from .factorized_ar import read_far
     from .factorized_ar_draw import Drawing, check_drawing, draw
 
-    model = registry.load_model(name)
+    model = loading.load_model(name)
     shapes = plane_shapes(model.config.tokenizer, width, height)
     step = _middle_step(model.config)
     blank = Tokens(tuple(blank_planes(shapes, 0)), width, height, name, model.layers, step=step)
@@ -119,9 +119,7 @@ def _grids(planes: Sequence[np.ndarray], tokenizer: TokenizerConfig) -> list[lis
     return [list(planes)]
 
 
-def _check_grid(
-    shapes: Sequence[tuple[int, ...]], most: tuple[int, int], model: registry.Model, wanted: Tokens
-) -> None:
+def _check_grid(shapes: Sequence[tuple[int, ...]], most: tuple[int, int], model: loading.Model, wanted: Tokens) -> None:
     """Refuse grids that the float model has not seen. Raises UsageError."""
     side = model.config.tokenizer.side
     what = f"the float model of '{wanted.model}'"

@@ -72,7 +72,7 @@ def read_arrays(data: bytes) -> Tokens:
         raise InputError(f"step {step}: 0..{MAX_STEP} needed")
     entry = next((entry for entry in registry.entries() if entry.config.token_id == identity), None)
     if entry is None:
-        raise ModelError(f"model '{arrays.get('model', '?')}' ({identity}): not at hand; see `vqcodec models list`")
+        raise ModelError(f"model '{arrays.get('model', '?')}' ({identity}): not installed; see `vqcodec models list`")
     shapes = _shapes(entry.config, width, height)
     there = {int(name.removeprefix("plane.")) for name in arrays if name.removeprefix("plane.").isdigit()}
     layers = entry.config.layers
