@@ -235,12 +235,16 @@ def warn(source: Path, warnings: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def progress(verb: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, which a function of (done, in all) advances; none if `quiet` or not a terminal."""
+def progress(verb: str, quiet: bool, transient: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, and the function of (done, in all) that advances it.
+
+    No bar if `quiet` or if stderr is not a terminal; a `transient` one disappears at the end.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as bar:
+    hidden = quiet or not sys.stderr.isatty()
+    with Progress(console=Console(stderr=True), transient=transient, disable=hidden) as bar:
         task = bar.add_task(verb, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

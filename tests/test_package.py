@@ -59,7 +59,13 @@ def test_every_other_file_of_the_packages_is_package_data() -> None:
         data |= {path for pattern in patterns for path in package_folder(package).glob(pattern)}
     other = {path for path in tracked_files() if path.relative_to(ROOT).parts[0] in SOURCES and path.suffix != ".py"}
     assert {str(path.relative_to(ROOT)) for path in other - data} == set()
-    for needed in ("vqcodec/container/FORMAT.md", "vqcodec/py.typed", "train/recipes/photo.toml"):
+    for needed in (
+        "vqcodec/container/FORMAT.md",
+        "vqcodec/py.typed",
+        "cli/preview/page.html",
+        "cli/preview/page.html",
+        "train/recipes/photo.toml",
+    ):
         assert ROOT / needed in data
 
 

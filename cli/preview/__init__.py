@@ -1,1 +1,1 @@
-"""`vqcodec preview`: a file from coarse to fine."""
+"""`vqcodec preview`: the pictures that the prefixes of a file hold, from coarse to fine."""

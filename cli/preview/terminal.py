@@ -1,7 +1,7 @@
-"""The steps of a preview in the terminal: pictures of half blocks in 24-bit colour, or a table for a pipe.
+"""Preview in the terminal: pictures of half blocks in 24-bit colour, or a table where stdout is not a terminal.
 
-A character cell is about twice as high as wide, so `▀` shows two square pixels: the upper one in the colour of the
-ink, the lower one in the colour of the ground.
+A character cell is about twice as high as wide, so `▀` shows two square pixels: the upper one in the foreground
+colour, the lower one in the background colour.
 """
 
 from __future__ import annotations
@@ -13,37 +13,38 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from .steps import Step
+
 if TYPE_CHECKING:
     from PIL import Image
 
-    from .command import Step
-
 CELL_COLUMNS = 38
-"""Narrowest picture when there is room for several side by side: the longest usual caption."""
+"""Fewest columns of a picture among several in a row: the longest usual caption."""
 GAP = 2
-FEWEST_ROWS = 8
+"""Columns between two pictures."""
+MIN_ROWS = 8
 
 
 def can_show() -> bool:
-    """Whether stdout is a terminal that shows colours and half blocks."""
+    """True if stdout is a terminal that shows colours and half blocks."""
     console = Console()
     colours = console.is_terminal and console.color_system is not None and not console.no_color
     return colours and console.encoding.startswith("utf")
 
 
 def print_table(steps: list[Step]) -> None:
-    """What the steps cost, one line each, in plain text."""
+    """Print layers, bytes, share of the file and bits per pixel of each step as plain text."""
     print(f"{'layers':>6} {'bytes':>12} {'% of file':>10} {'bpp':>8}")
     for step in steps:
         print(f"{step.layers:>6} {step.n_bytes:>12} {step.percent:>10.1f} {step.bpp:>8.4f}")
 
 
 def show(steps: list[Step]) -> None:
-    """Print the pictures, side by side as far as the terminal is wide, each above its caption."""
+    """Print the pictures, as many in a row as fit the terminal, each above its caption."""
     console = Console(highlight=False, markup=False, emoji=False)
     columns = max(1, min(len(steps), (console.width + GAP) // (CELL_COLUMNS + GAP)))
     width = (console.width + GAP) // columns - GAP
-    rows = max(FEWEST_ROWS, console.height - 4)
+    rows = max(MIN_ROWS, console.height - 4)
     for first in range(0, len(steps), columns):
         cells = [_cell(step, width, rows) for step in steps[first : first + columns]]
         for line in zip(*cells, strict=True):
@@ -52,9 +53,8 @@ def show(steps: list[Step]) -> None:
 
 
 def _cell(step: Step, width: int, rows: int) -> list[Text]:
-    """Lines of exactly `width` columns: the picture in the middle, then the caption."""
-    assert step.image is not None
-    lines = half_blocks(step.image, width, rows)
+    """Lines of exactly `width` columns: the picture, centred, then the caption."""
+    lines = half_blocks(step.picture, width, rows)
     lines.append(Text(step.caption if len(step.caption) <= width else step.caption.replace(" bytes", " B")))
     for line in lines:
         line.truncate(width, overflow="ellipsis")
@@ -64,15 +64,15 @@ def _cell(step: Step, width: int, rows: int) -> list[Text]:
 
 
 def half_blocks(image: Image.Image, width: int, rows: int) -> list[Text]:
-    """The picture in at most `width` columns and `rows` lines; what is transparent is black."""
+    """The picture in at most `width` columns and `rows` lines; transparent pixels are black."""
     from PIL import Image
 
     scale = min(width / image.width, 2 * rows / image.height)
     across = max(1, round(image.width * scale))
     down = max(1, round(image.height * scale / 2))
     small = image.convert("RGBA").resize((across, 2 * down), Image.Resampling.BOX if scale < 1 else None)
-    ground = Image.new("RGBA", small.size, "black")
-    pixels: Any = Image.alpha_composite(ground, small).convert("RGB").load()
+    background = Image.new("RGBA", small.size, "black")
+    pixels: Any = Image.alpha_composite(background, small).convert("RGB").load()
     lines = []
     for y in range(0, 2 * down, 2):
         line = Text()

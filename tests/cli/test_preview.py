@@ -15,8 +15,9 @@ from rich.console import Console
 import vqcodec
 from vqcodec.cli.preview import command as module
 from vqcodec.cli.preview import terminal
-from vqcodec.cli.preview.command import Step, contact_sheet, opaque, plain_steps, sheet_shape
 from vqcodec.cli.preview.page import page
+from vqcodec.cli.preview.pictures import CHECKER, contact_sheet, opaque, sheet_shape
+from vqcodec.cli.preview.steps import Step, plain_steps
 from vqcodec.errors import UsageError
 from vqcodec.models.file_info import read_info
 
@@ -142,7 +143,7 @@ def test_sheets_are_about_as_wide_as_a_screen() -> None:
 
 
 def test_large_pictures_are_scaled_down(monkeypatch: pytest.MonkeyPatch, file: Path, invoke) -> None:
-    monkeypatch.setitem(module.LONGEST_SIDE, ".html", 100)
+    monkeypatch.setitem(module.MAX_SIDE, ".html", 100)
     out = file.with_suffix(".html")
     assert invoke("preview", file, "-o", out)[0] == 0
     pictures = Page(out.read_text("utf-8")).all("img")
@@ -218,9 +219,9 @@ def test_half_blocks_show_two_pixels_each() -> None:
 def test_transparency_shows_a_chequerboard() -> None:
     assert opaque(Image.new("L", (3, 3), 7)).getpixel((0, 0)) == (7, 7, 7)
     clear = opaque(Image.new("RGBA", (20, 20), (255, 0, 0, 0)))
-    assert {colour for _, colour in clear.getcolors()} == set(module.CHECKER)
+    assert {colour for _, colour in clear.getcolors()} == set(CHECKER)
     contact_sheet(fake_steps((20, 20), mode="LA"))
-    assert 'class="alpha"' in module.page("x", read_info_of(20), 100, fake_steps((20, 20), mode="LA"))
+    assert 'class="alpha"' in page("x", read_info_of(20), 100, fake_steps((20, 20), mode="LA"))
 
 
 def read_info_of(side: int):

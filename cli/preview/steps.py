@@ -1,0 +1,95 @@
+"""The steps of a preview: prefixes of a file from coarse to fine, as figures only or with decoded pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from .. import output
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from vqcodec.models.file_info import Info
+
+
+@dataclass(frozen=True)
+class Step:
+    """One prefix of a file."""
+
+    layers: int
+    n_layers: int
+    """Layers of the whole file."""
+    n_bytes: int
+    """Length of the prefix."""
+    percent: float
+    """Share of the complete file, 0..100."""
+    bpp: float
+    """Bits per pixel of the prefix."""
+    image: Image.Image | None = None
+    """sRGB, possibly scaled down; None in a step without picture."""
+    complete: bool = True
+    """False if the file is damaged."""
+
+    @property
+    def picture(self) -> Image.Image:
+        """The image of a step that has one."""
+        assert self.image is not None
+        return self.image
+
+    @property
+    def caption(self) -> str:
+        """Text such as "3 layers · 4,512 bytes · 0.19 bpp"."""
+        plural = "" if self.layers == 1 else "s"
+        return f"{self.layers} layer{plural} · {self.n_bytes:,} bytes · {format_bpp(self.bpp)} bpp"
+
+
+def format_bpp(bpp: float) -> str:
+    """Bits per pixel with two decimals, below 0.1 with three."""
+    return f"{bpp:.2f}" if bpp >= 0.1 else f"{bpp:.3f}"
+
+
+def plain_steps(info: Info, n_bytes: int, steps: int | None) -> list[Step]:
+    """At most `steps` steps without pictures, for a file of `n_bytes` bytes; needs neither torch nor the model."""
+    from vqcodec.api import preview_steps
+
+    found: list[Step] = []
+    for keep in preview_steps(len(info.layers), steps):
+        step = _step(info, keep, min(info.layers[keep - 1].end, n_bytes))
+        if not found or step.n_bytes > found[-1].n_bytes:  # layers that a cut file lacks add no step
+            found.append(step)
+    return found
+
+
+def picture_steps(
+    data: bytes, info: Info, steps: int | None, max_side: int, device: str, max_pixels: int, quiet: bool
+) -> Iterator[Step]:
+    """The same steps with pictures of at most `max_side` pixels a side, and a progress bar on a terminal."""
+    from vqcodec import previews
+
+    n_steps = len(plain_steps(info, len(data), steps))
+    found = previews(data, steps, device=device, max_pixels=max_pixels)
+    with output.progress("decoding", quiet, transient=True) as advance:
+        for done, preview in enumerate(islice(found, n_steps), 1):
+            step = _step(info, preview.keep, preview.n_bytes)
+            yield replace(step, image=for_screen(preview.image, max_side), complete=preview.complete)
+            advance(done, n_steps)
+
+
+def _step(info: Info, layers: int, n_bytes: int) -> Step:
+    bpp = 8 * n_bytes / (info.width * info.height)
+    return Step(layers, len(info.layers), n_bytes, 100 * n_bytes / info.file_bytes, bpp)
+
+
+def for_screen(image: Image.Image, max_side: int) -> Image.Image:
+    """The picture in sRGB, without metadata, scaled down to at most `max_side` pixels a side."""
+    from PIL import Image
+
+    from vqcodec.image.picture import from_pillow, strip, to_pillow
+
+    small = image.copy()
+    small.info = {key: value for key, value in image.info.items() if key == "icc_profile"}
+    small.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return to_pillow(strip(from_pillow(small)))
