@@ -30,5 +30,5 @@ bench:                 ## seconds per stage, and wall time with peak memory
 	python benchmarks/speed.py
 	python benchmarks/memory.py
 
-figures:               ## the pictures of the README, from docs/figures.json and one photograph
+figures:               ## the pictures of the README, from docs/figures.md and one photograph
 	python scripts/make_figures.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -73,6 +74,17 @@ def test_size_of_pictures() -> None:
     assert sizes
     assert max(sizes.values()) < PICTURE_BYTES
     assert sum(sizes.values()) < PICTURES_BYTES
+
+
+def test_curves_are_those_of_the_tables() -> None:
+    spec = importlib.util.spec_from_file_location("make_figures", ROOT / "scripts" / "make_figures.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    curves = script.read_curves(read("docs/figures.md"))
+    assert list(curves) == ["vqcodec photo", "vqcodec photo-hq", "AVIF", "WebP", "JPEG", "JPEG XL"]
+    assert curves["vqcodec photo"][0] == (0.049, 22.83, 0.8127)
+    assert curves["JPEG"][-1] == pytest.approx((1.389, 35.39 - 2.56, 0.9928 - 0.0070))
 
 
 @needs_model
