@@ -78,7 +78,8 @@ def test_size_of_pictures() -> None:
 
 def test_curves_are_those_of_the_tables() -> None:
     spec = importlib.util.spec_from_file_location("make_figures", ROOT / "scripts" / "make_figures.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     curves = script.read_curves(read("docs/figures.md"))
