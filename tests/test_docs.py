@@ -69,6 +69,22 @@ def test_files_and_links_exist(page: Path) -> None:
             assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings], link
 
 
+def test_identities_are_those_of_the_bundled_models() -> None:
+    for name in registry.FAMILY:
+        folder = registry.BUNDLED / name
+        config = registry.read_config(folder)
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        for page in (card, read("docs/models.md")):
+            assert f"`{config.token_id}`" in page
+            assert f"`{config.entropy_id}`" in page
+
+
+def test_every_recipe_is_listed() -> None:
+    recipes = {path.stem for path in (ROOT / "train" / "recipes").glob("*.toml")}
+    rows = re.findall(r"^\| (`[^|]+) \|", read("docs/training.md").split("## Recipes")[1], re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`([\w-]+)`", row)} == recipes
+
+
 def test_size_of_pictures() -> None:
     sizes = {path.name: path.stat().st_size for path in (ROOT / "docs").iterdir() if path.suffix in (".png", ".jpg")}
     assert sizes
