@@ -10,14 +10,15 @@ from pathlib import Path
 from .pages import ROOT, read
 
 PAGE = read("ARCHITECTURE.md")
-SOURCES = ("vqcodec", "cli", "train")
+PACKAGES = ("vqcodec", "cli", "train")
+SCRIPTS = ("scripts", "benchmarks", "samples")
 FREE = {"runtime"}
 """Parts outside the order."""
 
 
-def modules() -> list[Path]:
-    """Modules of the packages, relative to the root; `__init__` and `__main__` left out."""
-    found = [path.relative_to(ROOT) for folder in SOURCES for path in (ROOT / folder).rglob("*.py")]
+def modules(folders: tuple[str, ...]) -> list[Path]:
+    """Modules in the folders, relative to the root; `__init__` and `__main__` left out."""
+    found = [path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).rglob("*.py")]
     return sorted(path for path in found if path.name not in ("__init__.py", "__main__.py"))
 
 
@@ -27,7 +28,7 @@ def test_every_module_has_a_row() -> None:
         folder = section.split("/\n")[0]
         listed += [Path(folder, name) for name in re.findall(r"^\| `(\w+\.py)` \| .", section, re.MULTILINE)]
     assert len(listed) == len(set(listed))
-    assert sorted(listed) == modules()
+    assert sorted(listed) == modules(PACKAGES + SCRIPTS)
 
 
 def read_levels() -> dict[str, int]:
@@ -64,7 +65,7 @@ def imports(path: Path) -> Iterator[str]:
 
 def test_imports_point_one_way() -> None:
     wrong = set()
-    for path in modules():
+    for path in modules(PACKAGES):
         own = part_of([*(() if path.parts[0] == "vqcodec" else ("vqcodec",)), *path.with_suffix("").parts])
         if own not in FREE:
             wrong |= {f"{path}: {part}" for part in set(imports(path)) - {own} if LEVELS[own] >= LEVELS[part]}
