@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from vqcodec.encoder.index_encoder import ROUGH
+from vqcodec.encoder.build import UNREFINED
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.models.loading import load_model
 from vqcodec.train.data.pictures import scan
@@ -36,7 +36,7 @@ def main() -> None:
     prior.go_on_from(model.entropy)
     side = arguments.tile_px // model.stride
     train, val = (
-        collect_tiles(model, scan(tuple(paths), model.stride), side, ROUGH)
+        collect_tiles(model, scan(tuple(paths), model.stride), side, UNREFINED)
         for paths in (arguments.tables, arguments.val)
     )
     print(compare(prior, train, val))

@@ -18,9 +18,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vqcodec import api, container
+from vqcodec import container
 from vqcodec.config.model import ModelConfig
-from vqcodec.encoder.index_encoder import Encoding
+from vqcodec.decoder import render
+from vqcodec.encoder.build import encoder_for
+from vqcodec.encoder.index_encoder import IndexEncoder
+from vqcodec.encoder.selectors import IndividualSelector
 from vqcodec.entropy.adaptive_tables import AdaptiveTables
 from vqcodec.evaluation.bd_rate import Curve
 from vqcodec.evaluation.bd_rate import bd_rate as bd_rate_of
@@ -72,17 +75,19 @@ def points(
     """Way -> (bits per pixel, PSNR, MS-SSIM in dB) at every `stride`-th rate of the ladder."""
     picture = as_picture(pixels)
     whole = Rect(0, picture.height, 0, picture.width)
-    encodings = {way: Encoding(picture, model, effort=effort) for way, effort in WAYS.items()}
+    encoders = {way: encoder_for(picture, model, effort=effort) for way, effort in WAYS.items()}
     for way in ALONE:
-        encodings[way].in_context = False
+        encoder = encoders[way]
+        assert isinstance(encoder, IndexEncoder)
+        encoder.final = IndividualSelector(encoder.model)
     found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in WAYS}
-    for step in encodings[ANCHOR].ladder[::stride]:
-        for way, encoding in encodings.items():
-            data = encoding.file(step.rate, step.keep)
-            tokens = read_tokens(container.read(data), encoding.model)
+    for step in encoders[ANCHOR].ladder[::stride]:
+        for way, encoder in encoders.items():
+            data = encoder.file(step.rate, step.keep)
+            tokens = read_tokens(container.read(data), encoder.model)
             if way == ANCHOR:
                 data = write_tokens(tokens, other)
-            shown = api._render(tokens, encoding.model, whole).pixels
+            shown = render(tokens, encoder.model, whole).pixels
             similar = -10 * np.log10(1 - METRICS["ms-ssim"].measure(pixels, shown))
             rate = 8 * len(data) / (picture.width * picture.height)
             found[way].append((rate, METRICS["psnr"].measure(pixels, shown), similar))

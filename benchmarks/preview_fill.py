@@ -18,8 +18,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.codeword_distances import CodewordDistances
-from vqcodec.encoder.index_encoder import Encoding
+from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.entropy.tiles import EntropyModel
 from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.image.picture import as_picture
@@ -107,29 +108,26 @@ WAYS: dict[str, tuple[bool, int]] = {
 
 def measure(pixels: np.ndarray, model: str, rates: Sequence[float], keeps: Sequence[int]) -> np.ndarray:
     """PSNR and MS-SSIM [rates, keeps, ways, 2]."""
-    encoding = Encoding(as_picture(pixels), model)
-    latent = encoding._latent
-    assert latent is not None
+    encoder = encoder_for(as_picture(pixels), model)
+    assert isinstance(encoder, IndexEncoder)
+    codebooks = CodewordDistances(encoder.model.tokenizer.quantizer).codebooks
     found = np.empty((len(rates), len(keeps), len(WAYS), 2))
     for i, rate in enumerate(rates):
-        planes = list(encoding.tokens(rate).planes)
+        planes = list(encoder.tokens(rate).planes)
         for j, known in enumerate(keeps):
-            means = {
-                feeds: _over_tiles(encoding, planes, latent.codewords.codebooks, known, feeds)
-                for feeds in (True, False)
-            }
+            means = {feeds: _over_tiles(encoder, planes, codebooks, known, feeds) for feeds in (True, False)}
             for w, (feeds, wanted) in enumerate(WAYS.values()):
-                shown = show(encoding.model, planes, known, means[feeds], wanted, pixels.shape[:2])
+                shown = show(encoder.model, planes, known, means[feeds], wanted, pixels.shape[:2])
                 found[i, j, w] = [METRICS[name].measure(pixels, shown) for name in ("psnr", "ms-ssim")]
     return found
 
 
 def _over_tiles(
-    encoding: Encoding, planes: Planes, codebooks: Sequence[np.ndarray], known: int, feeds: bool
+    encoder: IndexEncoder, planes: Planes, codebooks: Sequence[np.ndarray], known: int, feeds: bool
 ) -> list[np.ndarray]:
     means = [np.empty((book.shape[1], *planes[0].shape)) for book in codebooks]
-    for tile in encoding.tiles():
-        parts = expected(encoding.model.entropy, [p[tile.slices] for p in planes], codebooks, known, feeds)
+    for tile in encoder.tiles:
+        parts = expected(encoder.model.entropy, [p[tile.slices] for p in planes], codebooks, known, feeds)
         for mean, part in zip(means, parts, strict=True):
             mean[:, *tile.slices] = part
     return means

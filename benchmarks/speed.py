@@ -34,7 +34,7 @@ def measure(path: Path, model_name: str, runs: int) -> tuple[str, dict[str, floa
     """(title, seconds per stage in the order of the data, pixels)."""
     import vqcodec
     from vqcodec import container
-    from vqcodec.encoder.index_encoder import ROUGH
+    from vqcodec.encoder.build import UNREFINED
     from vqcodec.geometry.rectangles import Rect
     from vqcodec.image.picture import read_picture
     from vqcodec.inference.networks import pixels_to_planes, planes_to_pixels
@@ -45,7 +45,7 @@ def measure(path: Path, model_name: str, runs: int) -> tuple[str, dict[str, floa
     seconds: dict[str, float] = {}
     picture, seconds["read picture"] = timed(lambda: read_picture(path), runs)
     _, seconds["network encode"] = timed(lambda: pixels_to_planes(model, picture.pixels), runs)
-    tokens = vqcodec.tokenize(picture, model_name, effort=ROUGH)
+    tokens = vqcodec.tokenize(picture, model_name, effort=UNREFINED)
     data, both = timed(lambda: write_tokens(tokens, model), runs)
     file, reading = timed(lambda: container.read(data), runs)
     segments = [[segment or b"" for segment in layer] for layer in file.segments]

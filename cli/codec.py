@@ -70,12 +70,12 @@ def encode(
     output.refuse_vqc(sources)
     pairs = _plan(sources, out, ".vqc", force, json)
     from vqcodec import api
-    from vqcodec.encoder.size_options import check_rate
+    from vqcodec.encoder.size_options import check_size_options
     from vqcodec.image.picture import read_picture
     from vqcodec.image.picture import strip as strip_picture
     from vqcodec.models import registry
 
-    check_rate(registry.candidates(model), **rate)
+    check_size_options(registry.candidates(model), **rate)
     for source, target in pairs:
         start = time.perf_counter()
         with output.naming(source):
@@ -247,7 +247,7 @@ def truncate(
 
     The model need not be at hand. JSON keys: input, output, width, height (pixels), bytes, bpp, layers, model, seconds.
     """
-    options.check_rate({"--keep": keep, "--target-size": target_size, "--bpp": bpp}, needed=True)
+    options.check_size_options({"--keep": keep, "--target-size": target_size, "--bpp": bpp}, needed=True)
     max_bytes = None if target_size is None else options.parse_size(target_size)
     pairs = _plan([source], out, ".vqc", force, json)
     from vqcodec import api

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.preview_fill import expected
 from tests.entropy.test_prior import SIZES, a_prior, some_tiles
-from vqcodec.encoder.index_selection import choose_tiles
+from vqcodec.encoder.index_selection import select_indices
 from vqcodec.entropy.context_model import ContextModel
 
 SHAPE = (9, 7)
@@ -21,8 +21,8 @@ def bits_of(model: ContextModel, planes: Sequence[np.ndarray]) -> np.ndarray:
     def all_but_this(_: int, s: int, positions: np.ndarray, __: object) -> np.ndarray:
         return (np.arange(SIZES[s]) != planes[s].reshape(-1)[positions, None]).astype(np.float32)
 
-    [choice] = choose_tiles(model, all_but_this, np.zeros(3), [(SHAPE,) * 3], [[0], [1], [2]], itemised=True)
-    return np.stack(choice.spent)
+    [selection] = select_indices(model, all_but_this, np.zeros(3), [(SHAPE,) * 3], [[0], [1], [2]])
+    return np.stack(selection.bits)
 
 
 @pytest.fixture(scope="module")

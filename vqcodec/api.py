@@ -19,8 +19,9 @@ from .container.bytes_like import as_bytes
 from .container.damage import INCOMPLETE, damage
 from .container.truncate import cut_to_bytes, cut_to_layers
 from .decoder import render
-from .encoder.budgets import cut, encode_reaching, encode_within
-from .encoder.size_options import budget_for_bpp, check_rate
+from .encoder.budgets import cut_to_budget
+from .encoder.encode import encode_picture
+from .encoder.size_options import SizeOptions, budget_for_bpp, check_size_options
 from .errors import LimitError, LossWarning, UsageError
 from .geometry.rectangles import Rect
 from .image.hidden_colour import with_hidden_filled
@@ -28,7 +29,7 @@ from .image.picture import MAX_PIXELS, Picture, as_picture, to_pillow
 from .image.picture import strip as strip_picture
 from .models import loading, registry
 from .models.file_info import Info, read_info
-from .models.ladder import EFFORT, at_quality, ladder
+from .models.ladder import EFFORT
 from .runtime.torch_state import check_device, codec_modes, in_codec_modes
 from .tokens import single_group
 from .tokens.tokens import Tokens, as_arrays, check_tokens, read_tokens, write_tokens
@@ -75,21 +76,16 @@ def encode(
     Raises UsageError, InputError, ModelError, LimitError, and TargetError if the size or quality is out of reach.
     """
     candidates = registry.candidates(model)
-    check_rate(candidates, quality=quality, keep=keep, max_bytes=max_bytes, bpp=bpp, min_quality=min_quality)
+    size: SizeOptions = {
+        "quality": quality,
+        "keep": keep,
+        "max_bytes": max_bytes,
+        "bpp": bpp,
+        "min_quality": min_quality,
+    }
+    check_size_options(candidates, **size)
     _check_effort(effort)
-    picture = _picture(image, strip)
-    names = list(candidates)
-    if min_quality is not None:
-        return encode_reaching(names, picture, *min_quality, device, effort)
-    if bpp is not None:
-        max_bytes = budget_for_bpp(bpp, picture.width, picture.height)
-    if max_bytes is not None:
-        return encode_within(names, picture, max_bytes, device, effort)
-    from .encoder.build import encoder_of
-
-    name, step = (names[0], ladder(candidates[names[0]])[-1]) if quality is None else at_quality(candidates, quality)
-    kept = step.keep if quality is not None else keep
-    return encoder_of(picture, name, device, effort).file(step.rate, kept)
+    return encode_picture(_picture(image, strip), candidates, device, effort, **size)
 
 
 def decode(
@@ -234,12 +230,10 @@ def tokenize(
     1..9 is that of `encode`: from 7 on an index may be MISSING, -1, where it is not worth its bits.
     """
     _check_effort(effort)
-    from .encoder.build import encoder_of
+    from .encoder.build import encoder_for  # loads torch
 
-    picture = _picture(image)
-    name = next(iter(registry.candidates(model)))
-    encoding = encoder_of(picture, name, device, effort)
-    return encoding.tokens(encoding.ladder[-1].rate if rate is None else rate)
+    encoder = encoder_for(_picture(image), next(iter(registry.candidates(model))), device, effort)
+    return encoder.tokens(encoder.ladder[-1].rate if rate is None else rate)
 
 
 def _check_effort(effort: int) -> None:
@@ -277,7 +271,7 @@ def encode_tokens(tokens: Tokens, *, keep: int | None = None, max_bytes: int | N
         tokens = tokens.kept(keep)
     model = loading.load_model(tokens.model)
     data = write_tokens(tokens, model)
-    return data if max_bytes is None else cut(data, max_bytes, lambda: write_tokens(tokens.kept(1), model))
+    return data if max_bytes is None else cut_to_budget(data, max_bytes, lambda: write_tokens(tokens.kept(1), model))
 
 
 @in_codec_modes

@@ -131,12 +131,12 @@ def _check(settings: Settings) -> str:
         if given:
             raise UsageError(f"{given[0]} goes with --to vqc only")
         return _digest({"to": settings.to})
-    from vqcodec.encoder.size_options import check_rate
+    from vqcodec.encoder.size_options import check_size_options
     from vqcodec.models import loading, registry
     from vqcodec.models.ladder import at_quality, possible
 
     candidates = registry.candidates(settings.model)
-    check_rate(candidates, **settings.rate)
+    check_size_options(candidates, **settings.rate)
     names = possible(candidates, **settings.rate)
     for name in names:
         loading.load_model(name)  # a damaged model is one error, not one for each file

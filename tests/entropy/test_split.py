@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqcodec.encoder.index_selection import choose_tiles
+from vqcodec.encoder.index_selection import select_indices
 from vqcodec.entropy.alphabet_split import Split, by_likeness
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.tiles import decode_tiles, encode_tiles
@@ -91,7 +91,7 @@ def test_what_is_no_code_is_damage() -> None:
         Split(np.arange(10), 4).whole(np.array([2]), np.array([3]))
 
 
-def test_choice_goes_by_parts(model: ContextModel) -> None:
+def test_selection_goes_by_parts(model: ContextModel) -> None:
     books = [some_codewords(size) for size in SIZES]
     targets = [np.random.default_rng(s).normal(size=(30, 3)).astype(np.float32) for s in range(3)]
 
@@ -99,14 +99,14 @@ def test_choice_goes_by_parts(model: ContextModel) -> None:
         return np.square(targets[s][positions][:, None] - books[s]).sum(-1)
 
     shapes = [((5, 6),) * 3]
-    [free] = choose_tiles(model, distances, np.zeros(3), shapes, LAYERS)
-    [dear] = choose_tiles(model, distances, np.full(3, 0.5), shapes, LAYERS, coded=True)
+    [free] = select_indices(model, distances, np.zeros(3), shapes, LAYERS)
+    [dear] = select_indices(model, distances, np.full(3, 0.5), shapes, LAYERS, coded=True)
     every = np.arange(30)
     for s in range(3):
         found = distances(0, s, every)
         np.testing.assert_array_equal(free.planes[s].ravel(), found.argmin(1))
         assert dear.distances[s] == pytest.approx(found[every, dear.planes[s].ravel()].sum(), rel=1e-5)
-    assert dear.bits.sum() < free.bits.sum()
+    assert dear.plane_bits.sum() < free.plane_bits.sum()
     assert [dear.segments] == encode_tiles(model, [dear.planes], LAYERS)
 
 

@@ -14,8 +14,11 @@ from safetensors.numpy import load_file
 
 import vqcodec
 from vqcodec.config.model import LadderStep, ProductVQConfig
+from vqcodec.encoder.base import Encoder
+from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.codeword_distances import CodewordDistances
-from vqcodec.encoder.index_encoder import Encoding
+from vqcodec.encoder.index_encoder import IndexEncoder
+from vqcodec.encoder.rate_control import encode_at_least, encode_near
 from vqcodec.errors import ModelError, UsageError
 from vqcodec.image.picture import as_picture
 from vqcodec.models.identity import CODEBOOKS, REFINEMENTS
@@ -162,24 +165,24 @@ def name(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_files_hold_what_was_chosen(name: str, photo: Image.Image) -> None:
-    encoding = Encoding(as_picture(np.asarray(photo)), name)
-    for step in encoding.ladder:
-        file, tokens = encoding.file(step.rate, step.keep), encoding.tokens(step.rate, step.keep)
+    encoder = encoder_for(as_picture(np.asarray(photo)), name)
+    for step in encoder.ladder:
+        file, tokens = encoder.file(step.rate, step.keep), encoder.tokens(step.rate, step.keep)
         found = vqcodec.decode_tokens(file)
-        shown = [s for layer in encoding.model.layers[: step.keep] for s in layer]
+        shown = [s for layer in encoder.model.layers[: step.keep] for s in layer]
         assert all(np.array_equal(found.planes[s], tokens.planes[s]) for s in shown)
         assert len(found.layers) == step.keep
 
 
 def test_budgets_between_steps_of_other_layers_are_used(name: str, photo: Image.Image) -> None:
-    encoding = Encoding(as_picture(np.asarray(photo)), name)
-    small, large = len(encoding.step(1)), len(encoding.step(2))
+    encoder = encoder_for(as_picture(np.asarray(photo)), name)
+    small, large = len(encoder.file_at_step(1)), len(encoder.file_at_step(2))
     assert small < large
     for budget in np.linspace(small, large, 5).astype(int)[1:-1]:
-        under, _ = encoding.within(int(budget))
+        under, _ = encode_near(encoder, int(budget))
         assert under is not None
         assert small <= len(under) <= budget
-    made = [len(encoding.within(int(b))[0] or b"") for b in np.linspace(small, large, 5)]
+    made = [len(encode_near(encoder, int(b))[0] or b"") for b in np.linspace(small, large, 5)]
     assert len(set(made)) > 2
 
 
@@ -196,27 +199,27 @@ def test_a_prior_learns_from_what_files_hold(name: str, photo: Image.Image, tmp_
 
 
 def test_a_quality_below_the_ladder_takes_fewer_layers(name: str, photo: Image.Image) -> None:
-    encoding = Encoding(as_picture(np.asarray(photo)), name)
-    found = encoding.reaching(lambda _, rate, keep: keep + 1 / (1 + rate), 1.0)
-    assert found == encoding.file(encoding.ladder[0].rate, 1)
+    encoder = encoder_for(as_picture(np.asarray(photo)), name)
+    found = encode_at_least(encoder, lambda _, rate, keep: keep + 1 / (1 + rate), 1.0)
+    assert found == encoder.file(encoder.ladder[0].rate, 1)
 
 
 @pytest.mark.parametrize("quality", [0.2, 0.5, 0.8])
 def test_a_quality_between_steps_of_other_layers_is_reached(name: str, photo: Image.Image, quality: float) -> None:
-    encoding = Encoding(as_picture(np.asarray(photo)), name, effort=5)  # which is by the error of the latent
-    assert encoding._latent is not None
-    z = torch.from_numpy(encoding._latent.values.astype(np.float32))[None]
+    encoder = encoder_for(as_picture(np.asarray(photo)), name, effort=5)  # which is by the error of the latent
+    assert isinstance(encoder, IndexEncoder)
+    z = torch.from_numpy(encoder.latent.values.astype(np.float32))[None]
 
-    def measured(encoding: Encoding, rate: float, keep: int) -> float:
-        made = encoding.model.tokenizer.quantizer
-        planes = [torch.from_numpy(p.astype(np.int64))[None] for p in encoding.tokens(rate, keep).planes]
+    def measured(encoder: Encoder, rate: float, keep: int) -> float:
+        made = encoder.model.tokenizer.quantizer
+        planes = [torch.from_numpy(p.astype(np.int64))[None] for p in encoder.tokens(rate, keep).planes]
         return -float((z - made.dequantize(planes)[0]).square().mean())
 
-    ends = [measured(encoding, step.rate, step.keep) for step in encoding.ladder[1:3]]
+    ends = [measured(encoder, step.rate, step.keep) for step in encoder.ladder[1:3]]
     target = ends[0] + quality * (ends[1] - ends[0])
-    found = encoding.reaching(measured, target)
+    found = encode_at_least(encoder, measured, target)
     assert found is not None
-    assert len(found) <= len(encoding.step(2))
+    assert len(found) <= len(encoder.file_at_step(2))
 
 
 def test_identity_is_of_the_refinements_too(name: str, tmp_path: Path) -> None:

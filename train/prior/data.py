@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcodec.encoder.index_encoder import Encoding
+from vqcodec.encoder.build import encoder_for
+from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.entropy.context_model import MARGIN
 from vqcodec.geometry.rectangles import Rect, split
 from vqcodec.image.picture import as_picture
@@ -34,7 +35,7 @@ RATES = 2
 
 def collect_tiles(model: Model, pictures: Pictures, tile: int, effort: int = EFFORT) -> list[Tile]:
     """Index planes int16 or int32 [S, h, w] of tiles (`tile` steps a side) of the pictures, as files of `effort` hold
-    them: MISSING where layers are left out, from effort `encoding.DROPPING` on.
+    them: MISSING where layers are left out, from effort `build.ADAPTIVE_LAYERS` on.
 
     Of a model whose tokens are windows, each window is a tile, a list of planes int32.
 
@@ -47,16 +48,16 @@ def collect_tiles(model: Model, pictures: Pictures, tile: int, effort: int = EFF
     kind = np.int16 if max(model.entropy.sizes) < 2**15 else np.int32
     found: list[Tile] = []
     for number, pixels in enumerate(pictures.decoded()):
-        encoding = Encoding(as_picture(pixels), str(model.entry.folder), effort=effort)
+        encoder = encoder_for(as_picture(pixels), str(model.entry.folder), effort=effort)
         if model.config.tokenizer.side:
-            planes = encoding.tokens(1.0).planes
+            planes = encoder.tokens(1.0).planes
             found += [[plane[window] for plane in planes] for window in range(len(planes[0]))]
             continue
-        if not encoding.by_rate:
-            found += _cut_up(np.stack(encoding.tokens(1.0).planes).astype(kind), tile)
+        if not isinstance(encoder, IndexEncoder):
+            found += _cut_up(np.stack(encoder.tokens(1.0).planes).astype(kind), tile)
             continue
         rng = np.random.default_rng(number)
-        rects = list(split(Rect(0, encoding.grid[0], 0, encoding.grid[1]), tile))
+        rects = list(split(Rect(0, encoder.latent.grid[0], 0, encoder.latent.grid[1]), tile))
         drawn = high * span ** -rng.random(RATES)
         if len(rects) == 1:
             tiles = [(0, float(rate)) for rate in drawn]
@@ -64,8 +65,8 @@ def collect_tiles(model: Model, pictures: Pictures, tile: int, effort: int = EFF
             some = rng.permutation(len(rects))[:MOST_TILES]
             tiles = [(t, float(drawn[i % RATES])) for i, t in enumerate(some)]
         for t, rate in tiles:
-            keep = next((step.keep for step in encoding.ladder if step.rate <= rate), encoding.ladder[-1].keep)
-            planes = encoding.tile_planes([rects[t]], rate, keep)[0]
+            keep = next((step.keep for step in encoder.ladder if step.rate <= rate), encoder.ladder[-1].keep)
+            planes = encoder.tile_planes([rects[t]], rate, keep)[0]
             found.append(np.stack(planes[: sum(map(len, model.layers[:keep]))]).astype(kind))
     return found
 

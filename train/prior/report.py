@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from vqcodec.encoder.index_selection import choose_tiles
+from vqcodec.encoder.index_selection import select_indices
 from vqcodec.entropy.adaptive_tables import STEPS, costs
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.scan_order import scan
@@ -82,8 +82,8 @@ def integer_bits(model: ContextModel, tiles: Sequence[Sequence[np.ndarray]]) -> 
             return (np.arange(model.sizes[s]) != codes[:, None]).astype(np.float32)
 
         shapes = [tuple(plane.shape for plane in tile) for tile in alike]
-        found = choose_tiles(model, all_but_this, np.zeros(len(model.sizes)), shapes, layers)
-        total += np.sum([tile.bits for tile in found], axis=0)
+        found = select_indices(model, all_but_this, np.zeros(len(model.sizes)), shapes, layers)
+        total += np.sum([tile.plane_bits for tile in found], axis=0)
     return total
 
 

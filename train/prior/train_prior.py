@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcodec.encoder.index_encoder import ROUGH
+from vqcodec.encoder.build import UNREFINED
 from vqcodec.entropy.alphabet_split import by_likeness
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.errors import InputError, OutputError, UsageError
@@ -178,7 +178,7 @@ def run_prior(
     except ValueError as error:
         raise UsageError(f"recipe.again: model '{recipe.model}': {error}") from error
     if recipe.val:
-        held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride, ROUGH)
+        held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride, UNREFINED)
         report(compare(prior, tiles, held_out))
     shutil.copytree(model.entry.folder, out)
     add_prior(out, prior)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vqcodec.encoder.codeword_distances import CodewordDistances
-from vqcodec.encoder.index_selection import choose_tiles
+from vqcodec.encoder.index_selection import select_indices
 from vqcodec.errors import UsageError
 from vqcodec.models.loading import load_model
 
@@ -27,7 +27,6 @@ class PriorChoice:
         if not quantizer.prices.any() or model.entropy.kind != "context":
             raise UsageError(f"codebook.choice: model '{name}' has no context model, or was trained without a rate")
         self.entropy = model.entropy
-        self.prices, self.caps = quantizer.prices.double().numpy(), quantizer.caps.double().numpy()
         self.sizes = quantizer.sizes
         self.codewords = CodewordDistances(quantizer)
 
@@ -36,13 +35,13 @@ class PriorChoice:
         batch, _, h, w = z.shape
         latents = z.float().cpu().numpy()
         rates = np.ones(batch) if rate is None else rate.double().cpu().numpy()
-        planes = len(self.prices)
+        planes = len(self.sizes)
         shapes = [((h, w),) * planes] * batch
         layers = [list(range(planes))]
-        found = choose_tiles(
+        found = select_indices(
             self.entropy,
             lambda tile, s, positions, chosen: self.codewords.measure(s, latents[tile], positions, chosen),
-            np.minimum(rates[:, None], self.caps) * self.prices,
+            self.codewords.distance_per_bit(rates[:, None]),
             shapes,
             layers,
         )

@@ -1,1 +1,1 @@
-"""Picture to file; nothing here is needed by decoders."""
+"""Encoders: picture to file. Decoders need nothing of this package."""

@@ -1,13 +1,11 @@
-"""The file of a picture within a budget of bytes, or of a least quality, and the model that makes it.
-
-Differs from encoder/rate_control.py, which searches the files of one model.
-"""
+"""Files within a budget of bytes or of at least a quality, over several models, smallest files first."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING
 
 from .. import container
 from ..container.truncate import cut_to_bytes
@@ -18,11 +16,18 @@ from ..image.picture import Picture
 from ..metrics import LEAST_SIDE, visible, window_px
 from ..models import loading
 from ..models.ladder import fills
-from ..tokens.tokens import read_tokens
+from ..tokens.tokens import Tokens, read_tokens
+from .rate_control import CLOSE, encode_at_least, encode_near
+
+if TYPE_CHECKING:
+    from .base import Encoder
 
 
-def cut(data: bytes, max_bytes: int, first_layer: Callable[[], bytes]) -> bytes:
-    """The complete file `data`, or as much of it as fits; `first_layer` makes a complete file of that alone."""
+def cut_to_budget(data: bytes, max_bytes: int, first_layer: Callable[[], bytes]) -> bytes:
+    """The complete file `data`, cut where it is larger than `max_bytes`.
+
+    `first_layer` makes a complete file of the first layer alone. Raises TargetError where that is too large as well.
+    """
     if len(data) <= max_bytes:
         return data
     try:
@@ -32,8 +37,8 @@ def cut(data: bytes, max_bytes: int, first_layer: Callable[[], bytes]) -> bytes:
         smallest = first_layer()
         if len(smallest) <= max_bytes:
             return smallest
-        beside = container.read_head(data, None).alpha_bytes or 0
-        part = f", {beside} of them alpha" if beside else ""
+        alpha_bytes = container.read_head(data, None).alpha_bytes or 0
+        part = f", {alpha_bytes} of them alpha" if alpha_bytes else ""
         raise TargetError(
             f"{max_bytes} bytes: the first layer alone makes a file of {len(smallest)}{part}; ask for at least "
             f"{len(smallest)} bytes"
@@ -41,63 +46,71 @@ def cut(data: bytes, max_bytes: int, first_layer: Callable[[], bytes]) -> bytes:
 
 
 def encode_within(names: list[str], picture: Picture, max_bytes: int, device: str, effort: int) -> bytes:
-    """File of the first model whose finest file fills the budget, or else of the model of higher PSNR.
+    """The file of the first model whose largest complete file fills the budget, or else the file of higher PSNR.
 
-    The largest complete file within the budget, if that is close to it; or else the next larger one, cut to it.
+    It is the largest complete file found within the budget, or, where that is not close to it, the next larger file,
+    cut.
     """
-    from .build import encoder_of
-    from .rate_control import CLOSE
+    from .build import encoder_for  # loads torch
 
-    rect = Rect(0, picture.height, 0, picture.width)
-
-    def psnr(data: bytes, model: loading.Model) -> float:
-        shown = render(read_tokens(container.read(data, max_pixels=None), model), model, rect)
-        return visible("psnr", picture.pixels, shown.pixels, picture.alpha)
-
-    best: bytes | None = None
-    reached = -math.inf
+    best, best_psnr = None, -math.inf
     for name in names:
-        encoding = encoder_of(picture, name, device, effort)
-        under, over = encoding.within(max_bytes)
-        if under is None or len(under) < CLOSE * max_bytes:
-            try:
-                part = cut(over, max_bytes, lambda e=encoding: e.file(e.ladder[0].rate, 1))  # type: ignore[misc]
-            except TargetError:
-                if best is None:
-                    raise
-                return best
-            under = max(under or b"", part, key=len)
-        filled = fills(encoding.rough.step(len(encoding.ladder) - 1), max_bytes)
+        encoder = encoder_for(picture, name, device, effort)
+        try:
+            data = _within(encoder, max_bytes)
+        except TargetError:
+            if best is None:
+                raise
+            return best
+        filled = fills(encoder.draft.file_at_step(len(encoder.ladder) - 1), max_bytes)
         if best is None and (filled or name == names[-1]):
-            return under
-        # What is smooth takes few bits of the first model, and the next one's file may be larger and worse.
-        if (shown := psnr(under, encoding.model)) > reached:
-            best, reached = under, shown
+            return data
+        # A smooth picture takes few bits of the first model; the file of the next one may be larger and worse.
+        tokens = read_tokens(container.read(data, max_pixels=None), encoder.model)
+        psnr = _quality("psnr", picture, tokens, encoder.model)
+        if psnr > best_psnr:
+            best, best_psnr = data, psnr
         if filled:
             break
     assert best is not None
     return best
 
 
+def _within(encoder: Encoder, max_bytes: int) -> bytes:
+    """The largest file found within the budget, complete or cut. Raises TargetError."""
+    under, over = encode_near(encoder, max_bytes)
+    if under is not None and len(under) >= CLOSE * max_bytes:
+        return under
+    part = cut_to_budget(over, max_bytes, lambda: encoder.file(encoder.ladder[0].rate, 1))
+    return max(under or b"", part, key=len)
+
+
 def encode_reaching(names: list[str], picture: Picture, metric: str, target: float, device: str, effort: int) -> bytes:
-    """The smallest file found that reaches the target, of the first model that does at its last step."""
-    from .build import Encoder, encoder_of
+    """The smallest file found whose `metric` is at least `target`, of the first model whose last step reaches it.
+
+    Raises TargetError if none does.
+    """
+    from .build import encoder_for  # loads torch
 
     if metric == "ms-ssim" and window_px(min(picture.width, picture.height)) is None:
         size = f"{picture.width}x{picture.height}"
         raise TargetError(f"ms-ssim needs {LEAST_SIDE} pixels a side or more, this picture has {size}: ask for psnr")
-    rect = Rect(0, picture.height, 0, picture.width)
+
+    @cache
+    def quality(encoder: Encoder, lmbda: float, keep: int) -> float:
+        return _quality(metric, picture, encoder.tokens(lmbda, keep), encoder.model)
+
     reached = 0.0
     for name in names:
-        encoding = encoder_of(picture, name, device, effort)
-
-        @cache
-        def measured(encoding: Encoder, rate: float, keep: int) -> float:
-            shown = render(encoding.tokens(rate, keep), encoding.model, rect)
-            return visible(metric, picture.pixels, shown.pixels, picture.alpha)
-
-        found = encoding.reaching(measured, target)
+        encoder = encoder_for(picture, name, device, effort)
+        found = encode_at_least(encoder, quality, target)
         if found is not None:
             return found
-        reached = measured(encoding, encoding.ladder[-1].rate, encoding.ladder[-1].keep)
+        reached = quality(encoder, encoder.ladder[-1].rate, encoder.ladder[-1].keep)
     raise TargetError(f"{metric} {target:g}: the best file of model '{name}' reaches {reached:.4g}; ask for less")
+
+
+def _quality(metric: str, picture: Picture, tokens: Tokens, model: loading.Model) -> float:
+    """`metric` of the decoded tokens against the picture."""
+    decoded = render(tokens, model, Rect(0, picture.height, 0, picture.width))
+    return visible(metric, picture.pixels, decoded.pixels, picture.alpha)

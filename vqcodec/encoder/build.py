@@ -1,17 +1,67 @@
-"""The encoder that a model's quantizer needs."""
+"""Construction of the encoder that a model and an effort need."""
 
 from __future__ import annotations
 
 from ..image.picture import Picture
-from ..models import registry
-from ..tokens.tokens import has_step
-from .index_encoder import Encoding
+from ..inference.networks import pixels_to_latent
+from ..models import loading
+from ..models.ladder import EFFORT, ladder
+from ..quantizers.product import ProductVQ
+from ..tokens.tokens import can_map, has_step
+from .adaptive_layers import AdaptiveLayers
+from .base import Encoder
+from .codeword_distances import CodewordDistances
+from .index_encoder import IndexEncoder
+from .latent import encode_latent
+from .nearest_encoder import NearestEncoder
 from .scalar_encoder import ScalarEncoder
+from .selectors import ContextSelector, IndividualSelector, Selector
 
-Encoder = Encoding | ScalarEncoder
+INDEX_PASSES = {6: 4, 7: 4, 8: 6, 9: 10}
+"""Passes of latent refinement of index models by effort; none below."""
+SCALAR_PASSES = {6: 1, 7: 2, 8: 4, 9: 10}
+"""Passes of latent refinement of scalar models by effort; none below."""
+ADAPTIVE_LAYERS = 7
+"""Lowest effort that leaves out layers block by block."""
+UNREFINED = min(INDEX_PASSES) - 1
+"""Highest effort without latent refinement."""
 
 
-def encoder_of(picture: Picture, name: str, device: str, effort: int) -> Encoder:
-    """The encoder of `picture` by model `name`. Raises ModelError, LimitError."""
-    kind = ScalarEncoder if has_step(registry.find(name).config) else Encoding
-    return kind(picture, name, device, effort)
+def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = EFFORT) -> Encoder:
+    """The encoder of `picture` under the model called `name` or in the folder `name`, at `effort` 1..9.
+
+    Runs the encoder network once. Raises ModelError, LimitError.
+    """
+    model = loading.load_model(name, device)
+    if has_step(model.config):
+        return ScalarEncoder(
+            picture, model, name, pixels_to_latent(model, picture.pixels), SCALAR_PASSES.get(effort, 0)
+        )
+    if not uses_lmbda(model):
+        return NearestEncoder(picture, model, name, ladder(model.config))
+    return index_encoder(picture, model, name, effort)
+
+
+def uses_lmbda(model: loading.Model) -> bool:
+    """True where codewords have costs in bits and each index belongs to one position of the picture's token grid."""
+    quantizer = model.tokenizer.quantizer
+    has_costs = isinstance(quantizer, ProductVQ) and bool(quantizer.costs.any())
+    return has_costs and not model.config.tokenizer.side
+
+
+def index_encoder(picture: Picture, model: loading.Model, name: str, effort: int) -> IndexEncoder:
+    """The encoder of a model with `uses_lmbda`, composed by `effort` 1..9.
+
+    Without a context model each index is selected by itself. With one, indices are selected under it at every effort:
+    indices selected by themselves take several times the bits there, and no less time.
+    """
+    codewords = CodewordDistances(model.tokenizer.quantizer)
+    individual = IndividualSelector(model)
+    selector: Selector = individual
+    final: Selector = individual
+    if model.entropy.kind == "context" and codewords.has_weights:
+        selector = final = context = ContextSelector(model, codewords)
+        if effort >= ADAPTIVE_LAYERS and can_map(model):
+            final = AdaptiveLayers(context, model, picture)
+    latent = encode_latent(model, picture.pixels)
+    return IndexEncoder(picture, model, name, latent, individual, selector, final, passes=INDEX_PASSES.get(effort, 0))

@@ -1,6 +1,6 @@
-"""How far a latent is from the codewords of each plane, given what is chosen of those before it.
+"""Squared distances of a latent from the codewords of a product quantizer, plane by plane.
 
-What the encoder and the trainer put into `entropy.choose`.
+Planes of groups come first, then residual planes, which quantize what the groups before them leave over.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from ..quantizers.product import ProductVQ
 
 
 class CodewordDistances:
-    """Of the codebooks of `quantizer`: planes of groups, then those that refine what groups leave over."""
+    """Codebooks of `quantizer` as arrays, with the weights of bits in units of their distances.
+
+    Legend: S planes, G groups, D latent channels, K codewords, d channels of a plane.
+    """
 
     def __init__(self, quantizer: ProductVQ) -> None:
         books = quantizer.codebooks.float().cpu().numpy()
         widths = quantizer.widths
         self.spans = [slice(a, b) for a, b in pairwise((0, *accumulate(widths)))]
+        """Latent channels of each plane."""
         self.codebooks = [book[:, :width] for book, width in zip(books, widths, strict=True)]
+        """[K, d] of each plane."""
         scales = [np.ones(width, np.float32) for width in widths]
         if (refinements := quantizer.refinements) is not None:
             scale = quantizer.importance().sqrt().float().cpu().numpy()
@@ -31,35 +36,52 @@ class CodewordDistances:
             ]
             scales += [scale[span] for span in refinements.spans]
         self.scales = scales
+        """float32 [d] of each plane: weights of the channels' differences."""
         self.scaled = [book * scale for book, scale in zip(self.codebooks, scales, strict=True)]
         self.lengths = [np.square(book).sum(1) for book in self.scaled]
-        self.below = [
-            [(t, *_overlap(span, self.spans[t])) for t in range(s) if _touch(span, self.spans[t])]
+        self.refined_planes = [
+            [(t, *_overlap(span, self.spans[t])) for t in range(s) if _overlaps(span, self.spans[t])]
             for s, span in enumerate(self.spans)
         ]
-        """(plane, its part of this plane's channels, of its own) of those that this plane refines."""
+        """For each plane s: (earlier plane t with channels in common, these as a slice of s, as a slice of t)."""
+        self._weights = quantizer.prices.double().cpu().numpy()
+        self._caps = quantizer.caps.double().cpu().numpy()
 
-    def measure(self, s: int, latent: np.ndarray, positions: np.ndarray, chosen: Sequence[np.ndarray]) -> np.ndarray:
-        """Squared distances float32 [n, K] of a latent [D, h, w] at flat `positions` [n] from the codewords of plane s.
+    @property
+    def has_weights(self) -> bool:
+        """True where the model holds the weight of a bit."""
+        return bool(self._weights.any())
 
-        `chosen[t]` [h * w] are the codes of the planes before it.
+    def capped(self, lmbda: float | np.ndarray) -> np.ndarray:
+        """Multipliers, a number or [B, 1] -> those of each plane, [S] or [B, S]: no larger than the plane's cap."""
+        return np.minimum(lmbda, self._caps)
+
+    def distance_per_bit(self, lmbda: float | np.ndarray) -> np.ndarray:
+        """Squared distance that balances one bit in each plane, [S] or [B, S] as in `capped`: weight * multiplier."""
+        return self._weights * self.capped(lmbda)
+
+    def measure(self, s: int, latent: np.ndarray, positions: np.ndarray, selected: Sequence[np.ndarray]) -> np.ndarray:
+        """Latent [D, h, w] at flat `positions` [n] -> squared distances float32 [n, K] from the codewords of plane s.
+
+        `selected[t]` [h * w] are the indices of the planes before it.
         """
         part = latent[self.spans[s]]
         rows = part.reshape(len(part), -1)[:, positions].T.astype(np.float32)
-        for t, here, there in self.below[s]:
-            rows[:, here] -= self.codebooks[t][chosen[t][positions], there]
+        for t, here, there in self.refined_planes[s]:
+            rows[:, here] -= self.codebooks[t][selected[t][positions], there]
         rows *= self.scales[s]
-        found: np.ndarray = rows @ (-2 * self.scaled[s].T)
-        found += self.lengths[s]
-        found += np.square(rows).sum(1)[:, None]
-        return found
+        # |x - c|^2 = -2 x.c + |c|^2 + |x|^2
+        distances: np.ndarray = rows @ (-2 * self.scaled[s].T)
+        distances += self.lengths[s]
+        distances += np.square(rows).sum(1)[:, None]
+        return distances
 
 
-def _touch(a: slice, b: slice) -> bool:
+def _overlaps(a: slice, b: slice) -> bool:
     return bool(max(a.start, b.start) < min(a.stop, b.stop))
 
 
 def _overlap(a: slice, b: slice) -> tuple[slice, slice]:
-    """The channels that both have, counted from the start of each."""
+    """The channels in common, counted from the start of each."""
     start, stop = max(a.start, b.start), min(a.stop, b.stop)
     return slice(start - a.start, stop - a.start), slice(start - b.start, stop - b.start)

@@ -1,9 +1,17 @@
-"""Rate-aware choice of indices: distance + price * bits, under the entropy model that will code them.
+"""Rate-distortion selection of indices under the entropy model that codes them.
 
-A `Chooser` is a coder that writes the cheapest symbol where a decoder would write the coded one, so that a model runs
-the very code it codes with, and every choice sees those before it as its context (entropy-constrained quantization:
-Chou, Lookabaugh and Gray 1989; here greedily, position by position). Encoder side only: floating point may round as
-it likes.
+Position by position, in coding order, the selected index i of plane s minimises
+
+    |z - c_i|^2 + w_s * bits(i)        bits(i) = log2(sum of frequencies / frequency of i)
+
+where z is the latent, c_i the codeword, w_s the squared distance that balances one bit (lmbda times the plane's
+weight), and the frequencies are those that the model gives after the indices already selected. This is
+entropy-constrained vector quantization (Chou, Lookabaugh and Gray 1989), greedy: the effect of an index on the bits of
+later ones is not counted.
+
+A `SelectingCoder` takes the place of a decoder: where a decoder would write the symbol read from the stream, it writes
+the symbol of least cost. The model therefore runs the same code as in coding. Only encoders select, so floating-point
+rounding here cannot affect decoding.
 """
 
 from __future__ import annotations
@@ -24,82 +32,98 @@ from ..entropy.workers import for_each
 from ..planes import Layers, Maps, Planes, Shapes
 
 Distances = Callable[[int, int, np.ndarray, Sequence[np.ndarray]], np.ndarray]
-"""(tile, plane, flat positions int64 [n], codes of the tile's planes [positions], final for those before this plane)
--> squared distances float32 [n, K] of what is there from each codeword."""
+"""(tile, plane, flat positions int64 [n], indices of the tile's planes [positions], final for those before this plane)
+-> squared distances float32 [n, K] of the latent from each codeword."""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What was chosen for a tile."""
+class Selection:
+    """Indices selected for a tile."""
 
     planes: Planes
-    """int32, of the shapes asked for."""
-    bits: np.ndarray
-    """float64 [planes], what the choice takes under the model's frequencies, without the end of the stream."""
+    """int32, of the shapes asked for; MISSING where the tile's map leaves layers out."""
+    bits: list[np.ndarray]
+    """float32 of the planes' shapes: bits of each index under the model's frequencies."""
     distances: np.ndarray
-    """float64 [planes], sums over the positions."""
+    """float64 [planes], squared distances summed over the positions."""
     segments: list[bytes]
-    """One a layer, as `encode_tiles` would make them of the planes; none unless they were asked for."""
-    spent: list[np.ndarray]
-    """float32 of the planes' shapes, bits that each index takes; none unless they were asked for."""
+    """One for each layer, as `encode_tiles` makes them of the planes; empty without `coded`."""
+
+    @property
+    def plane_bits(self) -> np.ndarray:
+        """float64 [planes]: bits of each plane, without the end of the stream."""
+        return np.array([plane.sum(dtype=np.float64) for plane in self.bits])
 
 
-def choose_tiles(
+def select_indices(
     model: EntropyModel,
     distances: Distances,
-    prices: np.ndarray,
+    distance_per_bit: np.ndarray,
     shapes: Sequence[Shapes],
     layers: Layers,
-    weights: Sequence[Sequence[np.ndarray]] | None = None,
-    start: Sequence[Planes] | None = None,
     coded: bool = False,
     maps: Maps | None = None,
-    itemised: bool = False,
-) -> list[Choice]:
-    """Index planes of tiles of `shapes`, each index the one with the least distance + price * weight * bits.
+) -> list[Selection]:
+    """Select the planes of `layers` of tiles with planes of `shapes`; the other planes are 0.
 
-    `prices` [tiles, planes] or [planes]: squared distance that a bit is worth, at least 0; at 0 the nearest codeword
-    is taken. `weights[tile][plane]` of the plane's shape multiply the price. `distances` may be called from several
-    threads. Only planes of `layers` are chosen. `start` are the planes that adaptive tables are fitted to before
-    anything is chosen (for example the nearest codewords); a context model needs none. `coded` makes the segments too,
-    in the same pass; `itemised` asks for the bits of each index. What `maps` of kept layers leave out is MISSING.
+    Args:
+        distances: may be called from several threads.
+        distance_per_bit: [planes] or [tiles, planes], at least 0; 0 selects the nearest codeword.
+        coded: also encode the selection, in the same pass.
+        maps: layers kept in each block of each tile (entropy/layer_map.py), default all.
     """
-    prices = np.broadcast_to(np.asarray(prices, np.float32), (len(shapes), len(model.sizes)))
-    found: dict[int, Choice] = {}
+    weights = np.broadcast_to(np.asarray(distance_per_bit, np.float32), (len(shapes), len(model.sizes)))
+    selections: dict[int, Selection] = {}
 
-    def choose(batch: list[int]) -> None:
+    def select(batch: list[int]) -> None:
         planes = [[np.zeros(shape, np.int32) for shape in shapes[t]] for t in batch]
-        if start is not None:
-            planes = [[np.array(plane, np.int32, order="C") for plane in start[t]] for t in batch]
-        order = [s for layer in layers for s in layer]
-        choosers = []
+        selecting = []
         for t in batch:
-            positions = [model.order(tuple(shape)) for shape in shapes[t]]
+            kept = None if maps is None else maps[t]
             encoder = TileEncoder() if coded else None
-            if maps is not None:
-                if encoder:
-                    code_map(encoder, np.array(maps[t]))
-                layer_of = {s: k for k, layer in enumerate(layers) for s in layer}
-                kept = kept_at(maps[t], shapes[t][0]).reshape(-1)
-                positions = [p[kept[p] > layer_of.get(s, -1)] for s, p in enumerate(positions)]
-            parts = [(s, part, model.split(s)) for s in order for part in range(len(model.split(s).sizes))]
-            weight = None if weights is None else weights[t]
-            choosers.append(Chooser(distances, t, shapes[t], positions, parts, prices[t], weight, encoder))
-        coders: list[Coder] = [*choosers]
+            if encoder and kept is not None:
+                code_map(encoder, np.array(kept))
+            order = coding_order(model, shapes[t], layers, kept)
+            selecting.append(SelectingCoder(distances, t, shapes[t], order, weights[t], encoder))
+        coders: list[Coder] = [*selecting]
         if maps is not None:
-            coders = [skipping(model, c, maps[t], planes[0], layers) for c, t in zip(choosers, batch, strict=True)]
+            coders = [skipping(model, c, maps[t], planes[0], layers) for c, t in zip(selecting, batch, strict=True)]
         model.code_tiles(coders, planes, layers)
-        for t, coder, chosen in zip(batch, choosers, planes, strict=True):
-            spent = [flat.reshape(shape) for flat, shape in zip(coder.spent, shapes[t], strict=True)]
-            bits = np.array([of_plane.sum(dtype=np.float64) for of_plane in spent])
-            found[t] = Choice(chosen, bits, coder.distances, coder.segments(), spent if itemised else [])
+        for t, coder, selected in zip(batch, selecting, planes, strict=True):
+            selections[t] = coder.selection(selected)
 
-    for_each(choose, alike([(tuple(map(tuple, shape)), len(layers)) for shape in shapes]), model.workers())
-    return [found[t] for t in range(len(shapes))]
+    for_each(select, alike([(tuple(map(tuple, shape)), len(layers)) for shape in shapes]), model.workers())
+    return [selections[t] for t in range(len(shapes))]
 
 
-class Chooser:
-    """A coder of one tile that decides what is coded; it is told the frequencies in coding order, plane by plane."""
+@dataclass(frozen=True)
+class Part:
+    """A symbol plane in coding order: a whole plane, or the high or the low parts of its indices."""
+
+    plane: int
+    number: int
+    """0 for whole indices and high parts, 1 for low parts."""
+    split: Split
+    positions: np.ndarray
+    """Flat positions int64 [n]."""
+
+
+def coding_order(model: EntropyModel, shapes: Shapes, layers: Layers, kept: np.ndarray | None) -> list[Part]:
+    """The symbol planes of `layers` of a tile that hold at least one position; `kept` is the tile's map of layers."""
+    parts = []
+    for k, layer in enumerate(layers):
+        for s in layer:
+            positions = model.order(tuple(shapes[s]))
+            if kept is not None:
+                positions = positions[kept_at(kept, shapes[0]).reshape(-1)[positions] > k]
+            split = model.split(s)
+            if len(positions):
+                parts += [Part(s, number, split, positions) for number in range(len(split.sizes))]
+    return parts
+
+
+class SelectingCoder:
+    """A coder of one tile that selects the symbols itself; the model passes it the frequencies in coding order."""
 
     encodes = True
 
@@ -108,26 +132,21 @@ class Chooser:
         measure: Distances,
         tile: int,
         shapes: Shapes,
-        positions: Sequence[np.ndarray],
-        order: Sequence[tuple[int, int, Split]],
-        prices: np.ndarray,
-        weights: Sequence[np.ndarray] | None,
-        encoder: TileEncoder | None = None,
+        parts: list[Part],
+        distance_per_bit: np.ndarray,
+        encoder: TileEncoder | None,
     ) -> None:
-        self.measure, self.tile, self.positions = measure, tile, positions
-        self.order = [part for part in order if len(positions[part[0]])]
-        self.encoder = encoder
-        self.prices, self.weights = prices, weights
-        self.distances = np.zeros(len(positions))
+        self.measure, self.tile, self.shapes = measure, tile, shapes
+        self.parts, self.done = parts, 0
+        """Symbol planes still to be selected, and how many positions of the first one are."""
+        self.distance_per_bit, self.encoder = distance_per_bit, encoder
         sizes = [math.prod(shape) for shape in shapes]
-        self.spent = [np.zeros(size, np.float32) for size in sizes]
-        """Bits of each index, by flat position."""
-        self.done = 0
-        """Positions of the first plane and part in `order` that are chosen."""
-        self.chosen = [np.zeros(size, np.int64) for size in sizes]
-        """Codes of each plane, by flat position."""
-        self.high = [np.empty(len(p), np.int64) for p in positions]
-        """High parts that are chosen, in coding order, of planes that are coded as two."""
+        self.distances = np.zeros(len(shapes))
+        self.bits = [np.zeros(size, np.float32) for size in sizes]
+        self.selected = [np.zeros(size, np.int64) for size in sizes]
+        """Indices of each plane by flat position."""
+        self.high = np.empty(0, np.int64)
+        """High parts of the plane in work, in coding order; only of planes that are coded as two."""
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
         self.code_rows(np.broadcast_to(np.asarray(table, np.float32), (len(symbols), len(table))), symbols)
@@ -135,56 +154,59 @@ class Chooser:
     def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
         if not len(symbols):
             return
-        s, part, split = self.order[0]
-        here = slice(self.done, self.done + len(symbols))
-        positions = self.positions[s][here]
-        distances = self.measure(self.tile, s, positions, self.chosen)
+        part = self.parts[0]
+        s, split, here = part.plane, part.split, slice(self.done, self.done + len(symbols))
+        positions = part.positions[here]
+        distances = self.measure(self.tile, s, positions, self.selected)
         if split.low:
-            distances = self._of_part(distances, part, split, self.high[s][here])
-        price = self.prices[s]
-        if self.weights is not None:
-            price = price * self.weights[s].reshape(-1)[positions, None].astype(np.float32)
-        # What the sum of a row costs is the same for all of its symbols.
-        scores = distances if not np.any(price) else distances - price * _log2(rows)
-        symbols[:] = scores.argmin(1)
-        chosen = np.arange(len(symbols)), symbols
-        self.spent[s][positions] += np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[chosen].astype(np.float64))
-        if part == len(split.sizes) - 1:
-            self.distances[s] += distances[chosen].sum(dtype=np.float64)
-            codes = symbols if not split.low else split.codes[self.high[s][here] * split.low + symbols]
-            self.chosen[s][positions] = codes
-        elif split.low:
-            self.high[s][here] = symbols
+            distances = self._of_part(distances, part, here)
+        weight = self.distance_per_bit[s]
+        # The logarithm of a row's sum is the same for all of its symbols.
+        costs = distances - weight * _log2(rows) if weight else distances
+        symbols[:] = costs.argmin(1)
+        taken = np.arange(len(symbols)), symbols
+        self.bits[s][positions] += np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[taken].astype(np.float64))
+        if part.number == len(split.sizes) - 1:
+            self.distances[s] += distances[taken].sum(dtype=np.float64)
+            indices = split.codes[self.high[here] * split.low + symbols] if split.low else symbols
+            self.selected[s][positions] = indices
+        else:
+            self.high[here] = symbols
         if self.encoder:
             self.encoder.code_rows(rows, symbols)
         self.done += len(symbols)
-        if self.done == len(self.positions[s]):
-            self.order, self.done = self.order[1:], 0
+        if self.done == len(part.positions):
+            self.parts, self.done = self.parts[1:], 0
 
-    @staticmethod
-    def _of_part(distances: np.ndarray, part: int, split: Split, high: np.ndarray) -> np.ndarray:
-        """Distances [n, K] of codes -> of high parts, the nearest code of each, or of low parts, given the high."""
-        wide = np.full((len(distances), split.sizes[0] * split.low), np.inf, np.float32)
-        wide[:, : len(split.rank)] = distances[:, split.codes]
-        by_parts = wide.reshape(len(distances), split.sizes[0], split.low)
-        return by_parts.min(2) if part == 0 else by_parts[np.arange(len(high)), high]
+    def _of_part(self, distances: np.ndarray, part: Part, here: slice) -> np.ndarray:
+        """Distances [n, K] of indices -> of high parts, the nearest index of each, or of low parts, given the high."""
+        split, n = part.split, len(distances)
+        by_rank = np.full((n, split.sizes[0] * split.low), np.inf, np.float32)
+        by_rank[:, : len(split.rank)] = distances[:, split.codes]
+        by_parts = by_rank.reshape(n, split.sizes[0], split.low)
+        if part.number:
+            return by_parts[np.arange(n), self.high[here]]
+        if here.start == 0:
+            self.high = np.empty(len(part.positions), np.int64)
+        return by_parts.min(2)
 
     def choose(self, options: int, decide: Callable[[], int]) -> int:
-        self.spent[self.order[0][0]][:1] += np.log2(options)
+        self.bits[self.parts[0].plane][:1] += np.log2(options)
         return self.encoder.choose(options, decide) if self.encoder else decide()
 
     def end_layer(self) -> None:
-        """What is worth a bit is the same in every layer."""
+        """End the encoder's layer; the selection itself knows planes only."""
         if self.encoder:
             self.encoder.end_layer()
 
-    def segments(self) -> list[bytes]:
-        """What has been chosen, coded; empty without an encoder."""
-        return self.encoder.segments() if self.encoder else []
+    def selection(self, planes: Planes) -> Selection:
+        """The finished selection, as `planes`."""
+        bits = [flat.reshape(shape) for flat, shape in zip(self.bits, self.shapes, strict=True)]
+        return Selection(planes, bits, self.distances, self.encoder.segments() if self.encoder else [])
 
 
 def _log2(rows: np.ndarray) -> np.ndarray:
-    """float32, several times as fast with torch."""
+    """float32; several times as fast with torch as with numpy."""
     if not torch_is_loaded():
         return np.log2(rows)
     import torch

@@ -1,122 +1,108 @@
-"""Rate control: the file of a picture for a budget of bytes or a least quality, by a search over the ladder.
+"""Rate control: search over Lagrangian multipliers for a file within a budget, or of at least a quality.
 
-An encoder makes the file for one rate; larger rates make smaller files, near enough.
+A ladder step is found first: by bisection with the draft encoder, corrected with the encoder itself. Then multipliers
+between the step and its neighbour are tried. Both searches take it that files shrink, and quality falls, as the
+multiplier grows; where a picture is an exception, the file found is still within the budget, or of the quality.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from ..config.model import LadderStep
+from .base import Encoder
 
 CLOSE = 0.975
-"""A file that uses this share of a budget is large enough."""
+"""A file that fills this share of a budget is large enough."""
 NEAR = 1.002
-"""Rates of less than this ratio make the same files."""
-SEARCH = 6
-"""Most files that are made between two steps of the ladder to come close to a budget or a quality."""
+"""Multipliers of less than this ratio make the same files."""
+MAX_TRIES = 6
+"""Most files made between two steps of the ladder."""
+
+Quality = Callable[[Encoder, float, int], float]
+"""(encoder, lmbda, keep) -> quality of the decoded file, higher is better."""
 
 
-class RateControl(ABC):
-    """Search over the ladder of one picture's encoder; subclasses make the files."""
+def first_step(encoder: Encoder, is_enough: Callable[[Encoder, int], bool]) -> int:
+    """The first step of the ladder that `is_enough`, taking it that all later ones are too; the last if none is.
 
-    ladder: Sequence[LadderStep]
-    """Steps of the model, smallest files first."""
-    by_rate: bool
-    """True where the rate changes the file."""
+    `is_enough` is called with the draft of `encoder` first.
+    """
+    low, high = 0, len(encoder.ladder) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if is_enough(encoder.draft, middle):
+            high = middle
+        else:
+            low = middle + 1
+    i = low
+    while i > 0 and is_enough(encoder, i - 1):
+        i -= 1
+    while i < len(encoder.ladder) - 1 and not is_enough(encoder, i):
+        i += 1
+    return i
 
-    @abstractmethod
-    def file(self, rate: float, keep: int | None = None) -> bytes:
-        """The complete file at `rate`, of the first `keep` layers if given."""
 
-    @property
-    @abstractmethod
-    def rough(self) -> RateControl:
-        """A faster encoder whose files are about as large; its choice of a step is corrected by this one."""
+def encode_near(encoder: Encoder, max_bytes: int) -> tuple[bytes | None, bytes]:
+    """The largest complete file found within `max_bytes`, None if there is none, and the smallest found beyond it.
 
-    def _settled(self, enough: Callable[[RateControl, int], bool]) -> int:
-        """`first` of the rough encoder, corrected by a few steps of this one."""
-        i = self.first(lambda step: enough(self.rough, step))
-        while i > 0 and enough(self, i - 1):
-            i -= 1
-        while i < len(self.ladder) - 1 and not enough(self, i):
-            i += 1
-        return i
-
-    def first(self, enough: Callable[[int], bool]) -> int:
-        """The first step of the ladder that is `enough`, taking it that those after it are too; the last, if none."""
-        low, high = 0, len(self.ladder) - 1
-        while low < high:
-            middle = (low + high) // 2
-            if enough(middle):
-                high = middle
-            else:
-                low = middle + 1
-        return low
-
-    def step(self, i: int) -> bytes:
-        """The file at step i of the ladder."""
-        return self.file(self.ladder[i].rate, self.ladder[i].keep)
-
-    def within(self, max_bytes: int) -> tuple[bytes | None, bytes]:
-        """The largest complete file within `max_bytes` that was found, and the smallest found beyond it.
-
-        The second is the finest of all where that fits too. Files shrink as the rate grows, near enough.
-        """
-        i = self._settled(lambda encoding, step: len(encoding.step(step)) > max_bytes)
-        over = self.step(i)
-        if len(over) <= max_bytes:
-            return over, over
-        under = self.step(i - 1) if i > 0 and len(self.step(i - 1)) <= max_bytes else None
-        if not self.by_rate or under is None:
-            return under, over
-        # Files between two steps have the layers of the finer one.
-        low, high = self.ladder[i].rate, self.ladder[i - 1].rate
-        for _ in range(SEARCH):
-            if len(under) >= CLOSE * max_bytes or high / max(low, 1e-9) < NEAR:
-                break
-            share = (len(over) - max_bytes * (1 + CLOSE) / 2) / max(len(over) - len(under), 1)
-            rate = _between(low, high, min(max(share, 0.1), 0.9))
-            made = self.file(rate, self.ladder[i].keep)
-            if len(made) <= max_bytes:
-                high, under = rate, max(under, made, key=len)
-            else:
-                low, over = rate, min(over, made, key=len)
+    Where the last step of the ladder fits, both are its file.
+    """
+    i = first_step(encoder, lambda tried, step: len(tried.file_at_step(step)) > max_bytes)
+    over = encoder.file_at_step(i)
+    if len(over) <= max_bytes:
+        return over, over
+    under = encoder.file_at_step(i - 1) if i > 0 and len(encoder.file_at_step(i - 1)) <= max_bytes else None
+    if not encoder.uses_lmbda or under is None:
         return under, over
+    # Files between two steps have the layers of the later one.
+    low, high = encoder.ladder[i].rate, encoder.ladder[i - 1].rate
+    for _ in range(MAX_TRIES):
+        if len(under) >= CLOSE * max_bytes or high / max(low, 1e-9) < NEAR:
+            break
+        share = (len(over) - max_bytes * (1 + CLOSE) / 2) / max(len(over) - len(under), 1)
+        lmbda = _between(low, high, min(max(share, 0.1), 0.9))
+        data = encoder.file(lmbda, encoder.ladder[i].keep)
+        if len(data) <= max_bytes:
+            high, under = lmbda, max(under, data, key=len)
+        else:
+            low, over = lmbda, min(over, data, key=len)
+    return under, over
 
-    def reaching(self, measured: Callable[[RateControl, float, int], float], target: float) -> bytes | None:
-        """The smallest file found whose `measured(encoding, rate, keep)` is at least `target`; None if the finest is
-        not. The encoding that it is asked about is this one or its rough one."""
 
-        def reached(encoding: RateControl, step: int) -> bool:
-            return measured(encoding, self.ladder[step].rate, self.ladder[step].keep) >= target
+def encode_at_least(encoder: Encoder, quality: Quality, target: float) -> bytes | None:
+    """The smallest file found of `quality` `target` or more; None if the last step of the ladder has less.
 
-        i = self._settled(reached)
-        if not reached(self, i):
-            return None
-        found = self.step(i)
-        if i == 0:
-            # Below the ladder there are its first file's first layers.
-            rate, keep = self.ladder[0].rate, self.ladder[0].keep
-            fewer = (k for k in range(1, keep) if measured(self, rate, k) >= target)
-            return self.file(rate, next(fewer, keep))
-        if not self.by_rate:
-            return found
-        low, high = self.ladder[i].rate, self.ladder[i - 1].rate
-        for _ in range(SEARCH):
-            if high / max(low, 1e-9) < NEAR:
-                break
-            rate = _between(low, high, 0.5)
-            if measured(self, rate, self.ladder[i].keep) >= target:
-                low, found = rate, min(found, self.file(rate, self.ladder[i].keep), key=len)
-            else:
-                high = rate
-        return found
+    `quality` is called with `encoder` and its draft.
+    """
+
+    def is_enough(tried: Encoder, step: int) -> bool:
+        return quality(tried, tried.ladder[step].rate, tried.ladder[step].keep) >= target
+
+    i = first_step(encoder, is_enough)
+    if not is_enough(encoder, i):
+        return None
+    if i == 0:
+        # Below the ladder there are the first layers of its first file.
+        lmbda, keep = encoder.ladder[0].rate, encoder.ladder[0].keep
+        fewer = (k for k in range(1, keep) if quality(encoder, lmbda, k) >= target)
+        return encoder.file(lmbda, next(fewer, keep))
+    best = encoder.file_at_step(i)
+    if not encoder.uses_lmbda:
+        return best
+    low, high = encoder.ladder[i].rate, encoder.ladder[i - 1].rate
+    for _ in range(MAX_TRIES):
+        if high / max(low, 1e-9) < NEAR:
+            break
+        lmbda = _between(low, high, 0.5)
+        if quality(encoder, lmbda, encoder.ladder[i].keep) >= target:
+            low, best = lmbda, min(best, encoder.file(lmbda, encoder.ladder[i].keep), key=len)
+        else:
+            high = lmbda
+    return best
 
 
 def _between(low: float, high: float, share: float) -> float:
-    """Rate between `low` (share 0) and `high` (share 1), geometric; 0 counts as a thousandth of `high`."""
+    """The geometric interpolation of `low` (share 0) and `high` (share 1); 0 counts as a thousandth of `high`."""
     low = max(low, high / 1000)
     return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))

@@ -1,13 +1,13 @@
-"""Encoder of models with a quantization step: one pass of the encoder network, then a file at any rate.
+"""Encoder of models with a quantization step: latent refinement, then selection of scalar values.
 
-The rate of the ladder is the square of the step: step number and weight of bits follow from it, so files between two
-step numbers differ in the weight alone.
+The Lagrangian multiplier is the squared quantization step. It fixes the step number, whose step is the nearest to it,
+and the weight of bits relative to that of this step, so files between two step numbers differ in the weight alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -16,136 +16,105 @@ from ..config.quantizers import LARGEST
 from ..entropy.coder import TileEncoder
 from ..geometry.token_layout import access_tiles
 from ..image.picture import Picture
-from ..inference.networks import pixels_to_latent
-from ..models import loading
+from ..models.loading import Model
 from ..planes import MISSING
 from ..quantizers.uniform import step_number, step_size
-from ..tokens.tokens import Tokens, assemble, entropy_at, from_picture, header_of
-from .rate_control import RateControl
+from ..tokens.tokens import Tokens, assemble, entropy_at, header_of
+from .base import Encoder, Recent
+from .latent_refinement import descend, step_fractions
 from .scalar_selection import select_tile
 
-PASSES = {6: 1, 7: 2, 8: 4, 9: 10}
-"""Passes of latent refinement by effort; none below."""
-ROUGH = min(PASSES) - 1
-TARGETS = 2
-"""Most refined latents that are remembered: a search goes back and forth between neighbouring steps."""
 
+class ScalarEncoder(Encoder):
+    """Tokens and files of the picture whose encoder latent [D, h, w] is `latent`, with `passes` of refinement."""
 
-class ScalarEncoder(RateControl):
-    """The files that `picture` can become under model `name`, by rate = squared quantization step.
+    uses_lmbda = True
 
-    `effort` 1..5: one pass; 6..9: with latent refinement (`PASSES`). Raises ModelError, LimitError.
-    """
+    def __init__(self, picture: Picture, model: Model, name: str, latent: np.ndarray, passes: int) -> None:
+        super().__init__(picture, model, name, model.config.ladder)
+        self.latent, self.passes = latent, passes
+        self._refined = Recent[tuple[int, float, int], np.ndarray]()
 
-    by_rate = True
+    def tokens(self, lmbda: float, keep: int | None = None) -> Tokens:
+        return self._select(lmbda, keep or len(self.model.layers))[0]
 
-    def __init__(self, picture: Picture, name: str, device: str = "cpu", effort: int = 6) -> None:
-        self.model = loading.load_model(name, device)
-        self.name, self.picture, self.effort = name, picture, effort
-        self.ladder = self.model.config.ladder
-        self._latent = pixels_to_latent(self.model, picture.pixels)
-        self._targets: dict[tuple[int, float, int], np.ndarray] = {}
-        self._files: dict[tuple[float, int], bytes] = {}
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(h, w) of the latent."""
-        return self._latent.shape[1], self._latent.shape[2]
+    def _encode(self, lmbda: float, keep: int) -> bytes:
+        tokens, segments = self._select(lmbda, keep)
+        return assemble(tokens, header_of(tokens, self.model.config), segments)
 
     @cached_property
-    def rough(self) -> ScalarEncoder:
+    def draft(self) -> ScalarEncoder:
         """The same without latent refinement."""
-        if self.effort <= ROUGH:
-            return self
-        other = copy(self)
-        other.effort, other._files = ROUGH, {}
-        return other
+        return ScalarEncoder(self.picture, self.model, self.name, self.latent, 0) if self.passes else self
 
-    def file(self, rate: float, keep: int | None = None) -> bytes:
-        """The complete file at `rate`; each is made once."""
-        place = (rate, keep or len(self.model.layers))
-        if place not in self._files:
-            self._files[place] = self._encode(rate, keep)[1]
-        return self._files[place]
+    def _select(self, lmbda: float, keep: int) -> tuple[Tokens, list[list[bytes]]]:
+        """Tokens of the first `keep` layers, and the segments [tile][layer] that hold them."""
+        step, weight = step_and_weight(lmbda)
+        coefficients = self._coefficients(self._target(step, weight, keep))
+        values, segments = np.zeros(coefficients.shape, np.int32), []
+        for index in self._tiles:
+            coder = TileEncoder()
+            values[:, *index] = self._select_tile(coefficients[:, *index], step, weight, keep, coder)
+            segments.append(coder.segments())
+        tokens = self._tokens(indices_of(values, self._planes_of(keep)))
+        return replace(tokens, step=step, layers=self.model.layers[:keep]), segments
 
-    def tokens(self, rate: float, keep: int | None = None) -> Tokens:
-        """The index planes at `rate`, of the first `keep` layers if given."""
-        return self._encode(rate, keep)[0]
-
-    def _encode(self, rate: float, keep: int | None) -> tuple[Tokens, bytes]:
-        step, weight = step_and_weight(rate)
-        layers = self.model.layers[:keep]
-        blank = self._tokens([np.broadcast_to(np.int32(0), self.grid)] * len(self.model.entropy.sizes), step, layers)
-        header = header_of(blank, self.model.config)
-        values, segments = self._select(self._target(step, weight, len(layers)), step, weight, len(layers), True)
-        tokens = self._tokens(indices_of(values, [s for layer in layers for s in layer]), step, layers)
-        return tokens, assemble(tokens, header, segments)
-
-    def _select(
-        self, latent: np.ndarray, step: int, weight: float, keep: int, coded: bool
-    ) -> tuple[np.ndarray, list[list[bytes]]]:
-        """Values int32 [D, h, w] of the first `keep` layers, and with `coded` the segments of each tile."""
+    def _select_tile(
+        self, coefficients: np.ndarray, step: int, weight: float, keep: int, coder: TileEncoder | None = None
+    ) -> np.ndarray:
+        """Coefficients [D, h, w] of a tile -> values int32 [D, h, w] of the first `keep` layers, 0 beyond."""
         entropy = entropy_at(self.model, step)
-        blank = self._tokens([np.broadcast_to(np.int32(0), self.grid)], step, self.model.layers)
-        tiles = access_tiles(header_of(blank, self.model.config), self.model.config.tokenizer)
-        values = np.zeros(latent.shape, np.int32)
-        coefficients = self._coefficients(latent)
-        segments = []
-        for tile in tiles:
-            assert isinstance(tile.index, tuple)
-            targets = np.asarray(coefficients[:, *tile.index], np.float32) / np.float32(step_size(step))
-            coder = TileEncoder() if coded else None
-            values[:, *tile.index] = select_tile(entropy, targets, weight, range(keep), coder)  # type: ignore[arg-type]
-            segments.append(coder.segments() if coder else [])
-        return values, segments
+        scaled = np.asarray(coefficients, np.float32) / np.float32(step_size(step))
+        return select_tile(entropy, scaled, weight, range(keep), coder)  # type: ignore[arg-type]
 
     def _coefficients(self, latent: np.ndarray) -> np.ndarray:
         """Latent [D, h, w] -> the numbers that are rounded, see `Uniform.coefficients`."""
         import torch
 
         quantizer = self.model.tokenizer.quantizer
-        strong = torch.from_numpy(np.asarray(latent[: quantizer.lifted], np.float32))[None]
         if not quantizer.lifted:
             return latent
-        found = np.array(latent, np.float32)  # float16 would round large coefficients
-        found[: quantizer.lifted] = quantizer.coefficients(strong)[0].numpy()
-        return found
+        strong = torch.from_numpy(np.asarray(latent[: quantizer.lifted], np.float32))[None]
+        coefficients = np.array(latent, np.float32)  # float16 would round large coefficients
+        coefficients[: quantizer.lifted] = quantizer.coefficients(strong)[0].numpy()
+        return coefficients
 
     def _target(self, step: int, weight: float, keep: int) -> np.ndarray:
-        """The latent that values are selected for, refined by effort."""
-        passes = PASSES.get(self.effort, 0)
-        place = (step, weight, keep)
-        if not passes:
-            return self._latent
-        if place not in self._targets:
-            from .scalar_refinement import refine  # loads what only gradients need
+        """The latent that values are selected for."""
+        if not self.passes:
+            return self.latent
+        return self._refined.get((step, weight, keep), lambda: self._refine(step, weight, keep))
 
-            target = self._latent
-            for done in range(passes):
-                values, _ = self._select(target, step, weight, keep, False)
-                planes = indices_of(values, [s for layer in self.model.layers[:keep] for s in layer])
-                picture = self.picture
-                target = refine(self.model, picture.pixels, target, planes, step, done, passes, picture.alpha)
-            while len(self._targets) >= TARGETS:
-                self._targets.pop(next(iter(self._targets)))
-            self._targets[place] = target
-        return self._targets[place]
+    def _refine(self, step: int, weight: float, keep: int) -> np.ndarray:
+        target, picture = self.latent, self.picture
+        for fraction in step_fractions(self.passes):
+            coefficients = self._coefficients(target)
+            values = np.zeros(target.shape, np.int32)
+            for index in self._tiles:
+                values[:, *index] = self._select_tile(coefficients[:, *index], step, weight, keep)
+            planes = indices_of(values, self._planes_of(keep))
+            target = descend(self.model, picture.pixels, target, planes, fraction, step, picture.alpha).values
+        return target
 
-    def _tokens(self, planes: Sequence[np.ndarray], step: int, layers: Sequence[Sequence[int]]) -> Tokens:
-        from dataclasses import replace
+    @cached_property
+    def _tiles(self) -> list[tuple[slice, slice]]:
+        """Rows and columns of each access tile in the token grid."""
+        outline = self._tokens([np.broadcast_to(np.int32(0), self.latent.shape[1:])])
+        tiles = access_tiles(header_of(outline, self.model.config), self.model.config.tokenizer)
+        return [tile.index for tile in tiles if isinstance(tile.index, tuple)]
 
-        found = from_picture(self.picture, planes, self.model.config)
-        return replace(found, model=self.name, step=step, layers=tuple(tuple(layer) for layer in layers))
+    def _planes_of(self, keep: int) -> list[int]:
+        return [s for layer in self.model.layers[:keep] for s in layer]
 
 
-def step_and_weight(rate: float) -> tuple[int, float]:
-    """Step number of a rate, and the weight of bits relative to that of the step itself: 1 where they agree."""
-    size = max(rate, 1e-6) ** 0.5
+def step_and_weight(lmbda: float) -> tuple[int, float]:
+    """Step number 0..63 of a multiplier, and the weight of bits relative to that of this step: 1 where they agree."""
+    size = max(lmbda, 1e-6) ** 0.5
     step = step_number(size)
-    return step, rate / step_size(step) ** 2
+    return step, lmbda / step_size(step) ** 2
 
 
 def indices_of(values: np.ndarray, planes: Sequence[int]) -> list[np.ndarray]:
-    """Values int32 [D, h, w] -> index planes, MISSING but for those of `planes`."""
-    there = set(planes)
-    return [plane + np.int32(LARGEST) if s in there else np.full_like(plane, MISSING) for s, plane in enumerate(values)]
+    """Values int32 [D, h, w] -> index planes, MISSING except those of `planes`."""
+    kept = set(planes)
+    return [plane + np.int32(LARGEST) if s in kept else np.full_like(plane, MISSING) for s, plane in enumerate(values)]

@@ -1,8 +1,13 @@
 """Rate-distortion selection of scalar values under the context network, position by position.
 
-Each value is the candidate of least (target - value)^2 + weight * bits: the nearest integer, the next one towards 0, or
-the one towards the prediction. Bits are those of the residual tables at the location and scale that the values before
-it give (greedy; the effect on later contexts is not counted). Encoder only: floating point may round as it likes.
+In units of the quantization step, a value q for the coefficient x costs
+
+    (x - q)^2 + weight * BALANCE * bits(q)
+
+Candidates are the nearest integer to x, the next one towards 0, and the next one towards the network's prediction.
+Bits are those of the residual tables at the location and scale that the values before it give; the selection is greedy:
+the effect of a value on the bits of later ones is not counted. Only encoders select, so floating-point rounding here
+cannot affect decoding.
 """
 
 from __future__ import annotations
@@ -17,56 +22,61 @@ from ..entropy.pyramid import Pass
 from ..entropy.scalar_context import ScalarContextAt, mirrored
 from ..entropy.scalar_network import Known
 
-WEIGHT = 0.1155
-"""Squared error in steps that a bit is worth at high rate: ln(4) / 12."""
+BALANCE = 0.1155
+"""Squared error, in squared steps, that balances a bit: ln(4) / 12. At high rate a uniform quantizer has the distortion
+D = 1/12 and halves its step for one bit more, so -dD/dR = 2 ln(2) D (Gish and Pierce 1968)."""
 
 
 def select_tile(
-    model: ScalarContextAt, targets: np.ndarray, weight: float, layers: Sequence[int], coder: TileEncoder | None = None
+    model: ScalarContextAt,
+    coefficients: np.ndarray,
+    weight: float,
+    layers: Sequence[int],
+    coder: TileEncoder | None = None,
 ) -> np.ndarray:
-    """Targets float32 [D, h, w] in units of the step -> values int32 [D, h, w], 0 beyond `layers`.
+    """Coefficients float32 [D, h, w] in units of the step -> values int32 [D, h, w], 0 beyond `layers`.
 
-    `weight` multiplies WEIGHT. With a `coder` the values are coded in the same pass.
+    With a `coder` the values are encoded in the same pass.
     """
-    n_channels, h, w = targets.shape
-    flat = targets.reshape(n_channels, -1)
+    n_channels, h, w = coefficients.shape
+    flat = coefficients.reshape(n_channels, -1)
     values = np.zeros(flat.shape, np.int32)
     known = Known(model.model.widths, (h, w))
-    price = np.float32(weight * WEIGHT)
+    error_per_bit = np.float32(weight * BALANCE)
     for k in layers:
         net = model.model.nets[k]
         own = slice(net.start, net.start + net.width)
         if np.abs(flat[own]).max() < 0.5 and k >= 2:  # all round to 0, which costs least
-            chosen, predicted = values[own], None
+            selected, predicted = values[own], None
         else:
-            wanted = flat[own]
+            layer = flat[own]
 
-            def visit(part: Pass, location: np.ndarray, scale: np.ndarray, wanted: np.ndarray = wanted) -> np.ndarray:
-                return _cheapest(model, wanted[:, part.positions], location, scale, price)
+            def visit(part: Pass, location: np.ndarray, scale: np.ndarray, layer: np.ndarray = layer) -> np.ndarray:
+                return _cheapest(model, layer[:, part.positions], location, scale, error_per_bit)
 
-            chosen, predicted = model.select(k, known, visit)
+            selected, predicted = model.select(k, known, visit)
         if coder is None:
-            known.values[own] = chosen
+            known.values[own] = selected
             known.end_layer(k)
         else:
-            model.code_layer(coder, k, known, chosen, predicted)
+            model.code_layer(coder, k, known, selected, predicted)
             coder.end_layer()
-        values[own] = chosen
+        values[own] = selected
     return values.reshape(n_channels, h, w)
 
 
 def _cheapest(
-    model: ScalarContextAt, target: np.ndarray, location: np.ndarray, scale: np.ndarray, price: np.float32
+    model: ScalarContextAt, x: np.ndarray, location: np.ndarray, scale: np.ndarray, error_per_bit: np.float32
 ) -> np.ndarray:
-    """Values int32 [n, N] of least cost among the candidates."""
-    nearest = np.round(target)
-    best = np.zeros(target.shape, np.int32)
-    least = np.full(target.shape, np.inf, np.float32)
-    rounded = (location + 4) >> 3
-    for candidate in (nearest, nearest - np.sign(nearest), nearest - np.sign(nearest - rounded)):
+    """Coefficients [n, N] -> the candidates of least cost, int32 [n, N]."""
+    nearest = np.round(x)
+    best = np.zeros(x.shape, np.int32)
+    least = np.full(x.shape, np.inf, np.float32)
+    predicted = (location + 4) >> 3
+    for candidate in (nearest, nearest - np.sign(nearest), nearest - np.sign(nearest - predicted)):
         value = candidate.clip(-LARGEST, LARGEST).astype(np.int32)
         row, residual = mirrored(location, scale, value)
-        cost = np.square(target - value) + price * model.model.tables.bits_of(row, residual)
+        cost = np.square(x - value) + error_per_bit * model.model.tables.bits_of(row, residual)
         better = cost < least
         best, least = np.where(better, value, best), np.where(better, cost, least)
     return best

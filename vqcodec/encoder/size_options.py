@@ -1,12 +1,10 @@
-"""How large a file may be: the five ways to say it, checked before any network runs.
-
-Differs from cutting.py, which makes a file that small.
-"""
+"""Options for the size of a file: five ways to ask for it, checked before any network runs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TypedDict, Unpack
 
 from ..config.model import ModelConfig
 from ..errors import UsageError
@@ -14,28 +12,34 @@ from ..metrics import METRICS
 from ..models.ladder import check_quality
 
 
-def check_rate(
-    candidates: Mapping[str, ModelConfig],
-    *,
-    quality: int | None = None,
-    keep: int | None = None,
-    max_bytes: int | None = None,
-    bpp: float | None = None,
-    min_quality: tuple[str, float] | None = None,
-) -> None:
-    """Raise UsageError for more than one of them, and for a value that no file of the models could have."""
-    given = [value for value in (quality, keep, max_bytes, bpp, min_quality) if value is not None]
-    if len(given) > 1:
+class SizeOptions(TypedDict, total=False):
+    """At most one of these is not None; see `vqcodec.encode`."""
+
+    quality: int | None
+    """1..100, a place on the models' ladders."""
+    keep: int | None
+    """Layers, 1..N."""
+    max_bytes: int | None
+    """Budget for the whole file, at least 1."""
+    bpp: float | None
+    """Budget for the whole file, bits per pixel, more than 0."""
+    min_quality: tuple[str, float] | None
+    """(name of a metric, least value)."""
+
+
+def check_size_options(candidates: Mapping[str, ModelConfig], **size: Unpack[SizeOptions]) -> None:
+    """Raise UsageError for more than one option, and for a value that no file of the candidate models can have."""
+    if sum(value is not None for value in size.values()) > 1:
         raise UsageError("only one of quality, keep, max_bytes, bpp and min_quality can be given")
-    if quality is not None:
+    if (quality := size.get("quality")) is not None:
         check_quality(quality)
-    if keep is not None:
+    if (keep := size.get("keep")) is not None:
         _check_keep(keep, candidates)
-    if max_bytes is not None and max_bytes < 1:
+    if (max_bytes := size.get("max_bytes")) is not None and max_bytes < 1:
         raise UsageError(f"max_bytes {max_bytes}: at least 1")
-    if bpp is not None:
+    if (bpp := size.get("bpp")) is not None:
         budget_for_bpp(bpp, 1, 1)
-    if min_quality is not None:
+    if (min_quality := size.get("min_quality")) is not None:
         metric, target = min_quality
         if metric not in METRICS:
             raise UsageError(f"min_quality: metric '{metric}' is not one of {', '.join(METRICS)}")
@@ -44,7 +48,7 @@ def check_rate(
 
 
 def _check_keep(keep: int, candidates: Mapping[str, ModelConfig]) -> None:
-    """Layers are counted in one model, the first; the others are worth a hint."""
+    """Raise UsageError unless the first candidate has `keep` layers; the message names another one that has."""
     (name, first), *others = candidates.items()
     n = len(first.layers)
     if not 1 <= keep <= n:
@@ -53,7 +57,7 @@ def _check_keep(keep: int, candidates: Mapping[str, ModelConfig]) -> None:
 
 
 def budget_for_bpp(bpp: float, width: int, height: int) -> int:
-    """Whole bytes that `bpp` bits per pixel allow."""
+    """Whole bytes that `bpp` bits per pixel allow. Raises UsageError unless 0 < bpp < infinity."""
     if not 0 < bpp < math.inf:
         raise UsageError(f"bpp {bpp:g}: a finite number, more than 0")
     return int(min(bpp, 1e6) * width * height / 8)

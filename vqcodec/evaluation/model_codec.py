@@ -84,13 +84,13 @@ class ByQuality(ByLayers):
 
     def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
         """A file for each step, under its quality 1..100."""
-        from ..encoder.build import encoder_of
+        from ..encoder.build import encoder_for
         from ..image.picture import as_picture
 
         start = time.perf_counter()
-        encoder = encoder_of(as_picture(pixels), self.model, self.device, self.effort)
+        encoder = encoder_for(as_picture(pixels), self.model, self.device, self.effort)
         network_s = time.perf_counter() - start
         for i, step in enumerate(encoder.ladder):
             start = time.perf_counter()
-            data = encoder.step(i)
+            data = encoder.file_at_step(i)
             yield step.quality, data, network_s + time.perf_counter() - start

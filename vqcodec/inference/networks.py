@@ -43,7 +43,7 @@ def pixels_to_planes(
     """
     tokenizer = model.tokenizer
     if isinstance(model.config.tokenizer.quantizer, UniformConfig):
-        raise ValueError("a uniform quantizer works on whole pictures at a step; take encoder.choose.encoder_of")
+        raise ValueError("a uniform quantizer works on whole pictures at a step; take encoder.build.encoder_for")
     if model.config.tokenizer.side:
         return pixels_to_window_planes(model, pixels, rate)
     grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)

@@ -1,4 +1,4 @@
-"""Files at any rate: indices chosen under the context model, budgets used to the last word, qualities just reached."""
+"""Files of index models at any multiplier, budget and least quality."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 import vqcodec
-from vqcodec.encoder.index_encoder import Encoding
+from vqcodec.encoder.build import encoder_for
+from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.encoder.rate_control import CLOSE
+from vqcodec.encoder.selectors import IndividualSelector
 from vqcodec.errors import TargetError, UsageError
 from vqcodec.image.picture import as_picture
 from vqcodec.inference import networks
@@ -43,13 +45,19 @@ def picture() -> Image.Image:
     return Image.fromarray(data.chelsea()).resize((1100, 760), Image.Resampling.LANCZOS)
 
 
+def encoder_of(picture: Image.Image, name: str, effort: int = 6) -> IndexEncoder:
+    encoder = encoder_for(as_picture(picture), name, effort=effort)
+    assert isinstance(encoder, IndexEncoder)
+    return encoder
+
+
 @pytest.fixture(scope="module")
 def sizes(name: str, picture: Image.Image) -> list[int]:
-    encoding = Encoding(as_picture(picture), name)
-    return [len(encoding.step(i)) for i in range(len(RATES))]
+    encoder = encoder_of(picture, name)
+    return [len(encoder.file_at_step(i)) for i in range(len(RATES))]
 
 
-def test_a_smaller_rate_makes_a_larger_file(sizes: list[int]) -> None:
+def test_a_smaller_multiplier_makes_a_larger_file(sizes: list[int]) -> None:
     assert sizes == sorted(set(sizes))
     assert sizes[-1] > 1.5 * sizes[0]
 
@@ -57,38 +65,39 @@ def test_a_smaller_rate_makes_a_larger_file(sizes: list[int]) -> None:
 @pytest.mark.parametrize("effort", [1, 2, 5, 7])
 @pytest.mark.parametrize("keep", [None, 2])
 def test_the_file_holds_the_tokens(name: str, photo: Image.Image, effort: int, keep: int | None) -> None:
-    encoding = Encoding(as_picture(photo), name, effort=effort)
-    for rate in (0.0, 1.0, 30.0):
-        tokens, data = encoding.tokens(rate, keep), encoding.file(rate, keep)
+    encoder = encoder_of(photo, name, effort=effort)
+    for lmbda in (0.0, 1.0, 30.0):
+        tokens, data = encoder.tokens(lmbda, keep), encoder.file(lmbda, keep)
         assert data == write_tokens(tokens, load_model(name))
         found = vqcodec.decode_tokens(data)
         for ours, theirs in zip(tokens.planes, found.planes, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_at_rate_zero_every_effort_takes_the_nearest_codeword(name: str, photo: Image.Image) -> None:
-    files = {effort: Encoding(as_picture(photo), name, effort=effort).file(0.0) for effort in (1, 5, 9)}
+def test_at_multiplier_zero_every_effort_selects_the_nearest_codeword(name: str, photo: Image.Image) -> None:
+    files = {effort: encoder_of(photo, name, effort=effort).file(0.0) for effort in (1, 5, 9)}
     assert files[1] == files[5] == files[9]
 
 
 def test_low_efforts_make_the_files_of_one_pass(name: str, photo: Image.Image) -> None:
-    assert len({Encoding(as_picture(photo), name, effort=effort).file(4.0) for effort in (1, 2, 5)}) == 1
+    assert len({encoder_of(photo, name, effort=effort).file(4.0) for effort in (1, 2, 5)}) == 1
 
 
-def test_choosing_in_context_is_worth_it(name: str, picture: Image.Image) -> None:
-    """By what it minimises: distance in units of the price of a bit, plus bits."""
+def test_selection_in_context_lowers_the_cost(name: str, picture: Image.Image) -> None:
+    """The cost that it minimises: distance in units of the distance per bit, plus bits."""
+    encoder = encoder_of(picture, name, effort=5)
+    codewords = encoder.final.codewords  # type: ignore[attr-defined]
+    alone = IndexEncoder(
+        encoder.picture, encoder.model, name, encoder.latent, *[IndividualSelector(encoder.model)] * 3, passes=0
+    )
     costs = []
-    for in_context in (False, True):
-        encoding = Encoding(as_picture(picture), name, effort=5)
-        encoding.in_context = in_context
-        assert encoding._latent is not None
-        cost = 8.0 * len(encoding.file(4.0))
-        measure, tiles = encoding._latent.distances(encoding.tiles()), encoding.tiles()
-        for t, planes in enumerate(encoding.tile_planes(tiles, 4.0)):
-            for s, plane in enumerate(planes):
-                flat = [p.reshape(-1) for p in planes]
-                here = measure(t, s, np.arange(plane.size), flat)[np.arange(plane.size), flat[s]]
-                cost += here.sum() / (4.0 * encoding._latent.prices[s])
+    for tried in (alone, encoder):
+        cost = 8.0 * len(tried.file(4.0))
+        for tile, planes in zip(tried.tiles, tried.tile_planes(tried.tiles, 4.0), strict=True):
+            flat, part = [p.reshape(-1) for p in planes], tried.latent.values[:, *tile.slices]
+            for s, plane in enumerate(flat):
+                distances = codewords.measure(s, part, np.arange(plane.size), flat)
+                cost += distances[np.arange(plane.size), plane].sum() / codewords.distance_per_bit(4.0)[s]
         costs.append(cost)
     assert costs[1] < 0.98 * costs[0]
 
@@ -97,7 +106,7 @@ def test_choosing_in_context_is_worth_it(name: str, picture: Image.Image) -> Non
 @given(share=st.floats(0.02, 1.3))
 def test_budgets_are_kept_and_used(name: str, picture: Image.Image, sizes: list[int], share: float) -> None:
     budget = round(sizes[-1] * share)
-    least = len(Encoding(as_picture(picture), name).file(RATES[0], 1))
+    least = len(encoder_of(picture, name).file(RATES[0], 1))
     if budget < least:
         with pytest.raises(TargetError, match=str(least)):
             vqcodec.encode(picture, name, max_bytes=budget)
@@ -123,21 +132,19 @@ def test_a_budget_runs_the_network_once(name: str, photo: Image.Image, monkeypat
 
 
 @pytest.mark.parametrize("asked", [{"max_bytes": 9000}, {"min_quality": ("psnr", 11.0)}])
-def test_looking_for_a_step_decodes_few_of_them(
+def test_a_search_refines_few_steps_of_the_ladder(
     name: str, picture: Image.Image, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rates = []
-    original = Encoding._target
+    refined = []
+    original = IndexEncoder._refine
 
-    def counted(encoding: Encoding, rate: float, layers: Any) -> Any:
-        known = len(encoding._targets)
-        found = original(encoding, rate, layers)
-        rates.extend([rate] * (len(encoding._targets) - known))
-        return found
+    def counted(encoder: IndexEncoder, lmbda: float, layers: Any) -> Any:
+        refined.append(lmbda)
+        return original(encoder, lmbda, layers)
 
-    monkeypatch.setattr(Encoding, "_target", counted)
+    monkeypatch.setattr(IndexEncoder, "_refine", counted)
     vqcodec.encode(picture, name, **asked)
-    assert 1 <= len(rates) <= 3
+    assert 1 <= len(refined) <= 3
 
 
 def test_the_smallest_file_that_reaches_a_quality(name: str, photo: Image.Image) -> None:
@@ -146,13 +153,13 @@ def test_the_smallest_file_that_reaches_a_quality(name: str, photo: Image.Image)
     def reached(data: bytes) -> float:
         return psnr(pixels, np.asarray(vqcodec.decode(data)))
 
-    encoding = Encoding(as_picture(photo), name, effort=5)  # a decoder of random weights has no use for corrections
-    scores = [reached(encoding.step(i)) for i in range(len(RATES))]
+    encoder = encoder_of(photo, name, effort=5)  # a decoder of random weights has no use for corrections
+    scores = [reached(encoder.file_at_step(i)) for i in range(len(RATES))]
     target = max(scores[0], scores[-1] - 0.02)
     data = vqcodec.encode(photo, name, min_quality=("psnr", target), effort=5)
     assert reached(data) >= target
     if target > scores[0]:
-        assert len(data) <= len(encoding.step(len(RATES) - 1))
+        assert len(data) <= len(encoder.file_at_step(len(RATES) - 1))
     with pytest.raises(TargetError, match="ask for less"):
         vqcodec.encode(photo, name, min_quality=("psnr", 90.0))
 
@@ -180,15 +187,14 @@ def test_close_is_what_is_promised() -> None:
     assert CLOSE >= 0.97
 
 
-def test_training_chooses_as_files_do(name: str, photo: Image.Image) -> None:
-    encoding = Encoding(as_picture(photo), name, effort=5)
-    (tile,) = encoding.tiles()
+def test_training_selects_as_files_do(name: str, photo: Image.Image) -> None:
+    encoder = encoder_of(photo, name, effort=5)
+    (tile,) = encoder.tiles
     choose = PriorChoice(name)
-    assert encoding._latent is not None
-    z = torch.from_numpy(encoding._latent.values)[None].repeat(2, 1, 1, 1)
+    z = torch.from_numpy(encoder.latent.values)[None].repeat(2, 1, 1, 1)
     planes = choose(z, torch.tensor([0.0, 4.0]))
-    for sample, rate in enumerate((0.0, 4.0)):
-        for ours, theirs in zip(planes, encoding.tile_planes([tile], rate)[0], strict=True):
+    for sample, lmbda in enumerate((0.0, 4.0)):
+        for ours, theirs in zip(planes, encoder.tile_planes([tile], lmbda)[0], strict=True):
             assert (ours[sample].numpy() != theirs).mean() < 0.01  # sums in another order: ties
 
 

@@ -1,37 +1,21 @@
-"""Files that keep different numbers of layers from place to place: the map, its coder, and what encoders leave out."""
+"""The map of kept layers: its coding, and tiles coded with it."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-import vqcodec
-from vqcodec import container
-from vqcodec.encoder.adaptive_layers import maps_of
-from vqcodec.encoder.index_encoder import Encoding
-from vqcodec.encoder.index_selection import Choice, choose_tiles
-from vqcodec.encoder.latent_refinement import Errors, errors_of
 from vqcodec.entropy.coder import TileDecoder, TileEncoder
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.layer_map import code_map, everything, map_bits, map_of, map_shape, positions
 from vqcodec.entropy.tiles import decode_tiles, encode_tiles
-from vqcodec.errors import FormatError, UsageError
-from vqcodec.geometry.rectangles import Rect
-from vqcodec.image.picture import as_picture
-from vqcodec.models.registry import BUNDLED, read_config
 from vqcodec.planes import MISSING
-from vqcodec.tokens.tokens import write_tokens
 
 from .test_prior import SIZES, a_prior, some_tiles
 
 LAYERS = [[0], [1, 2]]
-SAMPLE = Path(__file__).parents[2] / "samples" / "still_life.png"
 
 
 @pytest.fixture(scope="module")
@@ -144,103 +128,3 @@ def test_gaps_of_other_shapes_are_no_maps(model: ContextModel) -> None:
         broken[s][place] = MISSING
         with pytest.raises(ValueError, match="whole blocks"):
             map_of(broken, LAYERS)
-
-
-def test_choosing_with_a_map_is_coding_what_was_chosen(model: ContextModel) -> None:
-    rng = np.random.default_rng(3)
-    shapes, kept = [((9, 10),) * 3] * 2, [some_map(rng, (9, 10)), np.zeros((3, 3), np.int32)]
-    latent = rng.random((2, 3, 90, max(SIZES)), np.float32)
-
-    def distances(tile: int, s: int, at: np.ndarray, chosen: object) -> np.ndarray:
-        found: np.ndarray = latent[tile, s, at, : SIZES[s]]
-        return found
-
-    found = choose_tiles(model, distances, np.full(3, 0.05), shapes, LAYERS, coded=True, maps=kept, itemised=True)
-    segments = encode_tiles(model, [choice.planes for choice in found], LAYERS, kept)
-    assert [choice.segments for choice in found] == segments
-    for choice, of_tile in zip(found, kept, strict=True):
-        for s, plane in enumerate(choice.planes):
-            gone = positions(of_tile, (9, 10)) <= (s > 0)
-            np.testing.assert_array_equal(plane == MISSING, gone)
-            assert not choice.spent[s][gone].any()
-
-
-def test_blocks_keep_what_is_worth_its_bits() -> None:
-    cost = np.full((3, 8, 8), 9.0)
-    cost[1, :, :4] = 1
-    cost[2, :, 4:] = 1
-    [kept] = maps_of([cost], 0.01) or [None]
-    assert kept is not None
-    assert kept.tolist() == [[1] * 4 + [16] * 4] * 8
-    assert maps_of([cost], 100.0) is None  # the map costs more than it saves
-
-
-@pytest.fixture(scope="module")
-def picture() -> Image.Image:
-    with Image.open(SAMPLE) as image:
-        return image.convert("RGB").crop((0, 0, 600, 300))
-
-
-@pytest.fixture(scope="module")
-def mapped(picture: Image.Image) -> bytes:
-    """A small file with maps, of two tiles."""
-    quality = read_config(BUNDLED / "photo").ladder[1].quality
-    data = vqcodec.encode(picture, "photo", quality=quality, effort=7)
-    assert container.read(data).header.mapped
-    return data
-
-
-def test_files_with_maps(picture: Image.Image, mapped: bytes, tmp_path: Path) -> None:
-    encoding = Encoding(as_picture(picture), "photo", effort=7)
-    step = encoding.ladder[1]
-    tokens = encoding.tokens(step.rate, step.keep)
-    found = vqcodec.decode_tokens(mapped)
-    assert any((plane == MISSING).any() for plane in tokens.planes)
-    for ours, theirs in zip(tokens.planes, found.planes, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert mapped == write_tokens(found, encoding.model)
-    whole = np.asarray(vqcodec.decode(mapped))
-    part = np.asarray(vqcodec.decode(mapped, region=(470, 100, 90, 80)))
-    assert np.abs(whole[100:180, 470:560].astype(int) - part).max() <= 1
-    for keep in (1, 3):
-        cut = vqcodec.truncate(mapped, keep=keep)
-        np.testing.assert_array_equal(np.asarray(vqcodec.decode(cut)), np.asarray(vqcodec.decode(mapped, keep=keep)))
-    assert len(vqcodec.truncate(mapped, max_bytes=len(mapped) - 60)) <= len(mapped) - 60
-    vqcodec.verify(mapped)
-
-
-def test_they_are_the_better_ones(picture: Image.Image) -> None:
-    """By the decoder's error and the bits of the whole picture."""
-    encoding = Encoding(as_picture(picture), "photo", effort=7)
-    latent = encoding._target(24.0, encoding.model.layers[:8])
-    tiles = encoding.tiles()
-    found, is_mapped = encoding._dropping(latent, tiles, 24.0, encoding.model.layers[:8], True)
-    plain = latent.choose(tiles, 24.0, encoding.model.layers[:8], True)
-    assert is_mapped
-    costs = []
-    [beside] = errors(encoding, plain)
-    for choices in (plain, found):
-        [error] = errors(encoding, choices)
-        n_bytes = sum(len(s) for c in choices for s in c.segments)
-        costs.append(error.beside(beside) + latent.bit_error * 24.0 * 8 * n_bytes)
-    assert costs[1] < costs[0]
-
-
-def errors(encoding: Encoding, choices: list[Choice]) -> list[Errors]:
-    """Of the whole picture."""
-    pixels = encoding.picture.pixels
-    planes = encoding._assembled(encoding.tiles(), [c.planes for c in choices], encoding.model.layers[:8])
-    return errors_of(encoding.model, pixels, planes, [Rect(0, pixels.shape[0], 0, pixels.shape[1])])
-
-
-def test_models_without_a_context_model_have_none(tiny_model: str, photo: Image.Image, mapped: bytes) -> None:
-    tokens = vqcodec.tokenize(photo, tiny_model)
-    planes = [plane.copy() for plane in tokens.planes]
-    planes[-1][:4, :4] = MISSING
-    with pytest.raises(UsageError, match="gaps"):
-        vqcodec.encode_tokens(replace(tokens, planes=tuple(planes)))
-    file = container.read(vqcodec.encode_tokens(tokens))
-    header = replace(file.header, mapped=True)
-    segments = [[segment or b"" for segment in layer] for layer in file.segments]
-    with pytest.raises(FormatError, match="flags"):
-        vqcodec.decode(container.write(header, segments))

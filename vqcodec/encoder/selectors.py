@@ -1,0 +1,93 @@
+"""Selectors of indices for a latent: each index by itself, or all under the context model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ..entropy.tiles import encode_tiles
+from ..geometry.rectangles import Rect
+from ..models.loading import Model
+from ..planes import Layers, Maps, Planes, blank_planes
+from .codeword_distances import CodewordDistances
+from .index_selection import Selection, select_indices
+from .latent import Latent
+
+Segments = list[list[bytes]]
+"""[tile][layer]."""
+
+
+class Selector(Protocol):
+    """Selection of the planes of `layers` of access tiles, in token steps, at a Lagrangian multiplier."""
+
+    def planes(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> list[Planes]:
+        """Planes int32 [h, w] of each tile; those beyond `layers` hold anything."""
+
+    def encode(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> tuple[Segments, bool]:
+        """Segments of the same planes, and True where they hold maps of kept layers."""
+
+
+class IndividualSelector:
+    """Each index by itself: least distance + lmbda * cost, with one cost for each codeword whatever its context."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def planes(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> list[Planes]:
+        import torch
+
+        selected = []
+        for tile in tiles:
+            part = np.ascontiguousarray(latent.values[:, *tile.slices], dtype=np.float32)
+            z = torch.from_numpy(part)[None].to(self.model.device)
+            planes = self.model.tokenizer.quantizer.quantize(z, lmbda)
+            selected.append([plane[0].cpu().numpy().astype(np.int32) for plane in planes])
+        return selected
+
+    def encode(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> tuple[Segments, bool]:
+        planes = self.planes(latent, tiles, lmbda, layers)
+        return encode_tiles(self.model.entropy, planes, layers), False
+
+
+class ContextSelector:
+    """All indices under the context model (index_selection.py)."""
+
+    def __init__(self, model: Model, codewords: CodewordDistances) -> None:
+        self.model, self.codewords = model, codewords
+
+    def planes(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> list[Planes]:
+        return [selection.planes for selection in self.select(latent, tiles, lmbda, layers)]
+
+    def encode(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> tuple[Segments, bool]:
+        return [selection.segments for selection in self.select(latent, tiles, lmbda, layers, True)], False
+
+    def select(
+        self,
+        latent: Latent,
+        tiles: Sequence[Rect],
+        lmbda: float,
+        layers: Layers,
+        coded: bool = False,
+        maps: Maps | None = None,
+    ) -> list[Selection]:
+        """`select_indices` for the latent in `tiles`."""
+
+        def distances(tile: int, s: int, positions: np.ndarray, selected: Sequence[np.ndarray]) -> np.ndarray:
+            return self.codewords.measure(s, latent.values[:, *tiles[tile].slices], positions, selected)
+
+        weights = self.codewords.distance_per_bit(lmbda)
+        shapes = [(tile.shape,) * len(weights) for tile in tiles]
+        return select_indices(self.model.entropy, distances, weights, shapes, layers, coded, maps)
+
+
+def merge_tiles(
+    grid: tuple[int, int], tiles: Sequence[Rect], parts: Sequence[Planes], layers: Layers
+) -> list[np.ndarray]:
+    """Planes of each tile -> planes int32 [h, w] of the picture, MISSING beyond `layers`."""
+    planes = blank_planes([grid] * len(parts[0]))
+    for tile, of_tile in zip(tiles, parts, strict=True):
+        for s in (s for layer in layers for s in layer):
+            planes[s][tile.slices] = of_tile[s]
+    return planes
