@@ -29,7 +29,7 @@ from vqcodec.evaluation.bd_rate import Curve
 from vqcodec.evaluation.bd_rate import bd_rate as bd_rate_of
 from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.geometry.rectangles import Rect
-from vqcodec.image.picture import as_picture
+from vqcodec.image.files import as_picture
 from vqcodec.metrics import METRICS
 from vqcodec.models.loading import load_model
 from vqcodec.tokens.tokens import read_tokens, write_tokens

@@ -23,7 +23,7 @@ from vqcodec.encoder.codeword_distances import CodewordDistances
 from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.entropy.tiles import EntropyModel
 from vqcodec.evaluation.pictures import PictureReader, find
-from vqcodec.image.picture import as_picture
+from vqcodec.image.files import as_picture
 from vqcodec.inference.fixed_windows import to_levels
 from vqcodec.metrics import METRICS
 from vqcodec.models.loading import Model

@@ -36,7 +36,7 @@ def measure(path: Path, model_name: str, runs: int) -> tuple[str, dict[str, floa
     from vqcodec import container
     from vqcodec.encoder.build import UNREFINED
     from vqcodec.geometry.rectangles import Rect
-    from vqcodec.image.picture import read_picture
+    from vqcodec.image.files import read_picture
     from vqcodec.inference.networks import pixels_to_planes, planes_to_pixels
     from vqcodec.models import loading
     from vqcodec.tokens.tokens import read_tokens, write_tokens

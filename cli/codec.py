@@ -71,7 +71,7 @@ def encode(
     pairs = _plan(sources, out, ".vqc", force, json)
     from vqcodec import api
     from vqcodec.encoder.size_options import check_size_options
-    from vqcodec.image.picture import read_picture
+    from vqcodec.image.files import read_picture
     from vqcodec.image.picture import strip as strip_picture
     from vqcodec.models import registry
 
@@ -145,7 +145,7 @@ def decode(
     kind = options.parse_format(format, "-" if to_stdout else None if directory else out)
     pairs = _plan(sources, out, f".{kind}", force, json)
     from vqcodec import api, container
-    from vqcodec.image.picture import write_picture
+    from vqcodec.image.files import write_picture
 
     for source, target in pairs:
         start = time.perf_counter()

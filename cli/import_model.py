@@ -71,7 +71,7 @@ def import_model(
     with --measure first_weight.
     """
     from vqcodec.config.quantizers import mixtures_of
-    from vqcodec.image.picture import as_picture
+    from vqcodec.image.files import as_picture
     from vqcodec.importing.checkpoint import read_checkpoint
     from vqcodec.importing.first_weight import measured_config
     from vqcodec.importing.release import check_folder, find_release, import_release

@@ -62,7 +62,7 @@ def sample(
     kind = options.parse_format(None, str(out))
     output.check_target(out, force)
     from vqcodec import api
-    from vqcodec.image.picture import as_picture, write_picture
+    from vqcodec.image.files import as_picture, write_picture
     from vqcodec.models import registry
     from vqcodec.sampling.draw import draw_tokens
 

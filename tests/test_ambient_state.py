@@ -135,12 +135,12 @@ def test_a_fork_after_threads_were_used_does_not_hang(photo: Image.Image, rated_
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_does_not_inherit_a_lock_that_another_thread_holds(work: Path, tiny_model: str) -> None:
-    from vqcodec.image.picture import _pillow_lock
+    from vqcodec.image.limits import pillow_lock
 
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with _pillow_lock, loading._loading:
+        with pillow_lock, loading._loading:
             held.set()
             release.wait(60)
 

@@ -24,8 +24,10 @@ from .encoder.encode import encode_picture
 from .encoder.size_options import SizeOptions, budget_for_bpp, check_size_options
 from .errors import LimitError, LossWarning, UsageError
 from .geometry.rectangles import Rect
+from .image.files import as_picture
 from .image.hidden_colour import with_hidden_filled
-from .image.picture import MAX_PIXELS, Picture, as_picture, to_pillow
+from .image.limits import MAX_PIXELS
+from .image.picture import Picture, to_pillow
 from .image.picture import strip as strip_picture
 from .models import loading, registry
 from .models.file_info import Info, read_info

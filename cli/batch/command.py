@@ -89,6 +89,8 @@ def batch(
     seconds, with_warnings (files), ignored_kinds, failures (each: source, error,
     exit_code), manifest.
     """
+    from vqcodec.image.files import suffixes
+
     rate = options.parse_rate(quality, bpp, target_size, min_quality, keep)
     settings = Settings(src, dst, to.value, model, rate, strip, device, max_pixels, debug, effort, keep_times)
     identity = _check(settings)
@@ -96,7 +98,7 @@ def batch(
     book = Manifest(dst / MANIFEST if manifest is None else manifest)
     if resume and not book.done and not quiet:
         output.say(f"{book.path}: lists nothing as done, so all of it is converted")
-    listing = list_sources(src, dst, _picture_suffixes() if to is To.vqc else {".vqc"})
+    listing = list_sources(src, dst, suffixes() if to is To.vqc else {".vqc"})
     # Beside its source a decoded picture may meet the original of that source: -f does not reach that far.
     planner = Planner(src, dst, book, identity, force and not (here and to is not To.vqc), resume)
     plan = [planner.plan(*pair) for pair in target_names(listing.sources, f".{to}", _names_there(book, dst)).items()]
@@ -156,14 +158,6 @@ def _names_there(book: Manifest, dst: Path) -> dict[str, str]:
 
 def _digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(jsonlib.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _picture_suffixes() -> frozenset[str]:
-    from PIL import Image
-
-    from vqcodec.image.picture import READABLE
-
-    return frozenset(suffix for suffix, format in Image.registered_extensions().items() if format in READABLE)
 
 
 class Stop:

@@ -108,7 +108,7 @@ def _convert(job: Job, settings: Settings) -> Outcome:
 def _encode(source: Path, settings: Settings) -> tuple[bytes, bytes, tuple[str, ...]]:
     """The target, its .vqc side, warnings."""
     import vqcodec
-    from vqcodec.image.picture import read_picture
+    from vqcodec.image.files import read_picture
     from vqcodec.image.picture import strip as strip_picture
 
     picture = read_picture(source, settings.max_pixels)
@@ -126,7 +126,7 @@ def _encode(source: Path, settings: Settings) -> tuple[bytes, bytes, tuple[str, 
 def _decode(source: Path, settings: Settings) -> tuple[bytes, bytes, tuple[str, ...]]:
     """The target, its .vqc side, warnings."""
     from vqcodec.api import decode_picture
-    from vqcodec.image.picture import write_picture
+    from vqcodec.image.files import write_picture
 
     coded = read_input(source)
     picture = decode_picture(coded, device=settings.device, max_pixels=settings.max_pixels)

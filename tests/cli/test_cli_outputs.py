@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import vqcodec
-from vqcodec.image.picture import read_picture
+from vqcodec.image.files import read_picture
 
 from ..commands import Invoke, fails, names, opened
 

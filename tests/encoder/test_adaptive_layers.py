@@ -24,7 +24,7 @@ from vqcodec.entropy.layer_map import positions
 from vqcodec.entropy.tiles import encode_tiles
 from vqcodec.errors import FormatError, UsageError
 from vqcodec.geometry.rectangles import Rect
-from vqcodec.image.picture import as_picture
+from vqcodec.image.files import as_picture
 from vqcodec.models.registry import BUNDLED, read_config
 from vqcodec.planes import MISSING
 from vqcodec.tokens.tokens import write_tokens

@@ -19,7 +19,7 @@ from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.encoder.rate_control import CLOSE
 from vqcodec.encoder.selectors import IndividualSelector
 from vqcodec.errors import TargetError, UsageError
-from vqcodec.image.picture import as_picture
+from vqcodec.image.files import as_picture
 from vqcodec.inference import networks
 from vqcodec.metrics import psnr
 from vqcodec.models.loading import load_model

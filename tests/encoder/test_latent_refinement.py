@@ -15,7 +15,7 @@ from vqcodec.encoder import distortion, latent_refinement
 from vqcodec.encoder.base import Encoder
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.index_encoder import IndexEncoder
-from vqcodec.image.picture import as_picture
+from vqcodec.image.files import as_picture
 from vqcodec.metrics import METRICS
 
 

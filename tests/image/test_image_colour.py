@@ -12,7 +12,8 @@ from PIL import Image, ImageCms, TiffImagePlugin
 from PIL.ExifTags import IFD
 
 from vqcodec.image.colour import ADOBE, H273_PRIMARIES, profile, to_srgb_table
-from vqcodec.image.picture import Picture, from_pillow, read_picture, strip, write_picture
+from vqcodec.image.files import read_picture, write_picture
+from vqcodec.image.picture import Picture, from_pillow, strip
 
 from ..image_parts import SRGB_ICC, chunk, noise, photo, png, saved
 

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from vqcodec.errors import InputError, LimitError
-from vqcodec.image.picture import MAX_PIXELS, from_pillow, read_picture
+from vqcodec.image.files import read_picture
+from vqcodec.image.limits import MAX_PIXELS
+from vqcodec.image.picture import from_pillow
 
 from ..image_parts import noise, photo, png, saved
 

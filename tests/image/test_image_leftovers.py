@@ -15,8 +15,9 @@ from PIL.ExifTags import IFD, Base
 
 import vqcodec
 from vqcodec.image.exif_blocks import with_resolution, without_thumbnail
+from vqcodec.image.files import as_picture, read_picture, write_picture
 from vqcodec.image.metadata import density, upright_exif
-from vqcodec.image.picture import as_picture, from_pillow, read_picture, strip, to_pillow, write_picture
+from vqcodec.image.picture import from_pillow, strip, to_pillow
 
 from ..commands import Invoke
 from ..image_parts import exif_of, noise, saved
@@ -98,7 +99,7 @@ def test_pointers_as_elements_and_two_packets() -> None:
 def test_hostile_xmp_takes_no_time() -> None:
     code = """
 from PIL import Image
-from vqcodec.image import from_pillow
+from vqcodec.image.picture import from_pillow
 for text in (b"<xmp:Thumbnails>", b"<hdrgm:Version>", b" hdrgm:Version='", b"<rdf:RDF ", b" xmpNote:HasExtendedXMP="):
     image = Image.new("RGB", (4, 3))
     image.info["xmp"] = text * (4_000_000 // len(text))

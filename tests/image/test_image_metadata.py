@@ -10,8 +10,9 @@ import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 from PIL.ExifTags import IFD, Base
 
+from vqcodec.image.files import read_picture, write_picture
 from vqcodec.image.metadata import upright_exif
-from vqcodec.image.picture import from_pillow, read_picture, write_picture
+from vqcodec.image.picture import from_pillow
 
 from ..image_parts import exif_of, noise, saved
 

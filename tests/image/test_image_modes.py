@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from vqcodec.errors import UsageError
-from vqcodec.image.picture import Picture, as_picture, from_array, from_pillow, read_picture, strip, to_pillow
+from vqcodec.image.files import as_picture, read_picture
+from vqcodec.image.picture import Picture, from_array, from_pillow, strip, to_pillow
 
 from ..image_parts import ADOBE_ICC, SIZES, chunk, noise, photo, png, saved
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from vqcodec.image.picture import Picture, from_pillow, read_picture, strip
+from vqcodec.image.files import read_picture
+from vqcodec.image.picture import Picture, from_pillow, strip
 
 from ..image_parts import ADOBE_ICC, GREY_ICC, SRGB_ICC, WHITE, cmyk_icc, exif_of, icc, noise, photo, saved
 

@@ -16,7 +16,8 @@ from PIL.ExifTags import Base
 import vqcodec
 from vqcodec.container.chunks import MAX_CHUNK_BYTES
 from vqcodec.errors import InputError
-from vqcodec.image.picture import from_pillow, read_picture, write_picture
+from vqcodec.image.files import read_picture, write_picture
+from vqcodec.image.picture import from_pillow
 
 from ..commands import Invoke
 from ..image_parts import SRGB_ICC, chunk, exif_of, noise, png, saved

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from vqcodec.errors import UsageError
-from vqcodec.image.picture import Picture, from_array, from_pillow, read_picture, to_pillow, write_picture
+from vqcodec.image.files import read_picture, write_picture
+from vqcodec.image.picture import Picture, from_array, from_pillow, to_pillow
 
 from ..image_parts import ADOBE_ICC, GREY_ICC, SIZES, exif_of, noise, photo
 

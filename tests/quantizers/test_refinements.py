@@ -20,7 +20,7 @@ from vqcodec.encoder.codeword_distances import CodewordDistances
 from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.encoder.rate_control import encode_at_least, encode_near
 from vqcodec.errors import ModelError, UsageError
-from vqcodec.image.picture import as_picture
+from vqcodec.image.files import as_picture
 from vqcodec.models.identity import CODEBOOKS, REFINEMENTS
 from vqcodec.models.loading import load_model, write_model
 from vqcodec.models.registry import WEIGHTS, read_config

@@ -8,6 +8,7 @@ An index is a convenience: one that is missing, damaged or cannot be written onl
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tarfile
@@ -15,11 +16,15 @@ import tempfile
 from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
 
 from vqcodec.errors import InputError
+from vqcodec.image.files import readable_formats
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 INDEX = ".vqcodec-index.json"
 VERSION = 1
@@ -99,7 +104,7 @@ def _of_shard(shard: Path, suffixes: Collection[str], known: dict[str, Listed]) 
 def _header(name: str, stream: IO[bytes], offset: int, size: int, changed: int) -> Listed:
     """Width and height from the first bytes of a picture; Pillow reads no more of it than it needs."""
     try:
-        with Image.open(Part(stream, offset, size)) as image:  # type: ignore[arg-type]
+        with Image.open(Part(stream, offset, size), formats=readable_formats()) as image:
             return Listed(name, offset, size, changed, *image.size)
     except UnidentifiedImageError:
         return Listed(name, offset, size, changed, 0, 0, "not a picture")
@@ -107,33 +112,33 @@ def _header(name: str, stream: IO[bytes], offset: int, size: int, changed: int) 
         return Listed(name, offset, size, changed, 0, 0, " ".join(str(error).split()) or type(error).__name__)
 
 
-class Part:
-    """`size` bytes at `offset` of a stream as a file of its own, read only as far as it is asked for."""
+class Part(io.RawIOBase):
+    """`size` bytes at `offset` of a stream, as a file; reads only the bytes asked for and leaves the stream open."""
 
     def __init__(self, stream: IO[bytes], offset: int, size: int) -> None:
         self.stream, self.offset, self.size, self.place = stream, offset, size, 0
 
-    def read(self, count: int | None = -1) -> bytes:
-        """At most `count` bytes, all that is left without one."""
-        left = max(self.size - self.place, 0)
-        count = left if count is None or count < 0 else min(count, left)
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
         self.stream.seek(self.offset + self.place)
-        data = self.stream.read(count)
+        data = self.stream.read(min(len(view), max(self.size - self.place, 0)))
+        view[: len(data)] = data
         self.place += len(data)
-        return data
+        return len(data)
 
     def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        """Move to `place`, as io.IOBase has it."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.size}[whence]
         self.place = max(start + place, 0)
         return self.place
 
     def tell(self) -> int:
-        """The place, bytes."""
         return self.place
-
-    def close(self) -> None:
-        """The stream stays open for the next picture."""
 
 
 def _read(index: Path) -> list[Listed]:

@@ -6,19 +6,16 @@ Differs from data.py: here is what there is, there is what a training step sees 
 from __future__ import annotations
 
 import glob
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from vqcodec.errors import InputError
+from vqcodec.image.files import read_pixels, suffixes
 
 from .picture_index import Listed, is_index, listing
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,11 @@ class Member:
             return file.read(self.size)
 
     def decode(self) -> np.ndarray:
-        """RGB uint8 [H, W, 3]; raises OSError or ValueError for a damaged picture."""
-        return np.array(Image.open(io.BytesIO(self.read())).convert("RGB"))
+        """Pixels uint8 [H, W, 3] as the codec encodes them. Raises InputError, without the name of the picture."""
+        try:
+            return read_pixels(self.read())
+        except InputError as error:
+            raise InputError(str(error).removeprefix("<bytes>: ")) from error
 
 
 @dataclass
@@ -69,13 +69,13 @@ def scan(sources: tuple[str, ...], min_side: int, index: bool = True) -> Picture
     A picture that cannot be opened or has a side below `min_side` pixels is skipped and named.
     Raises InputError if a source does not exist or no picture is left.
     """
-    found = Pictures([], [])
+    found, known = Pictures([], []), suffixes()
     for number, source in enumerate(sources):
         paths = sorted(Path(p) for p in glob.glob(source) if not is_index(Path(p)))
         if not paths:
             raise InputError(f"{source}: no such folder or shard")
         for path in paths:
-            for entry in listing(path, SUFFIXES, index):
+            for entry in listing(path, known, index):
                 _add(found, path if path.is_file() else path / entry.name, entry, min_side, number)
     if not found.members:
         raise InputError(f"{', '.join(sources)}: no picture of at least {min_side} pixels a side in there")

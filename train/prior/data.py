@@ -15,7 +15,7 @@ from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.entropy.context_model import MARGIN
 from vqcodec.geometry.rectangles import Rect, split
-from vqcodec.image.picture import as_picture
+from vqcodec.image.files import as_picture
 from vqcodec.models.ladder import EFFORT
 from vqcodec.models.loading import Model
 

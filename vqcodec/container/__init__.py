@@ -5,6 +5,7 @@ from .file import File, read, write
 from .header import (
     MAGIC,
     MAX_HEAD_BYTES,
+    MAX_PIXELS,
     MAX_SEGMENTS,
     MAX_SIDE,
     MAX_STEP,
@@ -21,6 +22,7 @@ from .header import (
 __all__ = [
     "MAGIC",
     "MAX_HEAD_BYTES",
+    "MAX_PIXELS",
     "MAX_SEGMENTS",
     "MAX_SIDE",
     "MAX_STEP",

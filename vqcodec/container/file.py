@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..errors import FormatError
 from .bytes_reader import MAX_VARINT, fault
 from .chunks import Chunk, read_chunks, write_chunks
-from .header import MAX_SEGMENT_BYTES, MAX_WORDS, Head, Header, read_head, write_head
+from .header import MAX_PIXELS, MAX_SEGMENT_BYTES, MAX_WORDS, Head, Header, read_head, write_head
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def write(
     return b"".join([*parts, tail])
 
 
-def read(data: bytes, allow_partial: bool = False, max_pixels: int | None = 2**28) -> File:
+def read(data: bytes, allow_partial: bool = False, max_pixels: int | None = MAX_PIXELS) -> File:
     """Parts of a file; the inverse of `write`.
 
     Args:

@@ -24,6 +24,8 @@ CUT, GREY, ALPHA, CHUNKS, MAPPED, WINDOWS, STEPPED = 1, 2, 4, 8, 16, 64, 128  # 
 RESERVED = 0xFF & ~(CUT | GREY | ALPHA | CHUNKS | MAPPED | STEPPED | WINDOWS)
 
 MAX_SIDE = 2**20
+MAX_PIXELS = 2**28
+"""Default limit on width times height of a reader; not part of the format."""
 MAX_LAYERS = 16
 MIN_TILE, MAX_TILE = 16, 32768
 MAX_STEP = 63
@@ -288,7 +290,7 @@ def write_head(head: Head) -> bytes:
     return data + zlib.crc32(data).to_bytes(4, "little")
 
 
-def read_head(data: bytes, max_pixels: int | None = 2**28) -> Head:
+def read_head(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Head:
     """Read the head from `data`: a file, or a prefix of one that holds the whole head (MAX_HEAD_BYTES always does).
 
     Raises:

@@ -85,7 +85,7 @@ class ByQuality(ByLayers):
     def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
         """A file for each step, under its quality 1..100."""
         from ..encoder.build import encoder_for
-        from ..image.picture import as_picture
+        from ..image.files import as_picture
 
         start = time.perf_counter()
         encoder = encoder_for(as_picture(pixels), self.model, self.device, self.effort)

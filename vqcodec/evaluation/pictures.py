@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, LimitError
+from ..image.files import read_pixels, suffixes
+from ..image.limits import MAX_PIXELS
 from .measure import SUBSETS, subset_of
 
 if TYPE_CHECKING:
     from ..metrics import Pixels
-
-SUFFIXES = frozenset(".jpg .jpeg .png .webp .avif .bmp .gif .tif .tiff .ppm .pgm .pnm .qoi .jp2".split())
-"""Suffixes of pictures in folders and shards; a file that is named itself may have any suffix."""
-MAX_PIXELS = 2**28
-"""Default limit on the pixels of one picture."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +61,18 @@ def find(paths: Sequence[str | Path]) -> list[Source]:
 
 def _find(path: Path) -> Iterator[Source]:
     if path.is_dir():
+        known = suffixes()
         for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in SUFFIXES and file.is_file():
+            if file.suffix.lower() in known and file.is_file():
                 yield Source(str(file), file)
     elif not path.is_file():
         raise InputError(f"{path}: no such file or folder")
     elif path.suffix.lower() == ".tar":
         try:
+            known = suffixes()
             with tarfile.open(path, "r:") as tar:
                 for member in tar:
-                    if member.isreg() and Path(member.name).suffix.lower() in SUFFIXES:
+                    if member.isreg() and Path(member.name).suffix.lower() in known:
                         yield Source(f"{path}:{member.name}", path, member.offset_data, member.size)
         except (tarfile.TarError, OSError) as error:
             raise InputError(f"{path}: not an uncompressed tar shard: {error}") from error
@@ -82,9 +81,9 @@ def _find(path: Path) -> Iterator[Source]:
 
 
 class PictureReader:
-    """Iterable of (name, sRGB pixels uint8 [H, W, 3]) over the readable ones of `sources`; alpha is dropped.
+    """Iterable of (name, pixels uint8 [H, W, 3]) over the readable ones of `sources`, as the codec encodes them.
 
-    Raises InputError after the last source if none could be read.
+    Alpha is dropped. Raises InputError after the last source if none could be read.
 
     Args:
         sources: pictures, in order.
@@ -127,10 +126,8 @@ class PictureReader:
             raise InputError(f"{self.sources[0].name}: none of {len(self.sources)} pictures could be read")
 
     def _read(self, source: Source) -> Pixels | None:
-        from ..image.picture import read_picture, strip
-
         try:
-            return strip(read_picture(source.open(), self.max_pixels)).pixels  # strip converts to sRGB
+            return read_pixels(source.open(), self.max_pixels)
         except (InputError, LimitError) as error:
             self.skipped.append(str(error))
             if self.on_skip is not None:

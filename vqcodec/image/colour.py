@@ -123,7 +123,7 @@ def to_linear(entries: int = 64) -> NDArray[np.float64]:
     return np.where(sample <= 0.04045, sample / 12.92, ((sample + 0.055) / 1.055) ** 2.4)
 
 
-def profile_said(exif: bytes | None, xmp: bytes | None) -> tuple[bytes | None, str]:
+def named_profile(exif: bytes | None, xmp: bytes | None) -> tuple[bytes | None, str]:
     """Profile of a colour space that Exif or XMP name, for pixels without one; and a warning where it is unknown."""
     space, index = _exif_space(exif)
     if space == 2 or index == "R03" or (xmp is not None and b'ICCProfile="Adobe RGB (1998)"' in xmp):

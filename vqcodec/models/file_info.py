@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from .. import container
 from ..errors import ModelError
@@ -81,7 +82,7 @@ class Info:
         return 8 * self.file_bytes / (self.width * self.height)
 
 
-def read_info(data: bytes, max_pixels: int | None = 2**28) -> Info:
+def read_info(data: bytes, max_pixels: int | None = container.MAX_PIXELS) -> Info:
     """Info of a .vqc file, or of a prefix that holds its head. Raises InputError, FormatError or LimitError."""
     head = container.read_head(data, max_pixels)
     header = head.header
@@ -90,9 +91,10 @@ def read_info(data: bytes, max_pixels: int | None = 2**28) -> Info:
     except ModelError:
         model = None
     last = header.n_tiles - 1
-    stated = {name: getattr(header, name) for name in HEADER_NAMES}
+    stated: dict[str, Any] = {name: getattr(header, name) for name in HEADER_NAMES}
+    stated |= {"token_id": header.token_id.hex(), "entropy_id": header.entropy_id.hex()}
     return Info(
-        **{name: value.hex() if isinstance(value, bytes) else value for name, value in stated.items()},
+        **stated,
         version=container.VERSION,
         file_bytes=head.file_bytes,
         n_tiles=header.n_tiles,
