@@ -1,9 +1,9 @@
-"""What sub-codebooks and nested masking bring, as in MGVQ's Tables 5 and 6: small models trained alike, one table.
+"""Gain of sub-codebooks and nested masking, as in MGVQ's tables 5 and 6: small models with equal training.
 
     python benchmarks/ablation.py TRAIN... --val VAL [--steps 2000] [-o runs/ablation] [--only MODEL...]
 
-All models have the network, data, order of crops and number of steps in common, and as many codewords in all. A run
-that is there already is not trained again.
+All models share network, data, order of crops, number of steps and total number of codewords. A run whose checkpoint
+exists is not trained again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from vqcodec.train.validate import Validation
 
 GROUPS = 8
 CODEBOOK = 256
-"""Codewords of each group; the single codebook has those of all. A validation set of 56 pictures cannot show 2,048 in
-use: any 56 pictures of the training set use 83 to 87 % of them, and 224 use 96 %, since strong textures are seldom in
-two pictures. So there is one of a quarter as many too. With 32 a group all are in use, but nested masking then costs
-more than 1 dB."""
+"""Codewords of each group; the single codebook has as many as all groups together. 56 validation images cannot use all
+2,048: any 56 training images use 83 to 87 % of them, and 224 use 96 %, because strong textures rarely occur in two
+images. A codebook of a quarter of the size is therefore measured too. With 32 codewords per group all are in use, but
+nested masking then costs more than 1 dB."""
 COMMON = [
     "tokenizer.backbone.widths=[32,48]",
     "data.batch=16",
@@ -45,17 +45,17 @@ COMMON = [
 
 
 def only(keep: int) -> list[str]:
-    """A model for one prefix: the others are never seen."""
+    """Changes for a model of one prefix: training draws no other."""
     weights = [float(k == keep) for k in range(1, GROUPS + 1)]
     return [f"masking.prefixes={json.dumps(weights)}", "masking.full=0.0", "masking.block=0.0"]
 
 
 def single(codewords: int) -> list[str]:
-    """A model with one codebook for all channels."""
+    """Changes for a model with one codebook for all channels."""
     return [
         *only(GROUPS)[1:],
         "masking.full=1.0",
-        # Codewords of a large codebook are seen seldom.
+        # Codewords of a large codebook are selected rarely.
         "codebook.decay=0.99",
         "tokenizer.quantizer.groups=1",
         f"tokenizer.quantizer.codebook_size={codewords}",
@@ -73,7 +73,7 @@ VARIANTS: dict[str, list[str]] = {
 
 
 def main() -> None:
-    """Train what is missing, then print."""
+    """Train the missing models, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", nargs="+", help="folders or tar shards")
     parser.add_argument("--val", required=True, help="folder or tar shard")
@@ -98,7 +98,7 @@ def main() -> None:
         run = train_tokenizer(recipe, folder, resume=(folder / CHECKPOINT).exists(), report=lambda _: None)
         found[name] = measure(run, Validation.load(recipe))
         print(name, json.dumps(found[name]), flush=True)
-    show(found, arguments.steps)
+    print_tables(found, arguments.steps)
 
 
 @torch.no_grad()
@@ -117,13 +117,13 @@ def measure(run: TokenizerRun, validation: Validation) -> dict[str, list[float]]
 def score(model: Tokenizer, crop: torch.Tensor, keep: int) -> list[float]:
     """PSNR and MS-SSIM of one crop, uint8 [3, H, W]."""
     y = model.decode(model.encode(crop[None].float() / 127.5 - 1), keep)[0].clamp(-1, 1)
-    shown = ((y + 1) * 127.5).round().byte()
-    pair = [np.ascontiguousarray(picture.permute(1, 2, 0).numpy()) for picture in (crop, shown)]
+    decoded = ((y + 1) * 127.5).round().byte()
+    pair = [np.ascontiguousarray(picture.permute(1, 2, 0).numpy()) for picture in (crop, decoded)]
     return [METRICS[name].measure(*pair) for name in ("psnr", "ms-ssim")]
 
 
-def show(found: dict[str, dict[str, list[float]]], steps: int) -> None:
-    """All sub-tokens kept; then each prefix beside the model that was trained for it alone, of what was `found`."""
+def print_tables(found: dict[str, dict[str, list[float]]], steps: int) -> None:
+    """Print the models with all sub-tokens, then each prefix next to the model trained for it alone."""
     table = Table(title=f"{steps:,} steps, all sub-tokens")
     for title in ("model", "PSNR dB", "MS-SSIM", "least usage of a codebook"):
         table.add_column(title)
@@ -133,7 +133,7 @@ def show(found: dict[str, dict[str, list[float]]], steps: int) -> None:
     Console(width=120).print(table)
     if "sub-codebooks + nested masking" not in found:
         return
-    prefixes = Table(title="each prefix of the model with nested masking, beside a model for that prefix alone")
+    prefixes = Table(title="each prefix of the model with nested masking, and a model for that prefix alone")
     for title in ("keep", "PSNR dB", "MS-SSIM", "alone: PSNR dB", "alone: MS-SSIM", "difference"):
         prefixes.add_column(title)
     nested = found["sub-codebooks + nested masking"]

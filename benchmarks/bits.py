@@ -1,10 +1,10 @@
-"""Bits per index of a finished model's context model beside uniform, zero-order and adaptive tables, plane by plane.
+"""Bits per index of a model's context model, and of uniform, zero-order and adaptive tables, plane by plane.
 
     python benchmarks/bits.py MODEL --tables TRAIN... --val VAL... [--tile-px 512]
 
-Indices are chosen under the model itself at all rates of its ladder. Zero-order and adaptive tables are fitted to those
-of the pictures in TRAIN. Of a finished model there are only the integers, so that `float` are these without rounding
-in between.
+Indices are selected under the model at all rates of its ladder. Zero-order and adaptive tables are fitted to
+the indices of the images in TRAIN. A finished model holds integer weights only; the column `float` evaluates them
+without intermediate rounding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vqcodec.train.prior.train_prior import collect_tiles
 
 
 def main() -> None:
-    """Collect, count, print."""
+    """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--tables", nargs="+", required=True, help="folders or tar shards")

@@ -1,9 +1,9 @@
-"""What the context model saves, and what each way to choose under it: BD-rates of one model's files, way against way.
+"""BD-rates of the parts of index selection: context model, selection under it, latent refinement, adaptive layers.
 
     python benchmarks/contributions.py PICTURES... --tables TRAIN... [-m photo] [--every 1]
 
-Every way has the same networks and codebooks. Rates are those of whole files; needs the extra `eval`. The adaptive
-tables start from those fitted to the indices of other pictures, `--tables`, as they would in a model that has them.
+All variants use the same networks and codebooks. Rates are those of whole files. Adaptive tables start from tables
+fitted to the indices of other images (`--tables`), as in an exported model. Needs the extra `eval`.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ from vqcodec.tokens.tokens import read_tokens, write_tokens
 from vqcodec.train.data.pictures import scan
 from vqcodec.train.export import prepared_tables, rates_of
 
-WAYS = {
-    "each index alone, adaptive tables": 5,
-    "each index alone, context model": 5,
-    "choice in context": 5,
-    "corrected by the decoder (effort 6)": 6,
-    "layers left out (effort 7)": 7,
+VARIANTS = {
+    "independent selection, adaptive tables": 5,
+    "independent selection, context model": 5,
+    "selection in context (effort 5)": 5,
+    "latent refinement (effort 6)": 6,
+    "adaptive layers (effort 7)": 7,
     "effort 9": 9,
 }
-"""Efforts. Each way has what the one before it has; the first is what the others are compared with."""
-ALONE = tuple(WAYS)[:2]
-"""What no effort does: a context model is made for indices that were chosen under it."""
-ANCHOR = next(iter(WAYS))
+"""Variant -> effort. Each variant adds a part to the one before it; the first is the anchor."""
+ALONE = tuple(VARIANTS)[:2]
+"""Variants without selection in context; no effort of the encoder does this."""
+ANCHOR = next(iter(VARIANTS))
 TABLE_PICTURES = 48
-"""Most that the tables are fitted to."""
+"""Most images that the tables are fitted to."""
 
 
 @dataclass(frozen=True)
 class OtherTables:
-    """A model with adaptive tables in place of its context model."""
+    """A model whose context model is replaced by adaptive tables."""
 
     config: ModelConfig
     entropy: AdaptiveTables
 
 
 def fitted(name: str, train: Sequence[str]) -> OtherTables:
-    """Tables counted over some of the pictures in `train`, evenly spaced, at the rates of the ladder in turn."""
+    """The model with tables counted over evenly spaced images of `train`, at the rates of the ladder in turn."""
     model = load_model(name)
     pictures = scan(tuple(train), model.stride)
     some = pictures.members[:: -(-len(pictures.members) // TABLE_PICTURES)]
@@ -72,25 +72,25 @@ def fitted(name: str, train: Sequence[str]) -> OtherTables:
 def points(
     pixels: np.ndarray, model: str, other: OtherTables, stride: int
 ) -> dict[str, list[tuple[float, float, float]]]:
-    """Way -> (bits per pixel, PSNR, MS-SSIM in dB) at every `stride`-th rate of the ladder."""
+    """Variant -> (bits per pixel, PSNR, MS-SSIM in dB) at every `stride`-th rate of the ladder."""
     picture = as_picture(pixels)
     whole = Rect(0, picture.height, 0, picture.width)
-    encoders = {way: encoder_for(picture, model, effort=effort) for way, effort in WAYS.items()}
-    for way in ALONE:
-        encoder = encoders[way]
+    encoders = {variant: encoder_for(picture, model, effort=effort) for variant, effort in VARIANTS.items()}
+    for variant in ALONE:
+        encoder = encoders[variant]
         assert isinstance(encoder, IndexEncoder)
         encoder.final = IndividualSelector(encoder.model)
-    found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in WAYS}
+    found: dict[str, list[tuple[float, float, float]]] = {variant: [] for variant in VARIANTS}
     for step in encoders[ANCHOR].ladder[::stride]:
-        for way, encoder in encoders.items():
+        for variant, encoder in encoders.items():
             data = encoder.file(step.rate, step.keep)
             tokens = read_tokens(container.read(data), encoder.model)
-            if way == ANCHOR:
+            if variant == ANCHOR:
                 data = write_tokens(tokens, other)
-            shown = render(tokens, encoder.model, whole).pixels
-            similar = -10 * np.log10(1 - METRICS["ms-ssim"].measure(pixels, shown))
+            decoded = render(tokens, encoder.model, whole).pixels
+            similar = -10 * np.log10(1 - METRICS["ms-ssim"].measure(pixels, decoded))
             rate = 8 * len(data) / (picture.width * picture.height)
-            found[way].append((rate, METRICS["psnr"].measure(pixels, shown), similar))
+            found[variant].append((rate, METRICS["psnr"].measure(pixels, decoded), similar))
     return found
 
 
@@ -109,11 +109,11 @@ def main() -> None:
     reader = PictureReader(sources, max_pixels=None)
     curves = [points(pixels, arguments.m, other, arguments.steps) for _, pixels in reader]
     table = Table(title=f"{arguments.m}, {len(curves)} pictures: BD-rate against {ANCHOR}")
-    for title in ("way", "PSNR", "MS-SSIM"):
+    for title in ("variant", "PSNR", "MS-SSIM"):
         table.add_column(title)
-    for way in list(WAYS)[1:]:
-        saved = [np.mean([bd_rate(curve[ANCHOR], curve[way], column) for curve in curves]) for column in (1, 2)]
-        table.add_row(way, *(f"{value:+.1f} %" for value in saved))
+    for variant in list(VARIANTS)[1:]:
+        saved = [np.mean([bd_rate(curve[ANCHOR], curve[variant], column) for curve in curves]) for column in (1, 2)]
+        table.add_row(variant, *(f"{value:+.1f} %" for value in saved))
     Console(width=100).print(table)
 
 

@@ -1,10 +1,10 @@
-"""Validation over steps: what a run's log.jsonl says of PSNR, bits and loss, as a table and as a figure.
+"""Validation over steps: PSNR, bits and loss of a run's log.jsonl, as a table and as a figure.
 
     python benchmarks/curve.py runs/photo [runs/other ...] [--plot curve.png]
 
 PSNR is that of all sub-tokens and of a quarter and half of the layers, over the validation crops; `rate 0` and `rate 4`
-are bpp and PSNR with bits that count for nothing, or four times as much. The loss is the mean training loss, as logged
-last before that step. A run that was killed and went on may have logged a step twice: the last one counts.
+are bpp and PSNR at 0 and 4 times the recipe's rate. The loss is the mean training loss logged last before that step. A
+resumed run may have logged a step twice: the last entry counts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 def read(lines: Iterable[str]) -> list[Row]:
-    """Rows of log.jsonl -> one row for each validated step, in order; `total` is the training loss known by then."""
+    """Rows of log.jsonl -> one row for each validated step, in order; `total` is the last training loss logged."""
     logged: dict[int, Row] = {}
     for line in lines:
         try:
@@ -42,7 +42,7 @@ def read(lines: Iterable[str]) -> list[Row]:
 
 
 def columns(rows: list[Row]) -> dict[str, list[float]]:
-    """Validated rows -> numbers over steps by title; a title for what some rows lack is NaN there."""
+    """Validated rows -> numbers over steps by title; NaN where a row lacks the title."""
     found: dict[str, list[float]] = {"step": [], "loss": [], "PSNR dB": [], "bpp": []}
     for number, row in enumerate(rows):
         psnr = row["val/psnr"]
@@ -59,8 +59,8 @@ def columns(rows: list[Row]) -> dict[str, list[float]]:
     return found
 
 
-def show(name: str, found: dict[str, list[float]]) -> Table:
-    """One run: a line for each validation."""
+def table_of(name: str, found: dict[str, list[float]]) -> Table:
+    """Table of one run: a line for each validation."""
     table = Table(title=name)
     for title in found:
         table.add_column(title, justify="right")
@@ -84,7 +84,7 @@ def plot(runs: dict[str, dict[str, list[float]]], target: Path) -> None:
 
 
 def main() -> None:
-    """Print, and draw if asked."""
+    """Print the tables, and draw the figure on request."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders or log files")
     parser.add_argument("--plot", type=Path, help="a figure: .png, .svg or .pdf")
@@ -94,9 +94,9 @@ def main() -> None:
         log = path / LOG if path.is_dir() else path
         if rows := read(log.read_text(encoding="utf-8").splitlines()):
             runs[str(path)] = columns(rows)
-            Console(width=140).print(show(str(path), runs[str(path)]))
+            Console(width=140).print(table_of(str(path), runs[str(path)]))
         else:
-            print(f"{path}: no validation in it yet")
+            print(f"{path}: holds no validation yet")
     if arguments.plot and runs:
         plot(runs, arguments.plot)
 

@@ -1,6 +1,6 @@
-"""Wall time and peak memory of `vqcodec encode` and `decode`, a process each, on a usual and on a very large picture.
+"""Wall time and peak memory of `vqcodec encode` and `decode`, a process each, on a usual and on a very large image.
 
-Differs from speed.py: everything counts here, the start of Python and the writing of the PNG as well. POSIX only.
+The start of Python and the writing of the PNG are included. POSIX only.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from rich.table import Table
 
 LAKE = Path(__file__).parents[1] / "samples" / "lake.png"
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Bytes; what `ru_maxrss` counts in."""
+"""Bytes per unit of `ru_maxrss`."""
 
 
 def make_picture(path: Path, width: int, height: int) -> None:
-    """Write a PPM of soft shapes, fine waves and grain, 100 rows at a time."""
+    """Write a PPM of smooth shapes, fine waves and noise, 100 rows at a time."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -39,10 +39,10 @@ def make_picture(path: Path, width: int, height: int) -> None:
 
 
 def run(command: list[str]) -> tuple[float, int]:
-    """(wall seconds, bytes of peak resident memory) of one process. Ends this one if it fails."""
+    """(wall seconds, bytes of peak resident memory) of one process. Exits if it fails."""
     start = time.perf_counter()
     child = subprocess.Popen(command)
-    _, status, usage = os.wait4(child.pid, 0)  # the usage of this child alone, not the largest of all so far
+    _, status, usage = os.wait4(child.pid, 0)  # usage of this child; getrusage would give the largest of all so far
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         sys.exit(f"{' '.join(command)}: exit code {child.returncode}")
@@ -72,7 +72,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pictures = [LAKE]
         if size:
-            # In a process of its own: a child's peak begins at what its parent held, so this one stays small.
+            # In a separate process: the peak of a child starts at the size of its parent.
             pictures.append(Path(folder, "large.ppm"))
             run([sys.executable, __file__, "--make", str(pictures[-1]), *size])
         coded, decoded = Path(folder, "x.vqc"), Path(folder, "x.png")

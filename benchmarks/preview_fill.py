@@ -1,10 +1,10 @@
-"""What stands for the layers that a preview lacks: the learned fill, or what the context model expects of them.
+"""Substitutes for the missing layers of a preview: the learned fill, or the expectation of the context model.
 
     python benchmarks/preview_fill.py PICTURES... [-m photo] [--rates 4,1] [--keeps 1,2,4,8] [--every 1]
 
-The context model goes on from the layers that are there. Of each missing plane the mean codeword under its frequencies
-is shown, and the decoder is told that it is kept; the planes after it see its most likely codes, or nothing. Either the
-next layer alone is shown so, or the next four, or all.
+The context model continues from the present layers. A missing plane is replaced by the mean codeword under its
+frequencies and marked as kept for the decoder; later planes are conditioned on its most likely indices, or on nothing.
+The next layer, the next four or all are replaced.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from vqcodec.planes import MISSING, Planes
 
 
 class Expectation:
-    """A coder that leaves the first `known` planes as they are and notes the mean codeword of every index after them.
+    """A coder that keeps the first `known` planes and records the mean codeword of every later index.
 
-    What it writes for those is the most likely code, or MISSING without `feeds`. Alphabets are coded whole.
+    Later indices become the most likely one, or MISSING without `feeds`. Alphabets must not be split.
     """
 
     def __init__(
         self, model: EntropyModel, shape: tuple[int, ...], codebooks: Sequence[np.ndarray], known: int, feeds: bool
     ) -> None:
         if any(model.split(s).low for s in range(len(codebooks))):
-            raise ValueError("planes that are coded as two have no frequencies of whole codes")
+            raise ValueError("planes coded as two symbols have no frequencies of whole indices")
         self.positions, self.codebooks, self.known, self.feeds = model.order(shape), codebooks, known, feeds
         self.means = [np.zeros((len(self.positions), book.shape[1])) for book in codebooks]
         self.s = self.done = 0
@@ -64,13 +64,13 @@ class Expectation:
         return decide()
 
     def end_layer(self) -> None:
-        """Layers make no difference here."""
+        """Layers have no effect."""
 
 
 def expected(
     model: EntropyModel, planes: Planes, codebooks: Sequence[np.ndarray], known: int, feeds: bool
 ) -> list[np.ndarray]:
-    """Mean codewords [d, h, w] of each plane of one tile beyond the first `known`; zeros for those."""
+    """Mean codewords [d, h, w] of each plane of one tile after the first `known`, whose entries are zero."""
     coder = Expectation(model, planes[0].shape, codebooks, known, feeds)
     copies = [np.array(plane, np.int32, order="C") for plane in planes]
     model.code_tiles([coder], [copies], [[s] for s in range(len(planes))])
@@ -78,10 +78,10 @@ def expected(
 
 
 @torch.inference_mode()
-def show(
+def decode_with_means(
     model: Model, planes: Planes, known: int, means: Sequence[np.ndarray], wanted: int, size: tuple[int, int]
 ) -> np.ndarray:
-    """Pixels uint8 [H, W, 3] of `size` (H, W): the first `known` planes, `wanted` more by `means`, the fill."""
+    """Pixels uint8 [H, W, 3] of `size` (H, W): `known` planes, `wanted` more from `means`, the rest from the fill."""
     quantizer = model.tokenizer.quantizer
     given = [torch.from_numpy(p.astype(np.int64))[None] for p in planes]
     given = [p if s < known else torch.full_like(p, MISSING) for s, p in enumerate(given)]
@@ -95,15 +95,15 @@ def show(
     return to_levels(model.tokenizer.decoder(z_q, kept))[0, : size[0], : size[1]]
 
 
-WAYS: dict[str, tuple[bool, int]] = {
+VARIANTS: dict[str, tuple[bool, int]] = {
     "learned fill": (True, 0),
     "next": (True, 1),
     "next four": (True, 4),
     "all": (True, 99),
-    "next four, unfed": (False, 4),
-    "all, unfed": (False, 99),
+    "next four, unconditioned": (False, 4),
+    "all, unconditioned": (False, 99),
 }
-"""Whether most likely codes are fed on, and how many layers are shown by their mean."""
+"""Variant -> (condition later planes on the most likely indices, number of layers replaced by their mean)."""
 
 
 def measure(pixels: np.ndarray, model: str, rates: Sequence[float], keeps: Sequence[int]) -> np.ndarray:
@@ -111,14 +111,14 @@ def measure(pixels: np.ndarray, model: str, rates: Sequence[float], keeps: Seque
     encoder = encoder_for(as_picture(pixels), model)
     assert isinstance(encoder, IndexEncoder)
     codebooks = CodewordDistances(encoder.model.tokenizer.quantizer).codebooks
-    found = np.empty((len(rates), len(keeps), len(WAYS), 2))
+    found = np.empty((len(rates), len(keeps), len(VARIANTS), 2))
     for i, rate in enumerate(rates):
         planes = list(encoder.tokens(rate).planes)
         for j, known in enumerate(keeps):
             means = {feeds: _over_tiles(encoder, planes, codebooks, known, feeds) for feeds in (True, False)}
-            for w, (feeds, wanted) in enumerate(WAYS.values()):
-                shown = show(encoder.model, planes, known, means[feeds], wanted, pixels.shape[:2])
-                found[i, j, w] = [METRICS[name].measure(pixels, shown) for name in ("psnr", "ms-ssim")]
+            for w, (feeds, wanted) in enumerate(VARIANTS.values()):
+                decoded = decode_with_means(encoder.model, planes, known, means[feeds], wanted, pixels.shape[:2])
+                found[i, j, w] = [METRICS[name].measure(pixels, decoded) for name in ("psnr", "ms-ssim")]
     return found
 
 
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("pictures", nargs="+", type=Path)
     parser.add_argument("-m", default="photo")
     parser.add_argument("--rates", default="4,1")
-    parser.add_argument("--keeps", default="1,2,4,8", help="layers that are there")
+    parser.add_argument("--keeps", default="1,2,4,8", help="numbers of present layers")
     parser.add_argument("--every", type=int, default=1, help="take every n-th picture")
     parser.add_argument("--count", type=int, default=6, help="pictures at most")
     arguments = parser.parse_args()
@@ -147,8 +147,8 @@ def main() -> None:
     sources = find(arguments.pictures)[:: arguments.every][: arguments.count]
     found = [measure(pixels, arguments.m, rates, keeps) for _, pixels in PictureReader(sources, max_pixels=None)]
     means = np.mean(found, axis=0)
-    table = Table(title=f"{arguments.m}, {len(found)} pictures: PSNR dB / MS-SSIM by what stands for missing layers")
-    for title in ("rate", "layers", *WAYS):
+    table = Table(title=f"{arguments.m}, {len(found)} pictures: PSNR dB / MS-SSIM by substitute for missing layers")
+    for title in ("rate", "layers", *VARIANTS):
         table.add_column(title)
     for i, rate in enumerate(rates):
         for j, keep in enumerate(keeps):

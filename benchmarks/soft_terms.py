@@ -1,10 +1,10 @@
-"""How close a sum of few codewords comes to SoftVQ's mixture: matching pursuit against a truncated softmax.
+"""Distance of sums of few codewords from SoftVQ's mixture: matching pursuit against a truncated softmax.
 
     python benchmarks/soft_terms.py [--dim 32] [--codewords 2048] [--steps 300]
 
-Toy codes, as no released weights are needed for the question: codewords of random directions, and codewords that were
-trained for a few hundred steps to mix back latents of a low-dimensional source. Printed for each number of terms m:
-error and cosine of the sum against the mixture, in latent units, and raw bits per token.
+Toy codebooks: codewords of random directions, and codewords trained for a few hundred steps to reproduce latents of a
+low-dimensional source by mixtures. Columns for each number of terms m: error and cosine of the sum against the mixture,
+in latent units, and raw bits per token.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TERMS = 8
 
 
 def source(n: int, dim: int, generator: torch.Generator) -> Tensor:
-    """Latents [n, dim]: a quarter as many factors as dimensions, through a fixed random network."""
+    """Latents [n, dim] of dim / 4 factors, through a fixed random network."""
     torch.manual_seed(1)
     net = torch.nn.Sequential(torch.nn.Linear(dim // 4, 64), torch.nn.Tanh(), torch.nn.Linear(64, dim))
     with torch.no_grad():
@@ -33,7 +33,7 @@ def source(n: int, dim: int, generator: torch.Generator) -> Tensor:
 
 
 def trained(quantizer: SoftVQ, dim: int, steps: int) -> None:
-    """Codewords that mix latents back, each at its own length, with the entropy loss of the paper."""
+    """Train the codewords to reproduce the direction of latents by mixtures, with the entropy loss of the paper."""
     generator = torch.Generator().manual_seed(2)
     optimizer = torch.optim.Adam(quantizer.parameters(), lr=3e-3)
     quantizer.train().want_entropy()
@@ -50,7 +50,7 @@ def trained(quantizer: SoftVQ, dim: int, steps: int) -> None:
 
 @torch.no_grad()
 def report(name: str, quantizer: SoftVQ, z: Tensor, size: int) -> None:
-    """A line for each number of terms."""
+    """Print a line for each number of terms."""
     mixed = quantizer(z, torch.zeros_like(z)).z_q
     length = mixed.norm(dim=1).mean().item()
     rows, codewords = quantizer._rows(z), quantizer.codewords

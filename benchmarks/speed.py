@@ -1,6 +1,6 @@
-"""Seconds per stage of encoding and decoding one picture, and of whole files by effort: the median of warm runs.
+"""Seconds per stage of encoding and decoding one image, and of whole files by effort: the median of warm runs.
 
-Differs from memory.py: no start of Python, no import of torch, no output file.
+The start of Python, the import of torch and output files are not included.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LAKE = Path(__file__).parents[1] / "samples" / "lake.png"
 
 
 def timed(work: Callable[[], T], runs: int) -> tuple[T, float]:
-    """What `work` returns, and the median seconds of `runs` runs after one that warms up."""
+    """(result of `work`, median seconds of `runs` runs after a warm-up run)."""
     result, seconds = work(), []
     for _ in range(runs):
         start = time.perf_counter()
@@ -60,7 +60,7 @@ def measure(path: Path, model_name: str, runs: int) -> tuple[str, dict[str, floa
 
 
 def by_effort(path: Path, model_name: str, runs: int) -> dict[str, float]:
-    """Seconds from the picture's file to the bytes, at the last step of the ladder."""
+    """Seconds from the image file to the bytes of the `.vqc` file, at the last step of the ladder."""
     import vqcodec
 
     efforts = {f"file, effort {effort}": effort for effort in (5, 6, 7)}

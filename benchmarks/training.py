@@ -1,8 +1,9 @@
-"""Crops a second and where the time of a training step goes, by batch size.
+"""Crops per second and shares of the time of a training step, by batch size.
 
     python benchmarks/training.py photo --train 'shards/*.tar' [--batch 4 8 16 32] [--steps 20] [--device cpu]
 
-After 5 steps that warm up. Shares are of wall time; on a GPU forward and backward are only queued where they are timed.
+Measured after 5 warm-up steps. Shares are of wall time; on a GPU forward and backward are timed as
+they are queued.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmarks rest on: the means of indices that are missing, and BD-rates."""
+"""Functions of the benchmarks: means of missing indices, and BD-rates."""
 
 from __future__ import annotations
 
