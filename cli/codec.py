@@ -120,10 +120,6 @@ def decode(
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Take a cut or damaged file as far as it goes.")
     ] = False,
-    decoder: Annotated[
-        str | None,
-        typer.Option("--decoder", metavar="NAME", show_default="default", help="One of the model's decoders."),
-    ] = None,
     keep_times: options.KeepTimes = False,
     force: options.Force = False,
     json: options.Json = False,
@@ -151,7 +147,15 @@ def decode(
         start = time.perf_counter()
         data = output.read_input(source)
         with output.naming(source):
-            picture = api.decode_picture(data, keep, area, allow_partial, decoder, device, max_pixels, only_group)
+            picture = api.decode_picture(
+                data,
+                keep=keep,
+                only_group=only_group,
+                region=area,
+                allow_partial=allow_partial,
+                device=device,
+                max_pixels=max_pixels,
+            )
             encoded, lost = write_picture(picture, kind)
             info = api.inspect(data, max_pixels)
             file = container.read(data, allow_partial, max_pixels)

@@ -1,6 +1,6 @@
-"""Picture in, bytes out, and back: the whole codec on one screen.
+"""The codec's functions: image to file and back, previews, truncation, tokens.
 
-image -> Picture -> index planes -> Tokens -> segments -> bytes; torch is loaded by the steps that need a network.
+image -> Picture -> index planes -> Tokens -> segments -> bytes. Torch is loaded by the steps that need a network.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from .models import loading, registry
 from .models.file_info import Info, read_info
 from .models.ladder import EFFORT
 from .runtime.torch_state import check_device, codec_modes, in_codec_modes
-from .tokens import single_group
+from .tokens.single_group import only_group as keep_only_group
 from .tokens.tokens import Tokens, as_arrays, check_tokens, read_tokens, write_tokens
 
 BytesLike = bytes | bytearray | memoryview | mmap | np.ndarray
-"""A .vqc file in memory: anything with a buffer of bytes."""
+"""A .vqc file in memory: any object with a buffer of bytes."""
 ImageLike = Picture | Image.Image | np.ndarray | str | Path
+"""An image: a Picture, a Pillow image, an array uint8 [H, W], [H, W, 3] or [H, W, 4], or the path of a file."""
 
 
 @in_codec_modes
@@ -55,26 +56,29 @@ def encode(
     strip: bool = False,
     device: str = "cpu",
 ) -> bytes:
-    """Compress `image` to one .vqc file.
+    """Compress an image to one .vqc file.
 
-    At most one of these says how large it may be; without any, it is the last step of the model's ladder:
-    `quality` 1..100 (a step of the ladder), `keep` (its first 1..N layers), `max_bytes` (whole file), `bpp`
-    (whole file, bits per pixel) or `min_quality` (("psnr", dB) or ("ms-ssim", 0..1): the smallest file found that
-    reaches it).
-    `effort` 1..9 says how hard to look for indices that cost few bits: 1 to 5 choose them under the entropy model, in
-    the pass that codes them, 6 (the default) and more decode them several times before, and correct what the decoder
-    gets wrong; from 7 on layers are left out where they are not worth their bits.
-    `strip` leaves ICC (after conversion to sRGB), Exif and XMP out.
-    Colour where alpha is 0 does not count: it is replaced by a continuation of what can be seen.
-    Emits LossWarning for each thing that is converted or left out.
+    At most one size option is given: `quality`, `keep`, `max_bytes`, `bpp` or `min_quality`. Without any, the file is
+    that of the last step of the model's ladder.
 
-    `model` is a name or folder. Without one it is chosen from `registry.FAMILY`, as far as at hand:
-    - `quality`: one scale for all, of which each model's ladder covers a part.
-    - `max_bytes`, `bpp`: the first whose complete file, alpha and metadata aside, uses `family.FILLED` of the budget
-      or more; or else, of those that can be cut so small, the one whose picture has the higher PSNR.
-    - `min_quality`: the first whose complete file reaches it.
-    - `keep`, or none of these: the first.
+    Args:
+        model: name or folder. Without one, the first of the bundled models, smallest files first, that satisfies the
+            size option: the one whose part of the scale holds `quality`; the one whose largest complete file fills
+            90 % of `max_bytes` or `bpp` (alpha and metadata aside), or else the one of higher PSNR; the one whose
+            largest complete file reaches `min_quality`.
+        quality: 1..100, a step of the ladder; one scale for all bundled models.
+        keep: the first 1..N layers.
+        max_bytes: budget for the whole file.
+        bpp: budget for the whole file in bits per pixel.
+        min_quality: ("psnr", dB) or ("ms-ssim", 0..1); the smallest file found that reaches it.
+        effort: 1..9. Efforts 1-5 select indices by rate-distortion cost under the context model, in one pass. From 6
+            (default) on, several passes of latent refinement come before, more with each effort from 8 on. From 7 on,
+            blocks leave out layers that do not lower the cost. Models trained without a rate term ignore it.
+        strip: leave out ICC (after conversion to sRGB), Exif and XMP.
+        device: of the networks, a torch device.
 
+    Colour where alpha is 0 is replaced by a smooth continuation of the visible colour.
+    Emits LossWarning for each conversion and loss.
     Raises UsageError, InputError, ModelError, LimitError, and TargetError if the size or quality is out of reach.
     """
     candidates = registry.candidates(model)
@@ -87,7 +91,7 @@ def encode(
     }
     check_size_options(candidates, **size)
     _check_effort(effort)
-    return encode_picture(_picture(image, strip), candidates, device, effort, **size)
+    return encode_picture(_to_picture(image, strip), candidates, device, effort, **size)
 
 
 def decode(
@@ -97,18 +101,29 @@ def decode(
     only_group: int | None = None,
     region: tuple[int, int, int, int] | None = None,
     allow_partial: bool = False,
-    decoder: str | None = None,
     device: str = "cpu",
     max_pixels: int | None = MAX_PIXELS,
 ) -> Image.Image:
     """Decode a .vqc file to a Pillow image of mode RGB, RGBA, L or LA, with its ICC, Exif and XMP in `info`.
 
-    `keep` shows the first layers only, `only_group` one sub-codebook alone, 1..G (FQGAN, figure 3), `region` = (x, y,
-    width, height) only that part, in pixels; `allow_partial` takes a file that was cut off or damaged as far as it
-    goes, and then sets `info["incomplete"]`; `decoder` names one of the model's decoders.
+    Args:
+        keep: decode the first layers only, 1..N.
+        only_group: decode one group of codewords alone, 1..G (FQGAN, figure 3).
+        region: (x, y, width, height) in pixels; decode that part only.
+        allow_partial: decode a cut or damaged file as far as it goes; `info["incomplete"]` is then True.
+        max_pixels: refuse larger pictures; None for no limit.
+
     Raises InputError, FormatError, ModelError, LimitError, UsageError.
     """
-    picture = decode_picture(data, keep, region, allow_partial, decoder, device, max_pixels, only_group)
+    picture = decode_picture(
+        data,
+        keep=keep,
+        only_group=only_group,
+        region=region,
+        allow_partial=allow_partial,
+        device=device,
+        max_pixels=max_pixels,
+    )
     image = to_pillow(picture)
     if any(text.startswith(INCOMPLETE) for text in picture.warnings):
         image.info["incomplete"] = True
@@ -118,42 +133,39 @@ def decode(
 @in_codec_modes
 def decode_picture(
     data: BytesLike,
+    *,
     keep: int | None = None,
+    only_group: int | None = None,
     region: tuple[int, int, int, int] | None = None,
     allow_partial: bool = False,
-    decoder: str | None = None,
     device: str = "cpu",
     max_pixels: int | None = MAX_PIXELS,
-    only_group: int | None = None,
 ) -> Picture:
-    """`decode` without the last step: the pixels and what belongs to them."""
-    from .inference.networks import pixels_needed
+    """`decode` to a Picture: pixels, alpha, metadata and warnings."""
+    from .inference.networks import pixels_needed  # loads torch
 
     data = as_bytes(data)
     file = container.read(data, allow_partial, max_pixels)
     header = file.header
-    rect = _check_region(region, header.width, header.height)
+    area = _check_region(region, header.width, header.height)
     model = loading.load(registry.find_by_id(header.token_id, header.entropy_id), device)
-    if decoder not in (None, "default"):
-        raise UsageError(f"decoder '{decoder}': model '{model.config.name}' has only 'default'")
-    area = pixels_needed(model, rect, (header.width, header.height))
-    tokens = read_tokens(file, model, keep, area)
+    tokens = read_tokens(file, model, keep, pixels_needed(model, area, (header.width, header.height)))
     if only_group is not None:
-        tokens = single_group.only_group(tokens, model.config, only_group)
-    picture = render(tokens, model, rect)
+        tokens = keep_only_group(tokens, model.config, only_group)
+    picture = render(tokens, model, area)
     return picture if file.complete else replace(picture, warnings=(*picture.warnings, damage(file, len(data))))
 
 
 def inspect(data: BytesLike, max_pixels: int | None = MAX_PIXELS) -> Info:
-    """What a .vqc file holds, from its head alone; needs neither torch nor the model."""
+    """Facts of a .vqc file from its header alone; needs neither torch nor the model. Raises FormatError, LimitError."""
     return read_info(as_bytes(data), max_pixels)
 
 
 @in_codec_modes
 def verify(data: BytesLike, max_pixels: int | None = MAX_PIXELS) -> Info:
-    """Check every checksum and decode every index.
+    """Check every checksum and decode every index of a .vqc file.
 
-    Raises FormatError at the first fault, and ModelError if the model is not at hand.
+    Raises FormatError at the first fault, and ModelError if the model is not installed.
     """
     data = as_bytes(data)
     file = container.read(data, max_pixels=max_pixels)
@@ -164,35 +176,42 @@ def verify(data: BytesLike, max_pixels: int | None = MAX_PIXELS) -> Info:
 
 @dataclass(frozen=True)
 class Preview:
-    """One step from coarse to fine."""
+    """One step of progressive decoding."""
 
     keep: int
+    """Layers decoded, 1..N."""
     n_bytes: int
-    """Length of the prefix of the file that shows it."""
+    """Length of the prefix of the file that holds them."""
     image: Image.Image
     complete: bool = True
-    """Whether the file is undamaged; if not, this is what is left of the step."""
+    """True if the file is complete; else the image holds what is left of the layers."""
 
 
 def previews(
     data: BytesLike, steps: int | None = None, *, device: str = "cpu", max_pixels: int | None = MAX_PIXELS
 ) -> Iterator[Preview]:
-    """The picture from the first layer to the last, in at most `steps` steps; a cut file as far as it goes."""
+    """Images of the first 1, 2, ... N layers, in at most `steps` steps; cut files as far as they go.
+
+    Raises as `decode`, at the first step.
+    """
     check_device(device)
     data = as_bytes(data)
     file = container.read(data, allow_partial=True, max_pixels=max_pixels)
     with codec_modes(device):
         model = loading.load(registry.find_by_id(file.header.token_id, file.header.entropy_id), device)
         tokens, info = read_tokens(file, model), read_info(data, max_pixels)
-    rect = Rect(0, tokens.height, 0, tokens.width)
+    whole = Rect(0, tokens.height, 0, tokens.width)
     for keep in preview_steps(tokens.n_layers, steps):
-        with codec_modes(device):  # not around `yield`: what the caller does between two steps is not the codec's
-            picture = render(tokens.kept(keep), model, rect)
+        with codec_modes(device):  # not around `yield`: the caller's code between two steps keeps its own modes
+            picture = render(tokens.kept(keep), model, whole)
         yield Preview(keep, min(info.layers[keep - 1].end, len(data)), to_pillow(picture), file.complete)
 
 
 def preview_steps(n_layers: int, steps: int | None) -> list[int]:
-    """`steps` values of keep out of 1..n_layers, the first and the last among them. Raises UsageError below 1."""
+    """`steps` values of keep out of 1..n_layers, evenly spaced, with the last one; all without `steps`.
+
+    Raises UsageError below 1.
+    """
     if steps is not None and steps < 1:
         raise UsageError(f"steps {steps}: at least 1")
     if steps is None or steps >= n_layers:
@@ -205,11 +224,11 @@ def preview_steps(n_layers: int, steps: int | None) -> list[int]:
 def truncate(
     data: BytesLike, *, keep: int | None = None, max_bytes: int | None = None, bpp: float | None = None
 ) -> bytes:
-    """Make a .vqc file smaller without decoding it; its model need not be at hand. Exactly one limit is given.
+    """Shorten a .vqc file without decoding it, to its first `keep` layers or to a budget. Needs no model.
 
-    Raises UsageError, FormatError, and TargetError if not even the first layer fits.
+    Exactly one limit is given. Raises UsageError, FormatError, and TargetError if not even the first layer fits.
     """
-    if sum(v is not None for v in (keep, max_bytes, bpp)) != 1:
+    if sum(limit is not None for limit in (keep, max_bytes, bpp)) != 1:
         raise UsageError("give exactly one of keep, max_bytes and bpp")
     data = as_bytes(data)
     file = container.read(data, max_pixels=None)
@@ -225,39 +244,27 @@ def truncate(
 def tokenize(
     image: ImageLike, model: str | None = None, *, rate: float | None = None, effort: int = EFFORT, device: str = "cpu"
 ) -> Tokens:
-    """The index planes of `image`, and what else a file would keep. Raises InputError, ModelError, LimitError.
+    """The index planes of an image, with its size, alpha and metadata.
 
-    Without a `model` it is the first of `registry.FAMILY` that is at hand. `rate` says how much bits count when
-    codewords are chosen: 0 takes the nearest; without it, it is that of the last step of the model's ladder. `effort`
-    1..9 is that of `encode`: from 7 on an index may be MISSING, -1, where it is not worth its bits.
+    Args:
+        model: name or folder; default the first bundled model that is installed.
+        rate: Lagrangian multiplier, at least 0: the weight of bits against distortion in the selection of indices. 0
+            selects the nearest codewords; default that of the last step of the model's ladder. Models trained without
+            a rate term ignore it.
+        effort: 1..9, as for `encode`. From 7 on an index may be MISSING, -1, where a block leaves out layers.
+
+    Raises UsageError, InputError, ModelError, LimitError.
     """
     _check_effort(effort)
     from .encoder.build import encoder_for  # loads torch
 
-    encoder = encoder_for(_picture(image), next(iter(registry.candidates(model))), device, effort)
+    encoder = encoder_for(_to_picture(image), next(iter(registry.candidates(model))), device, effort)
     return encoder.tokens(encoder.ladder[-1].rate if rate is None else rate)
-
-
-def _check_effort(effort: int) -> None:
-    if not 1 <= effort <= 9:
-        raise UsageError(f"effort {effort}: give 1..9")
-
-
-def _picture(image: ImageLike, strip: bool = False) -> Picture:
-    """The Picture to code of `image`; each loss gives a LossWarning, unless the Picture has given it before."""
-    picture = as_picture(image)
-    told = picture.warnings if isinstance(image, Picture) else ()
-    picture = strip_picture(picture) if strip else picture
-    for text in picture.warnings[len(told) :]:
-        warnings.warn(text, LossWarning, stacklevel=4)
-    if max(picture.width, picture.height) > container.MAX_SIDE:
-        raise LimitError(f"{picture.width}x{picture.height} pixels: a side can have at most {container.MAX_SIDE}")
-    return with_hidden_filled(picture)
 
 
 @in_codec_modes
 def detokenize(tokens: Tokens, *, keep: int | None = None, device: str = "cpu") -> Image.Image:
-    """The picture of `tokens`, of its first `keep` layers if given."""
+    """The image of `tokens`, of the first `keep` layers if given. Raises UsageError, ModelError, LimitError."""
     tokens = as_arrays(tokens)
     model = loading.load_model(tokens.model, device)
     check_tokens(tokens, model)
@@ -267,10 +274,12 @@ def detokenize(tokens: Tokens, *, keep: int | None = None, device: str = "cpu") 
 
 @in_codec_modes
 def encode_tokens(tokens: Tokens, *, keep: int | None = None, max_bytes: int | None = None) -> bytes:
-    """A .vqc file of `tokens`: its first `keep` layers, or what fits into `max_bytes`; without either, all."""
+    """A .vqc file of `tokens`: of the first `keep` layers if given, cut to `max_bytes` if given.
+
+    Raises UsageError, ModelError, and TargetError if not even the first layer fits.
+    """
     tokens = as_arrays(tokens)
-    if keep is not None:
-        tokens = tokens.kept(keep)
+    tokens = tokens if keep is None else tokens.kept(keep)
     model = loading.load_model(tokens.model)
     data = write_tokens(tokens, model)
     return data if max_bytes is None else cut_to_budget(data, max_bytes, lambda: write_tokens(tokens.kept(1), model))
@@ -278,14 +287,35 @@ def encode_tokens(tokens: Tokens, *, keep: int | None = None, max_bytes: int | N
 
 @in_codec_modes
 def decode_tokens(data: BytesLike, *, keep: int | None = None, max_pixels: int | None = MAX_PIXELS) -> Tokens:
-    """The index planes in a .vqc file; needs no network."""
+    """The index planes in a .vqc file, of the first `keep` layers if given; runs no network.
+
+    Raises FormatError, ModelError, LimitError, UsageError.
+    """
     data = as_bytes(data)
     file = container.read(data, max_pixels=max_pixels)
     entry = registry.find_by_id(file.header.token_id, file.header.entropy_id)
     return replace(read_tokens(file, loading.load(entry), keep), model=registry.name_of(entry))
 
 
+def _to_picture(image: ImageLike, strip: bool = False) -> Picture:
+    """The Picture to encode; a LossWarning for each loss, except those that a given Picture has already reported."""
+    picture = as_picture(image)
+    reported = picture.warnings if isinstance(image, Picture) else ()
+    picture = strip_picture(picture) if strip else picture
+    for text in picture.warnings[len(reported) :]:
+        warnings.warn(text, LossWarning, stacklevel=4)
+    if max(picture.width, picture.height) > container.MAX_SIDE:
+        raise LimitError(f"{picture.width}x{picture.height} pixels: a side can have at most {container.MAX_SIDE}")
+    return with_hidden_filled(picture)
+
+
+def _check_effort(effort: int) -> None:
+    if not 1 <= effort <= 9:
+        raise UsageError(f"effort {effort}: give 1..9")
+
+
 def _check_region(region: tuple[int, int, int, int] | None, width: int, height: int) -> Rect:
+    """`region` as a rectangle, default the whole picture. Raises UsageError where it is not within the picture."""
     if region is None:
         return Rect(0, height, 0, width)
     x, y, w, h = region

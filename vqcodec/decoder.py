@@ -1,7 +1,4 @@
-"""Tokens to the pixels that they stand for, with everything else that a picture holds.
-
-Differs from compute.py: whole pictures with alpha and metadata; grey stays grey.
-"""
+"""Decoder: tokens to a picture with alpha and metadata."""
 
 from __future__ import annotations
 
@@ -14,12 +11,12 @@ from .tokens.tokens import Tokens
 
 
 def render(tokens: Tokens, model: Model, region: Rect) -> Picture:
-    """Picture of `region` (pixels, within the picture)."""
-    from .inference.networks import planes_to_pixels
+    """Decode `region`, in pixels, within the picture. Pictures that were grey before encoding are grey again."""
+    from .inference.networks import planes_to_pixels  # loads torch
 
     pixels = planes_to_pixels(model, list(tokens.planes), region, size=(tokens.width, tokens.height), step=tokens.step)
     if tokens.grey:
-        # Three estimates of one value.
+        # The decoder's three channels estimate the same value: their mean, rounded.
         mean = (pixels.sum(-1, dtype=np.uint16) + 1) // 3
         pixels = np.repeat(mean.astype(np.uint8)[..., None], 3, -1)
     alpha = None if tokens.alpha is None else tokens.alpha[region.slices]
