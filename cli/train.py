@@ -89,18 +89,13 @@ def prior(
     debug: options.Debug = False,
 ) -> None:
     """Fit a context model to the tokens of a model, and write the model with it to DIR; lengths are in steps."""
-    from vqcodec.config.model import from_dict
-    from vqcodec.errors import ModelError
     from vqcodec.train.recipe.load import read_tree
 
     with _writing(out):
-        from vqcodec.train.prior.train_prior import PriorRecipe, run_prior
+        from vqcodec.train.prior.recipe import prior_recipe
+        from vqcodec.train.prior.train_prior import run_prior
 
-        try:
-            settings = from_dict(PriorRecipe, read_tree(recipe, changes), "recipe")
-        except ModelError as error:
-            raise UsageError(str(error)) from error
-        run_prior(settings, out, resume, report=_reporter(quiet), device=device)
+        run_prior(prior_recipe(read_tree(recipe, changes)), out, resume, report=_reporter(quiet), device=device)
 
 
 @train.command()

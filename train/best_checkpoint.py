@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .run import TokenizerRun
-from .validate_metrics import METRICS, score
+from .validate_metrics import BEST_BY, score
 
 BEST = "best.pt"
 
@@ -29,4 +29,4 @@ def keep_best(run: TokenizerRun, row: dict[str, Any], folder: Path) -> bool:
 
 def described(run: TokenizerRun) -> str:
     """`psnr 24.31` of the best checkpoint so far."""
-    return ", ".join(f"{name} {METRICS[name].sign * value:.4g}" for name, value in run.best.items())
+    return ", ".join(f"{name} {BEST_BY[name].sign * value:.4g}" for name, value in run.best.items())

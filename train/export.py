@@ -23,6 +23,7 @@ from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
 from .checkpoint import read_checkpoint
 from .data.pictures import Pictures, scan
+from .data.scaling import scaled
 from .finetuning import merged
 from .first_weight import measured_config
 from .quantization.layers import file_layers
@@ -168,7 +169,7 @@ def prepared_tables(
 def _tile_planes(tokenizer: Tokenizer, pixels: np.ndarray, rate: float) -> list[list[np.ndarray]]:
     found = []
     for part in cut(pixels, tokenizer.stride, fixed_side(tokenizer.config)):
-        x = part[None].float() / 127.5 - 1
+        x = scaled(part[None])
         found.append([plane[0].numpy().astype(np.int32) for plane in tokenizer.encode(x, rate)])
     return found
 

@@ -15,6 +15,7 @@ from vqcodec.quantizers.soft import SoftVQ, measured_weight
 from vqcodec.tokenizer import Tokenizer
 
 from .data.pictures import Pictures, scan
+from .data.scaling import scaled
 from .recipe.schema import Recipe
 from .shapes import fixed_side
 from .validate import tiles
@@ -54,4 +55,4 @@ def _latents(tokenizer: Tokenizer, pictures: Pictures) -> Iterator[Tensor]:
     members = pictures.members[:: max(1, len(pictures.members) // PICTURES)][:PICTURES]
     for pixels in pictures.decoded(members):
         for part in tiles(pixels, tokenizer.stride, fixed_side(tokenizer.config)):
-            yield tokenizer.encoder(part[None].float() / 127.5 - 1).float()
+            yield tokenizer.encoder(scaled(part[None])).float()

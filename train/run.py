@@ -19,27 +19,25 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from vqcodec.config.model import ProductVQConfig
-from vqcodec.config.quantizers import has_codes
 from vqcodec.errors import InputError
 from vqcodec.quantizers.codebook import GradientBank
 from vqcodec.quantizers.estimators import ESTIMATORS
-from vqcodec.tokenizer import PRICES, Tokenizer
+from vqcodec.tokenizer import Tokenizer
 
 from .adversarial.adversary import CHANCES, Adversary
 from .checkpoint import read_checkpoint, write_checkpoint
 from .clock import Clock
 from .data.device import send
+from .data.scaling import scaled
 from .finetuning import load_tuned, merged, tune
-from .losses.auxiliary import Extras
+from .losses.auxiliary import AuxiliaryLosses
 from .losses.perceptual import make_perceptual
 from .losses.rate import usage_bits
 from .losses.reconstruction import active, reconstruction_losses, weights_at
+from .moving_average import MovingAverage
+from .quantization.build import make_codebooks
 from .quantization.context_choice import PriorChoice
 from .quantization.nested_masking import draw_kept
-from .quantization.none import NoCodebooks
-from .quantization.product import Codebooks
-from .quantization.single import CodeBanks
 from .recipe.schema import Recipe
 from .schedule import learning_rate
 from .start.from_model import with_room
@@ -74,20 +72,13 @@ class TokenizerRun:
             self.model.quantizer.only_kept = True
         if recipe.codebook.choice:
             self.model.quantizer.choose = PriorChoice(recipe.codebook.choice)
-        nested = isinstance(recipe.tokenizer.quantizer, ProductVQConfig)
-        self.codebooks: Codebooks | CodeBanks | NoCodebooks
-        if nested:
-            self.codebooks = Codebooks(recipe, self.model, accelerator)
-        elif has_codes(recipe.tokenizer.quantizer):
-            self.codebooks = CodeBanks(recipe, self.model, accelerator)
-        else:
-            self.codebooks = NoCodebooks()
+        self.codebooks = make_codebooks(recipe, self.model, accelerator)
         self.rate = partial(usage_bits, tokenizer=self.model)
         self.adversary = (
             Adversary(recipe.gan, self.device, accelerator, recipe.data.crop) if "gan/generator" in names else None
         )
-        self.extras = Extras(recipe, self.model, accelerator)
-        self.ema = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+        self.extras = AuxiliaryLosses(recipe, self.model, accelerator)
+        self.average = MovingAverage(self.model)
         if recipe.run.compile:
             self.model.encoder.compile()
             self.model.decoder.compile()
@@ -149,7 +140,7 @@ class TokenizerRun:
         """Gradients of one batch [B, 3, H, W]; returns its losses without graph, and the latent."""
         recipe = self.recipe
         batch = batch if batch.device.type == self.device.type else send(batch, self.device)
-        x = batch.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
+        x = scaled(batch.contiguous(memory_format=torch.channels_last))
         with self.clock("forward"):
             kept, noise, weight = self._draw(x, generator)
             self.extras.perturb(self.step, len(x), generator)
@@ -221,11 +212,11 @@ class TokenizerRun:
     def _follow(self) -> None:
         """Move the averaged weights towards the present ones."""
         decay = min(self.recipe.optimizer.ema, (self.step + 1) / (self.step + 10))
-        torch._foreach_lerp_(list(self.ema.values()), list(self.model.parameters()), 1 - decay)
-        # Of a codeword that was replaced the past says nothing.
+        self.average.update(decay)
+        # The average of a codeword that was replaced starts again.
         for name, module in self.model.named_modules():
             if isinstance(module, GradientBank) and module.fresh is not None:
-                mean = self.ema[f"{name}.codebooks"]
+                mean = self.average.values[f"{name}.codebooks"]
                 mean.copy_(torch.where(module.fresh[..., None], module.codebooks, mean))
                 module.fresh = None
 
@@ -239,20 +230,8 @@ class TokenizerRun:
     @contextlib.contextmanager
     def averaged(self) -> Iterator[Tokenizer]:
         """The tokenizer with its averaged weights, in evaluation mode."""
-        parameters = dict(self.model.named_parameters())
-        own = {name: value.detach().clone() for name, value in parameters.items()}
-        self._set(parameters, self.ema)
-        self.model.eval()
-        try:
-            yield self.model
-        finally:
-            self._set(parameters, own)
-
-    @staticmethod
-    @torch.no_grad()
-    def _set(parameters: dict[str, torch.nn.Parameter], values: dict[str, Tensor]) -> None:
-        for name, value in parameters.items():
-            value.copy_(values[name])
+        with self.average.applied():
+            yield self.model.eval()
 
     def save(self, folder: Path, name: str = CHECKPOINT) -> None:
         """Replace the checkpoint `name` in `folder`; only the first process writes."""
@@ -261,7 +240,7 @@ class TokenizerRun:
         state: dict[str, Any] = {
             "step": self.step,
             "model": self.model.state_dict(),
-            "ema": self.ema,
+            "ema": self.average.values,
             "optimizer": self.optimizer.state_dict(),
             "codebooks": self.codebooks.state_dict(),
             "extras": self.extras.state_dict(),
@@ -285,27 +264,19 @@ class TokenizerRun:
         self.best = state.get("best", {})
 
     def start_from(self, path: Path) -> None:
-        """Take weights and codebooks of the checkpoint at `path`, as the start of a new run. Raises InputError."""
+        """Take weights and codebooks of the checkpoint at `path` as the start of a new run. Raises InputError."""
         state = read_checkpoint(path)
         state["model"] = with_room(merged({**state["model"], **state["ema"]}), self.model.state_dict())
         self._load_weights(state, path)
-        if "quantizer" in self.recipe.optimizer.frozen:
-            self.codebooks.load_state_dict(state["codebooks"])
-        if isinstance(self.codebooks, Codebooks):
-            self.codebooks.set_caps()
+
+    def restart(self) -> None:
+        """Begin with the present weights of the model, which a start has set."""
+        self.average.reset()
+        self.codebooks.restart()
 
     def _load_weights(self, state: dict[str, Any], path: Path) -> None:
-        if isinstance(self.recipe.tokenizer.quantizer, ProductVQConfig):
-            # Checkpoints from before there were prices hold what makes them.
-            gains = state["codebooks"].get("gains")
-            known = self.model.quantizer.prices.clone()
-            if gains is not None:
-                known[: len(gains)] = self.recipe.codebook.rate / gains
-            state["model"].setdefault(PRICES, known)
         try:
             load_tuned(self.model, state["model"])
         except RuntimeError as error:
             raise InputError(f"{path}: made by another architecture: {str(error).splitlines()[1].strip()}") from error
-        with torch.no_grad():
-            for name, value in self.model.named_parameters():
-                self.ema[name].copy_(state["ema"].get(name, value))
+        self.average.load(state["ema"])

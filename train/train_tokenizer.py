@@ -21,18 +21,21 @@ from .best_checkpoint import BEST, described, keep_best
 from .data.crops import Crops
 from .data.gpu_crops import ResidentCrops
 from .data.loader import Loader
-from .data.pictures import scan
+from .data.pictures import Pictures, scan
 from .logs import Logs, Report
-from .losses.perceptual import Perceptual, lpips_advice, perceptual_at_hand
+from .losses.perceptual import Perceptual, installed_perceptual, lpips_advice
 from .recipe.schema import Recipe
 from .run import CHECKPOINT, TokenizerRun
 from .schedule import learning_rate
-from .start.from_model import take_model
+from .start.from_model import start_from_model
 from .start.klt import start_from_klt
 from .start.pretrained import start_pretrained
 from .start.refit_codebooks import refit_codebooks
-from .start.widen import start_from_model
+from .start.widen import widen
 from .validate import Validation, validation_table
+
+KLT_BATCH = 32
+"""Crops per batch that the KLT is measured on."""
 
 
 def train_tokenizer(
@@ -71,20 +74,8 @@ def train_tokenizer(
     run = TokenizerRun(recipe, accelerator, crops.batch)
     if checkpoint.exists():
         run.load(checkpoint)
-    elif recipe.start_from:
-        source = Path(recipe.start_from)
-        if source.is_file() or (source / CHECKPOINT).exists():
-            run.start_from(source / CHECKPOINT if source.is_dir() else source)
-        elif "quantizer" in recipe.optimizer.frozen:
-            take_model(run, recipe.start_from)
-        else:
-            start_from_model(run, recipe.start_from, Crops(pictures, recipe.data, recipe.run.seed))
-        if recipe.codebook.refit:
-            refit_codebooks(run, Crops(pictures, recipe.data, recipe.run.seed))
-    elif recipe.pretrained.model:
-        start_pretrained(run)
-    elif recipe.codebook.start == "klt":
-        start_from_klt(run, Crops(pictures, dataclasses.replace(recipe.data, batch=32), recipe.run.seed))
+    else:
+        _start(run, pictures)
     say(
         f"{recipe.name}: {len(pictures.members)} pictures, {parameters(run):,} parameters, "
         f"{accelerator.num_processes} process(es) on {accelerator.device}, "
@@ -103,12 +94,35 @@ def train_tokenizer(
     return run
 
 
+def _start(run: TokenizerRun, pictures: Pictures) -> None:
+    """Set the first weights as the recipe says: from a run, a model, a pretrained network or the pictures' KLT."""
+    recipe, tokenizer = run.recipe, run.model
+    crops = Crops(pictures, recipe.data, recipe.run.seed)
+    if source := recipe.start_from:
+        path = Path(source)
+        if path.is_file() or (path / CHECKPOINT).exists():
+            run.start_from(path / CHECKPOINT if path.is_dir() else path)
+        elif recipe.quantizer_frozen:
+            start_from_model(tokenizer, source)
+        else:
+            widen(tokenizer, source, crops)
+    elif recipe.pretrained.model:
+        start_pretrained(tokenizer, recipe.pretrained)
+    elif recipe.codebook.start == "klt":
+        data = dataclasses.replace(recipe.data, batch=KLT_BATCH)
+        start_from_klt(tokenizer, Crops(pictures, data, recipe.run.seed))
+    run.restart()
+    if recipe.codebook.refit:
+        refit_codebooks(tokenizer, recipe.codebook, recipe.run.seed, crops)
+        run.average.reset()
+
+
 def validation_perceptual(run: TokenizerRun) -> Perceptual | None:
     """LPIPS for validation: that of the loss, else one whose weights are installed already.
 
     Raises InputError where the best checkpoint is chosen by it and it cannot be had.
     """
-    found = run.perceptual or perceptual_at_hand(run.device)
+    found = run.perceptual or installed_perceptual(run.device)
     if found is None and run.recipe.run.best == "lpips":
         raise InputError(
             f"run.best: lpips cannot be measured; {lpips_advice()}, or choose another: --set run.best=ssim"

@@ -19,6 +19,7 @@ from vqcodec.tokenizer import Tokenizer
 
 from .data.cuts import resized_picture
 from .data.pictures import Member, Pictures, scan
+from .data.scaling import levels, scaled
 from .losses.reconstruction import psnr
 from .recipe.schema import Recipe
 from .shapes import fixed_side
@@ -93,8 +94,7 @@ class Validation:
         """The first crop by keep (0: itself), uint8 [3, H, W]."""
         planes = model.encode(_batch(self.crops[0], model))
         keeps = range(1, len(model.layers) + 1)
-        decoded = {keep: model.decode(planes, keep)[0].float().clamp(-1, 1) for keep in keeps}
-        return {0: self.crops[0], **{k: ((y + 1) * 127.5).round().byte().cpu() for k, y in decoded.items()}}
+        return {0: self.crops[0], **{k: levels(model.decode(planes, k)[0]).byte().cpu() for k in keeps}}
 
     def _pass(self, model: Tokenizer, weight: float, keeps: Any) -> tuple[list[float], list[Tensor], dict[str, float]]:
         """PSNR per keep, how often each codeword was chosen, and what is measured of the last keep alone."""
@@ -155,7 +155,7 @@ def _batch(crop: Tensor, model: Tokenizer) -> Tensor:
 
 
 def _batches(crops: Tensor, model: Tokenizer) -> Tensor:
-    return crops.to(next(model.parameters()).device).float() / 127.5 - 1
+    return scaled(crops, next(model.parameters()).device)
 
 
 def _count(counts: list[Tensor], planes: list[Tensor]) -> None:

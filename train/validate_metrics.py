@@ -11,6 +11,8 @@ import pytorch_msssim
 import torch
 from torch import Tensor
 
+from .data.scaling import levels
+
 SSIM_WINDOW = 11
 """Side of its Gaussian window, px (Wang et al. 2004)."""
 
@@ -36,7 +38,7 @@ def mean(values: list[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-METRICS: dict[str, ValMetric] = {
+BEST_BY: dict[str, ValMetric] = {
     "psnr": ValMetric("val/psnr", last),
     "ssim": ValMetric("val/ssim", last),
     "lpips": ValMetric("val/lpips", last, -1),
@@ -48,7 +50,7 @@ METRICS: dict[str, ValMetric] = {
 
 def score(name: str, row: dict[str, Any]) -> float:
     """Metric `name` of a row of validation, the higher the better; -inf where it is missing or nan."""
-    metric = METRICS[name]
+    metric = BEST_BY[name]
     values = row.get(metric.key)
     if values is None:
         return -math.inf
@@ -62,6 +64,6 @@ def ssim(y: Tensor, x: Tensor) -> float:
 
     The window of 11 px shrinks to the largest odd one that fits a smaller picture.
     """
-    levels = [((p.float().clamp(-1, 1) + 1) * 127.5).round() for p in (y, x)]
+    pixels = [levels(p) for p in (y, x)]
     side = min(SSIM_WINDOW, *y.shape[-2:])
-    return float(pytorch_msssim.ssim(*levels, data_range=255, win_size=side - 1 + side % 2))
+    return float(pytorch_msssim.ssim(*pixels, data_range=255, win_size=side - 1 + side % 2))

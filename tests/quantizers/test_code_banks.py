@@ -10,7 +10,7 @@ from torch import Tensor
 from vqcodec.quantizers.codebook import CodebookBank
 from vqcodec.quantizers.single import VQ
 from vqcodec.tokenizer import Tokenizer
-from vqcodec.train.quantization.single import CodeBanks
+from vqcodec.train.quantization.single import SingleCodebooks
 from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.run import TokenizerRun
 
@@ -51,7 +51,7 @@ def test_the_start_finds_the_latents_where_they_are(changes: list[str]) -> None:
     recipe = load_recipe("tiny-xqgan-msvr", small(changes))
     torch.manual_seed(0)
     model = Tokenizer(recipe.tokenizer, recipe.codebook.learning)
-    banks = CodeBanks(recipe, model, Accelerator(cpu=True))
+    banks = SingleCodebooks(recipe, model, Accelerator(cpu=True))
     x = pictures(0) / 127.5 - 1
     before = missed(model, x)
     assert not banks.started(START - 1)
@@ -82,8 +82,8 @@ def test_dead_codewords_become_rows_of_the_step() -> None:
         assert code.asked is None
         assert code.bank.fresh is None
     # The averaged weights have the new ones, not something between them and the old ones.
-    name = next(name for name in run.ema if name.endswith("bank.codebooks"))
-    torch.testing.assert_close(run.ema[name][0, 5:], dict(run.model.named_parameters())[name][0, 5:])
+    name = next(name for name in run.average.values if name.endswith("bank.codebooks"))
+    torch.testing.assert_close(run.average.values[name][0, 5:], dict(run.model.named_parameters())[name][0, 5:])
 
 
 def test_none_is_revived_where_the_recipe_says_so() -> None:

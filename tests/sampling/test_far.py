@@ -16,14 +16,15 @@ import torch
 from PIL import Image
 
 from vqcodec.backbones.rotary import grid_angles, turned
-from vqcodec.config.model import from_dict
 from vqcodec.errors import InputError, ModelError, UsageError
 from vqcodec.sampling.factorized_ar import Far, FarConfig, read_far, write_far
 from vqcodec.sampling.factorized_ar_blocks import hidden_width
 from vqcodec.sampling.factorized_ar_draw import Drawing, chances, draw
-from vqcodec.train.prior.factorized_ar import far_bits, rate_at, train_far
-from vqcodec.train.prior.factorized_ar_data import FarCrops
-from vqcodec.train.prior.run_factorized_ar import CLASSES, check_far
+from vqcodec.train.prior.factorized_ar import factorized_ar_bits, train_factorized_ar
+from vqcodec.train.prior.factorized_ar_data import FactorizedArCrops
+from vqcodec.train.prior.loop import rate_at
+from vqcodec.train.prior.recipe import prior_recipe
+from vqcodec.train.prior.run_factorized_ar import CLASSES
 from vqcodec.train.prior.train_prior import PriorRecipe, run_prior
 from vqcodec.train.recipe.load import read_tree
 
@@ -47,8 +48,7 @@ def trained_alike() -> Far:
 @pytest.mark.parametrize(("recipe", "millions"), [("far-base-prior", 415), ("far-large-prior", 898)])
 def test_the_recipes_have_the_sizes_of_the_paper(recipe: str, millions: int) -> None:
     """FQGAN, table 7, with two codebooks of 16384 and the classes of ImageNet."""
-    settings = from_dict(PriorRecipe, read_tree(recipe), "recipe")
-    check_far(settings)
+    settings = prior_recipe(read_tree(recipe))
     shape = (settings.crop, settings.crop)
     config = FarConfig(
         (16384, 16384), shape, settings.units, settings.heads, settings.depth, settings.head_layers, 1000
@@ -127,13 +127,13 @@ def test_the_class_decides_what_is_drawn_and_some_crops_are_shown_without() -> N
     """Tiles of class c hold the code c alone."""
     tiles = [np.full((2, 6, 6), c, np.int16) for c in (0, 1, 2) for _ in range(3)]
     labels = [c for c in (0, 1, 2) for _ in range(3)]
-    model = train_far(tiles, (4, 4), RECIPE, lambda _: None, labels=labels, classes=3)
+    model = train_factorized_ar(tiles, (4, 4), RECIPE, lambda _: None, labels=labels, classes=3)
     assert model.config.classes == 3
     for label in range(3):
         planes = draw(model, (4, 4), torch.Generator().manual_seed(0), Drawing(label=label, top_k=1))
         assert (planes == label).all()
-    assert far_bits(model, tiles, labels).mean() < far_bits(model, tiles).mean() / 2
-    crops = FarCrops(tiles, 2, dataclasses.replace(RECIPE, label_dropout=0.25), labels, 3)
+    assert factorized_ar_bits(model, tiles, labels).mean() < factorized_ar_bits(model, tiles).mean() / 2
+    crops = FactorizedArCrops(tiles, 2, dataclasses.replace(RECIPE, label_dropout=0.25), labels, 3)
     shown = torch.cat([crops.batch(step)[1] for step in range(60)])
     assert float((shown == 3).float().mean()) == pytest.approx(0.25, abs=0.07)
     planes, numbers = crops.batch(3)
@@ -145,9 +145,9 @@ def test_processes_share_what_one_would_draw() -> None:
     rng = np.random.default_rng(0)
     tiles = [rng.integers(0, 8, (2, 6, 7)).astype(np.int16) for _ in range(5)]
     labels = [0, 1, 2, 1, 0]
-    whole = FarCrops(tiles, 2, RECIPE, labels, 3)
+    whole = FactorizedArCrops(tiles, 2, RECIPE, labels, 3)
     half = dataclasses.replace(RECIPE, batch=4)
-    parts = [FarCrops(tiles, 2, half, labels, 3, process, 2) for process in range(2)]
+    parts = [FactorizedArCrops(tiles, 2, half, labels, 3, process, 2) for process in range(2)]
     for step in range(3):
         for i in range(2):
             assert torch.equal(whole.batch(step)[i], torch.cat([part.batch(step)[i] for part in parts]))
@@ -164,9 +164,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     tiles = [rng.integers(0, 8, (2, 6, 7)).astype(np.int16) for _ in range(5)]
     recipe = dataclasses.replace(RECIPE, steps=8, dropout=0.2, checkpoint_every=5)
-    whole = train_far(tiles, (8, 8), recipe, lambda _: None, tmp_path / "a.pt")
+    whole = train_factorized_ar(tiles, (8, 8), recipe, lambda _: None, tmp_path / "a.pt")
     (tmp_path / "b.pt").write_bytes((tmp_path / "a.pt").read_bytes())
-    again = train_far(tiles, (8, 8), recipe, lambda _: None, tmp_path / "b.pt", resume=True)
+    again = train_factorized_ar(tiles, (8, 8), recipe, lambda _: None, tmp_path / "b.pt", resume=True)
     for name, value in whole.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
 
@@ -181,9 +181,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
         ({"dropout": 1.0}, "dropout"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_settings_that_cannot_be_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=f"recipe.{message}"):
-        run_prior(dataclasses.replace(RECIPE, **changes), tmp_path / "out")  # type: ignore[arg-type]
+        prior_recipe({"model": "m", "train": [], "steps": 1, "architecture": "factorized-ar", **changes})
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from vqcodec.sampling.draw import Drawer, draw_tokens
 from vqcodec.sampling.factorized_ar import Far, FarConfig, read_far, write_far
 from vqcodec.sampling.factorized_ar_draw import draw
 from vqcodec.tokenizer import Tokenizer, training_only
-from vqcodec.train.prior.factorized_ar import far_bits, train_far
+from vqcodec.train.prior.factorized_ar import factorized_ar_bits, train_factorized_ar
 from vqcodec.train.prior.train_prior import PriorRecipe, run_prior
 
 Invoke = Callable[..., tuple[int, str, str]]
@@ -62,8 +62,8 @@ def test_it_learns_and_draws_what_it_learned() -> None:
     """Plane 1 repeats plane 0, of which half of the codes are never used."""
     rng = np.random.default_rng(0)
     tiles = [np.repeat(rng.integers(0, 4, (1, 8, 8)), 2, 0).astype(np.uint16) for _ in range(8)]
-    model = train_far(tiles, (8, 8), RECIPE, lambda _: None)
-    bits = far_bits(model, tiles)
+    model = train_factorized_ar(tiles, (8, 8), RECIPE, lambda _: None)
+    bits = factorized_ar_bits(model, tiles)
     assert bits[0] < 2.6
     assert bits[1] < 0.5
     first, second = draw(model, (4, 3), torch.Generator().manual_seed(0)).numpy()
@@ -73,7 +73,7 @@ def test_it_learns_and_draws_what_it_learned() -> None:
 
 def test_small_tiles_are_refused() -> None:
     with pytest.raises(UsageError, match="no tile"):
-        train_far([np.zeros((2, 3, 9), np.uint16)], (8, 8), RECIPE, lambda _: None)
+        train_factorized_ar([np.zeros((2, 3, 9), np.uint16)], (8, 8), RECIPE, lambda _: None)
 
 
 def test_the_drawer_follows_the_frequencies() -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 from vqcodec.config.model import ProductVQConfig
 from vqcodec.errors import UsageError
 from vqcodec.quantizers.product import NO_CAP, ProductVQ
+from vqcodec.train.quantization.rates import draw_rates
 from vqcodec.train.recipe.load import load_recipe
-from vqcodec.train.start.rate_balance import LEAST_GAIN, balance, gains, rates_for
+from vqcodec.train.start.rate_balance import LEAST_GAIN, balance, gains
 
 SCALES = torch.tensor([3.0, 1.0, 1.0, 0.2, 0.2, 0.2])
 RATE = 0.02
@@ -33,7 +34,7 @@ def latents(count: int = 20) -> tuple[Tensor, Tensor, Tensor]:
     """x, z and rates of `count` crops."""
     generator = torch.Generator().manual_seed(1)
     z = torch.randn(count, 6, 8, 8, generator=generator)
-    return z * SCALES[None, :, None, None], z, rates_for(count, 1.0, 16.0, generator)
+    return z * SCALES[None, :, None, None], z, draw_rates(count, 1.0, 16.0, generator)
 
 
 @pytest.mark.parametrize("refinements", [(), (2, 4)])
@@ -71,7 +72,7 @@ def test_codebooks_come_into_balance() -> None:
 
 
 def test_rates_are_even_in_the_logarithm() -> None:
-    rates = rates_for(500, 0.25, 16.0, torch.Generator().manual_seed(0))
+    rates = draw_rates(500, 0.25, 16.0, torch.Generator().manual_seed(0))
     assert 0.25 <= rates.min() < 0.27
     assert 15 < rates.max() <= 16
     assert 1.7 < rates.median() < 2.35

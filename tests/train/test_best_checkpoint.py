@@ -81,7 +81,7 @@ def test_the_best_checkpoint_is_that_of_the_best_validation(
         assert y.abs().max() <= 1
         return (y - x).abs().mean((1, 2, 3))
 
-    monkeypatch.setattr(trainer, "perceptual_at_hand", lambda _: distance)
+    monkeypatch.setattr(trainer, "installed_perceptual", lambda _: distance)
     out = tmp_path / "run"
     # A learning rate that does harm at once, so that the last validation is not the best.
     run = train_tokenizer(load_recipe("tiny", [*changes, f"run.best={metric}", "optimizer.lr=0.2"]), out, report=print)
@@ -124,7 +124,7 @@ def test_the_best_is_exported(changes: list[str], tmp_path: Path, invoke: Invoke
 def test_lpips_that_cannot_be_had_is_refused_before_training(
     changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "perceptual_at_hand", lambda _: None)
+    monkeypatch.setattr(trainer, "installed_perceptual", lambda _: None)
     with pytest.raises(InputError, match=r"run\.best: lpips .*run\.best=ssim"):
         train_tokenizer(load_recipe("tiny", [*changes, "run.best=lpips"]), tmp_path / "run", report=lambda _: None)
     assert not (tmp_path / "run").exists()

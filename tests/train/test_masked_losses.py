@@ -9,7 +9,7 @@ from vqcodec.config.model import ConvConfig, ProductVQConfig, TokenizerConfig
 from vqcodec.quantizers.codebook import CodebookBank, nearest
 from vqcodec.quantizers.product import ProductVQ
 from vqcodec.tokenizer import Tokenizer
-from vqcodec.train.quantization.product import BLEND_DECAY, usage_filled, usage_from_zero
+from vqcodec.train.quantization.revival import BLEND_DECAY, usage_filled, usage_from_zero
 from vqcodec.train.recipe.load import load_recipe
 
 CONFIG = ProductVQConfig(groups=3, codebook_size=8, dim=2, normalised=True, fill="zero")

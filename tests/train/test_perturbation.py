@@ -11,7 +11,7 @@ from torch import Tensor
 from vqcodec.config.model import ConvConfig, ProductVQConfig, TokenizerConfig
 from vqcodec.errors import UsageError
 from vqcodec.tokenizer import Tokenizer
-from vqcodec.train.losses.auxiliary import Extras
+from vqcodec.train.losses.auxiliary import AuxiliaryLosses
 from vqcodec.train.quantization.perturbation import annealed, perturbed
 from vqcodec.train.recipe.load import from_tree, load_recipe
 from vqcodec.train.recipe.schema import PerturbationRecipe, Recipe
@@ -66,7 +66,7 @@ def test_first_samples_change_and_gradients_stay() -> None:
     model = Tokenizer(TokenizerConfig(8, BACKBONE, ProductVQConfig(2, 16, 3)), "gradient").train()
     processes = SimpleNamespace(num_processes=1, process_index=0, device=torch.device("cpu"))
     model.quantizer.bank.update = lambda *_: None  # type: ignore[assignment]
-    extras = Extras(recipe(samples=0.5, nearest=8), model, processes)  # type: ignore[arg-type]
+    extras = AuxiliaryLosses(recipe(samples=0.5, nearest=8), model, processes)  # type: ignore[arg-type]
     x, kept, noise = uniform(4, 3, 32, 32) * 2 - 1, torch.ones(4, 2, 4, 4), torch.zeros(4, 6, 4, 4)
     plain = model(x, kept, noise)
     extras.perturb(0, 4, torch.Generator().manual_seed(1))
@@ -90,7 +90,7 @@ def test_two_processes_perturb_what_one_would() -> None:
         parts = []
         for rank in range(count):
             processes = SimpleNamespace(num_processes=count, process_index=rank, device=torch.device("cpu"))
-            extras = Extras(recipe(samples=0.75, nearest=8), model, processes)  # type: ignore[arg-type]
+            extras = AuxiliaryLosses(recipe(samples=0.75, nearest=8), model, processes)  # type: ignore[arg-type]
             own = slice(rank * 4 // count, (rank + 1) * 4 // count)
             extras.perturb(0, 4 // count, torch.Generator().manual_seed(1))
             parts.append(model(x[own], kept[own], noise[own]).x)

@@ -59,7 +59,8 @@ def started(subject: Recipe) -> Any:
     from vqcodec.train.run import TokenizerRun
 
     run = TokenizerRun(subject, Accelerator(cpu=True), lambda _: torch.zeros(0))
-    pretrained.start_pretrained(run)
+    pretrained.start_pretrained(run.model, subject.pretrained)
+    run.restart()
     run.model.eval()
     return run
 
@@ -114,13 +115,13 @@ def test_every_tensor_arrives_and_nothing_else_moves(photos: Path, weights: Path
     one = started(recipe(photos, f"pretrained.model={weights}", 'pretrained.parts=["encoder"]'))
     both = started(recipe(photos, f"pretrained.model={weights}", BOTH))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrained, "start_pretrained", lambda _: None)
+        patch.setattr(pretrained, "start_pretrained", lambda *_: None)
         plain = started(recipe(photos)).model.state_dict()
     state = dinov2()
 
     def moved(run: Any, part: str) -> set[str]:
         found = run.model.state_dict()
-        assert all(torch.equal(run.ema[name], value) for name, value in run.model.named_parameters())
+        assert all(torch.equal(run.average.values[name], value) for name, value in run.model.named_parameters())
         return {
             name.removeprefix(f"{part}.")
             for name, value in found.items()

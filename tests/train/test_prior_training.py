@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
         write_checkpoint(path, values)
         raise KilledError
 
-    monkeypatch.setattr("vqcodec.train.prior.train_prior.write_checkpoint", write_and_die)
+    monkeypatch.setattr("vqcodec.train.prior.loop.write_checkpoint", write_and_die)
     with pytest.raises(KilledError):
         train_prior(tiles, SIZES, RECIPE, silent, state)
     monkeypatch.undo()

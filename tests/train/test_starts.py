@@ -49,7 +49,7 @@ def started(subject: Recipe) -> Any:
     from vqcodec.train.run import TokenizerRun
 
     run = TokenizerRun(subject, Accelerator(cpu=True), lambda _: torch.zeros(0))
-    pretrained.start_pretrained(run)
+    pretrained.start_pretrained(run.model, subject.pretrained)
     run.model.eval()
     return run.model.encoder
 

@@ -97,13 +97,13 @@ def test_crops_of_resident_pictures_train_and_resume(changes: list[str], tmp_pat
     whole = train_tokenizer(load_recipe("tiny", own), tmp_path / "whole", report=silent)
     train_tokenizer(load_recipe("tiny", [*own, "run.stop_at=3"]), tmp_path / "parts", report=silent)
     parts = train_tokenizer(load_recipe("tiny", own), tmp_path / "parts", resume=True, report=silent)
-    for name, value in whole.ema.items():
-        assert torch.equal(parts.ema[name], value), name
+    for name, value in whole.average.values.items():
+        assert torch.equal(parts.average.values[name], value), name
     export_run(tmp_path / "whole", tmp_path / "model", report=silent)
     tensors = load_file(tmp_path / "model" / "model.safetensors")
     packed = {name.split(".")[0] for name, value in tensors.items() if value.dtype == np.int8}
     assert packed == {"encoder", "decoder"}
-    own_weights = whole.ema["decoder.stages.0.0.conv1.weight"]
+    own_weights = whole.average.values["decoder.stages.0.0.conv1.weight"]
     read = load_model(str(tmp_path / "model")).tokenizer.decoder.stages[0][0].conv1.weight
     torch.testing.assert_close(read, own_weights, atol=float(own_weights.abs().max()) / 100, rtol=0)
 

@@ -49,8 +49,8 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(pictures: Path, tm
         train(recipe_of(pictures), tmp_path / "parts")
     parts = train(recipe_of(pictures), tmp_path / "parts", resume=True)
     assert (whole.step, whole.pixels) == (parts.step, parts.pixels) == (4, 4 * 2 * 64 * 64)
-    for name, value in whole.average.state_dict().items():
-        assert torch.equal(value, parts.average.state_dict()[name]), name
+    for name, value in whole.average.values.items():
+        assert torch.equal(value, parts.average.values[name]), name
     rows = [json.loads(line) for line in (tmp_path / "parts/log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 2, 4, 4]
     assert rows[0]["run/megapixels"] == pytest.approx(0.0, abs=0.1)

@@ -1,14 +1,14 @@
-"""Adversarial training: the discriminator's side in one object, and the loss it gives to the tokenizer.
+"""Adversarial training: the discriminator with its optimizer, and the loss gan/generator of the tokenizer.
 
     x -> encoder, quantizer, decoder -> y -> augment -> discriminator, frozen -> gan/generator -> tokenizer's gradient
     x, y without their graph -------------> augment -> discriminator -> its loss, LeCAM, consistency -> its own gradient
 
-Losses: gan_losses.py. Augmentation: augment.py. Adaptive weight: Esser et al. 2021 (VQGAN), section 3.1.
+Losses: losses.py. Augmentation: augment.py. Adaptive weight: Esser et al. 2021 (VQGAN), section 3.1.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch.func import functional_call
 from vqcodec.errors import InputError
 
 from ..alignment.teachers import Teacher, load_teacher
+from ..processes import OneProcess, Processes
 from ..recipe.schema import GanRecipe
 from .augment import NUMBERS, augment, view
 from .dino_discriminator import DinoDiscriminator, token_batch_norm
@@ -25,15 +26,17 @@ from .losses import DISCRIMINATOR_LOSSES, GENERATOR_LOSSES, consistency_loss, le
 from .style_discriminator import StyleGAN
 
 LECAM_DECAY = 0.999
+"""Decay of the moving averages of LeCAM, per step."""
 MAX_ADAPTIVE = 1e4
+"""Largest adaptive weight."""
 CHANCES = (5, NUMBERS + 3)
-"""Random numbers a sample takes: for y in the generator's pass, then x, y and both once more in the discriminator's."""
+"""Random numbers of a sample: y in the generator's pass; x, y, and again x and y in the discriminator's."""
 STRONGER = 2.0
-"""Strength of the augmentation that must not change the logits."""
+"""Strength of the augmentation of the consistency loss."""
 
 
 def make_discriminator(recipe: GanRecipe, crop: int, teacher: Teacher | None = None) -> torch.nn.Module:
-    """The network that `recipe` names, for crops of `crop` px; `teacher` stands in for the backbone of dino.
+    """Network named by `recipe`, for crops of `crop` px; `teacher` replaces the backbone of dino.
 
     Raises InputError if the backbone cannot be had.
     """
@@ -45,47 +48,12 @@ def make_discriminator(recipe: GanRecipe, crop: int, teacher: Teacher | None = N
     return DinoDiscriminator(teacher, token_batch_norm if recipe.discriminator == "dino-batch" else None)
 
 
-class Processes(Protocol):
-    """What is used of accelerate's Accelerator."""
-
-    @property
-    def sync_gradients(self) -> bool:
-        """Whether this batch completes a step: False for all but the last of accumulated batches."""
-
-    def prepare(self, *parts: Any) -> Any:
-        """The network and the optimizer, made ready for all processes."""
-
-    def backward(self, loss: Tensor) -> None:
-        """Fill the gradients."""
-
-    def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
-        """`tensor` reduced over the processes."""
-
-
-class OneProcess:
-    """Does what Processes asks where there is nobody else."""
-
-    sync_gradients = True
-
-    def prepare(self, *parts: Any) -> Any:
-        """The parts as they are."""
-        return parts
-
-    def backward(self, loss: Tensor) -> None:
-        """Fill the gradients."""
-        loss.backward()
-
-    def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
-        """The tensor as it is."""
-        return tensor
-
-
 class Adversary:
-    """The discriminator, its optimizer and the moving averages of LeCAM.
+    """Discriminator, its optimizer and the moving averages of LeCAM.
 
-    The first weights are drawn from torch's default generator. `network` is what trains, wrapped by `accelerator` if
-    there is one; `module` is the same network bare, for the tokenizer's pass, in which no gradient of the
-    discriminator may be waited for.
+    The first weights are drawn from torch's default generator. `network` is wrapped by `accelerator` and trains;
+    `module` is the same network without the wrapper, for the tokenizer's pass, which must not synchronize the
+    discriminator's gradients.
     """
 
     def __init__(
@@ -109,16 +77,16 @@ class Adversary:
         )
         self.network, self.optimizer = self.processes.prepare(self.module, optimizer)
         self.averages = torch.zeros(2, device=device)
-        """Of the logits of x and of y; those of the first batch, after which they move."""
+        """Moving averages of the logits of x and of y [2]; set by the first batch."""
         self.steps = 0
 
     def active(self, step: int) -> bool:
-        """Whether the adversarial part takes part in `step`."""
+        """True if the adversarial loss is part of `step`."""
         return step >= self.recipe.start
 
     @property
     def draws(self) -> bool:
-        """Whether the random numbers `chances` make a difference."""
+        """True if the random numbers `chances` have an effect."""
         return self.recipe.augment > 0 or self.recipe.consistency > 0 or isinstance(self.module, DinoDiscriminator)
 
     def generator_loss(self, y: Tensor, chances: Tensor | None = None) -> Tensor:
@@ -127,13 +95,13 @@ class Adversary:
         `chances` [B, *CHANCES], uniform in 0..1, decide on the augmentation; None: none.
         """
         frozen = {name: value.detach() for name, value in self.module.named_parameters()}
-        # Spectral norms keep vectors that every pass moves on; this one must leave the network alone.
+        # Spectral norms update vectors in every pass; this pass must not change the network.
         frozen |= {name: value.clone() for name, value in self.module.named_buffers()}
         shown = self._shown(y.float(), chances, 0)
         return GENERATOR_LOSSES[self.recipe.generator](functional_call(self.module, frozen, (shown,)).float())
 
     def _shown(self, x: Tensor, chances: Tensor | None, which: int, strength: float = 1.0) -> Tensor:
-        """What the network sees of x [B, 3, H, W]."""
+        """x [B, 3, H, W] as the discriminator receives it: cropped or scaled, then augmented."""
         if chances is None:
             return x
         numbers = chances[:, which].to(x.device)
@@ -143,9 +111,11 @@ class Adversary:
         return augment(x, numbers[:, :NUMBERS], probability, strength) if probability else x
 
     def adaptive_weight(self, rec_loss: Tensor, gan_loss: Tensor, last_layer: Tensor) -> Tensor:
-        """|d rec_loss| / |d gan_loss| at the weight `last_layer` of the decoder, 0..1e4; a constant, the graph stays.
+        """Adaptive weight of gan/generator (VQGAN, section 3.1), 0..1e4; a constant without graph.
 
-        `rec_loss` is the weighted sum of rec/*. Gradients are those of the global batch: as many processes, one weight.
+            weight = |d rec_loss / d W| / (|d gan_loss / d W| + 1e-4)        W: `last_layer`, a weight of the decoder
+
+        `rec_loss` is the weighted sum of rec/*. Gradients are means over the processes, so that all use one weight.
         """
         norms = []
         for loss in (rec_loss, gan_loss):
@@ -162,7 +132,7 @@ class Adversary:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr * lr_scale
-        # Apart, not joined: batch normalization must not see both at once, as it does not for the generator.
+        # Two passes: batch normalization must not mix x and y, as it does not in the generator's pass.
         x, y = x.detach().float(), y.detach().float()
         real = self.network(self._shown(x, chances, 1)).float()
         fake = self.network(self._shown(y, chances, 2)).float()
@@ -183,7 +153,7 @@ class Adversary:
         if self.processes.sync_gradients:
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip)
         self.optimizer.step()
-        # Not before the backward pass: there it would drop what earlier batches of this step have accumulated.
+        # After the step: before the backward pass it would drop the gradients that earlier batches have accumulated.
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         return {name: value.detach() for name, value in losses.items()}
@@ -194,7 +164,7 @@ class Adversary:
         self.averages = means if self.steps == 0 else torch.lerp(means, self.averages, LECAM_DECAY)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on: tensors and plain values."""
+        """State that the next step depends on: tensors and plain values."""
         return {
             "network": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -203,7 +173,7 @@ class Adversary:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`. Raises InputError if it is that of another discriminator."""
+        """Continue from `state`. Raises InputError if it is of another discriminator."""
         try:
             self.module.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])

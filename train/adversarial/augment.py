@@ -1,8 +1,8 @@
-"""Differentiable augmentation: the discriminator sees pictures and reconstructions moved, tinted and with holes.
+"""Differentiable augmentation of the discriminator's input: translation, colour, cutout.
 
-Zhao et al. 2020 (DiffAugment), section 3. Every operation is applied to both sides and passes gradients, so that the
-generator learns from what the discriminator saw. Random numbers come from the caller: only there is it known which
-part of the global batch this is.
+Zhao et al. 2020 (DiffAugment), section 3. Every operation is applied to pictures and reconstructions and passes
+gradients to the generator. The caller passes the random numbers, as it knows this process's part of the global
+batch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 NUMBERS = 10
-"""Random numbers in 0..1 that a sample takes."""
+"""Random numbers in 0..1 that one sample needs."""
 
 
 def augment(x: Tensor, numbers: Tensor, probability: float, strength: float = 1.0) -> Tensor:
@@ -31,7 +31,7 @@ def augment(x: Tensor, numbers: Tensor, probability: float, strength: float = 1.
 
 
 def translate(x: Tensor, numbers: Tensor, strength: float) -> Tensor:
-    """x moved by whole pixels, up to an eighth of the side; grey comes in. `numbers` [B, 2]: down, right."""
+    """x translated by whole pixels, up to an eighth of the side, padded with grey. `numbers` [B, 2]: down, right."""
     _, _, height, width = x.shape
     reach_y, reach_x = round(height / 8 * strength), round(width / 8 * strength)
     down = ((numbers[:, 0] * (2 * reach_y + 1)).long().clamp_max(2 * reach_y)) - reach_y
@@ -45,7 +45,7 @@ def translate(x: Tensor, numbers: Tensor, strength: float) -> Tensor:
 
 
 def colour(x: Tensor, numbers: Tensor, strength: float) -> Tensor:
-    """Brightness, saturation and contrast of x, one of `numbers` [B, 3] each."""
+    """x with other brightness, saturation and contrast, one of `numbers` [B, 3] each."""
     shift, saturation, contrast = ((2 * numbers - 1) * strength).to(x.dtype).T[:, :, None, None, None]
     x = x + 0.5 * shift
     grey = x.mean(1, keepdim=True)
@@ -55,7 +55,7 @@ def colour(x: Tensor, numbers: Tensor, strength: float) -> Tensor:
 
 
 def cutout(x: Tensor, numbers: Tensor, strength: float) -> Tensor:
-    """x with a grey hole a fifth of the picture wide and high, wholly or partly inside. `numbers` [B, 2]: its place."""
+    """x with a grey rectangle, a fifth of the picture wide and high, at least partly inside, at `numbers` [B, 2]."""
     inside = []
     for axis, position in ((2, numbers[:, 0]), (3, numbers[:, 1])):
         side = x.shape[axis]
@@ -72,13 +72,13 @@ OPERATIONS: tuple[tuple[Callable[[Tensor, Tensor, float], Tensor], int, int], ..
     (colour, 5, 8),
     (cutout, 8, 10),
 )
-"""Each with the numbers it takes; number i of the first three says whether operation i takes place."""
+"""Operations with the range of their numbers; number i of the first three decides on operation i."""
 
 
 def view(x: Tensor, numbers: Tensor | None, px: int) -> Tensor:
-    """x [B, 3, H, W] -> [B, 3, px, px]: half of the samples cropped if they are larger, the others scaled.
+    """x [B, 3, H, W] -> [B, 3, px, px]: half of the samples are cropped if they are larger, the others scaled.
 
-    `numbers` [B, 3], uniform in 0..1: whether to crop, down, right. None: all are scaled. Down by area, up bicubic.
+    `numbers` [B, 3], uniform in 0..1: crop or not, down, right. None: all are scaled, down by area, up bicubic.
     """
     smaller = min(x.shape[-2:]) >= px
     if x.shape[-2:] == (px, px):

@@ -1,7 +1,7 @@
-"""A discriminator that looks through a frozen vision transformer: light heads on the features of several depths.
+"""Discriminator on features of a frozen vision transformer: light heads at several depths.
 
 Sauer et al. 2023 (StyleGAN-T), section 3.2, in the form of XQ-GAN and SoftVQ-VAE: DINO ViT-S/16 at 224 px, five
-depths. Differs from the others: only the heads are trained, and checkpoints hold only them.
+depths. Only the heads are trained, and checkpoints hold only the heads.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ from ..alignment.teachers import Teacher
 from .augment import view
 
 VIRTUAL_BATCH = 8
+"""Samples that are normalized together."""
 KERNEL = 9
-"""Tokens that a convolution of a head sees, in scan order, the last next to the first."""
+"""Width of a head's convolution, tokens in scan order; the ends are joined (circular padding)."""
 
 
 class DinoDiscriminator(nn.Module):
     """Pixels [B, 3, H, W] -> logits [B, 1, depths, tokens], from features of `teacher` at `depths`.
 
-    Depth 0 is the input of the first block, depth i the output of block i. The features are those of each place plus
-    those of the picture.
+    Depth 0 is the input of the first block, depth i the output of block i. The features are those of each position
+    plus those of the picture.
     """
 
     def __init__(self, teacher: Teacher, norm: Callable[[int], nn.Module] | None = None) -> None:
         super().__init__()
-        # In a tuple: part of neither the parameters nor the state.
+        # A tuple keeps it out of the parameters and the state.
         self.frozen = (teacher,)
         self.depths = depths_of(teacher.blocks)
         self.heads = nn.ModuleList(Head(teacher.width, norm or VirtualBatchNorm) for _ in self.depths)
 
     @property
     def px(self) -> int:
-        """Side of the pictures that the features are made of."""
+        """Side of the backbone's input, pixels."""
         return self.frozen[0].px
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,7 +53,7 @@ class DinoDiscriminator(nn.Module):
 
 
 def depths_of(blocks: int) -> tuple[int, ...]:
-    """The input and four depths spread evenly: 0, 3, 6, 9 and 12 of twelve blocks."""
+    """Five evenly spaced depths, the input included: 0, 3, 6, 9 and 12 of twelve blocks."""
     return tuple(dict.fromkeys(round(blocks * i / 4) for i in range(5)))
 
 
@@ -78,9 +79,9 @@ def layer(width: int, kernel: int, norm: Callable[[int], nn.Module]) -> nn.Modul
 
 
 class VirtualBatchNorm(nn.Module):
-    """x [B, C, N] -> the same, each channel of mean 0 and variance 1 over at most 8 samples and their tokens.
+    """x [B, C, N] -> x with each channel of mean 0 and variance 1 over at most 8 samples and their tokens.
 
-    So the statistics do not depend on how many samples a process has.
+    The statistics do not depend on the number of samples of a process.
     """
 
     def __init__(self, channels: int) -> None:
@@ -98,5 +99,5 @@ class VirtualBatchNorm(nn.Module):
 
 
 def token_batch_norm(channels: int) -> nn.Module:
-    """Batch normalization by the batch at hand (SoftVQ-VAE's heads); see discriminators.batch_norm."""
+    """Batch normalization by the present batch (SoftVQ-VAE's heads); see discriminators.batch_norm."""
     return nn.BatchNorm1d(channels, track_running_stats=False)

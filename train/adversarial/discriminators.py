@@ -1,7 +1,4 @@
-"""Networks that tell pictures from reconstructions, for adversarial.py; a table names them.
-
-All take pixels [B, 3, H, W] in -1..1 to logits [B, 1, h, w], as many for every sample; above 0 means real.
-"""
+"""Convolutional discriminators: pixels [B, 3, H, W] in -1..1 to logits [B, 1, h, w], above 0 for real pictures."""
 
 from __future__ import annotations
 
@@ -15,8 +12,9 @@ from torch import Tensor, nn
 class PatchGAN(nn.Module):
     """One logit for each overlapping patch (Isola et al. 2017, section 3.2.2 and appendix 6.1.2).
 
-    `layers` 4x4 convolutions of stride 2, then two of stride 1, with `channels` at first and up to eight times that:
-    a logit sees 34, 70 and 142 px for 2, 3 and 4 layers. Neither the first nor the last convolution is normalized.
+    `layers` 4x4 convolutions of stride 2, then two of stride 1, with `channels` at first and up to eight times that.
+    The receptive field of a logit is 34, 70 and 142 px for 2, 3 and 4 layers. The first and the last convolution
+    are not normalized.
     """
 
     def __init__(self, channels: int = 64, layers: int = 3, norm: Callable[[int], nn.Module] = nn.Identity) -> None:
@@ -25,7 +23,7 @@ class PatchGAN(nn.Module):
         parts: list[nn.Module] = [nn.Conv2d(3, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for i, (narrow, wide) in enumerate(zip(widths, widths[1:], strict=False)):
             stride = 2 if i < layers - 1 else 1
-            # A normalization takes out the bias again.
+            # A normalization removes the bias.
             conv = nn.Conv2d(narrow, wide, 4, stride=stride, padding=1, bias=norm is nn.Identity)
             parts += [conv, norm(wide), nn.LeakyReLU(0.2)]
         self.net = nn.Sequential(*parts, nn.Conv2d(widths[-1], 1, 4, padding=1))
@@ -37,16 +35,16 @@ class PatchGAN(nn.Module):
 
     @staticmethod
     def least_px(layers: int) -> int:
-        """Side of the smallest picture that leaves one logit."""
+        """Side of the smallest picture that yields a logit, pixels."""
         return 3 * 2**layers
 
 
 def batch_norm(channels: int) -> nn.Module:
-    """Batch normalization by the statistics of the batch at hand.
+    """Batch normalization by the statistics of the present batch.
 
-    A discriminator is only ever trained, so no running statistics: they would be a state that the generator's pass
-    disturbs. Under several processes each one normalizes by its own samples; with a few samples a process,
-    `patch-plain` is the safer one.
+    Running statistics are left out: a discriminator is never evaluated, and the generator's pass would change them.
+    With several processes each one normalizes by its own samples; with few samples per process `patch-plain` is
+    safer.
     """
     return nn.BatchNorm2d(channels, track_running_stats=False)
 

@@ -1,6 +1,15 @@
-"""What discriminator and generator are trained towards, as functions of logits; tables name them.
+"""Adversarial losses as functions of logits, and their names in recipes.
 
-Hinge: Lim and Ye 2017. Vanilla and non-saturating: Goodfellow et al. 2014, section 3. LeCAM: Tseng et al. 2021.
+With r the logits of pictures, f those of reconstructions, means over batch and positions, softplus(t) = log(1 + e^t):
+
+    discriminator   hinge            (max(0, 1 - r) + max(0, 1 + f)) / 2     Lim and Ye 2017
+                    vanilla          (softplus(-r) + softplus(f)) / 2        Goodfellow et al. 2014, section 3
+                    non-saturating   softplus(-r) + softplus(f)
+    generator       hinge, vanilla   -f
+                    non-saturating   softplus(-f)
+    LeCAM           max(0, r - F)^2 + max(0, R - f)^2                        Tseng et al. 2021, equation 3
+
+R and F are moving averages of the means of r and f.
 """
 
 from __future__ import annotations
@@ -13,17 +22,17 @@ from torch.nn import functional as F
 
 
 def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Half the means of max(0, 1 - real) and max(0, 1 + fake), over logits [B, 1, h, w]."""
+    """Hinge loss of logits [B, 1, h, w]: half the sum of the means of max(0, 1 - real) and max(0, 1 + fake)."""
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
 
 
 def vanilla_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Half the cross entropies of logits [B, 1, h, w] with their labels, in nats."""
+    """Half the sum of both cross entropies of logits [B, 1, h, w] with their labels, in nats."""
     return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
 
 
 def non_saturating_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """The sum of both cross entropies, twice `vanilla_loss`: the two differ in the generator's part."""
+    """Sum of both cross entropies, twice `vanilla_loss`; the two names differ in the generator's loss."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
@@ -36,12 +45,12 @@ DISCRIMINATOR_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def raise_logits(fake: Tensor) -> Tensor:
-    """-mean: the generator's part of the hinge loss, and of VQGAN's vanilla one."""
+    """Generator's loss -mean(fake) of the hinge loss, and of VQGAN's vanilla loss."""
     return -fake.mean()
 
 
 def raise_odds(fake: Tensor) -> Tensor:
-    """Mean of -log sigmoid(fake): as much gradient as there is to gain, none where all are taken for real."""
+    """Mean of -log sigmoid(fake); its gradient vanishes as reconstructions are classified as real."""
     return F.softplus(-fake).mean()
 
 
@@ -54,15 +63,15 @@ GENERATOR_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def lecam_loss(real: Tensor, fake: Tensor, averages: Tensor) -> Tensor:
-    """Squared distance of logits [B, 1, h, w] to the other side's moving average; averages [2] = real, fake.
+    """LeCAM regularization: squared distance of logits [B, 1, h, w] to the other side's average; averages [2] = R, F.
 
-    One-sided: logits on the wrong side of the other's average are left to the discriminator's loss.
+    One-sided: logits beyond the other side's average add nothing.
     """
     return F.relu(real - averages[1]).square().mean() + F.relu(averages[0] - fake).square().mean()
 
 
 def consistency_loss(logits: Tensor, again: Tensor) -> Tensor:
-    """Mean squared difference of the logits of a batch and of a more strongly augmented one, of the same shape.
+    """Mean squared difference between the logits of a batch and of its stronger augmentation, of the same shape.
 
     Zhang et al. 2020 (consistency regularization), section 2; both sides have a gradient.
     """

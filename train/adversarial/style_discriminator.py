@@ -1,7 +1,6 @@
-"""The discriminator of StyleGAN: residual blocks that halve the picture until 4x4 are left, then one logit.
+"""Discriminator of StyleGAN2: residual blocks that halve the picture down to 4x4 positions, then one logit.
 
-Karras et al. 2020 (StyleGAN2), section 4 and appendix B. Differs from discriminators.py: one logit for the whole
-picture, low-pass filtered before every step down.
+Karras et al. 2020 (StyleGAN2), section 4 and appendix B. Every downsampling is preceded by a low-pass filter.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from torch.nn import functional as F
 SMALLEST = 4
 """Side of the grid that the blocks end at, pixels."""
 GROUP = 4
-"""Most samples whose spread is compared."""
+"""Largest group of samples whose standard deviation is measured."""
 
 
 class StyleGAN(nn.Module):
     """Pixels [B, 3, H, W] -> logits [B, 1, 1, 1], for `px` x `px` pictures; others are scaled to that.
 
-    `channels` at full resolution, doubled with every step down, at most eight times as many.
+    `channels` at full resolution, doubled at every halving, at most eight times that.
     """
 
     def __init__(self, channels: int, px: int) -> None:
@@ -45,7 +44,7 @@ class StyleGAN(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """x [B, C, h, w] -> [B, C', h/2, w/2]: two 3x3 convolutions beside a 1x1 one, both low-pass filtered, / sqrt 2."""
+    """x [B, C, h, w] -> [B, C', h/2, w/2]: low-pass filtered; (two 3x3 convolutions + a 1x1 one) / sqrt 2."""
 
     def __init__(self, narrow: int, wide: int) -> None:
         super().__init__()
@@ -62,8 +61,8 @@ class DownBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # Not a 1x1 convolution of stride 2: with few channels, channels last, its gradient writes past its memory on
         # CPUs (torch 2.13).
-        beside = self.skip(self.blur(x)[:, :, ::2, ::2])
-        return (self.net(x) + beside) / math.sqrt(2)
+        skip = self.skip(self.blur(x)[:, :, ::2, ::2])
+        return (self.net(x) + skip) / math.sqrt(2)
 
 
 class Blur(nn.Module):
@@ -84,7 +83,7 @@ class Blur(nn.Module):
 def spread_of_groups(x: Tensor) -> Tensor:
     """x [B, C, h, w] -> [B, 1, h, w]: mean standard deviation over groups of samples, the same for all of a group.
 
-    It shows a generator whose results are too much alike. Groups are as large as divides the batch, up to GROUP.
+    It exposes a generator of little variety. The group size is the largest divisor of the batch up to GROUP.
     """
     batch, _, h, w = x.shape
     size = max(n for n in range(1, GROUP + 1) if batch % n == 0)

@@ -1,10 +1,9 @@
-"""Alignment of latents with frozen vision transformers: the losses align/*, with what is trained for them alone.
+"""Alignment of latents with frozen vision transformers: the losses align/* and their trained heads.
 
     x ----------------------------------------> teacher, frozen -> features --.
     x -> encoder, quantizer -> z_q -> branch -> head ------------> tokens ----+-> loss -> gradient of tokenizer and head
 
-Differs from alignment_losses.py, which are the formulas: here are branches, heads and the recipe. An exported model
-holds none of this.
+The formulas are in measures.py. An exported model contains neither heads nor teachers.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from .measures import contrastive, cosine, prediction, repeated, resized
 from .teachers import Features, Teacher, load_teacher
 
 HEADS = 8
+"""Attention heads of the predictor."""
 
 
 ALIGNMENTS = tuple(f"align/{part.name}" for part in fields(AlignRecipe))
@@ -30,12 +30,12 @@ ALIGNMENTS = tuple(f"align/{part.name}" for part in fields(AlignRecipe))
 
 
 class Alignments(nn.Module):
-    """The heads of all align/* losses, trained with the tokenizer; the teachers are frozen and in no checkpoint.
+    """Heads of all align/* losses, trained with the tokenizer; the frozen teachers are in no checkpoint.
 
-    `shapes`: of each loss asked for, the shape [B, L, C] of its branch on training crops. First weights are drawn from
-    torch's default generator. `teachers`, by loss, stand in for those of the recipe; `last` is the encoder's last
-    layer, for losses that share it.
-    Raises InputError if a teacher cannot be had.
+    `shapes`: shape [B, L, C] of the branch of each loss on training crops. First weights are drawn from torch's default
+    generator. `teachers`, by loss, replace those of the recipe; `last` is the encoder's last layer, for losses that
+    share it.
+    Raises InputError if a teacher cannot be loaded.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Alignments(nn.Module):
                 )
             head = nn.Identity() if part.shared else make_head(part, channels, places, teacher.width)
             self.heads[name_of(loss)] = head
-        # In a tuple: it is a part of the tokenizer, not of this.
+        # A tuple keeps it out of this module's parameters: it belongs to the tokenizer.
         self.last = (last,)
         self.to(device)
 
@@ -79,7 +79,7 @@ class Alignments(nn.Module):
     ) -> dict[str, Tensor]:
         """Branches [B, L, C] each and pixels x [B, 3, H, W] in -1..1 -> unweighted losses by name.
 
-        `progress` 0..1 through the run moves the scale; `included` [B] bool says which samples have whole branches.
+        `progress` 0..1 through the run moves the scale; `included` [B] bool selects samples with whole branches.
         """
         seen: dict[int, Features] = {}
         losses = {}
@@ -98,7 +98,7 @@ class Alignments(nn.Module):
 def by_contrast(
     part: AlignmentRecipe, head: nn.Module, student: Tensor, target: Features, scale: float, included: Tensor | None
 ) -> Tensor:
-    """student [B, L, C] against the teacher's features, which `head` takes down to C channels."""
+    """Contrastive loss of student [B, L, C] and the teacher's features, mapped to C channels by `head`."""
     if part.level != "places":
         student, features = student.mean(1, keepdim=True), picture_feature(part, target)
     else:
@@ -112,21 +112,21 @@ def by_contrast(
 
 
 def picture_feature(part: AlignmentRecipe, target: Features) -> Tensor:
-    """The teacher's one feature of the picture [B, 1, C], for the levels picture and pooled."""
+    """Feature of the whole picture [B, 1, C], for the levels picture and pooled."""
     return target.places.mean(1, keepdim=True) if part.level == "pooled" else target.picture[:, None]
 
 
 def by_prediction(
     part: AlignmentRecipe, head: nn.Module, student: Tensor, target: Features, scale: float, included: Tensor | None
 ) -> Tensor:
-    """What `head` predicts from student [B, L, C], against the teacher's picture."""
+    """Prediction loss of `head`(student [B, L, C]) and the teacher's feature of the picture."""
     return prediction(head(student), target.picture, 1 / scale)
 
 
 def by_cosine(
     part: AlignmentRecipe, head: nn.Module, student: Tensor, target: Features, scale: float, included: Tensor | None
 ) -> Tensor:
-    """`head` of student [B, L, C], repeated to the teacher's places, or its mean against one feature of the picture."""
+    """Cosine loss of `head`(student [B, L, C]), repeated to the teacher's positions, or of its mean."""
     if part.level != "places":
         return cosine(head(student.mean(1, keepdim=True)), picture_feature(part, target))
     return cosine(head(repeated(student, target.places.shape[1])), target.places)
@@ -137,11 +137,11 @@ MEASURES: dict[str, Callable[[AlignmentRecipe, nn.Module, Tensor, Features, floa
     "prediction": by_prediction,
     "cosine": by_cosine,
 }
-"""By the name recipes use."""
+"""Loss functions by `objective`."""
 
 
 def make_head(part: AlignmentRecipe, channels: int, places: int, width: int) -> nn.Module:
-    """What stands between tokens of `channels` and a teacher of `width`, for the objective of `part`."""
+    """Head between tokens of `channels` and a teacher of `width`, for the objective of `part`."""
     if part.objective == "contrastive":
         return nn.Linear(width, channels)
     if part.objective == "cosine":
@@ -157,7 +157,7 @@ def projector(channels: int, hidden: int, width: int) -> nn.Module:
 
 
 class FeaturePredictor(nn.Module):
-    """Tokens [B, L, C] -> the teacher's feature of the picture [B, width] (FQGAN): the class token of a transformer."""
+    """Tokens [B, L, C] -> predicted feature of the picture [B, width] (FQGAN): class token of a transformer."""
 
     def __init__(self, channels: int, hidden: int, layers: int, places: int, width: int) -> None:
         super().__init__()
@@ -175,5 +175,5 @@ class FeaturePredictor(nn.Module):
 
 
 def name_of(loss: str) -> str:
-    """A name a module may have."""
+    """Name of a loss as the name of a module."""
     return loss.replace("/", "_")

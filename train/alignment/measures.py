@@ -1,10 +1,13 @@
-"""How much codewords say what a frozen vision transformer sees: three measures, as functions of tokens.
+"""Alignment losses as functions of tokens s (student) and features t of a frozen vision transformer (teacher).
 
-Contrastive: Radford et al. 2021 (CLIP), as XQ-GAN uses it (section 5). Prediction: van den Oord et al. 2018 (InfoNCE),
-as FQGAN uses it (section 3.2.2). Cosine: Yu et al. 2025 (REPA), as SoftVQ-VAE uses it (section 3.3, equations 5 and 6).
+    contrastive   (CE(a S) + CE(a S^T)) / 2, S_ij = mean over positions of s_i . t_j, CE the cross entropy of each row
+                  with the diagonal as target, a the scale. Radford et al. 2021 (CLIP); XQ-GAN, section 5
+    prediction    CE(cos(p_i, t_j) / temperature), p predicted from s. van den Oord et al. 2018 (InfoNCE); FQGAN,
+                  section 3.2.2
+    cosine        -mean cos(s, t) at the same position. Yu et al. 2025 (REPA); SoftVQ-VAE, section 3.3, equations 5, 6
 
-The first two tell the pictures of a batch apart, so that they are not means over samples: several processes compute
-them over the global batch.
+i and j run over the pictures of a batch. The first two compare pictures, so they are not means over samples: with
+several processes `contrastive` compares over the global batch.
 """
 
 from __future__ import annotations
@@ -16,11 +19,10 @@ from torch.nn import functional as F
 
 
 def contrastive(student: Tensor, teacher: Tensor, scale: float = 1.0, included: Tensor | None = None) -> Tensor:
-    """Cross entropy, in nats, of finding each picture's teacher among those of the batch, and the other way round.
+    """Symmetric cross entropy, in nats, of matching the pictures of student and teacher, both [B, N, C].
 
-    student and teacher [B, N, C]; the likeness of two pictures is the mean over their N places of the dot product of
-    what is at the same place, times `scale`. N = 1 compares pictures as wholes (XQ-GAN's token level), more of them
-    place by place (its patch level). `included` [B] bool leaves samples out; 0 where none is left.
+    N = 1 compares whole pictures (XQ-GAN's token level), N > 1 position by position (its patch level). `included` [B]
+    bool selects samples; 0 if there are none.
     """
     student, teacher = gather(student.float()), gather(teacher.float())
     if included is not None:
@@ -34,27 +36,27 @@ def contrastive(student: Tensor, teacher: Tensor, scale: float = 1.0, included: 
 
 
 def prediction(predicted: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Cross entropy, in nats, of telling from `predicted` [B, C] which of the `teacher` features [B, C] is meant.
+    """Cross entropy, in nats, of matching `predicted` [B, C] to the `teacher` features [B, C] by cosine.
 
-    By cosine over `temperature`, one way only and within each process (FQGAN). 0 for a batch of one.
+    In one direction and within each process, as in FQGAN; 0 for a batch of one.
     """
-    likeness = F.normalize(predicted.float(), dim=-1) @ F.normalize(teacher.float(), dim=-1).T
-    return F.cross_entropy(likeness / temperature, torch.arange(len(likeness), device=likeness.device))
+    similarity = F.normalize(predicted.float(), dim=-1) @ F.normalize(teacher.float(), dim=-1).T
+    return F.cross_entropy(similarity / temperature, torch.arange(len(similarity), device=similarity.device))
 
 
 def cosine(student: Tensor, teacher: Tensor) -> Tensor:
-    """-1 .. 1: minus the mean cosine of student and teacher, both [B, N, C], at the same places."""
+    """Negative mean cosine, -1..1, of student and teacher [B, N, C] at the same positions."""
     return -F.cosine_similarity(student.float(), teacher.float(), dim=-1).mean()
 
 
 def repeated(tokens: Tensor, count: int) -> Tensor:
-    """tokens [B, L, C] -> [B, count, C], each `count` / L times in a row; about so where L does not divide it."""
+    """tokens [B, L, C] -> [B, count, C], each repeated `count` / L times (rounded where L is no divisor)."""
     length = tokens.shape[1]
     return tokens[:, torch.arange(count, device=tokens.device) * length // count]
 
 
 def resized(places: Tensor, shape: tuple[int, int]) -> Tensor:
-    """places [B, N, C], a square in rows -> [B, h * w, C] on a grid of `shape`, bilinear."""
+    """places [B, N, C], a square grid in rows -> [B, h * w, C] on a grid of `shape`, bilinear."""
     side = round(places.shape[1] ** 0.5)
     if (side, side) == shape:
         return places
@@ -63,7 +65,7 @@ def resized(places: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """tensor [B, ...] of each process -> that of all, with a gradient to each process's own."""
+    """tensor [B, ...] of each process -> those of all [B * processes, ...]; each process's own part has a gradient."""
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return tensor
     from torch.distributed.nn.functional import all_gather

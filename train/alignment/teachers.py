@@ -1,6 +1,6 @@
-"""Frozen vision transformers whose features others are aligned with: DINO, DINOv2, CLIP, EVA-02 and SAM.
+"""Frozen vision transformers (DINO, DINOv2, CLIP, EVA-02, SAM) for alignment, discriminators and starts.
 
-Through timm and open_clip (the extra `alignment`). Their weights are fetched on first use.
+Networks come from timm and open_clip (the extra `alignment`); weights are downloaded on first use.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from ..losses.perceptual import TIMEOUT_S, import_torchvision
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DISCRIMINATOR = "take dino-small"
+"""Advice for a discriminator's backbone that has no depths."""
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a teacher comes from."""
+    """Package, name and input size of a teacher."""
 
     package: str
     """timm or open_clip."""
@@ -58,11 +59,11 @@ TEACHERS: dict[str, Source] = {
     "clip-base": Source("timm", "vit_base_patch16_clip_224.openai"),
     "clip-large": Source("timm", "vit_large_patch14_clip_224.openai"),
 }
-"""By the name recipes use. Beside these, timm:NAME and open_clip:NAME/WEIGHTS."""
+"""Teachers by their names in recipes, which also take timm:NAME and open_clip:NAME/WEIGHTS."""
 
 
 class Features(NamedTuple):
-    """Of a batch."""
+    """Features of a batch of pictures."""
 
     picture: Tensor
     """[B, C]: the class token after the last norm."""
@@ -71,7 +72,7 @@ class Features(NamedTuple):
 
 
 class Teacher(nn.Module):
-    """Frozen: no gradient to itself, one to the pixels. `width` C, `blocks`, `px` a side of what it sees."""
+    """Frozen network of `width` C and `blocks` for pictures of `px` pixels a side; the pixels get a gradient."""
 
     width: int
     blocks: int
@@ -83,7 +84,7 @@ class Teacher(nn.Module):
 
     @abstractmethod
     def depths(self, x: Tensor, depths: tuple[int, ...]) -> list[Tensor]:
-        """x as in forward -> for each depth, features of places plus that of the picture [B, N, C].
+        """x as in forward -> for each depth the sum of positional and picture features [B, N, C].
 
         Depth 0 is the input of the first block, depth i the output of block i.
         """
@@ -103,7 +104,7 @@ class VitTeacher(Teacher):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def train(self, mode: bool = True) -> VitTeacher:
-        """Stays in evaluation mode."""
+        """Stay in evaluation mode."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> Features:
@@ -124,7 +125,7 @@ class VitTeacher(Teacher):
 
 
 class EvaTeacher(VitTeacher):
-    """EVA-02 of timm, which has its last norm after pooling."""
+    """EVA-02 of timm, whose last norm follows the pooling."""
 
     def forward(self, x: Tensor) -> Features:
         tokens = self.network.forward_features(self._scaled(x))
@@ -133,12 +134,12 @@ class EvaTeacher(VitTeacher):
         return Features(tokens[:, 0], tokens[:, self.network.num_prefix_tokens :])
 
     def depths(self, x: Tensor, depths: tuple[int, ...]) -> list[Tensor]:
-        raise UsageError(f"a discriminator looks through a plain vision transformer, not EVA-02; {DISCRIMINATOR}")
+        raise UsageError(f"a discriminator needs a plain vision transformer, not EVA-02; {DISCRIMINATOR}")
 
 
 class SamTeacher(VitTeacher):
-    """The picture encoder of SAM (Kirillov et al. 2023), of timm: no class token, so the picture is the mean of its
-    places; C is that of its neck."""
+    """Picture encoder of SAM (Kirillov et al. 2023) in timm: without a class token, so its picture feature is the mean
+    over positions; C is the width of its neck."""
 
     def __init__(self, network: nn.Module, px: int, scale: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
         super().__init__(network, px, scale)
@@ -149,15 +150,15 @@ class SamTeacher(VitTeacher):
         return Features(places.mean(1), places)
 
     def depths(self, x: Tensor, depths: tuple[int, ...]) -> list[Tensor]:
-        raise UsageError(f"a discriminator looks through a plain vision transformer, not SAM; {DISCRIMINATOR}")
+        raise UsageError(f"a discriminator needs a plain vision transformer, not SAM; {DISCRIMINATOR}")
 
 
 VIT_TEACHERS: dict[str, type[VitTeacher]] = {"Eva": EvaTeacher, "VisionTransformerSAM": SamTeacher}
-"""Keys: the class of timm's network, where it is not a plain vision transformer."""
+"""Teachers by the class of timm's network, for those that are no plain vision transformer."""
 
 
 class OpenClipTeacher(Teacher):
-    """The picture side of a model of open_clip; its `picture` is in the space shared with text."""
+    """Picture tower of an open_clip model; its `picture` feature is in the space shared with text."""
 
     mean: Tensor
     std: Tensor
@@ -172,7 +173,7 @@ class OpenClipTeacher(Teacher):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def train(self, mode: bool = True) -> OpenClipTeacher:
-        """Stays in evaluation mode."""
+        """Stay in evaluation mode."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> Features:
@@ -180,11 +181,11 @@ class OpenClipTeacher(Teacher):
         return Features(picture, places @ self.visual.proj)
 
     def depths(self, x: Tensor, depths: tuple[int, ...]) -> list[Tensor]:
-        raise UsageError("a discriminator looks through a model of timm, not of open_clip; take dino-small")
+        raise UsageError(f"a discriminator needs a network of timm, not of open_clip; {DISCRIMINATOR}")
 
 
 def source_of(name: str, where: str) -> Source:
-    """Where the teacher `name` comes from. Raises UsageError naming the key `where`."""
+    """Source of the teacher `name`. Raises UsageError naming the key `where`."""
     if name in TEACHERS:
         return TEACHERS[name]
     package, sign, model = name.partition(":")
@@ -197,9 +198,9 @@ def source_of(name: str, where: str) -> Source:
 
 
 def load_teacher(name: str, loss: str, key: str, weights: str = "", device: str | torch.device = "cpu") -> Teacher:
-    """The teacher `name` on `device`, for `loss`; `weights` is a file instead of the network's, set by the key `key`.
+    """Teacher `name` on `device`, for `loss`; `weights` is a file with its weights, set by the key `key`.
 
-    Raises InputError, in one line with a way out, if the package or the weights cannot be had.
+    Raises InputError, in one line with a remedy, if the package or the weights are missing.
     """
     source = source_of(name, loss)
     way_out = f"or leave {loss} out: --set losses.{loss}=0"
@@ -209,13 +210,13 @@ def load_teacher(name: str, loss: str, key: str, weights: str = "", device: str 
 
 
 def fetch(source: Source, what: str, key: str, way_out: str, weights: str = "") -> Teacher:
-    """The network of `source`, which `what` needs, with weights of the file `weights` or from the hub or its cache.
+    """Network of `source` for the setting `what`, with weights of the file `weights` or from the hub or its cache.
 
-    Raises InputError, in one line that ends in `way_out`, if they cannot be had; the key `key` names a file.
+    Raises InputError, in one line that ends in `way_out`, if they are missing; the key `key` names a file.
     """
     package = _import(source.package, what, way_out)
     build = _build_timm if source.package == "timm" else _build_open_clip
-    # What is drawn here is replaced at once; a run must not depend on whether it has this term.
+    # Construction draws weights that are replaced at once; the run's random numbers must not depend on this term.
     with _quiet(), _hub_if_reachable(), torch.random.fork_rng(devices=[]):
         try:
             return build(package, source, weights)
@@ -245,7 +246,7 @@ def _build_open_clip(open_clip: Any, source: Source, weights: str) -> Teacher:
 
 
 def _import(package: str, what: str, way_out: str) -> ModuleType:
-    """timm or open_clip, with torchvision made importable first. Raises InputError if it is not installed."""
+    """The package timm or open_clip, after `import_torchvision`. Raises InputError if it is not installed."""
     try:
         with _quiet():
             import_torchvision()
@@ -276,7 +277,7 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hub_if_reachable() -> Iterator[None]:
-    """Where the hub cannot be reached, only its cache is asked: it would be tried again and again for a minute."""
+    """Use the hub's cache alone if the hub cannot be reached, which avoids a minute of retries."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -288,7 +289,7 @@ def _hub_if_reachable() -> Iterator[None]:
 
 
 def _reachable(url: str) -> bool:
-    """Whether somebody listens there; with a proxy that is the proxy's affair."""
+    """True if a connection to `url` succeeds, or if a proxy is configured for it."""
     parts = urlsplit(url)
     if getproxies().get(parts.scheme) or not parts.hostname:
         return True

@@ -1,4 +1,4 @@
-"""Crops for training: from folders and tar shards, in an order that depends on (seed, position) alone."""
+"""Training crops from folders and tar shards, in an order that is a function of (seed, position)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .pictures import Member, Pictures
 
 
 class Cache:
-    """Decoded pictures, least recently used dropped first; safe for several threads."""
+    """Cache of decoded pictures that drops the least recently used one; safe for several threads."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -43,12 +43,11 @@ class Cache:
 
 
 class Crops:
-    """An endless sequence of crops; `crop(position)` is a pure function of (seed, position) and the data set.
+    """Endless sequence of crops; `crop(position)` is a pure function of (seed, position) and the data set.
 
-    Which picture a position has is told by `train.order`, how it is cut by `train.cuts`.
-
-    Batches take consecutive positions. Of several processes, process r of R takes the r-th part of each global batch:
-    no crop is made twice, and together they see what one process with a batch R times as large sees.
+    order.py maps a position to a picture, cuts.py cuts it. Batches take consecutive positions. Process r of R takes the
+    r-th part of each global batch, so that R processes together train on the same crops as one process with a batch R
+    times as large.
     """
 
     def __init__(self, pictures: Pictures, data: DataRecipe, seed: int, process: int = 0, processes: int = 1) -> None:
@@ -57,7 +56,7 @@ class Crops:
         self.process, self.processes = process, processes
         self.cache = Cache(data.cache_mb * 2**20)
         self.damaged: dict[str, str] = {}
-        """Reason by name, of pictures whose pixels could not be decoded."""
+        """Error by the name of each picture that could not be decoded."""
         self.order = Order(self.members, data.size_weight, seed, data.shares)
         self.cut = resized_cut if data.short_side else native_cut
 

@@ -1,6 +1,6 @@
-"""Cutting of a crop from a decoded picture: at the picture's own scale, or after resizing its short side.
+"""Cutting of a crop from a decoded picture: at its own scale, or after resizing its short side.
 
-Twins: both take (pixels uint8 [H, W, 3], random numbers, settings) and give uint8 [crop, crop, 3].
+Both functions take (pixels uint8 [H, W, 3], random numbers, settings) and return uint8 [crop, crop, 3].
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..recipe.schema import DataRecipe
 
 
 def native_cut(pixels: np.ndarray, rng: random.Random, data: DataRecipe) -> np.ndarray:
-    """Half of the crops keep the picture's own scale; the others hide its JPEG artefacts by shrinking."""
+    """Crop at the picture's own scale, or in half of the cases downscaled, which removes its JPEG artefacts."""
     scale = 1.0 if rng.random() < 0.5 else rng.uniform(data.min_scale, 1)
     left, top, flip = rng.random(), rng.random(), rng.random() < 0.5
     crop = data.crop
@@ -29,9 +29,9 @@ def native_cut(pixels: np.ndarray, rng: random.Random, data: DataRecipe) -> np.n
 
 
 def resized_cut(pixels: np.ndarray, rng: random.Random, data: DataRecipe) -> np.ndarray:
-    """The short side goes to a random length in `data.short_side` (in crops), up or down; then a random crop and flip.
+    """Resize the short side to a random length in `data.short_side` (in crops), then crop and flip at random.
 
-    For 256 px crops and (1, 1.25) this is LlamaGen's, 256..320 px, which FQGAN, XQ-GAN, SoftVQ-VAE and MGVQ follow.
+    With 256 px and (1, 1.25) these are LlamaGen's crops of 256..320 px, which FQGAN, XQ-GAN, SoftVQ-VAE and MGVQ use.
     """
     low, high = side_range(data)
     resized = resized_picture(pixels, rng.randint(low, high))
@@ -48,9 +48,9 @@ def side_range(data: DataRecipe) -> tuple[int, int]:
 
 
 def resized_picture(pixels: np.ndarray, side: int) -> np.ndarray:
-    """uint8 [H, W, 3] -> the same picture with a short side of `side` pixels.
+    """uint8 [H, W, 3] -> the picture with a short side of `side` pixels.
 
-    Halved by boxes while it is twice as large or more, then bicubic, as in ADM (Dhariwal and Nichol 2021).
+    Box filters halve it while it is at least twice as large, then bicubic, as in ADM (Dhariwal and Nichol 2021).
     """
     image = Image.fromarray(pixels)
     while min(image.size) >= 2 * side:

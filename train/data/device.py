@@ -1,4 +1,4 @@
-"""Tensors on their way from the CPU to the device that trains."""
+"""Transfer of tensors from the CPU to the training device."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def send(x: Tensor, device: torch.device) -> Tensor:
-    """x on the device, in its turn: Python does not wait for what is queued on a GPU."""
+    """x on the device, copied asynchronously: Python does not wait for work queued on a GPU."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)

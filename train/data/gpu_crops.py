@@ -1,6 +1,6 @@
-"""Crops cut on the device that trains, from pictures that lie there decoded: for a GPU that outruns the decoding.
+"""Crops cut on the training device from decoded pictures in its memory, for a GPU that is faster than decoding.
 
-Differs from data.py: pictures are shrunk beforehand, to a few sizes that hold a crop, and a whole batch is cut at once.
+Pictures are downscaled beforehand, to a few sizes that hold a crop, and a whole batch is cut at once.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from .order import Order
 from .pictures import Member, Pictures
 
 SIZES = 4
-"""Sizes of a picture beside its own, evenly spaced down to `data.min_scale`; with `data.short_side` one more than that,
-evenly spaced over its range."""
+"""Downscaled sizes of a picture, evenly spaced down to `data.min_scale`; with `data.short_side` one more, evenly spaced
+over its range."""
 
 
 class ResidentCrops(Crops):
-    """As `Crops`, but in the memory of `device`: 3 bytes for each pixel of the data set, 9 or so with its reductions.
+    """`Crops` in the memory of `device`: 3 bytes per pixel of the data set, about 9 with the downscaled sizes.
 
-    As much is needed of the CPU's, or twice that where it is the device, until all are there.
+    Construction needs the same amount of the CPU's memory, or twice that if the CPU is the device.
 
     `batch(number)` is a pure function of (seed, number), the size of the global batch and the data set. Pictures that
-    cannot be decoded are in `damaged`. Raises InputError if that is all of them.
+    cannot be decoded are listed in `damaged`. Raises InputError if none can be decoded.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ResidentCrops(Crops):
             scales = np.unique(np.linspace(low, high, SIZES + 1).round())
         else:
             scales = np.linspace(1, data.min_scale, SIZES + 1) if data.min_scale < 1 else np.ones(1)
-        # Decoding and resizing leave Python's lock.
+        # Decoding and resizing release Python's lock.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             sizes = list(pool.map(lambda member: self._sizes(member, scales), self.members))
         whole = [i for i, found in enumerate(sizes) if found]
@@ -59,7 +59,7 @@ class ResidentCrops(Crops):
             raise InputError("no picture could be decoded; check the training data")
         self.members = [self.members[i] for i in whole]
         self.order = Order(self.members, data.size_weight, seed, data.shares)
-        # [picture, size] -> where its pixels start, its height and width; small pictures have fewer sizes.
+        # Arrays [picture, size]: first pixel, height and width; small pictures have fewer sizes.
         shapes = np.array([[sizes[i][min(k, len(sizes[i]) - 1)].shape[:2] for k in range(len(scales))] for i in whole])
         self.heights, self.widths = shapes[..., 0], shapes[..., 1]
         self.starts = np.zeros(self.heights.shape, np.int64)
@@ -102,7 +102,7 @@ class ResidentCrops(Crops):
         return self.pixels[first + self.inside[:, None] * down + self.inside * right].permute(0, 3, 1, 2)
 
     def _sizes(self, member: Member, scales: np.ndarray) -> list[np.ndarray]:
-        """The picture and its reductions that hold a crop, uint8 [H, W, 3] each; empty if it is damaged."""
+        """The picture and its downscaled sizes that hold a crop, uint8 [H, W, 3] each; empty if it is damaged."""
         try:
             pixels = member.decode()
         except Exception as error:  # Pillow raises many kinds for damaged data

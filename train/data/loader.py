@@ -1,4 +1,4 @@
-"""Batches made ahead of the training loop by threads, and how fast they are made."""
+"""Loading of batches ahead of the training loop by threads, with its speed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from .crops import Crops
 
 AHEAD = 4
-"""Batches that wait for each worker."""
+"""Batches queued for each worker."""
 
 
 class Loader:
     """Iterates the batches start <= number < stop of `crops`, in order.
 
-    Threads suffice: decoding and resizing leave Python's lock, and the decoded pictures are shared.
+    Threads suffice: decoding and resizing release Python's lock, and the decoded pictures are shared.
     """
 
     def __init__(self, crops: Crops, start: int, stop: int, workers: int) -> None:
@@ -27,12 +27,12 @@ class Loader:
         self.made = 0
         self.busy_s = 0.0
         self.waited_s = 0.0
-        """Seconds that the iterating side stood still."""
+        """Seconds that the iterating side waited."""
         self._lock = threading.Lock()
 
     @property
     def crops_per_s(self) -> float:
-        """Crops a second that the workers make when nothing holds them up."""
+        """Crops per second that the workers cut while they are busy."""
         return self.made * self.workers / self.busy_s if self.busy_s else 0.0
 
     def __iter__(self) -> Iterator[Tensor]:

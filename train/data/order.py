@@ -1,4 +1,4 @@
-"""Order of the pictures that crops are cut from: epochs over all pictures, or over each source by its share."""
+"""Order of the pictures that crops are cut from: epochs over all pictures, or per source by its share."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .pictures import Member
 
 
 class Order:
-    """position 0, 1, ... -> index into `members`, a pure function of (seed, position) and the pictures.
+    """Map of positions 0, 1, ... to indices into `members`, a pure function of (seed, position) and the pictures.
 
-    Without `shares` all pictures are gone through in epochs, each in an order of its own. An epoch holds a picture
-    once, and a larger one as often as its pixel count to the power `size_weight` exceeds that of the median picture.
+    Without `shares` the pictures follow in epochs, each in a random order. An epoch holds a picture of n pixels
+    max(1, round((n / median)^size_weight)) times.
 
     With `shares`, one weight for each source, every stretch of `length` positions holds the sources in these shares,
-    to within one crop; each source goes through epochs of its own. Raises InputError for a source with a share and no
-    usable picture.
+    to within one crop; each source has epochs of its own. Raises InputError for a source that has a share and no usable
+    picture.
     """
 
     def __init__(self, members: Sequence[Member], size_weight: float, seed: int, shares: Sequence[float] = ()) -> None:
@@ -51,7 +51,7 @@ class Order:
         return int(self._order(source, epoch)[within])
 
     def _mixture(self, stretch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Source of each place of a stretch, and which crop of that source in the stretch it is."""
+        """Source of each place of a stretch, and the number of the place among those of its source."""
         sources = np.random.default_rng((self.seed, stretch, 1)).permutation(
             np.repeat(np.arange(len(self.counts)), self.counts)
         )

@@ -1,9 +1,9 @@
-"""Names and sizes of the pictures in a folder or shard, read from their headers once and kept in an index beside them.
+"""Names and sizes of the pictures in a folder or shard, read from their headers once and kept in an index.
 
-    FOLDER/.vqcodec-index.json          a picture is looked at again if its size or time of change differs
-    SHARD.tar.vqcodec-index.json        all of a shard is looked at again if the shard's size or time of change differs
+    FOLDER/.vqcodec-index.json          a picture is read again if its size or time of change differs
+    SHARD.tar.vqcodec-index.json        a whole shard is read again if its size or time of change differs
 
-An index is a convenience: one that is missing, damaged or cannot be written only costs the time to read the headers.
+An index saves time only: if it is missing, damaged or cannot be written, all headers are read.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ class Listed:
     """Nanoseconds; that of the shard for its members."""
     width: int
     height: int
-    """Pixels as they are stored; 0 where `fault` says why."""
+    """Stored pixels; 0 if there is a `fault`."""
     fault: str = ""
-    """Why it cannot be used; empty if it can."""
+    """Reason why it cannot be used; empty if it can."""
 
 
 def is_index(path: Path) -> bool:
-    """True for a path that is an index and no data."""
+    """True for the path of an index."""
     return path.name.endswith(INDEX)
 
 
 def listing(path: Path, suffixes: Collection[str], keep: bool = True) -> list[Listed]:
-    """The picture files of folder or shard `path`, sorted by name in a folder, in the order of a shard.
+    """Picture files of the folder or shard `path`: sorted by name, or in the order of the shard.
 
-    With `keep` the index is read and, where something is new, written. Raises InputError for a damaged shard.
+    With `keep` the index is read, and written if anything changed. Raises InputError for a damaged shard.
     """
     index = path / INDEX if path.is_dir() else path.with_name(path.name + INDEX)
     known = {entry.name: entry for entry in _read(index)} if keep else {}
@@ -102,7 +102,7 @@ def _of_shard(shard: Path, suffixes: Collection[str], known: dict[str, Listed]) 
 
 
 def _header(name: str, stream: IO[bytes], offset: int, size: int, changed: int) -> Listed:
-    """Width and height from the first bytes of a picture; Pillow reads no more of it than it needs."""
+    """Width and height from the first bytes of a picture."""
     try:
         with Image.open(Part(stream, offset, size), formats=readable_formats()) as image:
             return Listed(name, offset, size, changed, *image.size)
@@ -162,7 +162,7 @@ def _entry(row: list[Any]) -> Listed:
 
 
 def _write(index: Path, found: list[Listed]) -> None:
-    """Replace the index as a whole; several processes may do so at once. A place that cannot be written has none."""
+    """Replace the whole index, safely with several processes; a folder that cannot be written gets none."""
     text = json.dumps({"version": VERSION, "pictures": [astuple(entry) for entry in found]}, separators=(",", ":"))
     draft = ""
     try:

@@ -1,14 +1,13 @@
-"""The losses that ask for more than a reconstruction: of the codewords' entropy, of branches, of alignment.
+"""Auxiliary losses of the quantizer (vq/entropy, vq/disentanglement, align/*) and latent perturbation.
 
-Differs from losses.py: some of these need networks that are trained beside the tokenizer, and all need its quantizer.
-They are functions of what one forward pass of the tokenizer returned, so that the step in run.py stays one screen.
+All are functions of one forward pass of the tokenizer; alignment trains heads of its own along with it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from vqcodec.tokenizer import Reconstruction, Tokenizer
 
 from ..alignment.losses import ALIGNMENTS, Alignments
 from ..alignment.teachers import Teacher
+from ..processes import Processes
 from ..quantization.perturbation import annealed, perturbed
 from ..recipe.schema import Recipe
 from ..shapes import branches_of, latent_grid
@@ -27,29 +27,10 @@ from .entropy import entropy_loss
 from .reconstruction import active
 
 
-class Processes(Protocol):
-    """What is used of accelerate's Accelerator."""
-
-    @property
-    def num_processes(self) -> int:
-        """How many take part."""
-
-    @property
-    def process_index(self) -> int:
-        """Which one this is."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where this one computes."""
-
-    def reduce(self, tensor: Any, reduction: str) -> Any:
-        """`tensor` reduced over the processes."""
-
-
-class Extras:
+class AuxiliaryLosses:
     """The losses vq/entropy, vq/disentanglement and align/* of a run, the heads they train, and the perturbation.
 
-    `teachers`, by loss, stand in for those that the recipe names. Raises InputError if one cannot be had.
+    `teachers`, by loss, replace those that the recipe names. Raises InputError if one cannot be loaded.
     """
 
     def __init__(
@@ -73,7 +54,7 @@ class Extras:
             )
 
     def parameters(self) -> list[torch.nn.Parameter]:
-        """Of the heads."""
+        """Parameters of the heads."""
         return [] if self.alignments is None else list(self.alignments.parameters())
 
     def losses(self, result: Reconstruction, x: Tensor, progress: float) -> dict[str, Tensor]:
@@ -99,7 +80,7 @@ class Extras:
                     value.grad = self.processes.reduce(value.grad, "mean")
 
     def perturb(self, step: int, batch: int, generator: torch.Generator) -> None:
-        """Draw what becomes of the tokens in the coming forward pass on `batch` samples of this process."""
+        """Draw the perturbation of the tokens for the next forward pass on `batch` samples of this process."""
         settings = self.recipe.perturbation
         if not settings.samples:
             return
@@ -112,7 +93,7 @@ class Extras:
         self.model.perturb = lambda z, made: self._perturbed(z, made, mine, tokens, nearest)
 
     def _perturbed(self, z: Tensor, made: Quantized, numbers: Tensor, tokens: float, nearest: int) -> Tensor:
-        """z_q of `made` with other tokens; the gradient is that of z_q."""
+        """z_q of `made` with perturbed tokens; the gradient is that of the unperturbed z_q."""
         quantizer = self.model.quantizer
         rows, codebooks = quantizer.rows(z).detach(), quantizer.codebooks.detach()
         planes = []
@@ -122,16 +103,16 @@ class Extras:
             planes.append(index.reshape(plane.shape))
         changed = torch.stack([(a != b).flatten(1).any(1) for a, b in zip(planes, made.indices, strict=True)]).any(0)
         z_q = quantizer.dequantize(planes)[0]
-        # Samples that were left alone keep what the estimator made of them, to the last bit.
+        # Unchanged samples keep the estimator's z_q to the last bit.
         hit = changed.reshape(-1, *[1] * (z_q.dim() - 1))
         return torch.where(hit, made.z_q + (z_q - made.z_q).detach(), made.z_q)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next step depends on."""
+        """State of the heads, which the next step depends on."""
         return {} if self.alignments is None else {"alignments": self.alignments.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`. Raises InputError if it is that of other alignments."""
+        """Continue from `state`. Raises InputError if it is of other alignments."""
         if self.alignments is None:
             return
         try:
@@ -142,5 +123,5 @@ class Extras:
 
 
 def whole_samples(result: Reconstruction) -> Tensor | None:
-    """[B] bool: samples of which the quantizer left out nothing; None if that is all of them."""
+    """[B] bool: samples with all stages of the quantizer; None if it leaves out none."""
     return None if result.kept is None else (result.kept > 0.999).flatten(1).all(1)

@@ -1,8 +1,12 @@
-"""The loss vq/entropy: certain for each sub-token, even over the codebook; mean entropy minus entropy of the mean.
+"""The loss vq/entropy: mean entropy of the soft assignments minus entropy of the mean assignment, in nats.
 
-Yu et al. 2024 (MAGVIT-v2), equation 5; Jansen et al. 2020. In nats; low is good, -log K is the least. Differs from
-rate_terms.py, which wants codewords to be used unevenly, for few bits: this wants them all used. The quantizers of the
-papers compute it themselves (vqcodec.quantizers); here it is for groups of codebooks.
+Yu et al. 2024 (MAGVIT-v2), equation 5; Jansen et al. 2020. With p_n = softmax(-|z_n - c_k|^2 / T) over the K codewords
+and N rows z_n,
+
+    loss = mean_n H(p_n) - H(mean_n p_n)        H(p) = -sum_k p_k log p_k
+
+The first term makes each assignment certain, the second the use of the codebook even; the minimum is -log K. Quantizers
+of one plane compute it themselves (vqcodec.quantizers); this file serves groups of codebooks.
 """
 
 from __future__ import annotations
@@ -14,17 +18,17 @@ from vqcodec.quantizers.base import assignment_entropy
 from vqcodec.tokenizer import Reconstruction, Tokenizer
 
 TEMPERATURE = 0.01
-"""Of FQGAN, over squared distances."""
+"""Temperature T of the squared distances (FQGAN)."""
 
 
 def distance_logits(rows: Tensor, codebook: Tensor) -> Tensor:
-    """rows [N, d], codebook [K, d] -> minus the squared distances [N, K] (FQGAN, XQ-GAN)."""
+    """rows [N, d], codebook [K, d] -> negative squared distances [N, K] (FQGAN, XQ-GAN)."""
     squares = rows.square().sum(1, keepdim=True) + codebook.square().sum(1)
     return -(squares - 2 * rows @ codebook.T)
 
 
 def entropy_loss(result: Reconstruction, tokenizer: Tokenizer) -> Tensor:
-    """vq/entropy of a training pass: what the quantizer found, or for groups of codebooks their mean."""
+    """vq/entropy of a training pass: the quantizer's own value, or the mean over groups of codebooks."""
     if result.entropy is not None:
         return result.entropy
     quantizer = tokenizer.quantizer

@@ -1,7 +1,11 @@
-"""LPIPS, the loss rec/lpips: the distance of two pictures in the features of a frozen VGG16.
+"""The loss rec/lpips: distance of two pictures in the features of a frozen VGG16 (LPIPS).
 
-Zhang et al. 2018, section 3 and equation 1; the weights of the features are those of the `lpips` package. Those of the
-trunk are half a gigabyte, not in any package, and fetched on first use.
+Zhang et al. 2018, section 3 and equation 1. With f_l the features [h, w, C] of depth l scaled to unit length at each
+position, and w_l the weights of the `lpips` package,
+
+    LPIPS(y, x) = sum_l mean over positions of sum_c w_lc (f_lc(y) - f_lc(x))^2
+
+The weights of the trunk (528 MB) are in no package and downloaded on first use.
 """
 
 from __future__ import annotations
@@ -22,9 +26,9 @@ from torch.library import Library
 from vqcodec.errors import InputError
 
 TRUNK_SHA256 = "397923af"
-"""Its first eight digits."""
+"""First eight digits of the SHA-256 of the trunk weights."""
 TIMEOUT_S = 5.0
-"""Longest silence of the network."""
+"""Time-out of the network, seconds."""
 WAY_OUT = "or leave rec/lpips out: --set losses.rec/lpips=0"
 
 
@@ -32,7 +36,7 @@ def make_perceptual(device: str | torch.device = "cpu") -> Perceptual:
     """LPIPS on `device`. Raises InputError, within seconds, if the package or the trunk weights cannot be had."""
     lpips = _import_lpips()
     path = _fetch_trunk()
-    # Building draws weights that are replaced at once; a run must not depend on whether it has this term.
+    # Construction draws weights that are replaced at once; the run's random numbers must not depend on this term.
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")  # lpips calls torchvision the way it was called in 2020
         try:
@@ -43,7 +47,7 @@ def make_perceptual(device: str | torch.device = "cpu") -> Perceptual:
     return Perceptual(network).to(device)
 
 
-def perceptual_at_hand(device: str | torch.device = "cpu") -> Perceptual | None:
+def installed_perceptual(device: str | torch.device = "cpu") -> Perceptual | None:
     """LPIPS on `device` if the package and the trunk weights are installed; None otherwise, without any download."""
     try:
         _import_lpips()
@@ -58,7 +62,7 @@ def trunk_path() -> Path:
 
 
 def lpips_advice() -> str:
-    """Instructions for getting what LPIPS needs, in a few words."""
+    """Command that installs what LPIPS lacks."""
     try:
         _import_lpips()
     except InputError:
@@ -69,8 +73,8 @@ def lpips_advice() -> str:
 class Perceptual(nn.Module):
     """(y, x), both [B, 3, H, W] in -1..1, sides of 16 px and more -> LPIPS [B], float32, 0 for equal pictures.
 
-    The gradient goes to y alone. The trunk runs in the precision of the surrounding autocast. Values are those of
-    `lpips`; unlike there, the gradient is finite at features that are all zero.
+    Only y has a gradient. The trunk runs in the precision of the surrounding autocast. Values are those of `lpips`,
+    but the gradient is finite where all features are zero.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -78,7 +82,7 @@ class Perceptual(nn.Module):
         self.network: Any = network.eval().requires_grad_(False)
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        """Sum over five depths of the weighted squared distance of unit features, averaged over places."""
+        """Sum over five depths of the weighted squared distance of unit features, mean over positions."""
         with torch.no_grad():
             targets = self._features(x)
         total = y.new_zeros(len(y), dtype=torch.float32)
@@ -94,12 +98,12 @@ class Perceptual(nn.Module):
 
 
 def _unit(feature: Tensor) -> Tensor:
-    """feature [B, C, h, w] scaled to length 1 at each place; zeros stay zeros, with a finite gradient."""
+    """feature [B, C, h, w] scaled to length 1 at each position; zeros stay zeros, with a finite gradient."""
     return feature * (feature.square().sum(1, keepdim=True) + 1e-10).rsqrt()
 
 
 def trunk_url() -> str:
-    """Where torchvision has the weights from; it must be importable by now."""
+    """Address of the weights in torchvision, which must be importable by now."""
     from torchvision.models import VGG16_Weights
 
     url: str = VGG16_Weights.IMAGENET1K_V1.url
@@ -107,7 +111,7 @@ def trunk_url() -> str:
 
 
 def _fetch_trunk() -> Path:
-    """The file of the trunk weights, in torch's own cache, downloaded if it is not there. Raises InputError."""
+    """Path of the trunk weights in torch's cache; downloads them if they are missing. Raises InputError."""
     path = trunk_path()
     if path.is_file():
         return path
@@ -130,7 +134,7 @@ def _advice(path: Path) -> str:
 
 
 def _import_lpips() -> ModuleType:
-    """The package lpips, with torchvision made importable first. Raises InputError if either is not installed."""
+    """The package lpips, after `import_torchvision`. Raises InputError if either is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -144,9 +148,9 @@ def _import_lpips() -> ModuleType:
 
 
 def import_torchvision() -> None:
-    """Import torchvision even where its compiled part does not fit torch, as beside a CPU-only one.
+    """Import torchvision even if its compiled part does not match torch, for example with a CPU-only build.
 
-    It then describes two operators nobody has declared, which fails; LPIPS needs neither.
+    It then registers two undeclared operators, which fails; LPIPS needs neither, so they are declared.
     """
     try:
         import torchvision
@@ -154,13 +158,13 @@ def import_torchvision() -> None:
         if "torchvision::" not in str(error):
             raise
         _declare_operators()
-        # Half imported modules would stand in the way of the second attempt.
+        # Half-imported modules would break the second attempt.
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
         import torchvision  # noqa: F401
 
 
-@functools.cache  # the operators live as long as the object
+@functools.cache  # the operators exist as long as the object
 def _declare_operators() -> Library:
     library = Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):

@@ -1,6 +1,11 @@
-"""What the loss rate/bits may mean: differentiable estimates of the bits of a sub-token.
+"""The loss rate/bits: a differentiable zero-order estimate of the bits of a sub-token.
 
-Differs from vqcodec/entropy: nothing is coded; an estimate here only has to push z where coding is cheap.
+For a row z of group g with codewords c_k, their use u_k (moving average, sum 1) and the codebook's variance v_g,
+
+    bits(z) = sum_k p_k * (-log2 u_k)        p = softmax_k(-|z - c_k|^2 / (TEMPERATURE * v_g))
+
+The use has no context, so the estimate is an upper bound of the rate of an entropy model with context. The gradient
+reaches z only; codebooks and use follow z by their own averages.
 """
 
 from __future__ import annotations
@@ -11,20 +16,16 @@ from torch import Tensor
 from vqcodec.tokenizer import Reconstruction, Tokenizer
 
 TEMPERATURE = 0.05
-"""Share of a codebook's variance: near the quantization error of 256 codewords in four dimensions."""
+"""Temperature as a share of the variance: about the quantization error of 256 codewords in four dimensions."""
 
 LEAST_USAGE = 1e-6
-"""A codeword never costs more than 20 bits, however long it has been idle."""
+"""Least use: a codeword costs at most 20 bits."""
 
 
 def usage_bits(result: Reconstruction, tokenizer: Tokenizer, temperature: float = TEMPERATURE) -> Tensor:
-    """Expected bits per sub-token of result.z [B, G*d, h, w] under the usage of the codebooks; a zero-order term.
+    """Expected bits per sub-token of result.z [B, G*d, h, w], a scalar; 0 before the codebooks have been started.
 
-    Usage is the moving average the codebooks keep of their own hits, without any context, so that this bounds from
-    above what an entropy model with context spends. z is assigned softly, by a softmax of -distance^2 over
-    `temperature` times the variance of the codebook, so that there is a gradient; it goes to z alone, as the
-    codebooks and their usage follow z by themselves. Zero before the codebooks have been started.
-    Holds G x B*h*w x K floats for the backward pass.
+    Stores G x B*h*w x K floats for the backward pass.
     """
     if not result.indices:
         return result.z.new_zeros(())

@@ -1,7 +1,7 @@
 """Losses under `group/name` keys: the same in recipes, code and logs.
 
 Every value is unweighted and a mean of per-sample values, so that the mean over equal parts of a batch is the value
-of the whole batch. The adversarial loss needs a second network and lives in adversarial.py.
+of the whole batch. Adversarial losses are in adversarial/, alignment losses in alignment/, the others in auxiliary.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor
 
 from vqcodec.tokenizer import Reconstruction
+
+from ..data.scaling import levels
 
 LOSSES = (
     "rec/rmse",
@@ -33,16 +35,16 @@ LOSSES = (
 """Every loss of the tokenizer by its `group/name`: the key in recipes, code and logs."""
 
 CHARBONNIER_EPSILON = 1e-3
-"""On the -1..1 scale. The paper gives none; an eighth of an 8-bit level rounds off nothing that can be seen."""
+"""Epsilon on the -1..1 scale: an eighth of an 8-bit level. The paper gives no value."""
 
 
 def active(weights: Mapping[str, float]) -> set[str]:
-    """Names of the losses to compute: a weight of 0 takes out what a base recipe has put in."""
+    """Names of the losses with a weight other than 0; a weight of 0 removes a base recipe's loss."""
     return {name for name, weight in weights.items() if weight != 0}
 
 
 def weights_at(weights: Mapping[str, float], warmup: Mapping[str, float], step: int) -> dict[str, float]:
-    """The weights at `step`: those in `warmup` rise linearly from 0 over so many steps."""
+    """Weights at `step`: those named in `warmup` rise linearly from 0 over that number of steps."""
     return {
         name: weight * min(1.0, step / warmup[name]) if warmup.get(name) else weight for name, weight in weights.items()
     }
@@ -55,10 +57,10 @@ def reconstruction_losses(
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     rate: Callable[[Reconstruction], Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Unweighted scalar losses for the target x [B, 3, H, W] in -1..1; only those in `names`, without gan/*.
+    """Unweighted scalar losses in `names`, without gan/*, for the target x [B, 3, H, W] in -1..1.
 
     `perceptual` (perceptual.py) follows the autocast of the caller; everything else is computed in float32. `rate` is
-    a term of rate_terms.py with its tokenizer bound. Raises ValueError for a name whose callable is missing.
+    `usage_bits` (rate.py) with its tokenizer bound. Raises ValueError for a name whose callable is missing.
     """
     losses: dict[str, Tensor] = {}
     if "rec/lpips" in names:
@@ -84,8 +86,8 @@ def reconstruction_losses(
 def root_mse(y: Tensor, x: Tensor) -> Tensor:
     """Mean over the samples of the root of their MSE, on the 0..255 scale.
 
-    The root weighs a smooth picture and a busy one more alike than MSE itself does: what is reported is the mean of
-    per-picture PSNR, in which both count the same.
+    The reported PSNR is a mean over pictures: smooth and textured pictures count the same. The root weighs their errors
+    more evenly than MSE does. Formula: sqrt(127.5^2 * mean((y - x)^2) + 1).
     """
     mse = (y.float() - x).square().mean((1, 2, 3)) * 127.5**2
     return (mse + 1).sqrt().mean()
@@ -97,14 +99,14 @@ def l2(y: Tensor, x: Tensor) -> Tensor:
 
 
 def charbonnier(y: Tensor, x: Tensor) -> Tensor:
-    """Mean of sqrt((y - x)^2 + epsilon^2): L1 with a bottom (MGVQ, section 3, training loss)."""
+    """Mean of sqrt((y - x)^2 + epsilon^2): L1 that is smooth at 0 (MGVQ, section 3, training loss)."""
     return ((y - x).square() + CHARBONNIER_EPSILON**2).sqrt().mean()
 
 
 def ms_ssim_loss(y: Tensor, x: Tensor) -> Tensor:
-    """1 - MS-SSIM of pixels [B, 3, H, W] in -1..1, sides above 32 px; what is outside the range counts as clamped."""
+    """1 - MS-SSIM of pixels [B, 3, H, W] in -1..1, sides above 32 px; values outside the range are clamped."""
     y, x = ((pixels.clamp(-1, 1) + 1) / 2 for pixels in (y, x))
-    if y.is_cuda:  # where convolutions of single channels are many times slower on channels that lie side by side
+    if y.is_cuda:  # single-channel convolutions are many times slower on channels-last tensors
         y, x = y.contiguous(), x.contiguous()
     return 1 - ms_ssim(y, x, data_range=1.0, win_size=_window(min(x.shape[-2:])))
 
@@ -126,6 +128,5 @@ def _window(side: int) -> int:
 @torch.no_grad()
 def psnr(y: Tensor, x: Tensor) -> Tensor:
     """Per-sample PSNR in dB [B] of pictures in -1..1, after clamping and rounding to 8 bits."""
-    levels = ((y.float().clamp(-1, 1) + 1) * 127.5).round()
-    mse = (levels - (x + 1) * 127.5).square().mean((1, 2, 3))
+    mse = (levels(y) - (x + 1) * 127.5).square().mean((1, 2, 3))
     return 10 * torch.log10(255**2 / mse.clamp_min(1e-4))

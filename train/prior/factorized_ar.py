@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,16 +14,13 @@ from torch import Tensor
 from vqcodec.errors import UsageError
 from vqcodec.sampling.factorized_ar import Far, FarConfig
 
-from ..checkpoint import write_checkpoint
 from .data import Tile
-from .factorized_ar_data import FarCrops
-from .recipe import PriorRecipe, progress_of, resumed, saved
-
-REPORT_EVERY = 100
-"""Steps."""
+from .factorized_ar_data import FactorizedArCrops
+from .loop import PriorLoop
+from .recipe import PriorRecipe
 
 
-def train_far(
+def train_factorized_ar(
     tiles: Sequence[Tile],
     sizes: tuple[int, ...],
     recipe: PriorRecipe,
@@ -48,43 +43,25 @@ def train_far(
     )
     for problem in config.problems():
         raise UsageError(f"factorized-ar: {problem}")
-    crops = FarCrops(tiles, len(sizes), recipe, labels, classes, accelerator.process_index, accelerator.num_processes)
+    part = accelerator.process_index, accelerator.num_processes
+    crops = FactorizedArCrops(tiles, len(sizes), recipe, labels, classes, *part)
     torch.manual_seed(recipe.seed)
     model = Far(config, recipe.dropout).to(accelerator.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=0.05)
-    step, spent, total = 0, 0.0, torch.zeros(len(sizes), device=accelerator.device)
-    if checkpoint is not None and resume:
-        state = resumed(checkpoint, recipe)
-        model.load_state_dict(state["prior"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent, total = state["step"], state["spent"], state["total"].to(accelerator.device)
+    loop = PriorLoop(recipe, model, optimizer, len(sizes), checkpoint, resume, accelerator.is_main_process)
     network, prepared = accelerator.prepare(model, optimizer)
-    start = time.monotonic() - spent
     network.train()
-    while (progress := progress_of(step, time.monotonic() - start, recipe)) < 1:
-        for group in prepared.param_groups:
-            group["lr"] = rate_at(recipe, step, progress)
-        # Dropout, in this process and step; crops and left-out labels come from the global batch.
+
+    def take_step(step: int, progress: float) -> Tensor:
+        # Seeds dropout, in this process and step; crops and left-out labels come from the global batch.
         torch.manual_seed(((recipe.seed * 1_000_003 + step) * 1009 + accelerator.process_index) % 2**63)
-        total += _step(network, prepared, accelerator, crops.batch(step), recipe.bf16)
-        step += 1
-        if step % REPORT_EVERY == 0:
-            bits = accelerator.reduce(total, "mean").mean() / REPORT_EVERY
-            report(f"step {step}: {float(bits):.3f} bits per index")
-            total.zero_()
-        if checkpoint is not None and step % recipe.checkpoint_every == 0 and accelerator.is_main_process:
-            weights: dict[str, Any] = {"prior": model.state_dict(), "optimizer": optimizer.state_dict()}
-            state = {**weights, "step": step, "total": total, "recipe": saved(recipe)}
-            write_checkpoint(checkpoint, {**state, "spent": time.monotonic() - start})
+        return _step(network, prepared, accelerator, crops.batch(step), recipe.bf16)
+
+    def report_bits(step: int, bits: Tensor) -> None:
+        report(f"step {step}: {float(accelerator.reduce(bits, 'mean').mean()):.3f} bits per index")
+
+    loop.run(take_step, report_bits)
     return model.eval()
-
-
-def rate_at(recipe: PriorRecipe, step: int, progress: float) -> float:
-    """Learning rate: up over 100 steps or a tenth of the run, then constant (FQGAN) or down to 1 % along a cosine."""
-    warm = min(1.0, (step + 1) / min(100, 1 + recipe.steps // 10))
-    if recipe.schedule == "constant":
-        return recipe.lr * warm
-    return recipe.lr * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def _step(network: Any, optimizer: Any, accelerator: Accelerator, batch: tuple[Tensor, Tensor], bf16: bool) -> Tensor:
@@ -101,7 +78,7 @@ def _step(network: Any, optimizer: Any, accelerator: Accelerator, batch: tuple[T
 
 
 @torch.no_grad()
-def far_bits(model: Far, tiles: Sequence[Tile], labels: Sequence[int] = ()) -> np.ndarray:
+def factorized_ar_bits(model: Far, tiles: Sequence[Tile], labels: Sequence[int] = ()) -> np.ndarray:
     """Mean bits [S] of each plane over whole tiles, cut into grids of the model's size: the first position sees
     the label, where there are `labels`, and nothing else."""
     device = model.start.weight.device

@@ -101,7 +101,7 @@ def tiles_of(model: Model, pictures: Pictures, tile: int) -> list[Tile]:
     return found
 
 
-class FarCrops:
+class FactorizedArCrops:
     """Batches of crops with labels; `batch(step)` is this process's part of what is drawn from (seed, step) alone.
 
     Raises UsageError if no tile is a grid of `recipe.crop` positions a side with all `planes`.

@@ -1,92 +1,131 @@
-"""Recipes of priors, and what a run of one keeps to go on from."""
+"""Recipe of an entropy model, its rules, and the part of a checkpoint that belongs to it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from vqcodec.errors import InputError, UsageError
+from vqcodec.config.model import from_dict
+from vqcodec.errors import InputError, ModelError, UsageError
 from vqcodec.models.registry import find
 from vqcodec.tokens.tokens import has_step
 
 from ..checkpoint import read_checkpoint
 
-ARCHITECTURES = ("context", "factorized-ar")
-SCHEDULES = ("cosine", "constant")
-
 
 @dataclass(frozen=True)
 class PriorRecipe:
-    """How a context model is fitted to the indices of a frozen tokenizer."""
+    """Training of an entropy model on the indices of a frozen tokenizer."""
 
     model: str
     """Name or folder of the model whose entropy model is replaced."""
     train: tuple[str, ...]
     """Folders, tar shards or patterns of these."""
     steps: int
-    architecture: str = "context"
+    """Length of the run."""
+    architecture: Literal["context", "factorized-ar"] = "context"
     """context: the integer model of files. factorized-ar: a float model of width `units` for comparison and sampling
-    (`vqcodec.sampling.factorized_ar`, FQGAN's FAR); it sees up to `crop` positions a side, and no file uses it."""
+    (`vqcodec.sampling.factorized_ar`, FQGAN's FAR) over at most `crop` positions a side; files do not use it."""
     depth: int = 6
     """factorized-ar: layers of its backbone."""
     heads: int = 4
-    """factorized-ar: attention heads of each layer; `units` is a multiple of 4 for each."""
+    """factorized-ar: attention heads of each layer; `units` is a multiple of 4 * heads."""
     head_layers: int = 2
     """factorized-ar: layers of the head that predicts the sub-tokens of a position one by one."""
     dropout: float = 0.0
-    """factorized-ar: share of embedded positions and of what layers add that is left out in training."""
-    labels: str = ""
-    """factorized-ar: folder: the first folder in a picture's name is its class, as in ImageNet's layout; sorted by
-    name, classes are the labels 0, 1, ... that `sample --label` takes. Empty: no classes."""
+    """factorized-ar: dropout of embedded positions and of the layers' outputs, 0..1."""
+    labels: Literal["", "folder"] = ""
+    """factorized-ar: with `folder` the first folder in a picture's name is its class, as in ImageNet's layout; classes
+    sorted by name are the labels 0, 1, ... that `sample --label` takes. Empty: no classes."""
     label_dropout: float = 0.1
-    """factorized-ar: share of the crops that are shown without their label, for classifier-free guidance."""
+    """factorized-ar: share of the crops that lose their label, for classifier-free guidance, 0..1."""
     crop_px: int = 0
-    """factorized-ar: pictures are resized to a short side of so many pixels, and only their centre is taken; 0: whole
+    """factorized-ar: pictures are resized to a short side of so many pixels and their centre is cut out. 0: whole
     pictures."""
-    schedule: str = "cosine"
-    """factorized-ar: learning rate down to 1 % along a cosine, or constant; both after 100 steps of warm-up."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rate after 100 steps of warm-up: down to 1 % along a cosine, or constant."""
     val: tuple[str, ...] = ()
     """Pictures, in the same form, that the bits per index are reported for at the end."""
     minutes: float = 0
-    """If above 0, training is over after this time even if the steps are not: the schedule goes by whichever is
-    further. Such a run cannot be repeated exactly."""
+    """If above 0, the run ends after this time even if steps are left; the schedule follows whichever is further.
+    Such a run cannot be repeated exactly."""
     units: int = 112
     """Hidden units of each plane's network."""
     near: int = 0
-    """If above 0, a plane sees only as many planes before it with their surroundings, and of those further back the
-    position itself."""
+    """If above 0, a plane sees the surroundings in only so many planes before it, and the position itself in those
+    further back."""
     batch: int = 4
-    """Crops a step; of factorized-ar in each process."""
+    """Crops a step (factorized-ar: in each process)."""
     crop: int = 16
     """Side of a crop, positions; its surroundings are seen as well."""
     again: bool = False
-    """Start from the context model that `model` has. Where indices are chosen under it, a second round fits it to what
-    its own choices look like."""
+    """Start from the context model that `model` has. Where indices are selected under it, a second round fits it to
+    its own selection."""
     lr: float = 5e-3
+    """Largest learning rate."""
     quantized_share: float = 0.2
-    """Share of the steps, the last ones, that train the network as the integers it will be."""
+    """Share of the steps, the last ones, that train the network with rounded weights and activations."""
     bf16: bool = False
-    """Products in bfloat16, but for the share above; of factorized-ar in all steps."""
+    """Products in bfloat16, except while the network is rounded."""
     seed: int = 0
+    """Seed of all random numbers."""
     tile_px: int = 512
+    """Side of the access tiles whose indices are collected, pixels."""
     checkpoint_every: int = 200
-    """Steps."""
+    """Steps between checkpoints."""
+
+
+def prior_recipe(tree: dict[str, Any]) -> PriorRecipe:
+    """Checked recipe from parsed TOML. Raises UsageError naming the key."""
+    try:
+        recipe = from_dict(PriorRecipe, tree, "recipe")
+    except ModelError as error:
+        raise UsageError(str(error)) from error
+    check_prior(recipe)
+    return recipe
+
+
+def check_prior(recipe: PriorRecipe) -> None:
+    """Refuse settings that would fail later. Raises UsageError naming the key."""
+    for problem in (*_sizes(recipe), *(_factorized_ar(recipe) if recipe.architecture == "factorized-ar" else ())):
+        raise UsageError(f"recipe.{problem}")
+
+
+def _sizes(recipe: PriorRecipe) -> Iterator[str]:
+    for key in ("steps", "batch", "units"):
+        if getattr(recipe, key) < 1:
+            yield f"{key}: at least 1"
+    if recipe.crop < 2:
+        yield "crop: at least 2 positions"
+
+
+def _factorized_ar(recipe: PriorRecipe) -> Iterator[str]:
+    if min(recipe.depth, recipe.heads, recipe.head_layers) < 1:
+        yield "depth, heads and head_layers: at least 1"
+    if recipe.units % (4 * max(recipe.heads, 1)):
+        yield f"units: {recipe.units} is not a multiple of 4 * heads"
+    for key in ("label_dropout", "dropout"):
+        if not 0 <= getattr(recipe, key) < 1:
+            yield f"{key}: at least 0, below 1"
+    if recipe.crop_px < 0:
+        yield "crop_px: at least 0"
 
 
 def progress_of(step: int, seconds: float, recipe: PriorRecipe) -> float:
-    """0..1 and beyond: by steps or by time, whichever is further."""
+    """Progress of a run, 0..1 and beyond: by steps or by time, whichever is further."""
     by_time = seconds / 60 / recipe.minutes if recipe.minutes > 0 else 0
     return max(step / recipe.steps, by_time)
 
 
 def saved(recipe: PriorRecipe) -> dict[str, Any]:
-    """A recipe as a checkpoint holds it."""
+    """Recipe in the form that checkpoints hold."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
 
 
 def resumed(checkpoint: Path, recipe: PriorRecipe) -> dict[str, Any]:
-    """What a killed run left. Raises InputError for a file that cannot be read or is of another recipe."""
+    """State of an interrupted run. Raises InputError for a file that cannot be read or is of another recipe."""
     state = read_checkpoint(checkpoint)
     if state["recipe"] != saved(recipe):
         raise InputError(f"{checkpoint}: made by another recipe; leave --resume out to start anew")

@@ -14,30 +14,15 @@ from vqcodec.models.loading import load_model
 from vqcodec.sampling.factorized_ar import write_far
 
 from ..data.pictures import scan
-from .factorized_ar import far_bits, train_far
+from .factorized_ar import factorized_ar_bits, train_factorized_ar
 from .factorized_ar_data import class_names, labelled_tiles
-from .recipe import SCHEDULES, PriorRecipe, refuse_stepped
+from .recipe import PriorRecipe, refuse_stepped
 
 CLASSES = "classes.json"
 """Names of the classes in the order of their labels, beside the float model."""
 
 
-def check_far(recipe: PriorRecipe) -> None:
-    """Refuse what would only fail later. Raises UsageError naming the key."""
-    for wrong, problem in (
-        (min(recipe.depth, recipe.heads, recipe.head_layers) < 1, "depth, heads and head_layers: at least 1"),
-        (recipe.units % (4 * max(recipe.heads, 1)), f"units: {recipe.units} is not a multiple of 4 * heads"),
-        (recipe.schedule not in SCHEDULES, f"schedule: '{recipe.schedule}' is not one of {', '.join(SCHEDULES)}"),
-        (recipe.labels not in ("", "folder"), f"labels: '{recipe.labels}' is not folder, nor empty"),
-        (not 0 <= recipe.label_dropout < 1, "label_dropout: at least 0, below 1"),
-        (not 0 <= recipe.dropout < 1, "dropout: at least 0, below 1"),
-        (recipe.crop_px < 0, "crop_px: at least 0"),
-    ):
-        if wrong:
-            raise UsageError(f"recipe.{problem}")
-
-
-def run_far(
+def run_factorized_ar(
     recipe: PriorRecipe,
     out: Path,
     checkpoint: Path,
@@ -50,7 +35,6 @@ def run_far(
     Under `accelerate launch` or `torchrun` every process calls this; the first one writes.
     Raises UsageError, InputError and ModelError as `prior.run_prior` does.
     """
-    check_far(recipe)
     accelerator = Accelerator(cpu=device == "cpu")
     if recipe.minutes > 0 and accelerator.num_processes > 1:
         raise UsageError("recipe.minutes: several processes do not agree on the time; give steps alone")
@@ -64,11 +48,12 @@ def run_far(
     say(f"{model.config.name}: indices of {len(pictures.members)} pictures{kinds}")
     tiles, labels = labelled_tiles(model, pictures, recipe, classes, accelerator)
     sizes = model.entropy.sizes
-    far = train_far(tiles, sizes, recipe, say, checkpoint, resume, labels, len(classes), accelerator)
+    far = train_factorized_ar(tiles, sizes, recipe, say, checkpoint, resume, labels, len(classes), accelerator)
     if recipe.val:
         held_out = scan(recipe.val, 1 if recipe.crop_px else model.stride)
         val, val_labels = labelled_tiles(model, held_out, recipe, classes, accelerator)
-        say(f"bits per index on val: {far_bits(far, val, val_labels).mean():.3f}, by a model that is not for files")
+        bits = factorized_ar_bits(far, val, val_labels).mean()
+        say(f"bits per index on val: {bits:.3f}, by a model that is not for files")
     if accelerator.is_main_process:
         shutil.copytree(model.entry.folder, out)
         write_far(out, far.cpu())

@@ -6,9 +6,7 @@ border. The loss is bits per index.
 
 from __future__ import annotations
 
-import math
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,13 +21,13 @@ from vqcodec.errors import InputError, OutputError, UsageError
 from vqcodec.models.identity import CODEBOOKS, REFINEMENTS
 from vqcodec.models.loading import load_model
 
-from ..checkpoint import write_checkpoint
 from ..data.pictures import scan
 from .data import PriorCrops, Tile, collect_tiles
+from .loop import PriorLoop
 from .network import Prior
-from .recipe import ARCHITECTURES, PriorRecipe, progress_of, refuse_stepped, resumed, saved
+from .recipe import PriorRecipe, check_prior, refuse_stepped
 from .report import bits_per_index, compare
-from .run_factorized_ar import run_far
+from .run_factorized_ar import run_factorized_ar
 
 __all__ = ["Prior", "PriorRecipe", "add_prior", "bits_per_index", "collect_tiles", "run_prior", "train_prior"]
 
@@ -67,40 +65,20 @@ def train_prior(
     prior.to(device)
     optimizer = torch.optim.Adam(prior.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
     crops = PriorCrops(padded, prior.coded_sizes, recipe.batch, recipe.crop, recipe.seed)
-    del padded  # which are stacked there
-    step, spent, total = 0, 0.0, torch.zeros(len(prior.coded_sizes), device=device)
-    if checkpoint is not None and resume:
-        state = resumed(checkpoint, recipe)
-        prior.load_state_dict(state["prior"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent, total = state["step"], state["spent"], state["total"].to(device)
-    start, warm = time.monotonic() - spent, min(100, 1 + recipe.steps // 10)
-    while (progress := progress_of(step, time.monotonic() - start, recipe)) < 1:
+    del padded  # PriorCrops holds a stacked copy
+    loop = PriorLoop(recipe, prior, optimizer, len(prior.coded_sizes), checkpoint, resume)
+
+    def take_step(step: int, progress: float) -> Tensor:
         quantized = progress >= 1 - recipe.quantized_share
         for net in prior.planes:
             net.quantized = quantized
-        for group in optimizer.param_groups:
-            group["lr"] = (
-                recipe.lr * min(1, (step + 1) / warm) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-            )
-        total += _step(prior, optimizer, crops.batch(step), recipe.bf16 and not quantized)
-        step += 1
-        if step % 100 == 0:
-            each = " ".join(f"{v / 100:.2f}" for v in total)
-            report(f"step {step}: {total.sum() / 100 / len(sizes):.3f} bits per index  {each}")
-            total.zero_()
-        if checkpoint is not None and step % recipe.checkpoint_every == 0:
-            write_checkpoint(
-                checkpoint,
-                {
-                    "recipe": saved(recipe),
-                    "prior": prior.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step,
-                    "spent": time.monotonic() - start,
-                    "total": total,
-                },
-            )
+        return _step(prior, optimizer, crops.batch(step), recipe.bf16 and not quantized)
+
+    def report_bits(step: int, bits: Tensor) -> None:
+        each = " ".join(f"{value:.2f}" for value in bits)
+        report(f"step {step}: {bits.sum() / len(sizes):.3f} bits per index  {each}")
+
+    loop.run(take_step, report_bits)
     for net in prior.planes:
         net.quantized = recipe.quantized_share > 0
     return prior.cpu()
@@ -142,25 +120,19 @@ def run_prior(
     """Copy the recipe's model to folder `out` and give it a context model trained on the recipe's pictures.
 
     The network is trained on `device`, its tiles are collected on the CPU. With the architecture factorized-ar
-    (run_far.py) the copy keeps its entropy model and gets a float model for sampling beside it.
+    (run_factorized_ar.py) the copy keeps its entropy model and gets a float model for sampling beside it.
     The run's state is kept beside `out` until it is finished; `resume` goes on from it.
     Raises ModelError, InputError for missing data or state, and OutputError if `out` exists.
     """
     if out.exists():
         raise OutputError(f"{out}: exists already; name another folder")
-    if recipe.architecture not in ARCHITECTURES:
-        raise UsageError(f"recipe.architecture: '{recipe.architecture}' is not one of {', '.join(ARCHITECTURES)}")
-    for name, value in (("steps", recipe.steps), ("batch", recipe.batch), ("units", recipe.units)):
-        if value < 1:
-            raise UsageError(f"recipe.{name}: at least 1")
-    if recipe.crop < 2:
-        raise UsageError("recipe.crop: at least 2 positions")
+    check_prior(recipe)
     checkpoint = out.with_name(f"{out.name}.checkpoint.pt")
     if resume and not checkpoint.exists():
         raise InputError(f"{checkpoint}: no checkpoint there; leave --resume out to start anew")
     if recipe.architecture == "factorized-ar":
         out.parent.mkdir(parents=True, exist_ok=True)
-        return run_far(recipe, out, checkpoint, resume, report, device)
+        return run_factorized_ar(recipe, out, checkpoint, resume, report, device)
     refuse_stepped(recipe.model)
     model = load_model(recipe.model)
     pictures = scan(recipe.train, model.stride)

@@ -1,12 +1,19 @@
-"""The codebooks in training: how they start, stay in use, and what a codeword costs.
+"""Training of the codebooks of product-vq: k-means start, revival of dead codewords, and the rate term.
 
-The averages themselves move in vqcodec.quantizers.codebook, within the forward pass. Here is what needs the trainer:
-latents of all processes, past batches, and the decoder.
+Rate term. Codewords are selected by the Lagrangian of entropy-constrained vector quantization (Chou, Lookabaugh and
+Gray 1989),
+
+    |z_g - c|^2 + lambda_weight_g * bits(c)        bits(c) = -log2 (use of c / use of all codewords of group g)
+
+with z_g the latent of group g and c a codeword. A bit costs `codebook.rate` squared error of the pixels (-1..1,
+summed), which is rate / gain_g in the latent, where gain_g is the decoder's gain (decoder_gain.py). Each sample has a
+factor on the second term, drawn from `codebook.rate_range`. The use is the moving average that the codebooks keep.
+
+The averages themselves move in vqcodec.quantizers.codebook, within the forward pass.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,20 +24,32 @@ from torch import Tensor
 from vqcodec.quantizers.product import NO_CAP
 from vqcodec.tokenizer import Tokenizer
 
+from ..data.scaling import scaled
 from ..recipe.schema import Recipe
+from .decoder_gain import decoder_gain
+from .protocol import CodebookTraining, gathered_latents
+from .rates import draw_rates
+from .revival import BLEND_DECAY, revival_due, usage_filled, usage_from_zero
 
 KMEANS_BATCHES = 24
-"""Batches before the start that k-means sees."""
+"""Last batches before the start of the codebooks whose latents k-means sees."""
 GAIN_EVERY = 200
 """Steps between measurements of the decoder's gain."""
-BLEND_DECAY = 0.99
-"""Decay of the averages of use, per update, where `blend` revives."""
+GAIN_NOISE = 0.1
+"""Standard deviation of the noise that measures it, in units of the latent."""
 LEAST_USE = 1e-3
-"""Of the mean use: a codeword that is never chosen costs at most 10 bits more than the mean one."""
+"""Added to the use of every codeword, as a share of the mean use: a codeword that is never selected costs at most 10
+bits more than the mean one."""
 
 
-class Codebooks:
-    """K-means start, revival and rate of the codebooks of `model`, the same in all processes."""
+def bits_of_use(use: Tensor) -> Tensor:
+    """Use of the codewords [G, K] -> bits of each under it [G, K]."""
+    use = use + LEAST_USE * use.mean(1, keepdim=True)
+    return -(use / use.sum(1, keepdim=True)).log2()
+
+
+class ProductCodebooks(CodebookTraining):
+    """Codebooks of `model`, one for each group; the same in all processes."""
 
     def __init__(self, recipe: Recipe, model: Tokenizer, accelerator: Accelerator) -> None:
         self.recipe, self.model, self.accelerator = recipe, model, accelerator
@@ -40,32 +59,33 @@ class Codebooks:
         if usage_from_zero(recipe):
             self.bank.counts.zero_()
         self.gains: Tensor | None = None
-        self.set_caps()
+        """Decoder's gain of each group [G]; None until it is measured."""
+        self.restart()
 
-    def set_caps(self) -> None:
-        """The recipe's caps, also where the run starts from a model that had others."""
+    def started(self, step: int) -> bool:
+        return self.recipe.quantizer_frozen or step >= self.settings.kmeans_at
+
+    def restart(self) -> None:
+        """Set the recipe's caps, which a state of another run or model overwrites."""
         caps = self.model.quantizer.caps
         caps.fill_(NO_CAP)
         for group, cap in enumerate(self.settings.rate_caps):
             caps[group] = cap
 
-    def started(self, step: int) -> bool:
-        """Whether `step` quantizes."""
-        return "quantizer" in self.recipe.optimizer.frozen or step >= self.settings.kmeans_at
-
     def before_step(self, step: int, batches: Callable[[int], Tensor]) -> None:
         """K-means on the latents of the last batches when the codebooks start; then the cost of each codeword."""
+        accumulate = self.recipe.optimizer.accumulate
         if step == self.settings.kmeans_at > 0:
-            numbers = step * self.recipe.optimizer.accumulate
-            rows = [self._rows(batches(i)) for i in range(max(0, numbers - KMEANS_BATCHES), numbers)]
+            last = step * accumulate
+            rows = [self._rows(batches(i)) for i in range(max(0, last - KMEANS_BATCHES), last)]
             self.bank.kmeans(torch.cat(rows, 1), torch.Generator().manual_seed(self.recipe.run.seed))
         if self.settings.rate and self.started(step):
             if self.gains is None or step % GAIN_EVERY == 0:
-                self.gains = self._measure_gains(batches(step * self.recipe.optimizer.accumulate))
+                self.gains = self._measure_gains(batches(step * accumulate))
             self._set_costs(step)
 
     def after_step(self, step: int, z: Tensor, generator: torch.Generator) -> None:
-        """Revival of dead codewords from this process's latents z [B, D, h, w] and those of the others."""
+        """Revive dead codewords from the latents z [B, D, h, w] of all processes."""
         if revival_due(self.recipe, step):
             rows = self.model.quantizer.rows(self.accelerator.gather(z))
             if self.settings.revival == "blend":
@@ -74,81 +94,42 @@ class Codebooks:
                 self.bank.revive(rows, generator)
 
     def draw_rate(self, batch: int, generator: torch.Generator) -> Tensor | None:
-        """How much the rate counts for each sample [B], evenly in its logarithm; None without a rate."""
         if not self.settings.rate:
             return None
-        low, high = (math.log(value) for value in self.settings.rate_range)
-        return torch.exp(low + (high - low) * torch.rand(batch, generator=generator))
+        low, high = self.settings.rate_range
+        return draw_rates(batch, low, high, generator)
 
     def _set_costs(self, step: int) -> None:
-        """Bits under the codewords' usage, in units of the latent's squared error."""
+        """Costs of the codewords [G, K] at factor 1, in units of the latent's squared error."""
         assert self.gains is not None
-        use = self.bank.counts + LEAST_USE * self.bank.counts.mean(1, keepdim=True)
-        bits = -(use / use.sum(1, keepdim=True)).log2()
         ramp = min(1.0, (step - self.settings.kmeans_at) / max(self.settings.rate_ramp, 1))
         quantizer, groups = self.model.quantizer, self.model.quantizer.groups
         quantizer.prices[:groups] = ramp * self.settings.rate / self.gains
-        quantizer.costs[:groups] = bits * quantizer.prices[:groups, None]
+        quantizer.costs[:groups] = bits_of_use(self.bank.counts) * quantizer.prices[:groups, None]
 
-    @torch.no_grad()
     def _rows(self, batch: Tensor) -> Tensor:
         """uint8 crops [B, 3, H, W] of each process -> rows [G, N, d] of all."""
-        self.model.eval()
-        z = self.model.encoder(_pixels(batch, self.accelerator.device)).float()
-        self.model.train()
-        return self.model.quantizer.rows(self.accelerator.gather(z))
+        rows: Tensor = self.model.quantizer.rows(gathered_latents(self.model, batch, self.accelerator))
+        return rows
 
     @torch.no_grad()
     def _measure_gains(self, batch: Tensor) -> Tensor:
-        """Squared error of the pixels per squared error of the latent, for each group [G].
+        """Decoder's gain of each group [G] on uint8 crops [B, 3, H, W], the mean over the processes.
 
-        Without it a rate would be no rate: the network would scale the latent up until its bits cost nothing.
+        A rate without it would have no effect: the network would scale the latent up until its bits cost nothing.
         """
-        self.model.eval()
-        quantizer, generator = self.model.quantizer, torch.Generator().manual_seed(0)
-        z = self.model.encoder(_pixels(batch, self.accelerator.device)).float()
-        kept = z.new_ones(len(z), quantizer.groups, *z.shape[2:])
-        base = self.model.decoder(z, kept)
-        gains = []
-        for part in torch.split(torch.arange(z.shape[1]), list(quantizer.widths)):
-            error = torch.zeros_like(z)
-            shape = (len(z), len(part), *z.shape[2:])
-            error[:, part] = 0.1 * torch.randn(shape, generator=generator).to(z.device)
-            moved = self.model.decoder(z + error, kept)
-            gains.append((moved - base).square().sum() / error.square().sum())
-        self.model.train()
-        return self.accelerator.reduce(torch.stack(gains), "mean")
+        model = self.model.eval()
+        z = model.encoder(scaled(batch.to(memory_format=torch.channels_last), self.accelerator.device)).float()
+        kept = z.new_ones(len(z), model.quantizer.groups, *z.shape[2:])
+        parts = torch.arange(z.shape[1]).split(list(model.quantizer.widths))
+        gains = decoder_gain(model.decoder, z, kept, parts, GAIN_NOISE)
+        model.train()
+        mean: Tensor = self.accelerator.reduce(gains, "mean")
+        return mean
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next step depends on beside the model."""
         return {"gains": self.gains}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
         gains = state["gains"]
         self.gains = None if gains is None else gains.to(self.accelerator.device)
-
-
-def revival_due(recipe: Recipe, step: int) -> bool:
-    """Whether dead codewords are revived after `step`: not before there are any, nor while the rate decays."""
-    optimizer, settings = recipe.optimizer, recipe.codebook
-    if settings.revival == "none" or not settings.kmeans_at <= step < optimizer.steps - optimizer.decay:
-        return False
-    return settings.revival == "blend" or step % settings.revive_every == 0
-
-
-def usage_from_zero(recipe: Recipe) -> bool:
-    """True if the averages of use begin at zero, as in MGVQ's release (CVQ-VAE): the first latents replace all
-    codewords. Not after k-means, nor where a run starts from codebooks."""
-    return recipe.codebook.revival == "blend" and not recipe.codebook.kmeans_at and not recipe.start_from
-
-
-def usage_filled(recipe: Recipe, step: int, updates: int = 1) -> float:
-    """Share 0..1 that averages of use which began at zero have seen after `step`, at so many updates a part."""
-    if not usage_from_zero(recipe):
-        return 1.0
-    return 1 - BLEND_DECAY ** ((step + 1) * recipe.optimizer.accumulate * updates)
-
-
-def _pixels(batch: Tensor, device: torch.device) -> Tensor:
-    return batch.to(device, memory_format=torch.channels_last).float() / 127.5 - 1

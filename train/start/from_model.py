@@ -1,29 +1,17 @@
-"""What a run takes over as it is, from a finished checkpoint or model, where its quantizer is frozen.
-
-Differs from grow.py, which makes room for more channels. Here the latent stays what it is; what may be new are
-refinements of it.
-"""
+"""Start from a finished model or checkpoint whose latent stays as it is; only refinements may be new."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from vqcodec.config.model import ProductVQConfig
 from vqcodec.errors import UsageError
 from vqcodec.models.loading import load_model
-from vqcodec.tokenizer import CAPS, COSTS, PRICES, training_only
-
-from ..quantization.product import Codebooks
-
-if TYPE_CHECKING:  # run.py uses this file
-    from ..run import TokenizerRun
+from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
 
 
 def with_room(state: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with what `model` has for refinements and the state does not."""
+    """State dict `state`, extended by the tensors and planes that `model` has for refinements and `state` lacks."""
     found = dict(state)
     for name in (COSTS, CAPS, PRICES):
         if name in found and name in model and found[name].shape[1:] == model[name].shape[1:]:
@@ -32,14 +20,14 @@ def with_room(state: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, T
 
 
 @torch.no_grad()
-def take_model(run: TokenizerRun, name: str) -> None:
-    """Weights, codebooks and prices of the model called `name` or in the folder `name`.
+def start_from_model(tokenizer: Tokenizer, name: str) -> None:
+    """Set all weights, codebooks and lambda weights of `tokenizer` from the model called `name` or in that folder.
 
-    Raises ModelError if there is no such model, UsageError if it is of another architecture.
+    Raises ModelError if there is no such model, UsageError if its architecture is another.
     """
-    have = run.model.state_dict()
+    have = tokenizer.state_dict()
     state = with_room(load_model(name).tokenizer.state_dict(), have)
-    # Averages of the use of codewords are not in a model; frozen ones do without.
+    # A model holds no averages of the codewords' use; frozen codebooks need none.
     state |= {key: value for key, value in have.items() if training_only(key)}
     for key, value in have.items():
         if key not in state or state[key].shape != value.shape:
@@ -47,11 +35,4 @@ def take_model(run: TokenizerRun, name: str) -> None:
                 f"recipe.start_from: model '{name}' has no tensor {key} of shape {list(value.shape)}; "
                 "with a frozen quantizer it must be of the recipe's architecture"
             )
-    run.model.load_state_dict({key: state[key] for key in have})
-    if isinstance(run.codebooks, Codebooks):
-        run.codebooks.set_caps()
-    if isinstance(run.recipe.tokenizer.quantizer, ProductVQConfig) and run.recipe.codebook.rate:
-        prices = run.model.quantizer.prices[: run.model.quantizer.groups]
-        run.codebooks.load_state_dict({"gains": run.recipe.codebook.rate / prices if prices.all() else None})
-    for key, value in run.model.named_parameters():
-        run.ema[key].copy_(value)
+    tokenizer.load_state_dict({key: state[key] for key in have})

@@ -1,7 +1,12 @@
-"""The Karhunen-Loeve transform of the training pictures, as the start of a backbone's linear path.
+"""Start of a backbone's linear path: the Karhunen-Loeve transform (KLT) of the training pictures.
 
-A network that starts from random weights spends thousands of steps on finding out what a block transform knows. With
-this start, step 0 is a transform codec with vector quantization, and what training adds comes on top.
+A network that starts from random weights needs thousands of steps to learn a block transform. With this start the
+tokenizer at step 0 is a transform codec with vector quantization: for a block x of stride x stride pixels, 3 channels,
+with mean m and covariance C = V diag(v) V^T (v falling),
+
+    z = S^-1 V_D^T (x - m)        x' = V_D S z + m
+
+V_D are the first D eigenvectors and S scales every group of channels to unit mean variance.
 """
 
 from __future__ import annotations
@@ -10,44 +15,44 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqcodec.tokenizer import Tokenizer
+
 from ..data.crops import Crops
-from ..run import TokenizerRun
+from ..data.scaling import scaled
 
 CROPS = 1280
+"""Training crops that are measured."""
 DAMPING = 0.5
-"""Power of a crop's contrast by which it counts less: what is reported is the mean PSNR of pictures, not of errors."""
+"""Exponent d: a crop of contrast s counts with s^(1 - d), since the reported PSNR is a mean over pictures."""
 NETWORK_SCALE = 0.1
-"""What the networks beside the linear path begin with."""
+"""Factor on the last layers of the networks parallel to the linear path."""
 
 
 @torch.no_grad()
-def start_from_klt(run: TokenizerRun, crops: Crops) -> None:
-    """Set the linear paths of encoder and decoder: the leading eigenvectors of stride x stride blocks, in order.
+def start_from_klt(tokenizer: Tokenizer, crops: Crops) -> None:
+    """Set the linear paths of encoder and decoder to the leading eigenvectors of stride x stride blocks, in order.
 
-    Groups are scaled to unit variance each, not their channels: within a group, distances remain those of pixels.
+    Whole groups are scaled to unit variance, not single channels: within a group, distances remain those of pixels.
     """
-    model = run.model
     batches = [crops.batch(i) for i in range(max(1, CROPS // crops.data.batch))]
-    mean, basis, variances = klt(torch.cat(batches).float() / 127.5 - 1, model.stride)
-    widths = list(model.quantizer.widths)
+    mean, basis, variances = klt(scaled(torch.cat(batches)), tokenizer.stride)
+    widths = list(tokenizer.quantizer.widths)
     basis, variances = basis[:, : sum(widths)], variances[: sum(widths)]
     scale = torch.cat([part.mean().clamp_min(1e-8).sqrt().expand(len(part)) for part in variances.split(widths)])
-    model.encoder.linear.weight.copy_((basis / scale).T[:, :, None, None])
-    model.encoder.linear.bias.copy_(-(mean @ basis) / scale)
-    model.decoder.linear.weight.zero_()
-    model.decoder.linear.weight[:, : len(scale)] = (basis * scale)[:, :, None, None]
-    model.decoder.linear.bias.copy_(mean)
-    for layer in (model.encoder.head, model.decoder.tail):
+    tokenizer.encoder.linear.weight.copy_((basis / scale).T[:, :, None, None])
+    tokenizer.encoder.linear.bias.copy_(-(mean @ basis) / scale)
+    tokenizer.decoder.linear.weight.zero_()
+    tokenizer.decoder.linear.weight[:, : len(scale)] = (basis * scale)[:, :, None, None]
+    tokenizer.decoder.linear.bias.copy_(mean)
+    for layer in (tokenizer.encoder.head, tokenizer.decoder.tail):
         layer.weight.mul_(NETWORK_SCALE)
         layer.bias.zero_()
-    for name, value in model.named_parameters():
-        run.ema[name].copy_(value)
 
 
 def klt(x: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels x [B, 3, H, W] -> mean [n], eigenvectors [n, n] in columns, variances [n], n = 3 * stride^2, falling.
+    """Pixels x [B, 3, H, W] -> mean [n], eigenvectors [n, n] in columns and falling variances [n], n = 3 * stride^2.
 
-    Blocks are laid out as pixel-unshuffle lays them. Crops count by their contrast to the power 1 - DAMPING.
+    Blocks have the layout of pixel_unshuffle; crops count with their contrast to the power 1 - DAMPING.
     """
     blocks = F.pixel_unshuffle(x, stride).permute(0, 2, 3, 1).flatten(1, 2)  # [B, N, n]
     mean = blocks.mean((0, 1))

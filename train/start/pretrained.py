@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +27,12 @@ from vqcodec.backbones.vit_blocks import resampled
 from vqcodec.config.backbones import VitConfig
 from vqcodec.errors import InputError, UsageError
 from vqcodec.importing.checkpoint import read_checkpoint
+from vqcodec.tokenizer import Tokenizer
 
 from ..alignment.teachers import TEACHERS, fetch
 from ..finetuning import load_tuned, merged
 from ..recipe.schema import PretrainedRecipe
 from .pretrained_names import TITLES, name_in_start, plain_state
-
-if TYPE_CHECKING:  # run.py uses this file
-    from ..run import TokenizerRun
 
 SIZES = {
     "dinov2-small": (12, 384),
@@ -92,18 +89,16 @@ def drawn(model: nn.Module, recipe: PretrainedRecipe) -> set[str]:
 
 
 @torch.no_grad()
-def start_pretrained(run: TokenizerRun) -> None:
-    """Set parts of the network of `run` as its recipe says.
+def start_pretrained(tokenizer: Tokenizer, recipe: PretrainedRecipe) -> None:
+    """Set the parts `recipe.parts` of the network.
 
     Raises InputError if the weights cannot be had or are of another network, UsageError if they are of another size.
     """
-    recipe, backbone = run.recipe.pretrained, run.recipe.tokenizer.backbone
+    backbone = tokenizer.config.backbone
     state = start_weights(recipe.model)
-    ours = merged(run.model.state_dict())
+    ours = merged(tokenizer.state_dict())
     if isinstance(backbone, VitConfig):
-        load_tuned(run.model, ours | fitted(state, ours, backbone, recipe))
-    for name, value in run.model.named_parameters():
-        run.ema[name].copy_(value)
+        load_tuned(tokenizer, ours | fitted(state, ours, backbone, recipe))
 
 
 def start_weights(model: str) -> dict[str, Tensor]:

@@ -1,9 +1,18 @@
-"""Prices and codebooks of groups in balance: what a bit is worth by the errors that codewords really leave.
+"""Rate balance: the weight of a bit in each group from the errors that its codewords leave, and codewords to match.
 
-Differs from codebooks.py, which prices bits in training by how the decoder answers to noise. A large decoder takes
-noise out again, so that there a channel looks cheaper than it is: by up to six times. Here it is what the pixels gain
-when a group's own latent takes the place of its codewords. Codebooks follow by entropy-constrained vector quantization
-(Chou, Lookabaugh and Gray 1989): each row goes to the codeword of least distance + rate, at a rate of its crop.
+Training measures the decoder's gain with noise (quantization/decoder_gain.py). A large decoder removes noise, so that a
+group looks up to six times cheaper than it is. Here the gain of group g is the drop of the pixels' squared error when
+the group's exact latent replaces its codewords, relative to the latent's squared error that disappears:
+
+    gain_g = (|x - D(c)|^2 - |x - D(c with z_g)|^2) / |z_g - c_g|^2        lambda_weight_g = rate / gain_g
+
+x are pixels in -1..1, z the latent, c its codewords, D the decoder, `rate` the squared error of the pixels that a bit
+costs. Codewords and their bits then follow by Lloyd's algorithm with the Lagrangian of entropy-constrained vector
+quantization (Chou, Lookabaugh and Gray 1989): each row goes to the codeword of least
+
+    |z_g - c|^2 + r * lambda_weight_g * bits(c)
+
+at the factor r of its crop; a codeword becomes the mean of its rows, its bits -log2 of its share of the rows.
 """
 
 from __future__ import annotations
@@ -18,39 +27,44 @@ from vqcodec.quantizers.codebook import assigned, nearest
 from vqcodec.quantizers.product import NO_CAP, ProductVQ
 from vqcodec.tokenizer import Tokenizer
 
-from ..quantization.product import LEAST_USE
+from ..quantization.product import bits_of_use
 
 LEAST_GAIN = 0.01
-"""Share of what a group was taken to show in the pixels that it is taken to show at the least: some crops may say that
-its errors show nothing, and at such a price all of its rows would go to one codeword."""
+"""Least gain, as a share of the gain before: on some crops a group's errors do not show at all, and a gain of 0 would
+send all of its rows to one codeword."""
 LEAST_RATE = 1.0
-"""Where there are refinements, rates below this are theirs."""
+"""Least factor r where there are refinements, which take over below it."""
 ROUNDS = (10, 14)
-"""Of Lloyd's algorithm after each measurement of the gains."""
+"""Rounds of Lloyd's algorithm after each measurement of the gains."""
 MEASURED = 24
 """Crops that gains are measured on."""
 AT_ONCE = 8
+"""Crops that the decoder sees at once."""
 DEAD = 2
-"""A codeword of fewer rows gets the place of the most used one, which costs less: it may only still be chosen where no
-rate counts at all."""
+"""A codeword of fewer rows becomes a copy of the most used one, which costs less: it is then selected only at r = 0."""
 
 
 @torch.no_grad()
 def balance(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor, rate: float) -> None:
-    """Set prices, costs and codebooks of the groups of `model`.
+    """Set lambda weights, costs and codebooks of the groups of `model`.
 
-    For crops x [B, 3, H, W] in -1..1 and their latents z [B, D, h, w]. `rates` [B] count for the crops; `rate` is the
-    squared error that a bit is worth, as recipes have it. Caps are left out of it: they are for coding in context.
+    Args:
+        x: crops [B, 3, H, W] in -1..1.
+        z: their latents [B, D, h, w].
+        rates: factor r of each crop [B].
+        rate: squared error of the pixels that a bit costs at r = 1, as `codebook.rate`.
+
+    Caps are left out: they are for coding in context.
     """
     quantizer = model.quantizer
     caps, groups = quantizer.caps.clone(), quantizer.groups
     quantizer.caps.fill_(NO_CAP)
-    priced = quantizer.prices[:groups].clone()
+    before = quantizer.prices[:groups].clone()
     for rounds in ROUNDS:
         bits = quantizer.costs[:groups] / quantizer.prices[:groups, None].clamp_min(1e-30)
         some = slice(0, MEASURED)
         found = gains(model, x[some], z[some], rates[some])
-        known = torch.where(priced > 0, rate / priced.clamp_min(1e-30), found.max())
+        known = torch.where(before > 0, rate / before.clamp_min(1e-30), found.max())
         quantizer.prices[:groups] = rate / found.maximum(LEAST_GAIN * known)
         quantizer.costs[:groups] = bits * quantizer.prices[:groups, None]
         _lloyd(quantizer, z, rates, rounds)
@@ -59,9 +73,9 @@ def balance(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor, rate: float) 
 
 @torch.no_grad()
 def gains(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor) -> Tensor:
-    """Squared error of the pixels per squared error of the latent that the codewords of each group leave, [G].
+    """Gain of each group [G] for its codewords' errors, see the module; shapes as in `balance`.
 
-    Shapes as in `balance`. Not above 0 where a group's errors do not show; raises UsageError if none do.
+    Not above 0 where a group's errors do not show in the pixels; raises UsageError if none do.
     """
     quantizer, decoder = model.quantizer, model.decoder
     groups = quantizer.groups
@@ -93,19 +107,13 @@ def _lloyd(quantizer: ProductVQ, z: Tensor, rates: Tensor, rounds: int) -> None:
     prices = quantizer.prices[:groups, None]
     costs = quantizer.costs[:groups]
     for _ in range(rounds):
-        # Group by group: distances of all rows to all codewords are large.
+        # Group by group: the distances of all rows to all codewords are large.
         one = (slice(g, g + 1) for g in range(groups))
         index = torch.cat([nearest(rows[g], books[g], costs[g], weight) for g in one])
         hits, sums = assigned(rows, index, books.shape[1])
         books.copy_(torch.where(hits[..., None] > 0, sums / hits.clamp_min(1)[..., None], books))
-        use = hits + LEAST_USE * hits.mean(1, keepdim=True)
-        costs = -(use / use.sum(1, keepdim=True)).log2() * prices
+        costs = bits_of_use(hits) * prices
     for book, hit in zip(books, hits, strict=True):
         book[hit < DEAD] = book[hit.argmax()].clone()
     quantizer.costs[:groups] = costs
     quantizer.bank.restart(hits, rows)
-
-
-def rates_for(count: int, lowest: float, highest: float, generator: torch.Generator) -> Tensor:
-    """A rate for each of `count` crops, evenly in the logarithm."""
-    return lowest * torch.exp(math.log(highest / lowest) * torch.rand(count, generator=generator))

@@ -1,9 +1,8 @@
-"""Codebooks anew for an encoder that is finished, of its groups or of the refinements of these.
+"""Refit of codebooks to a finished encoder: k-means on the latents of the groups, or of the refinements' residual.
 
-Groups: where codewords are chosen by a rate, those for fine detail are chosen less and less in training, until they are
-where no latent is. A context model knows what each of many codewords costs at its place, so that fine codebooks do not
-harm at low rates, and at high rates they are what is missing. Balance: see balance.py. Refinements: k-means on what the
-groups leave over.
+Under a rate term rarely used codewords drift away from the data, those for fine detail above all. A context model makes
+codewords cheap where the context predicts them, so refitted fine codebooks cost nothing at low rates and lower the
+distortion at high rates. `balance` (rate_balance.py) sets the weight of a bit in each group and moves its codewords.
 """
 
 from __future__ import annotations
@@ -14,61 +13,67 @@ from torch import Tensor
 
 from vqcodec.quantizers.codebook import CodebookBank
 from vqcodec.quantizers.product import ProductVQ
+from vqcodec.tokenizer import Tokenizer
 
 from ..data.crops import Crops
-from ..quantization.product import LEAST_USE
-from ..run import TokenizerRun
-from .rate_balance import LEAST_RATE, balance, rates_for
+from ..data.scaling import scaled
+from ..quantization.product import bits_of_use
+from ..quantization.rates import draw_rates
+from ..recipe.schema import CodebookRecipe
+from .rate_balance import LEAST_RATE, balance
 
 CROPS = 384
+"""Training crops whose latents are fitted."""
 BATCH = 8
+"""Crops that the encoder sees at once."""
 ROUNDS = 6
+"""Rounds of selection and counting that settle the bits of the codewords."""
 
 
 @torch.no_grad()
-def refit_codebooks(run: TokenizerRun, crops: Crops) -> None:
-    """K-means on the latents of training crops; then what a codeword costs, from its use over the recipe's rates.
+def refit_codebooks(tokenizer: Tokenizer, settings: CodebookRecipe, seed: int, crops: Crops) -> None:
+    """Refit the parts `settings.refit`, then count the bits of the codewords over `settings.rate_range`.
 
-    Gains are those of the run's start, so that prices stay what the encoder was trained with, but for a balance.
+    Lambda weights stay those the encoder was trained with, unless `balance` measures them again.
     """
-    quantizer, settings = run.model.quantizer, run.recipe.codebook
-    x, z = latents(run, crops)
-    generator = torch.Generator().manual_seed(run.recipe.run.seed)
+    quantizer = tokenizer.quantizer
+    x, z = latents(tokenizer, crops)
+    generator = torch.Generator().manual_seed(seed)
+    low, high = settings.rate_range
     if "groups" in settings.refit:
         quantizer.bank.kmeans(quantizer.rows(z), generator)
         quantizer.costs[: quantizer.groups] = 0
     if "balance" in settings.refit:
-        low, high = settings.rate_range
-        if quantizer.refinements is not None:
-            low = min(max(low, LEAST_RATE), high)
-        balance(run.model, x, z, rates_for(len(z), low, high, generator).to(z.device), settings.rate)
+        least = low if quantizer.refinements is None else min(max(low, LEAST_RATE), high)
+        balance(tokenizer, x, z, draw_rates(len(z), least, high, generator).to(z.device), settings.rate)
     if "refinements" in settings.refit:
-        _fit_refinements(quantizer, z, min(settings.rate_range), generator)
+        _fit_refinements(quantizer, z, low, generator)
     if settings.rate:
-        _set_costs(run, z, generator)
-    # Each process saw crops of its own, and all have to choose alike.
+        _set_costs(quantizer, z, draw_rates(len(z), low, high, generator).to(z.device))
+    # Each process saw crops of its own; all must select alike.
     for values in (*quantizer.parameters(), *quantizer.buffers()):
         values.copy_(broadcast(values.clone()))
-    if "balance" in settings.refit:
-        run.codebooks.load_state_dict({"gains": settings.rate / quantizer.prices[: quantizer.groups]})
 
 
-def latents(run: TokenizerRun, crops: Crops) -> tuple[Tensor, Tensor]:
-    """Some training crops [B, 3, H, W] in -1..1 and their latents [B, D, h, w]."""
-    model = run.model.eval()
+def latents(tokenizer: Tokenizer, crops: Crops) -> tuple[Tensor, Tensor]:
+    """Training crops x [B, 3, H, W] in -1..1 and their latents z [B, D, h, w], on the tokenizer's device."""
+    tokenizer.eval()
     batches = torch.cat([crops.batch(i) for i in range(max(1, CROPS // crops.data.batch))])
-    x = batches.to(run.device).float() / 127.5 - 1
-    return x, torch.cat([model.encoder(part).float() for part in x.split(BATCH)])
+    x = scaled(batches, next(tokenizer.parameters()).device)
+    return x, torch.cat([tokenizer.encoder(part).float() for part in x.split(BATCH)])
 
 
 def _fit_refinements(quantizer: ProductVQ, z: Tensor, rate: float, generator: torch.Generator) -> None:
-    """To what the groups leave over at a low `rate`; distances count as they show in the pixels."""
+    """K-means on the residual of the groups at the factor `rate`, with channels weighted by their gain.
+
+    The codeword of least length becomes zero and number 0, so that a refinement can be left out.
+    """
     refinements, groups = quantizer.refinements, quantizer.groups
     assert refinements is not None
     refinements.codebooks.zero_()
     importance = quantizer.importance()
     if quantizer.prices.any():
-        # A mean channel's squared error for a bit, as dear in every plane.
+        # One lambda weight for all planes: that of the mean channel.
         widths = torch.tensor(quantizer.widths, device=z.device)
         quantizer.prices[groups:] = 1 / (1 / quantizer.prices[:groups]).repeat_interleave(widths).mean()
     scale = importance.sqrt()[None, :, None, None]
@@ -83,14 +88,10 @@ def _fit_refinements(quantizer: ProductVQ, z: Tensor, rate: float, generator: to
     refinements.codebooks.copy_(books)
 
 
-def _set_costs(run: TokenizerRun, z: Tensor, generator: torch.Generator) -> None:
-    """Bits under the use of the codewords at the recipe's rates, each sample at one of them."""
-    quantizer = run.model.quantizer
-    rates = run.codebooks.draw_rate(len(z), generator)
-    rates = None if rates is None else rates.to(z.device)
+def _set_costs(quantizer: ProductVQ, z: Tensor, rates: Tensor) -> None:
+    """Set the costs of the codewords to their bits when each sample selects at its factor in `rates` [B]."""
     quantizer.costs.zero_()
     for _ in range(ROUNDS):
         planes = quantizer.nearest_planes(z, rates)
         use = torch.stack([torch.bincount(plane.flatten(), minlength=quantizer.sizes[0]) for plane in planes]).float()
-        use += LEAST_USE * use.mean(1, keepdim=True)
-        quantizer.costs.copy_(-(use / use.sum(1, keepdim=True)).log2() * quantizer.prices[:, None])
+        quantizer.costs.copy_(bits_of_use(use) * quantizer.prices[:, None])

@@ -1,7 +1,7 @@
-"""A trained tokenizer as the start of one with more channels and other groups.
+"""Start of a tokenizer with more channels and other groups from a trained one.
 
-Differs from transform.py, which starts from nothing but the training pictures. What the network knows is kept: its
-latent channels are rescaled and put in the order of what they carry, and new ones take up what they leave over.
+The network's knowledge is kept: the latent channels of the old model are rescaled and ordered by the energy they carry
+in the pixels (decoder's gain times variance), and new channels take up the old model's residual.
 """
 
 from __future__ import annotations
@@ -15,30 +15,33 @@ from vqcodec.models.loading import load_model
 from vqcodec.tokenizer import Tokenizer
 
 from ..data.crops import Crops
-from ..run import TokenizerRun
+from ..data.scaling import scaled
+from ..quantization.decoder_gain import decoder_gain
 
 CROPS = 96
+"""Training crops that are measured."""
 PROBE = 0.1
-"""Standard deviation of the latent errors by which the decoder's gain is measured."""
+"""Standard deviation of the noise that measures the decoder's gain, in units of the old latent."""
 PROBED = 8
-"""Crops for that."""
+"""Crops that the gain is measured on."""
 
 
 @torch.no_grad()
-def start_from_model(run: TokenizerRun, name: str, crops: Crops) -> None:
-    """Set the network of `run` from the model called `name` or in the folder `name`; codebooks start anew.
+def widen(tokenizer: Tokenizer, name: str, crops: Crops) -> None:
+    """Set the network of `tokenizer` from the model called `name` or in that folder; codebooks are not set.
 
-    Blocks that the new network lacks are left out, from the back of each stage. Raises UsageError where widths or
+    Blocks that the new network lacks are dropped from the end of each stage. Raises UsageError where widths or
     stride differ, or where the new latent has fewer channels; ModelError if there is no such model.
     """
-    old, new = load_model(name).tokenizer, run.model
+    old, new = load_model(name).tokenizer, tokenizer
     count = max(1, CROPS // crops.data.batch)
-    x = torch.cat([crops.batch(i) for i in range(count)]).float() / 127.5 - 1
+    x = scaled(torch.cat([crops.batch(i) for i in range(count)]))
     x = x.contiguous(memory_format=torch.channels_last)
     _copy_trunk(old, new, name)
     z = torch.cat([old.encoder(part) for part in x.split(8)])
     kept = z.new_ones(len(z), old.quantizer.groups, *z.shape[2:])
-    gain = _gains(old, z[:PROBED], kept[:PROBED])  # [D]
+    channels = torch.arange(old.channels).split(1)
+    gain = decoder_gain(old.decoder, z[:PROBED], kept[:PROBED], channels, PROBE)  # [D]
     energy = gain * z.var((0, 2, 3))
     rest = x - torch.cat([old.decoder(*parts) for parts in zip(z.split(8), kept.split(8), strict=True)])
     more = new.channels - old.channels
@@ -54,8 +57,6 @@ def start_from_model(run: TokenizerRun, name: str, crops: Crops) -> None:
     _set_encoder(old, new, place, factor, rows, bias)
     _set_decoder(old, new, place, factor, basis)
     _set_fill(old, new, place, factor)
-    for key, value in new.named_parameters():
-        run.ema[key].copy_(value)
 
 
 def _widths(tokenizer: Tokenizer) -> list[int]:
@@ -76,18 +77,6 @@ def _copy_trunk(old: Tokenizer, new: Tokenizer, name: str) -> None:
             if key not in have or have[key].shape != value.shape:
                 raise UsageError(f"start_from: model '{name}' has no tensor {key} of shape {list(value.shape)}")
             value.copy_(have[key])
-
-
-def _gains(tokenizer: Tokenizer, z: Tensor, kept: Tensor) -> Tensor:
-    """Squared error of the pixels per squared error of each latent channel [D]."""
-    generator = torch.Generator().manual_seed(0)
-    base = tokenizer.decoder(z, kept)
-    found = []
-    for channel in range(z.shape[1]):
-        error = torch.zeros_like(z)
-        error[:, channel] = PROBE * torch.randn(error[:, channel].shape, generator=generator)
-        found.append((tokenizer.decoder(z + error, kept) - base).square().sum() / error.square().sum())
-    return torch.stack(found)
 
 
 def _leftover(x: Tensor, rest: Tensor, stride: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -28,6 +28,8 @@ from vqcodec.quantizers.uniform import COORDINATE, FINEST, PER_OCTAVE
 from vqcodec.tokenizer import Tokenizer
 
 from ..checkpoint import read_checkpoint, write_checkpoint
+from ..data.scaling import scaled
+from ..moving_average import MovingAverage
 from .context import ContextNet
 from .optimizer import make_optimizer
 from .recipe import SteppedRecipe
@@ -60,9 +62,7 @@ class SteppedRun:
         self.order = order
         self.model = Codec(recipe).to(self.device, memory_format=order)  # type: ignore[call-overload]
         self._mark_frozen()
-        self.average = Codec(recipe).to(self.device, memory_format=order)  # type: ignore[call-overload]
-        self.average.requires_grad_(False)
-        self.follow_at_once()
+        self.average = MovingAverage(self.model)
         if recipe.run.compile:
             self.model.tokenizer.encoder.compile()
             self.model.tokenizer.decoder.compile()
@@ -75,16 +75,19 @@ class SteppedRun:
         for name in self.recipe.optimizer.frozen:
             parts[name].requires_grad_(False)
 
-    def follow_at_once(self) -> None:
-        """Set the moving average to the weights."""
-        self.average.load_state_dict(self.model.state_dict())
+    def averaged(self) -> Codec:
+        """New codec with the averaged weights, in evaluation mode; not compiled, since pictures differ in size."""
+        with torch.random.fork_rng(devices=[]):
+            codec = Codec(self.recipe).to(self.device, memory_format=self.order)  # type: ignore[call-overload]
+        codec.load_state_dict(self.average.state_dict())
+        return codec.eval()
 
     def train_step(self, batch: Tensor) -> dict[str, Tensor]:
         """One step on uint8 crops [B, 3, H, W]; returns unweighted means by `group/name`."""
         recipe = self.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * self._schedule()
-        x = batch.to(self.device).contiguous(memory_format=self.order).float() / 127.5 - 1
+        x = scaled(batch.to(self.device).contiguous(memory_format=self.order))
         generator = torch.Generator().manual_seed(recipe.run.seed * 1_000_003 + self.step)
         drawn = self._draw(len(x), generator)
         self.model.train()
@@ -96,7 +99,7 @@ class SteppedRun:
         self.optimizer.step()
         self.step += 1
         self.pixels += x.shape[0] * x.shape[2] * x.shape[3]
-        self._follow()
+        self.average.update(min(recipe.optimizer.ema, 1 - 1 / (self.step + 1)))
         return values
 
     def _schedule(self) -> float:
@@ -195,11 +198,6 @@ class SteppedRun:
             return in_bfloat16(str(self.device))
         return torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        decay = min(self.recipe.optimizer.ema, 1 - 1 / (self.step + 1))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-
     def save(self, folder: Path) -> None:
         """Write the checkpoint of the run."""
         state: dict[str, Any] = {"recipe": json.dumps(asdict(self.recipe)), "step": self.step, "pixels": self.pixels}
@@ -211,7 +209,7 @@ class SteppedRun:
         state = read_checkpoint(path)
         try:
             self.model.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
+            self.average.load(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.pixels = int(state["step"]), int(state["pixels"])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -225,7 +223,7 @@ class SteppedRun:
         except (KeyError, RuntimeError) as error:
             raise InputError(f"{path}: is of another recipe: {str(error).splitlines()[0]}") from error
         self.pixels = int(state["pixels"])
-        self.follow_at_once()
+        self.average.reset()
 
 
 def coordinates(steps: Tensor) -> Tensor:

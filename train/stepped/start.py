@@ -15,12 +15,15 @@ from vqcodec.errors import UsageError
 from vqcodec.models.loading import load_model
 from vqcodec.tokenizer import Tokenizer
 
+from ..quantization.decoder_gain import decoder_gain
 from ..start.klt import NETWORK_SCALE, klt
 
 PROBE = 0.05
 """Error of a channel by which the decoder's gain is measured, in standard deviations."""
 PROBED = 12
-"""Crops for that."""
+"""Crops that the gain is measured on."""
+LEAST_GAIN = 1e-6
+"""Least gain of a channel, by whose root the transform scales it."""
 
 
 @torch.no_grad()
@@ -71,7 +74,11 @@ def start_from_conv(model: Tokenizer, name: str, x: Tensor) -> None:
         # The old decoder saw ones for groups that are kept.
         new.bias.copy_(known.bias + known.weight[:, n:].sum((1, 2, 3)))
     narrow = torch.cat([e(part) for part in x.split(8)])
-    _set_fold(encoder, decoder, narrow, _gains(d, narrow[:PROBED], old.quantizer.groups))
+    some = narrow[:PROBED]
+    kept = some.new_ones(len(some), old.quantizer.groups, *some.shape[2:])
+    channels = torch.arange(n).split(1)
+    gains = decoder_gain(d, some, kept, channels, PROBE * some.std((0, 2, 3)))
+    _set_fold(encoder, decoder, narrow, gains.clamp_min(LEAST_GAIN))
 
 
 def _folded(model: Tokenizer) -> tuple[FoldedEncoder, FoldedDecoder]:
@@ -86,19 +93,6 @@ def _copy_blocks(new: list[torch.nn.Module], known: list[torch.nn.Module]) -> No
     count = min(len(new), len(known))
     for i in range(count):
         new[i].load_state_dict(known[round(i * (len(known) - 1) / max(count - 1, 1))].state_dict())
-
-
-def _gains(decoder: ConvDecoder, z: Tensor, groups: int) -> Tensor:
-    """Squared error of all pixels that a squared error in each channel makes [C]."""
-    kept = z.new_ones(len(z), groups, *z.shape[2:])
-    base = decoder(z, kept)
-    spread = z.std((0, 2, 3))
-    gains = []
-    for c in range(z.shape[1]):
-        error = torch.zeros_like(z)
-        error[:, c] = PROBE * spread[c] * torch.randn_like(error[:, c])
-        gains.append((decoder(z + error, kept) - base).square().sum() / error.square().sum().clamp_min(1e-12))
-    return torch.stack(gains).clamp_min(1e-6)
 
 
 def _set_fold(encoder: FoldedEncoder, decoder: FoldedDecoder, narrow: Tensor, gains: Tensor) -> None:

@@ -16,6 +16,7 @@ from ..data.crops import Crops
 from ..data.gpu_crops import ResidentCrops
 from ..data.loader import Loader
 from ..data.pictures import scan
+from ..data.scaling import scaled
 from ..logs import Logs, Report
 from ..validate import validation_table
 from .recipe import SteppedRecipe
@@ -72,14 +73,14 @@ def _start(run: SteppedRun, crops: Crops) -> None:
         run.start_from(Path(source) / CHECKPOINT)
         return
     count = -(-CROPS // run.recipe.data.batch)
-    x = torch.cat([crops.batch(i).cpu() for i in range(count)])[:CROPS].float() / 127.5 - 1
+    x = scaled(torch.cat([crops.batch(i).cpu() for i in range(count)])[:CROPS])
     tokenizer = run.model.tokenizer.cpu()
     if source:
         start_from_conv(tokenizer, source, x)
     else:
         start_from_pictures(tokenizer, x)
     run.model.tokenizer.to(run.device)
-    run.follow_at_once()
+    run.average.reset()
 
 
 def _loop(run: SteppedRun, crops: Crops, validation: Validation, folder: Path, logs: Logs) -> None:

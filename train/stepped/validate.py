@@ -11,6 +11,7 @@ from vqcodec.config.model import TokenizerConfig
 from vqcodec.metrics import METRICS
 
 from ..data.pictures import scan
+from ..data.scaling import levels, scaled
 from ..validate import centre, spaced
 from .recipe import SteppedRecipe
 from .run import Codec, SteppedRun, coordinates
@@ -37,11 +38,11 @@ class Validation:
 
         Bits are those of the context network in floating point; MS-SSIM is left out for crops that are too small.
         """
-        model = run.average.eval()
+        model = run.averaged()
         sums = torch.zeros(3, len(STEPS))
         counts = torch.zeros(3, len(STEPS))
         for crop in self.crops:
-            x = crop[None].to(run.device).float() / 127.5 - 1
+            x = scaled(crop[None], run.device)
             z = model.tokenizer.encoder(x).float()
             for i, step in enumerate(STEPS):
                 measured = self._at(run, model, x, z, torch.tensor([float(step)], device=run.device))
@@ -64,9 +65,7 @@ class Validation:
         kept = torch.ones(1, len(run.widths) + 1, *z.shape[2:], device=z.device)
         kept[:, -1] = coordinates(step)
         y = model.tokenizer.decoder(quantizer.latent(values * size), kept).float()
-        shown, wanted = (
-            ((part[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy() for part in (y, x)
-        )
+        shown, wanted = (levels(part[0]).byte().permute(1, 2, 0).cpu().numpy() for part in (y, x))
         similarity = METRICS["ms-ssim"].measure(wanted, shown) if min(wanted.shape[:2]) > 176 else None
         psnr = float(METRICS["psnr"].measure(wanted, shown))
         return bits / (x.shape[2] * x.shape[3]), min(psnr, 99.0), similarity
