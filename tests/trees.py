@@ -1,4 +1,4 @@
-"""What the tests of `vqcodec batch` look at: a tree of files, and the manifest."""
+"""Trees of files and manifests, for tests of `vqcodec batch`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from vqcodec.cli.batch.plan import MANIFEST
+from vqcodec.cli.batch.manifest import MANIFEST
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Everything but the manifest."""
+    """The files below `folder` except the manifest."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
@@ -23,6 +23,6 @@ def lines(folder: Path) -> list[dict]:
 
 
 def touch(path: Path, seconds: float) -> None:
-    """Move the time of a file."""
+    """Add `seconds` to the modification time of a file."""
     there = path.stat()
     os.utime(path, ns=(there.st_atime_ns, there.st_mtime_ns + int(seconds * 1e9)))

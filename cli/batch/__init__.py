@@ -1,1 +1,1 @@
-"""`vqcodec batch`: trees of pictures."""
+"""`vqcodec batch`: a folder tree of pictures to .vqc files, or back."""

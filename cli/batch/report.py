@@ -1,4 +1,4 @@
-"""What `vqcodec batch` says: progress, the summary and the plan of a dry run; people read stderr, programs stdout."""
+"""Messages of `vqcodec batch`: progress and summary on stderr, JSON and the plan of a dry run on stdout."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .work import Outcome
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-MOST_FAILURES = 20
-"""Failures named in the summary; the manifest has all of them."""
+MAX_FAILURES = 20
+"""Failures that the summary names; the manifest has all."""
 
 
 @dataclass
 class Summary:
-    """What a batch has done so far."""
+    """Counts of a batch so far."""
 
     start: float = field(default_factory=time.perf_counter)
     done: int = 0
@@ -46,20 +46,26 @@ class Summary:
 
 
 def progress_bar(verb: str, shown: bool) -> Progress:
-    """On stderr, and only if that is a terminal."""
+    """A progress bar on stderr; none if `shown` is False or stderr is not a terminal."""
     from rich import progress
     from rich.console import Console
 
     return progress.Progress(
-        progress.TextColumn(verb), progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeElapsedColumn(),
-        progress.TextColumn("left:"), progress.TimeRemainingColumn(),
+        progress.TextColumn(verb),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left:"),
+        progress.TimeRemainingColumn(),
         progress.TextColumn("{task.fields[bad]}", style="red"),
-        console=Console(stderr=True), transient=True, disable=not shown or not sys.stderr.isatty(),
-    )  # fmt: skip
+        console=Console(stderr=True),
+        transient=True,
+        disable=not shown or not sys.stderr.isatty(),
+    )
 
 
 def say_outcome(outcome: Outcome) -> None:
-    """One file, for people."""
+    """Print one line about a finished file on stderr."""
     job = outcome.job
     if outcome.error:
         output.say(f"{job.source}: failed: {outcome.error}")
@@ -70,7 +76,7 @@ def say_outcome(outcome: Outcome) -> None:
 
 
 def print_plan(plan: list[Job], listing: Listing, json: bool) -> None:
-    """What would be done, on stdout; exit code 10 if something would fail."""
+    """Print the plan on stdout. Raises BatchError if a file would fail."""
     counts = Counter(job.action for job in plan)
     if json:
         files = [
@@ -86,23 +92,33 @@ def print_plan(plan: list[Job], listing: Listing, json: bool) -> None:
 
 
 def print_summary(summary: Summary, listing: Listing, book: Path, total: int, json: bool, quiet: bool) -> None:
-    """The summary: JSON on stdout, lines for people on stderr."""
+    """Print the summary: JSON on stdout, text on stderr."""
     seconds, ignored = time.perf_counter() - summary.start, sum(listing.ignored.values())
     left = total - summary.done - summary.skipped - len(summary.failures)
     if json:
         failures = [
             {"source": one.job.source, "error": one.error, "exit_code": one.exit_code} for one in summary.failures
         ]
-        output.print_json({
-            "done": summary.done, "skipped": summary.skipped, "ignored": ignored, "failed": len(failures), "left": left,
-            "bytes_in": summary.bytes_in, "bytes_out": summary.bytes_out, "seconds": round(seconds, 3),
-            "with_warnings": summary.warned, "ignored_kinds": dict(listing.ignored), "failures": failures,
-            "manifest": str(book),
-        })  # fmt: skip
-    for one in summary.failures[:MOST_FAILURES]:
+        output.print_json(
+            {
+                "done": summary.done,
+                "skipped": summary.skipped,
+                "ignored": ignored,
+                "failed": len(failures),
+                "left": left,
+                "bytes_in": summary.bytes_in,
+                "bytes_out": summary.bytes_out,
+                "seconds": round(seconds, 3),
+                "with_warnings": summary.warned,
+                "ignored_kinds": dict(listing.ignored),
+                "failures": failures,
+                "manifest": str(book),
+            }
+        )
+    for one in summary.failures[:MAX_FAILURES]:
         output.say(f"failed: {one.job.source}: {one.error}")
-    if len(summary.failures) > MOST_FAILURES:
-        output.say(f"failed: {len(summary.failures) - MOST_FAILURES} more")
+    if len(summary.failures) > MAX_FAILURES:
+        output.say(f"failed: {len(summary.failures) - MAX_FAILURES} more")
     if quiet:
         return
     kinds = ", ".join(f"{kind} {n}" for kind, n in listing.ignored.most_common(5))
@@ -113,4 +129,4 @@ def print_summary(summary: Summary, listing: Listing, book: Path, total: int, js
         size = f"{summary.bytes_in:,} -> {summary.bytes_out:,} bytes{share}"
         output.say(f"{size} in {seconds:.1f} s, {seconds / summary.done:.2f} s a file")
     if summary.warned:
-        output.say(f"with warnings {summary.warned}: -v shows them, and {book}")
+        output.say(f"with warnings {summary.warned}: printed with -v, recorded in {book}")

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import vqcodec
-from vqcodec.cli.batch.plan import MANIFEST, Manifest, list_sources, target_names
+from vqcodec.cli.batch.manifest import MANIFEST, Manifest
+from vqcodec.cli.batch.plan import list_sources, target_names
 
 from ..trees import Run, lines, touch, tree
 

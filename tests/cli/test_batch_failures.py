@@ -1,22 +1,22 @@
-"""What `vqcodec batch` makes of bad files, targets of others, want of memory and interruptions."""
+"""`vqcodec batch` with bad files, foreign targets, exhausted memory, dying processes and interruptions."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
 import vqcodec
-from vqcodec.cli.batch import command as module
-from vqcodec.cli.batch import work
-from vqcodec.cli.batch.plan import MANIFEST, NEW, Job, Manifest
+from vqcodec.cli.batch import pool, work
+from vqcodec.cli.batch.manifest import MANIFEST, Manifest
+from vqcodec.cli.batch.plan import NEW, Job
 from vqcodec.errors import LimitError, OutputError
 
 from ..trees import Run, lines, touch, tree
@@ -66,7 +66,7 @@ def test_outputs_that_somebody_changed_are_not_overwritten(run_batch: Run, src: 
     touch(src / "one.png", 5)
     code, _, stderr = run_batch()
     assert code == 10
-    assert "was changed since a batch made it" in stderr
+    assert "was changed after a batch made it" in stderr
     assert (dst / "one.vqc").read_bytes() == changed
     assert run_batch("-f")[0] == 0
     assert (dst / "one.vqc").read_bytes() != changed
@@ -81,7 +81,7 @@ def test_odd_targets_fail_alone(run_batch: Run, src: Path, dst: Path) -> None:
     reasons = {one["source"]: one["error"] for one in json.loads(stdout)["failures"]}
     assert code == 10
     assert set(reasons) == {"one.png", "a/two.jpg", "a/b/three.webp"}
-    assert "a file is where a directory is needed" in reasons["a/two.jpg"]
+    assert "a file exists where a directory is needed" in reasons["a/two.jpg"]
     assert "not a file" in reasons["one.png"]
     assert tree(src) == before
     assert (dst / "a").read_bytes() == b"a file"
@@ -90,24 +90,24 @@ def test_odd_targets_fail_alone(run_batch: Run, src: Path, dst: Path) -> None:
 def test_a_target_that_changes_meanwhile_is_kept(src: Path, dst: Path, tiny_model: str) -> None:
     dst.mkdir()
     (dst / "one.vqc").write_bytes(b"new")
-    settings = module.Settings(src, dst, "vqc", tiny_model, {}, False, "cpu", 10**6, False)
+    settings = work.Settings(src, dst, "vqc", tiny_model, {}, False, "cpu", 10**6, False)
     outcome = work.convert(Job("one.png", "one.vqc", "replace", "", hashlib.sha256(b"old").hexdigest()), settings)
     assert outcome.exit_code == OutputError.exit_code
-    assert "while the batch ran" in outcome.error
+    assert "during the batch" in outcome.error
     outcome = work.convert(Job("one.png", "one.vqc", NEW), settings)
     assert outcome.exit_code == OutputError.exit_code
     assert (dst / "one.vqc").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 GB")])
-def test_want_of_memory_is_a_limit(
+def test_exhausted_memory_is_a_limit(
     error: Exception, src: Path, dst: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> bytes:
         raise error
 
     monkeypatch.setattr(vqcodec, "encode", full)
-    settings = module.Settings(src, dst, "vqc", tiny_model, {}, False, "cpu", 10**6, False)
+    settings = work.Settings(src, dst, "vqc", tiny_model, {}, False, "cpu", 10**6, False)
     outcome = work.convert(Job("one.png", "one.vqc", NEW), settings)
     assert outcome.exit_code == LimitError.exit_code == 6
     assert "out of memory" in outcome.error
@@ -133,42 +133,25 @@ def test_resume_after_a_kill(run_batch: Run, src: Path, dst: Path) -> None:
 def test_resume_redoes_what_is_not_whole(run_batch: Run, dst: Path) -> None:
     code, _, stderr = run_batch("--resume")
     assert code == 0
-    assert "lists nothing as done" in stderr
+    assert "lists no finished file" in stderr
     (dst / "one.vqc").unlink()
     assert json.loads(run_batch("--resume", "--json")[1])["done"] == 1
 
 
-def test_a_process_that_dies_takes_only_its_file_along(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The pool is played by one that breaks, with all that is in work, whenever it meets the file "bad"."""
-    from concurrent.futures import Future
+def die_at_bad(job: Job, _: work.Settings) -> work.Outcome:
+    """A conversion whose process is killed at the file `bad`."""
+    time.sleep(0.5)
+    if job.source == "bad":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return work.Outcome(job)
 
-    class Pool:
-        def __init__(self, workers: int, **_: object) -> None:
-            self.waiting: list[tuple[Future, Job]] = []
-            self.workers = workers
 
-        def submit(self, _: object, job: Job, __: object) -> Future:
-            self.waiting.append((Future(), job))
-            future = self.waiting[-1][0]
-            if len(self.waiting) == self.workers or job.source == "bad":
-                broken = any(one.source == "bad" for _, one in self.waiting)
-                for waiting, one in self.waiting:
-                    if broken:
-                        waiting.set_exception(BrokenProcessPool())
-                    else:
-                        waiting.set_result(work.Outcome(one))
-                self.waiting = []
-            return future
-
-        def shutdown(self, **_: object) -> None:
-            pass
-
-    monkeypatch.setattr(work, "ProcessPoolExecutor", Pool)
-    settings = module.Settings(tmp_path, tmp_path, "png", "", {}, False, "cpu", 1, False)
-    jobs = [Job(name, name, NEW) for name in ("a", "b", "c", "bad", "d", "e")]
-    outcomes = list(work.run(jobs, settings, 2, 1, lambda: False))
-    assert sorted(one.job.source for one in outcomes) == ["a", "b", "bad", "c", "d", "e"]
-    assert [one.job.source for one in outcomes if one.error] == ["bad"]
+def test_a_process_that_dies_loses_only_its_file(tmp_path: Path) -> None:
+    settings = work.Settings(tmp_path, tmp_path, "png", "", {}, False, "cpu", 1, False)
+    jobs = [Job(name, name, NEW) for name in ("a", "bad", "c", "d")]
+    outcomes = {one.job.source: one for one in pool.run(jobs, settings, 2, 1, lambda: False, die_at_bad)}
+    assert {name: one.exit_code for name, one in outcomes.items()} == {"a": 0, "bad": 6, "c": 0, "d": 0}
+    assert "its process died" in outcomes["bad"].error
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

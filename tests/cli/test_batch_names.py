@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vqcodec.cli.batch.plan import MANIFEST, target_names
+from vqcodec.cli.batch.manifest import MANIFEST
+from vqcodec.cli.batch.plan import target_names
 
 from ..commands import Invoke, names
 
