@@ -251,7 +251,7 @@ def truncate(
 
     The model need not be at hand. JSON keys: input, output, width, height (pixels), bytes, bpp, layers, model, seconds.
     """
-    options.check_size_options({"--keep": keep, "--target-size": target_size, "--bpp": bpp}, needed=True)
+    options.check_exclusive({"--keep": keep, "--target-size": target_size, "--bpp": bpp}, needed=True)
     max_bytes = None if target_size is None else options.parse_size(target_size)
     pairs = _plan([source], out, ".vqc", force, json)
     from vqcodec import api

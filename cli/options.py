@@ -165,7 +165,7 @@ def parse_rate(
     Raises UsageError for two of them, and for values that cannot be meant; how many layers there are is the model's
     affair.
     """
-    check_rate(dict(zip(RATE, (quality, bpp, target_size, min_quality, keep), strict=True)))
+    check_exclusive(dict(zip(RATE, (quality, bpp, target_size, min_quality, keep), strict=True)))
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"-q {quality}: give 1..100")
     return {
@@ -233,7 +233,7 @@ def parse_format(format: str | None, target: str | None) -> str:
     return FORMATS[suffix.lower()[1:] or "png"]
 
 
-def check_rate(options: Mapping[str, object], needed: bool = False) -> None:
+def check_exclusive(options: Mapping[str, object], needed: bool = False) -> None:
     """Refuse more than one of the options {name: value or None}, none of them if one is `needed`, and a bad --bpp."""
     names = [name for name, value in options.items() if value is not None]
     if len(names) > 1:

@@ -76,8 +76,8 @@ def _drain(
         while True:
             while todo and len(running) < workers and not stop():
                 with _without_interrupts():
-                    future = pool.schedule(convert, (todo[0], settings))
-                running[future] = todo.popleft()
+                    scheduled = pool.schedule(convert, (todo[0], settings))
+                running[scheduled] = todo.popleft()
             if not running:
                 return
             done = wait(running, CHECK_S, FIRST_COMPLETED).done
