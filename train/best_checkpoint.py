@@ -1,4 +1,4 @@
-"""The best checkpoint of a run by a named metric of its validation, kept beside the last one."""
+"""Best checkpoint of a run by a metric of its validation, kept next to the last one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ BEST = "best.pt"
 
 
 def keep_best(run: TokenizerRun, row: dict[str, Any], folder: Path) -> bool:
-    """Write best.pt if the row of validation is better than all before it, and say whether it was.
+    """Write best.pt if the row of validation is better than all before it; return True if it was.
 
-    The value stands in the run's state, so that a resumed run goes on comparing with it.
+    The value is part of the run's state, so that a resumed run compares with it.
     """
     name = run.recipe.run.best
     if not name:

@@ -16,7 +16,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Replace `path` by `state` (tensors and plain values); the old file stays until the new one is complete."""
     draft = path.with_suffix(".tmp")
     try:
-        # Through a file of our own: torch reports a full disk as a RuntimeError of its zip writer.
+        # torch would report a full disk as a RuntimeError of its zip writer.
         with open(draft, "wb") as file:
             buffer = io.BytesIO()
             torch.save(state, buffer)

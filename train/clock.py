@@ -1,4 +1,4 @@
-"""Where the time of a step goes."""
+"""Time of the parts of a training step."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Seconds by the name of the part they were spent in.
+    """Seconds by the name of a part.
 
-    On a GPU work is only queued where it is written down; then the parts say where Python waited, and only the sum is
-    to be trusted.
+    A GPU works asynchronously: parts then measure where Python waited, and only their sum is exact.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""From a finished (or running) run to a model folder: averaged weights as fp16, entropy tables, ladder and card."""
+"""Export of a run to a model folder: averaged weights in float16, entropy tables, quality ladder and card."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from .stepped.recipe import is_stepped
 from .validate import tiles as cut
 
 TABLES = 16
-"""Prepared tables of each plane."""
+"""Prepared frequency tables of each plane."""
 STEPS = 12
-"""Of a ladder of rates, where the recipe names none."""
+"""Steps of the quality ladder if the recipe names no rates."""
 
 
 def export_run(
@@ -51,11 +51,14 @@ def export_run(
     prior: str = "",
     checkpoint: str = CHECKPOINT,
 ) -> ModelConfig:
-    """Write the run's averaged weights as a model that encodes at once.
+    """Write the averaged weights of `run` as a model to the folder `out`.
 
-    The entropy tables are counted over the training pictures of the recipe, or over `data` if given. With the name or
-    folder of a model of the same tokens in `prior`, its entropy model is taken instead.
-    `checkpoint` is the file of the run that is read, the last one or best.BEST.
+    Args:
+        data: pictures that the entropy tables are counted over; empty: the recipe's training pictures.
+        card: text of the model card; empty: one made of the recipe.
+        prior: name or folder of a model of the same tokens whose entropy model is taken instead of tables.
+        checkpoint: file of the run that is read, the last one or best_checkpoint.BEST.
+
     Raises InputError if the run cannot be read, ModelError if `prior` is no such model.
     """
     state = read_checkpoint(run / checkpoint)
@@ -72,7 +75,7 @@ def export_run(
     if PRICES in tokenizer.state_dict():
         state["model"].setdefault(PRICES, tokenizer.quantizer.prices)
     tokenizer.load_state_dict(merged({**state["model"], **state["ema"]}))
-    # What the codec will use are the rounded weights, so that is what the tables are counted with.
+    # The codec uses the rounded weights, so the tables are counted with them.
     tokenizer = tokenizer.half().float().eval()
     settings = measured_config(tokenizer, recipe, data, prior, report)
     tensors = {
@@ -108,7 +111,7 @@ def export_run(
 
 
 def entropy_tensors(model: str) -> dict[str, np.ndarray]:
-    """The tensors of the entropy model of the model called `model` or in that folder. Raises ModelError."""
+    """Tensors of the entropy model in the model called `model` or in that folder. Raises ModelError."""
     from safetensors.numpy import load_file
 
     tensors = load_file(find(model).folder / WEIGHTS)
@@ -118,7 +121,7 @@ def entropy_tensors(model: str) -> dict[str, np.ndarray]:
 def _counted(
     tokenizer: Tokenizer, recipe: Recipe, data: tuple[str, ...], ladder: Sequence[LadderStep], report
 ) -> dict[str, np.ndarray]:
-    """Prepared tables, as tensors."""
+    """Prepared tables, as tensors of the model file."""
     least = fixed_side(recipe.tokenizer) or recipe.tokenizer.stride
     pictures = scan(data or recipe.data.train, least, recipe.data.index)
     report(f"counting indices over {len(pictures.members)} pictures")
@@ -128,9 +131,9 @@ def _counted(
 
 
 def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
-    """Smallest files first: by rate, all layers kept, where training knew one; or else a layer more at each step.
+    """Quality ladder, smallest files first: falling rates with all layers, or one more layer at each step.
 
-    A single step where the first layers are nothing without the others.
+    Rates need a run with a rate term. Quantizers without a fill have a single step, since all layers are needed.
     """
     quantizer, (first, last) = recipe.tokenizer.quantizer, recipe.export.quality
     planes = [len(layer) for layer in file_layers(recipe)]
@@ -138,7 +141,7 @@ def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
     if recipe.codebook.rate:
         low, high = recipe.codebook.rate_range
         rates = recipe.export.rates or tuple(float(f"{rate:.3g}") for rate in np.geomspace(high, low, STEPS))
-        # At high rates refinements are hardly ever worth their bits, and their segments would be.
+        # At high rates refinements seldom pay for their bits, and the overhead of their segments would add to that.
         coarse = list(accumulate(planes)).index(quantizer.groups) + 1 if recipe.export.refine_below else layers
         places = [(coarse if rate > recipe.export.refine_below else layers, rate) for rate in rates]
     else:
@@ -149,14 +152,14 @@ def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
 
 
 def rates_of(config: ModelConfig) -> list[float]:
-    """The rates at which a model's ladder chooses codewords."""
+    """Rates of a model's quality ladder."""
     return list(dict.fromkeys(step.rate for step in config.ladder)) or [1.0]
 
 
 def prepared_tables(
     tokenizer: Tokenizer, pictures: Pictures, rates: Sequence[float] = (1.0,), n_tables: int = TABLES
 ) -> list[np.ndarray]:
-    """Integer tables [T, K] of each plane: clusters of the statistics of access tiles, at one rate after another."""
+    """Integer tables [T, K] of each plane: clusters of the statistics of access tiles, with rates in turn."""
     tiles: list[list[np.ndarray]] = [[] for _ in tokenizer.sizes]
     for i, pixels in enumerate(pictures.decoded()):
         for planes in _tile_planes(tokenizer, pixels, rates[i % len(rates)]):
@@ -175,9 +178,10 @@ def _tile_planes(tokenizer: Tokenizer, pixels: np.ndarray, rate: float) -> list[
 
 
 def cluster_tables(tiles: list[np.ndarray], size: int, n_tables: int, rounds: int = 6) -> np.ndarray:
-    """Tables [T, K] for symbol sequences, by Lloyd's algorithm on code length (entropy-constrained clustering).
+    """Tables [T, K] for symbol sequences: Lloyd's algorithm with the code length as distance.
 
-    A tile goes to the table that codes it in the fewest bits, learning included; a table is the mean of its tiles.
+    A tile is assigned to the table that codes it in the fewest bits, adaptation included; a table is the mean of its
+    tiles.
     """
     counts = np.stack([np.bincount(tile, minlength=size) for tile in tiles]).astype(np.float64)
     share = (counts + 0.05) / (counts + 0.05).sum(1, keepdims=True)

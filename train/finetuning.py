@@ -1,6 +1,7 @@
-"""What a run that starts from weights trains: each part in full, by low-rank updates (LoRA), or not at all.
+"""Fine-tuning of a run that starts from weights: each part in full, by low-rank updates (LoRA), or frozen.
 
-Hu et al. 2022 (LoRA), through peft; XQ-GAN, section 6.1. `merged` gives back plain weights, with the updates added.
+Hu et al. 2022 (LoRA), through peft; XQ-GAN, section 6.1. A weight W [out, in] becomes W + U D with D [r, in] and
+U [out, r], of which only U and D are trained; U starts at zero. `merged` returns plain weights with the updates added.
 """
 
 from __future__ import annotations
@@ -18,15 +19,14 @@ from vqcodec.errors import InputError, UsageError
 from .recipe.schema import PARTS, TuningRecipe
 
 BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
-"""How peft names what it puts in place of a layer."""
+"""peft's names of the original layer and of D and U within its replacement."""
 
 
 def tune(model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = (), drawn: Collection[str] = ()) -> None:
-    """Leave gradients to what is trained of the model's parts; put the updates in; keep `frozen` parts as they are.
+    """Set the trained parameters of the model's parts, insert the low-rank updates, and freeze the parts `frozen`.
 
-    Parameters that are `drawn` at random in a part that starts from weights are trained in full in any case. An update
-    begins at zero. Raises UsageError for a part in which no layer has a name asked for, InputError without
-    peft.
+    Parameters in `drawn`, which start from random numbers in a part that starts from weights, are trained in full.
+    Raises UsageError for a part without a layer that `recipe.layers` names, InputError without peft.
     """
     modes = {"encoder": recipe.encoder, "decoder": recipe.decoder}
     for part in PARTS:
@@ -43,7 +43,7 @@ def tune(model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = (), d
         if lora and hasattr(module, "last_layer"):
             module.last_layer.requires_grad_()
         if part in frozen and (part == "quantizer" or not any(value.requires_grad for value in module.parameters())):
-            # Also what a batch normalization remembers, or a codebook's averages, stays as it is.
+            # Evaluation mode also keeps the statistics of batch normalization and the averages of codebooks.
             module.register_forward_pre_hook(_stay)
 
 
@@ -75,9 +75,9 @@ def _add_updates(part: str, module: nn.Module, recipe: TuningRecipe) -> None:
 
 
 def merged(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of a tuned model -> that of a plain one, with the updates added to the weights.
+    """State dict of a tuned model -> state dict of a plain one, with the updates added to the weights.
 
-    One without updates comes back as it is.
+    A state dict without updates is returned unchanged.
     """
     plain = {}
     for name, value in state.items():
@@ -96,9 +96,9 @@ def _update(down: Tensor, up: Tensor, shape: torch.Size) -> Tensor:
 
 
 def load_tuned(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load into a tuned model its own state dict, or a plain one: that goes below the updates, which stay.
+    """Load a tuned model's own state dict, or a plain one, which sets the original layers and keeps the updates.
 
-    Raises RuntimeError, as load_state_dict does, for that of another model.
+    Raises RuntimeError, as load_state_dict does, for the state of another model.
     """
     own = model.state_dict()
     updates = {name: value for name, value in own.items() if ".lora_" in name}
@@ -109,6 +109,6 @@ def load_tuned(model: nn.Module, state: dict[str, Tensor]) -> None:
 
 
 def trained_share(model: nn.Module) -> float:
-    """Of all numbers in the parameters, those that are trained, 0..1."""
+    """Share of the parameters that are trained, 0..1."""
     counts = [(math.prod(value.shape), value.requires_grad) for value in model.parameters()]
     return sum(count for count, trained in counts if trained) / max(sum(count for count, _ in counts), 1)

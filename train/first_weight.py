@@ -1,4 +1,4 @@
-"""The weight of the likeliest codeword of a mixture, measured when a run is exported (vqcodec/quantizers/soft.py)."""
+"""Weight of the most likely codeword of a mixture, measured at export (vqcodec/quantizers/soft.py)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .shapes import fixed_side
 from .validate import tiles
 
 PICTURES = 64
-"""Most that it is measured on."""
+"""Pictures that it is measured on, at most."""
 
 
 def measured_config(
     tokenizer: Tokenizer, recipe: Recipe, data: tuple[str, ...], prior: str, report: Callable[[str], object]
 ) -> TokenizerConfig:
-    """The recipe's tokenizer with the best first weight for its mixtures, which `tokenizer` has from now on.
+    """Configuration of the recipe's tokenizer with the best first weight of its mixtures, which `tokenizer` gets too.
 
-    A weight that the recipe sets, and a quantizer without mixtures, stay as they are; with a `prior` it is that of the
-    prior's model, since its tokens are the same.
+    A weight set by the recipe is kept, and so is a quantizer without mixtures; with a `prior` the weight is that of the
+    prior's model, which has the same tokens.
     """
     config = recipe.tokenizer
     mixtures = mixtures_of(config.quantizer)

@@ -1,4 +1,4 @@
-"""What a run tells: log.jsonl, TensorBoard's files, and a live table on a terminal."""
+"""Logs of a run: log.jsonl, TensorBoard's files, and a live table on a terminal."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from torch import Tensor
 LOG = "log.jsonl"
 
 Report = Callable[[str], None]
-"""Takes one line for people."""
+"""Receives one line for the user."""
 
 
 class Logs:
-    """Writes rows `{"step": ..., "group/name": number or list}`; use as a context.
+    """Context that writes rows `{"step": ..., "group/name": number or list}`.
 
-    Rows after `step` are removed first: a run that was killed had gone on after its last checkpoint.
+    Rows after `step` are removed first: an interrupted run may have logged steps after its last checkpoint.
     """
 
     def __init__(self, folder: Path, step: int, tensorboard: bool, live: bool, report: Report) -> None:
@@ -67,18 +67,18 @@ class Logs:
             self.live.update(live_table(self.latest), refresh=True)
 
     def pictures(self, step: int, pictures: dict[int, Tensor]) -> None:
-        """Reconstructions by keep, uint8 [3, H, W], for TensorBoard."""
+        """Reconstructions by number of layers, uint8 [3, H, W], for TensorBoard."""
         for keep, picture in pictures.items() if self.board else ():
             self.board.add_image(f"val/keep-{keep}", picture, step)
 
     def text(self, lines: str) -> None:
-        """Lines for people, where no live table says the same."""
+        """Lines for the user, unless the live table shows the values."""
         for line in () if self.live else lines.splitlines():
             self.report(line)
 
 
 def live_table(latest: dict[str, Any]) -> Table:
-    """The newest value of everything that is logged; lists are per keep or per group."""
+    """Table of the newest logged values; lists are per number of layers or per group."""
     table = Table(title=f"step {latest.get('step', 0):,}", title_justify="left", show_header=False)
     for name, value in latest.items():
         if name == "step":
@@ -96,6 +96,6 @@ def _cut_log(path: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):  # a kill may leave half a line
+        except (ValueError, KeyError, TypeError):  # an interrupted run may leave half a line
             continue
     path.write_text("".join(kept), encoding="utf-8")

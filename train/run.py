@@ -1,8 +1,8 @@
-"""The state of a tokenizer's training run, and one step of it on one screen.
+"""State of a tokenizer's training run, and one training step.
 
-Everything random in a step (crops, masks, noise, revived codewords) is drawn from (seed, step) for the global batch,
-of which each process takes its part. So a run that was killed goes on exactly where its last checkpoint stands, and
-several processes do what one would do with all of their crops.
+All random numbers of a step (crops, masks, noise, revived codewords) are a function of (seed, step) for the global
+batch, of which each process takes its part. An interrupted run therefore resumes without a difference, and several
+processes train as one process would with all of their crops.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LINEAR_LR = 0.1
 
 
 class TokenizerRun:
-    """A recipe under way: the tokenizer, the moving average of its weights, its optimizer and its adversary.
+    """Run of a recipe: the tokenizer, the moving average of its weights, its optimizer and its adversary.
 
     `batches(number)` gives this process's part of global batch `number`: uint8 [B, 3, H, W].
     """
@@ -59,7 +59,7 @@ class TokenizerRun:
         self.device = accelerator.device
         self.step = 0
         self.best: dict[str, float] = {}
-        """Score of the best checkpoint by the name of its metric, see train.best."""
+        """Score of the best checkpoint by the name of its metric, see best_checkpoint.py."""
         self.clock = Clock()
         names = active(recipe.losses)
         self.perceptual = make_perceptual(self.device) if "rec/lpips" in names else None
@@ -85,7 +85,7 @@ class TokenizerRun:
         self.network, self.optimizer = accelerator.prepare(self.model, self._make_optimizer())
 
     def _make_optimizer(self) -> torch.optim.AdamW:
-        """AdamW; a linear path learns slower, and codewords do not decay."""
+        """AdamW; a linear path has a lower learning rate, and the quantizer no weight decay."""
         optimizer = self.recipe.optimizer
         parts: dict[tuple[float, float], list[Tensor]] = {}
         for name, value in self.model.named_parameters():
@@ -137,7 +137,7 @@ class TokenizerRun:
     def _forward_backward(
         self, batch: Tensor, generator: torch.Generator, parts: int, rate: float
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Gradients of one batch [B, 3, H, W]; returns its losses without graph, and the latent."""
+        """Gradients of one batch [B, 3, H, W]; returns its losses and its latent, without graph."""
         recipe = self.recipe
         batch = batch if batch.device.type == self.device.type else send(batch, self.device)
         x = scaled(batch.contiguous(memory_format=torch.channels_last))
@@ -175,8 +175,8 @@ class TokenizerRun:
         return self.adversary.adaptive_weight(rec, gan, self.model.decoder.last_layer)
 
     def _draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        """This process's part of the global batch's noise [B, D, h, w] and rates [B], and its keep maps: one after the
-        other for each time that it is decoded, [draws * B, G, h, w]."""
+        """This process's part of the global batch's keep maps [draws * B, G, h, w], one block of B per decoding, noise
+        [B, D, h, w] and rate factors [B]."""
         size = self.extras.grid
         whole = len(x) * self.accelerator.num_processes
         part = slice(self.accelerator.process_index * len(x), (self.accelerator.process_index + 1) * len(x))
@@ -195,7 +195,7 @@ class TokenizerRun:
         )
 
     def _own(self, generator: torch.Generator) -> torch.Generator:
-        """Of the device, for what is large; seeded from `generator`, so the same in all processes."""
+        """Generator on the device for large tensors; seeded from `generator`, so equal in all processes."""
         if self.device.type == "cpu":
             return generator
         seed = int(torch.randint(2**62, (), generator=generator))
@@ -210,7 +210,7 @@ class TokenizerRun:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """Move the averaged weights towards the present ones."""
+        """Update the moving average; its decay is lower in the first steps."""
         decay = min(self.recipe.optimizer.ema, (self.step + 1) / (self.step + 10))
         self.average.update(decay)
         # The average of a codeword that was replaced starts again.
@@ -221,7 +221,7 @@ class TokenizerRun:
                 module.fresh = None
 
     def generator(self) -> torch.Generator:
-        """The random numbers of the present step, the same in all processes."""
+        """Random numbers of the present step, equal in all processes."""
         return torch.Generator().manual_seed(self.recipe.run.seed * 1_000_003 + self.step)
 
     def _autocast(self) -> contextlib.AbstractContextManager[None]:
@@ -229,7 +229,7 @@ class TokenizerRun:
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[Tokenizer]:
-        """The tokenizer with its averaged weights, in evaluation mode."""
+        """Context with the averaged weights in the tokenizer, in evaluation mode."""
         with self.average.applied():
             yield self.model.eval()
 
@@ -252,7 +252,7 @@ class TokenizerRun:
         write_checkpoint(folder / name, state)
 
     def load(self, path: Path) -> None:
-        """Go on from the checkpoint at `path`. Raises InputError."""
+        """Continue from the checkpoint at `path`. Raises InputError."""
         state = read_checkpoint(path)
         self._load_weights(state, path)
         self.optimizer.load_state_dict(state["optimizer"])

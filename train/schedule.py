@@ -8,9 +8,12 @@ from .recipe.schema import OptimizerRecipe
 
 
 def learning_rate(optimizer: OptimizerRecipe, step: int) -> float:
-    """Warm-up, then constant; its last part goes down along a cosine.
+    """Learning rate at `step`: linear warm-up, constant part, then a cosine down to `floor * lr`.
 
-    With `schedule = "constant"` that part is the last `decay` steps, with "cosine" everything after the warm-up.
+        lr * min(1, (step + 1) / warmup) * (floor + (1 - floor) * (1 - cos(pi * left / length)) / 2)
+
+    in the last `length` steps, of which `left` remain. With `schedule = "constant"` they are the last `decay` steps,
+    with "cosine" all steps after the warm-up.
     """
     warm = min(1.0, (step + 1) / max(optimizer.warmup, 1))
     length = optimizer.decay if optimizer.schedule == "constant" else max(optimizer.steps - optimizer.warmup, 1)

@@ -1,4 +1,4 @@
-"""What a tokenizer's latent looks like in training: its grid, its branches, and the size of picture it insists on."""
+"""Shapes of a tokenizer in training: the grid and the branches of its latent, and the size of its pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vqcodec.tokenizer import Tokenizer
 
 @torch.no_grad()
 def latent_grid(model: Tokenizer, crop: int) -> tuple[int, ...]:
-    """(h, w), or (L,) for a sequence, of the latent of crops of `crop` px: seen by looking at one."""
+    """(h, w), or (L,) for a sequence, of the latent of crops of `crop` px, found by encoding one."""
     training = model.training
     z = model.eval().encoder(torch.zeros(1, 3, crop, crop, device=next(model.parameters()).device))
     model.train(training)
@@ -20,7 +20,7 @@ def latent_grid(model: Tokenizer, crop: int) -> tuple[int, ...]:
 
 
 def fixed_side(config: TokenizerConfig) -> int:
-    """Side of the only pictures the network can see, px; 0 where it can see any."""
+    """Side of the only pictures the network accepts, pixels; 0 for any."""
     backbone = config.backbone
     if isinstance(backbone, VitConfig):
         return backbone.window
@@ -30,7 +30,7 @@ def fixed_side(config: TokenizerConfig) -> int:
 
 
 def branch_widths(config: TokenizerConfig) -> tuple[int, ...]:
-    """Latent channels of each branch: of the parts of the latent that have codebooks of their own."""
+    """Latent channels of each branch; a branch has codebooks of its own."""
     quantizer = config.quantizer
     if isinstance(quantizer, ProductVQConfig):
         return quantizer.widths
@@ -38,5 +38,5 @@ def branch_widths(config: TokenizerConfig) -> tuple[int, ...]:
 
 
 def branches_of(latent: Tensor, config: TokenizerConfig) -> list[Tensor]:
-    """latent, z or z_q [B, D, *] -> of each branch the tokens [B, L, C], in rows."""
+    """latent, z or z_q [B, D, *] -> tokens [B, L, C] of each branch, in rows."""
     return [part.flatten(2).transpose(1, 2) for part in latent.split(list(branch_widths(config)), 1)]

@@ -1,7 +1,4 @@
-"""`vqcodec train tokenizer`: a run from its recipe to its last checkpoint.
-
-Differs from run.py, which holds the state and takes the steps: here are folders, data, logs and the order of events.
-"""
+"""`vqcodec train tokenizer`: a run from its recipe to its last checkpoint (folders, data, logs, order of events)."""
 
 from __future__ import annotations
 
@@ -95,7 +92,7 @@ def train_tokenizer(
 
 
 def _start(run: TokenizerRun, pictures: Pictures) -> None:
-    """Set the first weights as the recipe says: from a run, a model, a pretrained network or the pictures' KLT."""
+    """Set the first weights by the recipe: from a run, a model, a pretrained network or the pictures' KLT."""
     recipe, tokenizer = run.recipe, run.model
     crops = Crops(pictures, recipe.data, recipe.run.seed)
     if source := recipe.start_from:
@@ -118,9 +115,9 @@ def _start(run: TokenizerRun, pictures: Pictures) -> None:
 
 
 def validation_perceptual(run: TokenizerRun) -> Perceptual | None:
-    """LPIPS for validation: that of the loss, else one whose weights are installed already.
+    """LPIPS for validation: that of the loss, otherwise a new one if its weights are installed.
 
-    Raises InputError where the best checkpoint is chosen by it and it cannot be had.
+    Raises InputError if `run.best` is lpips and it is missing.
     """
     found = run.perceptual or installed_perceptual(run.device)
     if found is None and run.recipe.run.best == "lpips":
@@ -131,7 +128,7 @@ def validation_perceptual(run: TokenizerRun) -> Perceptual | None:
 
 
 def parameters(run: TokenizerRun) -> int:
-    """How many numbers are trained."""
+    """Number of parameters of the tokenizer."""
     return sum(p.numel() for p in run.model.parameters())
 
 
@@ -172,7 +169,7 @@ def _validate(run: TokenizerRun, validation: Validation, folder: Path, logs: Log
 
 
 class Meter:
-    """Means of what steps return, and where the time went, since it was last read."""
+    """Means of the values of the steps, and shares of the time, since the last reading."""
 
     def __init__(self, run: TokenizerRun, loader: Loader) -> None:
         self.run, self.loader = run, loader
@@ -180,20 +177,20 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
-        """Start the clock anew."""
+        """Reset the clock and the sums."""
         self.since, self.waited = time.perf_counter(), self.loader.waited_s
         self.steps = 0
         self.run.clock.read()
         self.sums = {}
 
     def add(self, values: dict[str, Tensor]) -> None:
-        """What one step returned. It stays on the device, so that a GPU is not waited for at every step."""
+        """Add the values of one step. They stay on the device, so that steps do not wait for a GPU."""
         self.steps += 1
         for name, value in values.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def read(self) -> dict[str, float]:
-        """Means of the losses; steps and crops a second; the loader's own pace; shares of the time."""
+        """Means of the losses; steps and crops per second; the loader's crops per second; shares of the time."""
         count = max(self.steps, 1)
         row = {name: round(float(value) / count, 5) for name, value in self.sums.items()}
         elapsed = time.perf_counter() - self.since

@@ -1,7 +1,4 @@
-"""Validation during training: PSNR of every keep, SSIM, LPIPS, and the use of every codebook.
-
-Differs from `vqcodec eval`: no files and no rivals, only what a run needs to be followed.
-"""
+"""Validation during training: PSNR for every number of layers, SSIM, LPIPS, and the use of every codebook."""
 
 from __future__ import annotations
 
@@ -26,10 +23,11 @@ from .shapes import fixed_side
 from .validate_metrics import ssim
 
 TILE_PX = 512
+"""Largest side of a tile, pixels."""
 BATCH = 16
-"""Tiles at once of a network that sees but one size, which may be small."""
+"""Tiles at once of a network for one size of picture, which may be small."""
 RATE_WEIGHTS = (0.0, 4.0)
-"""Beside 1: how much the rate counts where the codebooks were trained with one."""
+"""Further rate factors, next to 1, for codebooks trained with a rate term."""
 
 
 @dataclass
@@ -40,11 +38,11 @@ class Validation:
     """uint8 [3, H, W] each, sides multiples of the stride."""
     whole: Pictures
     window: int = 0
-    """Side of the only pictures that the network can see, px; 0: any."""
+    """Side of the only pictures that the network accepts, pixels; 0: any."""
     side: int = 0
-    """Short side that pictures are resized to and their centre cut from, px, as the papers evaluate; 0: as they are."""
+    """Side of the centre cut from pictures whose short side is resized to it, as in the papers, pixels; 0: none."""
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None
-    """LPIPS, where its weights are installed."""
+    """LPIPS, if its weights are installed."""
 
     @classmethod
     def load(cls, recipe: Recipe) -> Validation:
@@ -58,17 +56,17 @@ class Validation:
         return found
 
     def sized(self, pixels: np.ndarray) -> np.ndarray:
-        """RGB [H, W, 3] as it is validated: resized, and its centre cut out, where `side` says so."""
+        """RGB [H, W, 3] as it is validated: with a `side`, resized and its centre cut out."""
         if not self.side:
             return pixels
         return centre(resized_picture(pixels, self.side), self.side, self.side).permute(1, 2, 0).numpy()
 
     @torch.no_grad()
     def measure(self, model: Tokenizer) -> dict[str, Any]:
-        """`val/psnr` (dB) per keep over the crops, `val/ssim` (0..1) and `val/lpips` (where it can be had) with all
-        layers; per group `val/used`, `val/entropy` (bits), `val/crop-perplexity`; `val/bpp` without context.
+        """Measurements over the crops: `val/psnr` (dB) for every number of layers; with all layers `val/ssim` (0..1)
+        and `val/lpips`; per group `val/used` (0..1), `val/entropy` (bits) and `val/crop-perplexity`; `val/bpp`, zero-order.
 
-        Where choosing codewords knows a rate, `val/rate-W` are bpp and PSNR with the rate weighing W.
+        With a rate term also `val/rate-W`: bpp and PSNR (dB) at the rate factor W.
         """
         psnrs, counts, alike = self._pass(model, 1.0, range(1, len(model.layers) + 1))
         row = {"val/psnr": psnrs, **alike, **_use(counts), "val/bpp": _bpp(model, counts)}
@@ -97,7 +95,7 @@ class Validation:
         return {0: self.crops[0], **{k: levels(model.decode(planes, k)[0]).byte().cpu() for k in keeps}}
 
     def _pass(self, model: Tokenizer, weight: float, keeps: Any) -> tuple[list[float], list[Tensor], dict[str, float]]:
-        """PSNR per keep, how often each codeword was chosen, and what is measured of the last keep alone."""
+        """PSNR for each of `keeps`, use of each codeword, and SSIM and LPIPS at the last of `keeps`."""
         alike = {"val/ssim": 0.0} | ({"val/lpips": 0.0} if self.perceptual else {})
         scores = [0.0 for _ in keeps]
         counts = [torch.zeros(size) for size in model.sizes]
@@ -115,14 +113,14 @@ class Validation:
 
 
 def knows_rate(model: Tokenizer) -> bool:
-    """Whether codewords are chosen by their cost too."""
+    """True if codewords are selected with a rate term."""
     return isinstance(model.config.quantizer, ProductVQConfig) and bool(model.quantizer.costs.any())
 
 
 def tiles(pixels: np.ndarray, stride: int, window: int = 0) -> Iterator[Tensor]:
     """RGB [H, W, 3] -> uint8 [3, h, w], the picture in tiles whose sides are multiples of the stride.
 
-    With a `window` all of them are squares of that side, and what is left over at the edges is left out.
+    With a `window` all tiles are squares of that side, and remainders at the edges are dropped.
     """
     unit, side = window or stride, window or TILE_PX
     height, width = (length // unit * unit for length in pixels.shape[:2])
@@ -133,17 +131,19 @@ def tiles(pixels: np.ndarray, stride: int, window: int = 0) -> Iterator[Tensor]:
 
 
 def batched(parts: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
-    """Lists of `size` parts, the last one maybe shorter."""
+    """Lists of `size` parts; the last one may be shorter."""
     while found := list(islice(parts, size)):
         yield found
 
 
 def spaced(members: list[Member], count: int) -> list[Member]:
+    """At most `count` members, evenly spaced."""
     count = min(count, len(members))
     return [members[round(i * (len(members) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
 def centre(pixels: np.ndarray, side: int, stride: int) -> Tensor:
+    """Centre of RGB [H, W, 3] as uint8 [3, h, w], with sides of at most `side` px, multiples of the stride."""
     h, w = (max(min(length, side) // stride, 1) * stride for length in pixels.shape[:2])
     top, left = (pixels.shape[0] - h) // 2, (pixels.shape[1] - w) // 2
     part = np.ascontiguousarray(pixels[top : top + h, left : left + w])
@@ -176,7 +176,7 @@ def _bpp(model: Tokenizer, counts: list[Tensor]) -> float:
 
 
 def _entropy(counts: Tensor) -> float:
-    """Bits."""
+    """Entropy of the counts, bits."""
     p = counts / counts.sum()
     return float(-(p * p.clamp_min(1e-12).log2()).sum())
 

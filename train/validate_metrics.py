@@ -1,4 +1,4 @@
-"""Measures of pictures beside PSNR in a validation, and which of its values can name the best checkpoint."""
+"""SSIM for validation, and the metrics that can select the best checkpoint."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from torch import Tensor
 from .data.scaling import levels
 
 SSIM_WINDOW = 11
-"""Side of its Gaussian window, px (Wang et al. 2004)."""
+"""Side of the Gaussian window of SSIM, pixels (Wang et al. 2004)."""
 
 
 @dataclass(frozen=True)
 class ValMetric:
-    """One value of a row of validation by which checkpoints are compared."""
+    """Value of a row of validation by which checkpoints are compared."""
 
     key: str
     reduce: Callable[[list[float]], float]
-    """One value for those per keep or per codebook."""
+    """Reduction of a value per number of layers, or per codebook, to one number."""
     sign: int = 1
-    """-1 where less is better."""
+    """-1 if less is better."""
 
 
 def last(values: list[float]) -> float:
@@ -34,7 +34,7 @@ def last(values: list[float]) -> float:
 
 
 def mean(values: list[float]) -> float:
-    """Over codebooks."""
+    """The mean over codebooks."""
     return math.fsum(values) / len(values)
 
 
@@ -45,7 +45,7 @@ BEST_BY: dict[str, ValMetric] = {
     "usage": ValMetric("val/used", mean),
     "perplexity": ValMetric("val/crop-perplexity", mean),
 }
-"""Keys: the names that `run.best` takes."""
+"""Metrics by the names that `run.best` accepts."""
 
 
 def score(name: str, row: dict[str, Any]) -> float:

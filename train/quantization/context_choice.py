@@ -1,6 +1,6 @@
-"""Indices for training as files will hold them: chosen by distance plus rate under a finished context model.
+"""Selection of indices in training as files hold them: by distance plus rate under a finished context model.
 
-Differs from codebooks.py, whose rates know no context: those are for the time before there is a context model.
+The rate term of product.py has no context and serves until there is a context model.
 """
 
 from __future__ import annotations

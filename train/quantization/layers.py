@@ -1,7 +1,7 @@
-"""Layers of the model that a run exports: the steps in which a file can leave planes out, coarse to fine.
+"""Layers of the exported model: the groups of planes, coarse to fine, that a file can leave out.
 
-A layer is a step only if training has seen the layers before it without it. So the layers depend on the recipe's masks,
-not on the quantizer alone (vqcodec.config.single).
+A decoder works without a layer only if training masked it. The layers therefore depend on the recipe's masks, not on
+the quantizer alone.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ..recipe.schema import Recipe
 
 
 def file_layers(recipe: Recipe) -> Layers:
-    """Planes of each layer: as `export.layers` says, or those of the quantizer.
+    """Planes of each layer: by `export.layers`, or those of the quantizer.
 
-    Groups that training never leaves out are one layer, as in imported models (FQGAN; XQ-GAN's branches); refinements
-    are a second one, since what they add to the latent may be missing.
+    Groups that training never masks are one layer, as in imported models (FQGAN; XQ-GAN's branches); refinements are a
+    second one, since the latent is valid without them.
     """
     quantizer = recipe.tokenizer.quantizer
     if recipe.export.layers:

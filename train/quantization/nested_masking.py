@@ -1,4 +1,13 @@
-"""Nested masking: which groups each sample, or each block of its token grid, keeps (MGVQ, section 3)."""
+"""Nested masking: the number of groups that a sample, or a block of its token grid, keeps (MGVQ, section 3).
+
+Keeping k of G groups masks groups k + 1 .. G; the decoder receives the fill in their place. Training with random k
+orders the groups from coarse to fine, so that files can leave the last ones out. A sample keeps
+
+    all G groups          with probability `full`
+    k per block           with probability `block`: k = centre + a uniform spread, clamped to 1..G; 0 in a share EMPTY
+    one k                 otherwise
+
+k and the centre are drawn with the weights `prefixes` of 1..G, or uniformly."""
 
 from __future__ import annotations
 
@@ -10,9 +19,9 @@ from torch import Tensor
 from ..recipe.schema import MaskingRecipe
 
 BLOCK_SIZES = (1, 2, 4)
-"""Sides of the blocks of the token grid that draw a keep of their own, tokens."""
+"""Sides of the blocks of the token grid, tokens; one is drawn per sample."""
 EMPTY = 0.05
-"""Share of blocks that keep nothing, so that the decoder learns to fill gaps."""
+"""Share of blocks that keep no group, so that the decoder learns to fill gaps."""
 
 
 def draw_kept(
@@ -20,8 +29,8 @@ def draw_kept(
 ) -> Tensor:
     """Keep map [B, G, h, w] of 0 and 1; at every position the kept groups are a prefix.
 
-    `size` is (h, w); or (L,) for a sequence, which counts as one row. For several processes: draw the map of the global
-    batch, and let each take its part.
+    `size` is (h, w), or (L,) for a sequence, which counts as one row. Several processes draw the map of the global
+    batch and take their parts.
     """
     return _draw(recipe, batch, groups, *((1,) * (2 - len(size))), *size, generator).reshape(batch, groups, *size)
 
@@ -56,7 +65,7 @@ def _prefixes(weights: Sequence[float], count: int, groups: int, generator: torc
 def _blocks(recipe: MaskingRecipe, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
     side = BLOCK_SIZES[int(torch.randint(len(BLOCK_SIZES), (), generator=generator))]
     rows, columns = -(-h // side), -(-w // side)
-    # Neighbouring blocks of a real file differ by little: a centre for the sample, a spread round it.
+    # Neighbouring blocks of a file differ little, so they share a centre.
     centre = int(_prefixes(recipe.prefixes, 1, groups, generator))
     spread = int(torch.randint(1, groups + 1, (), generator=generator))
     keep = centre + torch.randint(-spread, spread + 1, (rows, columns), generator=generator)

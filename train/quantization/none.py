@@ -6,4 +6,4 @@ from .protocol import CodebookTraining
 
 
 class NoCodebooks(CodebookTraining):
-    """Nothing is started, revived or priced."""
+    """Codebook training of quantizers without codebooks: all methods are those of the base class."""

@@ -1,6 +1,8 @@
-"""Latent perturbation: some tokens of some pictures become near ones, so that the decoder forgives a generator's slips.
+"""Latent perturbation: random tokens become near codewords, so that the decoder tolerates a generator's errors.
 
-XQ-GAN's RobustTok. The losses of the quantizer are those of the tokens as they were; only the decoder sees the others.
+RobustTok, in XQ-GAN. In the first share beta of the samples, each token is replaced with probability alpha by one of
+its delta nearest codewords, itself included, drawn uniformly. alpha and delta fall linearly between two steps. The
+losses of the quantizer are computed with the original tokens; the decoder receives the replaced ones.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ def annealed(recipe: PerturbationRecipe, step: int) -> tuple[float, int]:
 
 
 def perturbed(index: Tensor, rows: Tensor, codebook: Tensor, numbers: Tensor, tokens: float, nearest: int) -> Tensor:
-    """index [N] of rows [N, d] in codebook [K, d] -> index [N], a share `tokens` of it replaced.
+    """index [N] of rows [N, d] in codebook [K, d] -> index [N], with a share `tokens` replaced.
 
-    `numbers` [N, 2], uniform in 0..1: whether a token is replaced, and by which of its `nearest` codewords, of which it
-    is itself one.
+    `numbers` [N, 2], uniform in 0..1: the first decides on replacement, the second picks one of the `nearest`
+    codewords.
     """
     near = torch.cdist(rows, codebook).topk(nearest, largest=False).indices  # [N, nearest]
     place = (numbers[:, 1] * nearest).long().clamp_max(nearest - 1)

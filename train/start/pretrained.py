@@ -1,16 +1,15 @@
-"""A vit backbone that starts from DINOv2, CLIP or EVA-02, as XQ-GAN and SoftVQ-VAE do: the table `pretrained`.
+"""Start of a vit backbone from DINOv2, CLIP or EVA-02, as in XQ-GAN and SoftVQ-VAE: the table `pretrained`.
 
-Differs from taking.py and grow.py, which start from a model of ours. CLIP and EVA-02 are starts of encoders whose
-layers are theirs (tokenizer.backbone.encoder_layers). What DINOv2 (Oquab et al. 2023) or the others lack stays as it
-was drawn: latent tokens and their places, and the layers next to the latent and to the pixels.
+CLIP and EVA-02 serve encoders of their layout (tokenizer.backbone.encoder_layers). Tensors that they or DINOv2 (Oquab
+et al. 2023) lack keep their random values: latent tokens and their positions, and the layers next to the latent and to
+the pixels.
 
     DINOv2, 518 px in patches of 14 px     for example 256 px in patches of 16 px
-    patch_embed  [C, 3, 14, 14]         -> encoder.patches   [C, 3, 16, 16]      resized; a decoder has none
-    pos_embed    [1, 1 + 37 * 37, C]    -> trunk.positions   [1, 1 + 16 * 16, C]  resampled; that of the whole is kept
-    cls_token, blocks.*, norm           -> trunk.whole, trunk.layers.*, trunk.norm   as they are, layer scales too
+    patch_embed  [C, 3, 14, 14]         -> encoder.patches   [C, 3, 16, 16]      resized; not in a decoder
+    pos_embed    [1, 1 + 37 * 37, C]    -> trunk.positions   [1, 1 + 16 * 16, C]  resampled; the class token's is kept
+    cls_token, blocks.*, norm           -> trunk.whole, trunk.layers.*, trunk.norm   unchanged, with layer scales
 
-Its weights are made for pixels that are normalised as in ImageNet. Like the authors' trainers, ours gives them pixels
-in -1..1 all the same.
+The weights expect pixels normalised as in ImageNet; as in the authors' trainers, they receive pixels in -1..1.
 """
 
 from __future__ import annotations
@@ -43,19 +42,19 @@ SIZES = {
     "eva02-base": (12, 768),
     "eva02-large": (24, 1024),
 }
-"""Layers and channels of what can be named; before the dash the layout of the layers."""
+"""Layers and channels by name; the part before the dash is the layout of the layers."""
 PX = 518
-"""Side of the pictures that DINOv2 was trained on at last."""
+"""Side of the pictures in the last stage of DINOv2's training, pixels."""
 KEY, WAY_OUT = "pretrained.model", "or start from random weights: --set pretrained.model="
 PATCHES, POSITIONS = "patch_embed.proj.weight", "pos_embed"
 UNUSED = (PATCHES, "patch_embed.proj.bias", "mask_token")
-"""What a decoder has no use for, and what hid patches in DINOv2's own training."""
+"""Tensors that a decoder does not use, and the mask token of DINOv2's own training."""
 LARGEST_PATCH, LARGEST_GRID = 64, 256
-"""Sides that a file may ask to be resampled, pixels and tokens."""
+"""Largest sides that are resampled: of patches, pixels, and of the grid, tokens."""
 AUTHORS = {"dinov2": " or its authors'"}
 NEEDED = {"dinov2": "a DINOv2 without registers", "clip": "a CLIP of pictures", "eva02": "an EVA-02 of size B or L"}
 SHOWN = 3
-"""Most keys that one message names."""
+"""Keys that one message names, at most."""
 
 
 def check_size(recipe: PretrainedRecipe, backbone: VitConfig, size: tuple[int, int]) -> None:
@@ -83,7 +82,7 @@ def check_named(recipe: PretrainedRecipe, backbone: VitConfig) -> None:
 
 
 def drawn(model: nn.Module, recipe: PretrainedRecipe) -> set[str]:
-    """Names of parameters that start from random numbers, in the parts of a tokenizer that start from weights."""
+    """Names of parameters that start from random numbers, within the parts that start from weights."""
     names = (name for name, _ in model.named_parameters() if name.split(".")[0] in recipe.started)
     return {name for name in names if not name_in_start(name)}
 
@@ -102,7 +101,7 @@ def start_pretrained(tokenizer: Tokenizer, recipe: PretrainedRecipe) -> None:
 
 
 def start_weights(model: str) -> dict[str, Tensor]:
-    """The tensors of a start by its own names: of a model in SIZES, or in the file `model`. Raises InputError."""
+    """Tensors of the pretrained network under its own names: one of SIZES, or the file `model`. Raises InputError."""
     if model in SIZES:
         source = TEACHERS[model]
         px = PX if model.startswith("dinov2") else source.px
@@ -116,7 +115,7 @@ def start_weights(model: str) -> dict[str, Tensor]:
 def fitted(
     state: Mapping[str, Tensor], ours: Mapping[str, Tensor], backbone: VitConfig, recipe: PretrainedRecipe
 ) -> dict[str, Tensor]:
-    """Our tensors that the start's `state` has, in the shapes of `ours`.
+    """Tensors of `ours` that the pretrained `state` has, in our shapes.
 
     Raises UsageError if it is of another size, InputError naming keys that are missing, left over or of a wrong shape.
     """
@@ -140,7 +139,7 @@ def fitted(
 
 
 def _fitted(key: str, value: Tensor, like: Tensor, source: str) -> Tensor:
-    """A tensor of DINOv2 in the shape of ours."""
+    """Pretrained tensor `value` in the shape of ours."""
     shape, needed = list(value.shape), list(like.shape)
     if key == PATCHES:
         side = shape[-1] if shape else 0
@@ -152,17 +151,17 @@ def _fitted(key: str, value: Tensor, like: Tensor, source: str) -> Tensor:
         raise InputError(f"{source}: {key} is {shape}; {needed} needed")
     plain = value.layout == torch.strided and value.is_floating_point() and not value.is_meta
     if not plain or not bool(value.float().isfinite().all()):
-        raise InputError(f"{source}: {key} holds what are no finite numbers, plain ones of floating point")
+        raise InputError(f"{source}: {key} holds other values than finite floating-point numbers")
     if key == PATCHES:
         return resized_patches(value, like.shape[-1])
     return resampled(value.float(), like.shape[1] - 1) if key == POSITIONS else value
 
 
 def resized_patches(weight: Tensor, side: int) -> Tensor:
-    """Filters [C, 3, p, p] -> [C, 3, side, side] that find in patches of that side what `weight` finds in theirs.
+    """Filters [C, 3, p, p] -> [C, 3, side, side] with the same responses on resized patches.
 
-    FlexiViT (Beyer et al. 2023): of the filters for resized patches B x those whose products are nearest to w x, which
-    the pseudo-inverse of B's transpose gives; exact where patches grow.
+    FlexiViT (Beyer et al. 2023), section 3.4: for a resize B of patches x, the filters v that minimize
+    E (v . B x - w . x)^2 are v = pinv(B^T) w; exact for larger patches.
     """
     old = weight.shape[-1]
     if old == side:

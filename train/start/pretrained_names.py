@@ -1,4 +1,4 @@
-"""Names of the tensors of the backbone `vit` in the networks that encoders start from, by timm.
+"""Names of the backbone vit's tensors in the pretrained networks of timm.
 
 ours                        DINOv2                    CLIP             EVA-02
 trunk.layers.0.qkv          blocks.0.attn.qkv         as DINOv2        attn.q_proj, attn.k_proj, attn.v_proj
@@ -19,7 +19,7 @@ from torch import Tensor
 from vqcodec.importing.vit_names import released_name
 
 TITLES = {"dinov2": "DINOv2", "clip": "CLIP", "eva02": "EVA-02"}
-"""Keys: values of `tokenizer.backbone.encoder_layers`."""
+"""Names in messages, by `tokenizer.backbone.encoder_layers`."""
 _EVA = (
     (r"\.mlp\.fc1\.", ".mlp.fc1_x."),
     (r"\.gate\.", ".mlp.fc1_g."),
@@ -30,7 +30,7 @@ _UNUSED = re.compile(r"mask_token$|head\.|lm_head\.|rope\.|fc_norm\.")
 
 
 def name_in_start(name: str, layers: str = "dinov2") -> str:
-    """Name of the tensor `name` of encoder or decoder in a start of the layout `layers`; empty for what it lacks."""
+    """Name of our tensor `name` in a pretrained network of the layout `layers`; empty if it has none."""
     trunk = f"{name.split('.')[0]}.model."
     released = released_name(name)
     if not released.startswith(trunk):
@@ -42,7 +42,7 @@ def name_in_start(name: str, layers: str = "dinov2") -> str:
 
 
 def plain_state(state: Mapping[str, Tensor], layers: str) -> dict[str, Tensor]:
-    """The tensors of a start under the names of `name_in_start`: heads left out, what it leaves implicit filled in.
+    """Tensors of a pretrained network under the names of `name_in_start`, without heads, with implicit tensors added.
 
     The last norm of EVA-02 is `fc_norm` where timm pools by the mean. CLIP's patches have no bias.
     """

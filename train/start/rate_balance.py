@@ -1,8 +1,8 @@
 """Rate balance: the weight of a bit in each group from the errors that its codewords leave, and codewords to match.
 
 Training measures the decoder's gain with noise (quantization/decoder_gain.py). A large decoder removes noise, so that a
-group looks up to six times cheaper than it is. Here the gain of group g is the drop of the pixels' squared error when
-the group's exact latent replaces its codewords, relative to the latent's squared error that disappears:
+group's gain is underestimated by up to six times. Here the gain of group g is the drop of the pixels' squared error
+when the group's exact latent replaces its codewords, relative to the latent's squared error that disappears:
 
     gain_g = (|x - D(c)|^2 - |x - D(c with z_g)|^2) / |z_g - c_g|^2        lambda_weight_g = rate / gain_g
 
@@ -30,8 +30,8 @@ from vqcodec.tokenizer import Tokenizer
 from ..quantization.product import bits_of_use
 
 LEAST_GAIN = 0.01
-"""Least gain, as a share of the gain before: on some crops a group's errors do not show at all, and a gain of 0 would
-send all of its rows to one codeword."""
+"""Least gain, as a share of the gain before: on some crops a group's errors do not change the pixels, and a gain
+of 0 would assign all of its rows to one codeword."""
 LEAST_RATE = 1.0
 """Least factor r where there are refinements, which take over below it."""
 ROUNDS = (10, 14)
@@ -39,7 +39,7 @@ ROUNDS = (10, 14)
 MEASURED = 24
 """Crops that gains are measured on."""
 AT_ONCE = 8
-"""Crops that the decoder sees at once."""
+"""Crops that are decoded at once."""
 DEAD = 2
 """A codeword of fewer rows becomes a copy of the most used one, which costs less: it is then selected only at r = 0."""
 
@@ -75,7 +75,7 @@ def balance(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor, rate: float) 
 def gains(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor) -> Tensor:
     """Gain of each group [G] for its codewords' errors, see the module; shapes as in `balance`.
 
-    Not above 0 where a group's errors do not show in the pixels; raises UsageError if none do.
+    At most 0 if a group's errors do not change the pixels; raises UsageError if that holds for all groups.
     """
     quantizer, decoder = model.quantizer, model.decoder
     groups = quantizer.groups

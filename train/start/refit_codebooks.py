@@ -25,7 +25,7 @@ from .rate_balance import LEAST_RATE, balance
 CROPS = 384
 """Training crops whose latents are fitted."""
 BATCH = 8
-"""Crops that the encoder sees at once."""
+"""Crops that are encoded at once."""
 ROUNDS = 6
 """Rounds of selection and counting that settle the bits of the codewords."""
 

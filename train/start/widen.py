@@ -49,7 +49,7 @@ def widen(tokenizer: Tokenizer, name: str, crops: Crops) -> None:
     order = torch.cat([energy, left]).argsort(descending=True)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order))
-    scale = torch.cat([gain.clamp_min(1e-8).sqrt(), torch.ones(more)])  # the new channels come in pixels' units
+    scale = torch.cat([gain.clamp_min(1e-8).sqrt(), torch.ones(more)])  # new channels are in units of pixels
     # Within a group distances are those of pixels; the group as a whole has unit variance.
     carried = torch.cat([energy, left])[order]
     spread = torch.cat([part.mean().clamp_min(1e-8).sqrt().expand(len(part)) for part in carried.split(_widths(new))])
@@ -64,7 +64,7 @@ def _widths(tokenizer: Tokenizer) -> list[int]:
 
 
 def _copy_trunk(old: Tokenizer, new: Tokenizer, name: str) -> None:
-    """All tensors of the networks but those next to the latent."""
+    """Copy all tensors of the networks except those next to the latent."""
     ends = ("encoder.head", "encoder.linear", "decoder.head", "decoder.linear")
     have = {key: value for key, value in old.state_dict().items() if key.startswith(("encoder.", "decoder."))}
     if old.stride != new.stride or old.channels > new.channels:
@@ -80,10 +80,11 @@ def _copy_trunk(old: Tokenizer, new: Tokenizer, name: str) -> None:
 
 
 def _leftover(x: Tensor, rest: Tensor, stride: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What `count` new channels take up of pixels [B, 3, H, W] that the old ones leave over.
+    """Linear model of the residual `rest` of pixels x, both [B, 3, H, W], with `count` channels per block.
 
-    Returns directions in a block [n, count], rows [count, n] and bias [count] that estimate their share from the
-    block itself, and the variance of what they find [count].
+    Directions V [n, count] are the leading eigenvectors of the residual's blocks; rows A [count, n] and bias [count]
+    estimate V^T residual from the block of pixels itself (damped least squares). Returns V, A, the bias and the
+    variance of the estimates [count].
     """
     blocks, left = (F.pixel_unshuffle(t, stride).permute(0, 2, 3, 1).reshape(-1, 3 * stride**2) for t in (x, rest))
     left = left - left.mean(0)
@@ -98,7 +99,7 @@ def _leftover(x: Tensor, rest: Tensor, stride: int, count: int) -> tuple[Tensor,
 
 
 def _set_encoder(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor, rows: Tensor, bias: Tensor) -> None:
-    """Rows of the last layers: channel i goes to place[i], times factor[i]."""
+    """Rows of the last layers: channel i moves to place[i], times factor[i]."""
     d = old.channels
     for layer in ("head", "linear"):
         ours, theirs = getattr(new.encoder, layer), getattr(old.encoder, layer)
@@ -111,7 +112,7 @@ def _set_encoder(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor, 
 
 
 def _set_decoder(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor, basis: Tensor) -> None:
-    """Columns of the first layers, the inverse of `_set_encoder`; a group's mark stands for its channels' shares."""
+    """Columns of the first layers, the inverse of `_set_encoder`; keep-map columns are shared by channels."""
     d, total = old.channels, new.channels
     groups = (old.quantizer.groups, new.quantizer.groups)
     of_old = torch.arange(groups[0]).repeat_interleave(torch.tensor(_widths(old)))
@@ -129,7 +130,7 @@ def _set_decoder(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor, 
 
 
 def _set_fill(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor) -> None:
-    """What stands for missing channels, where both have that; zero for new ones."""
+    """Fill of missing channels, if both models have one; zero for new channels."""
     ours, theirs = new.quantizer, old.quantizer
     if ours.fill is None or theirs.fill is None:
         return
