@@ -1,6 +1,6 @@
-"""Index planes of access tiles for the training of a prior: collected, and cut into crops.
+"""Training data of entropy models: index planes of access tiles, collected and cut into crops.
 
-A crop is part of a tile with what surrounds it there, so that contexts end where those of a file end and nowhere else.
+A crop includes its surroundings in the tile, so that contexts end only at the borders of tiles, as in files.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from ..data.pictures import Pictures
 from ..export import rates_of
 
 Tile = np.ndarray | Sequence[np.ndarray]
-"""Planes [S, h, w], or a list of planes [h, w] or [L] of whatever shapes; without the last ones that a file leaves
+"""Planes [S, h, w], or a list of planes [h, w] or [L] of any shapes; the last planes are missing if a file leaves them
 out."""
 
 
 MOST_TILES = 8
-"""Of one picture: others than wallpapers are to be seen, too."""
+"""Tiles of one picture, at most: large pictures must not dominate."""
 RATES = 2
-"""Of one picture, and so least tiles of it."""
+"""Rates, and thus least tiles, of one picture."""
 
 
 def collect_tiles(model: Model, pictures: Pictures, tile: int, effort: int = EFFORT) -> list[Tile]:
     """Index planes int16 or int32 [S, h, w] of tiles (`tile` steps a side) of the pictures, as files of `effort` hold
     them: MISSING where layers are left out, from effort `build.ADAPTIVE_LAYERS` on.
 
-    Of a model whose tokens are windows, each window is a tile, a list of planes int32.
+    If tokens are windows, each window is a tile, a list of planes int32.
 
-    Where codewords are chosen by a rate, every picture has some rates, evenly in the logarithm over what the ladder
-    spans, that its tiles take turns at. Of large pictures some tiles are drawn; small ones are taken at each rate.
+    With a rate term every picture draws RATES rates, uniform in the logarithm over the range of the ladder, and its
+    tiles take turns at them. Large pictures give a random selection of tiles, small ones their tile at each rate.
     """
     rates = rates_of(model.config)
     high = max(rates)
@@ -77,10 +77,9 @@ def _cut_up(planes: np.ndarray, tile: int) -> list[np.ndarray]:
 
 
 class PriorCrops:
-    """Batches of crops; `batch(number)` is a pure function of (seed, number) and the tiles, padded planes each.
+    """Batches of crops; `batch(number)` is a pure function of (seed, number) and the tiles (padded planes each).
 
-    Tiles whose planes are not grids of one shape are not cut: a crop is a whole tile, and a batch has those of one
-    layout only.
+    Tiles with planes of different shapes are not cut: a crop is a whole tile, and a batch holds tiles of one layout.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class PriorCrops:
         layouts = [tuple(plane.shape for plane in tile) for tile in tiles]
         self.is_cut = all(len(set(layout)) == 1 for layout in layouts)
         self.by_layout = [[t for t, other in enumerate(layouts) if other == layout] for layout in set(layouts)]
-        # All planes of a crop are cut at once.
+        # Stacked, so that all planes of a crop are cut at once.
         self.padded = [np.stack(tile) for tile in tiles] if self.is_cut else tiles
         positions = np.array([tile[0].size for tile in tiles], np.float64)
         self.share = positions / positions.sum()
@@ -109,8 +108,7 @@ class PriorCrops:
         return [torch.from_numpy(np.stack(planes)) for planes in zip(*chosen, strict=True)]
 
     def _cut(self, planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """[S, h, w] -> `side` positions a side and their margin; passes are told by even and odd, so it starts at an
-        even one."""
+        """[S, h, w] -> `side` positions a side and their margin, from an even position on: passes depend on parity."""
         h, w = (side - 2 * MARGIN for side in planes.shape[1:])
         y, x = (2 * int(rng.integers(0, max(0, -(-(side - self.side) // 2)) + 1)) for side in (h, w))
         whole = self.side + 2 * MARGIN

@@ -1,4 +1,4 @@
-"""Training of the factorized autoregressive model (vqcodec/sampling): reference bits per index, and sampling."""
+"""Training of the factorized autoregressive model (vqcodec/sampling), for reference bits per index and for sampling."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ def train_factorized_ar(
     classes: int = 0,
     accelerator: Accelerator | None = None,
 ) -> Far:
-    """Fit a float model to crops of index planes [S, h, w]. Raises UsageError where planes are not grids of one shape.
+    """Fit a float model to crops of index planes [S, h, w]; FQGAN, section 3.3.
 
-    Tiles without their last planes, and those with gaps, are left out. `labels`, one for each tile, are 0..classes - 1.
-    With an `accelerator` each process takes `recipe.batch` crops a step, of which together they do what one process
-    does with all of them. `checkpoint` and `resume` as in `prior.train_prior`; the first process writes.
+    Args:
+        tiles: index planes; tiles with missing planes or indices are skipped.
+        labels: class of each tile, 0..classes - 1; empty without classes.
+        accelerator: processes; each one trains on `recipe.batch` crops a step.
+        checkpoint, resume: as in `train_prior`; the first process writes.
+
+    Raises UsageError if planes are not grids of one shape.
     """
     accelerator = accelerator or Accelerator(cpu=True)
     config = FarConfig(
@@ -53,7 +57,7 @@ def train_factorized_ar(
     network.train()
 
     def take_step(step: int, progress: float) -> Tensor:
-        # Seeds dropout, in this process and step; crops and left-out labels come from the global batch.
+        # Seed of dropout in this process and step; crops and dropped labels are drawn for the global batch.
         torch.manual_seed(((recipe.seed * 1_000_003 + step) * 1009 + accelerator.process_index) % 2**63)
         return _step(network, prepared, accelerator, crops.batch(step), recipe.bf16)
 
@@ -79,8 +83,10 @@ def _step(network: Any, optimizer: Any, accelerator: Accelerator, batch: tuple[T
 
 @torch.no_grad()
 def factorized_ar_bits(model: Far, tiles: Sequence[Tile], labels: Sequence[int] = ()) -> np.ndarray:
-    """Mean bits [S] of each plane over whole tiles, cut into grids of the model's size: the first position sees
-    the label, where there are `labels`, and nothing else."""
+    """Mean bits [S] of each plane over whole tiles, cut into grids of the model's size.
+
+    The context of the first position is the label alone, or nothing without `labels`.
+    """
     device = model.start.weight.device
     total, count, (h, w) = np.zeros(len(model.config.sizes)), 0, model.config.shape
     for t, tile in enumerate(tiles):

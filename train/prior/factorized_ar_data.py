@@ -1,7 +1,6 @@
-"""Training data of the float model: index planes of pictures, and the class of each picture where recipes ask for it.
+"""Training data of the factorized autoregressive model: index planes of pictures, with the class of each picture.
 
-Differs from prior_data.py: pictures may be cut to one size first, tiles have labels, and several processes share the
-work of the tokenizer.
+Pictures may be cut to one size first, and several processes share the work of the tokenizer.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from .recipe import PriorRecipe
 
 @dataclass
 class CentreCut(Pictures):
-    """Pictures whose short side is resized to `side` pixels and whose centre is cut out; whole ones for 0."""
+    """Pictures with the short side resized to `side` pixels and the centre cut out; unchanged for 0."""
 
     side: int = 0
 
@@ -46,7 +45,7 @@ class CentreCut(Pictures):
 def class_names(pictures: Pictures) -> list[str]:
     """The classes of a data set, sorted: the first folder in the name of each picture, as in ImageNet's layout.
 
-    Raises InputError for a picture that lies in no folder.
+    Raises InputError for a picture outside any folder.
     """
     return sorted({_class_of(member) for member in pictures.members})
 
@@ -54,14 +53,14 @@ def class_names(pictures: Pictures) -> list[str]:
 def _class_of(member: Member) -> str:
     parts = PurePosixPath(member.name.replace("\\", "/")).parts
     if len(parts) < 2:
-        raise InputError(f"{member.name}: lies in no folder that names its class; leave recipe.labels out")
+        raise InputError(f"{member.name}: is in no folder that names its class; leave recipe.labels out")
     return parts[0]
 
 
 def labelled_tiles(
     model: Model, pictures: Pictures, recipe: PriorRecipe, classes: Sequence[str], accelerator: Accelerator
 ) -> tuple[list[Tile], list[int]]:
-    """Tiles of index planes and the number of each one's class among `classes`; no labels without classes.
+    """Tiles of index planes and the class number of each tile in `classes`; no labels without classes.
 
     Process r of R takes every R-th picture; all get all tiles, in the order of the pictures.
     Raises InputError for a picture of another class.
@@ -84,7 +83,7 @@ def labelled_tiles(
 
 
 def tiles_of(model: Model, pictures: Pictures, tile: int) -> list[Tile]:
-    """`collect_tiles`, but on the device of `model` where codewords are not chosen by a rate."""
+    """Tiles as from `collect_tiles`, but computed on the device of `model` if it has no rate term."""
     costs = model.tensors.get(COSTS)
     if costs is not None and costs.any():
         return collect_tiles(model, pictures, tile)
@@ -102,7 +101,7 @@ def tiles_of(model: Model, pictures: Pictures, tile: int) -> list[Tile]:
 
 
 class FactorizedArCrops:
-    """Batches of crops with labels; `batch(step)` is this process's part of what is drawn from (seed, step) alone.
+    """Batches of crops with labels; `batch(step)` is this process's part of a function of (seed, step).
 
     Raises UsageError if no tile is a grid of `recipe.crop` positions a side with all `planes`.
     """
@@ -133,7 +132,7 @@ class FactorizedArCrops:
             )
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """int64 [B, S, crop, crop] and labels int64 [B]; some are `classes`, none, for guidance without a class."""
+        """Crops int64 [B, S, crop, crop] and labels int64 [B]; dropped labels are `classes` (classifier-free)."""
         recipe, side = self.recipe, self.recipe.crop
         rng = np.random.default_rng((recipe.seed, step))
         found, labels = [], []

@@ -1,9 +1,18 @@
-"""The context model in floats, with gradients: twin of `vqcodec.entropy.context_model`, which reads its integers.
+"""Context model in floats, with gradients: twin of `vqcodec.entropy.context_model`, which reads its integers.
 
-What the integer model gathers position by position is two convolutions here, the same sums: 3x3 over the embedded
-planes before, 5x5 over what each pass knows of the plane itself.
+The positions of a plane are coded in four passes (scan_order.py). For a position, with e the embedding of an index (8
+numbers), A the 3x3 neighbourhood in the planes before and O the 5x5 neighbourhood in the plane itself, as far as
+earlier passes have coded it,
 
-Legend: n tiles or crops, S planes, h w grid with a margin of 2 around where codes of the outside stand, N positions.
+    h1 = clamp(W_around e(A) + W_own e(O) + b1[pass])
+    h2 = clamp(h1 + W_hidden h1 + b2)
+    P(index) = 2^logits / sum 2^logits        logits = W_out h2 + b3[pass]
+
+clamp is to 0..127/16. Embeddings, activations and logits are multiples of 1/16 once the network is rounded; a row of
+weights is a multiple of 2^-shift that fits an int8 (`row_shift`). The integer model gathers neighbourhoods position by
+position; here the same sums are two convolutions. The loss is -log2 P(index), bits.
+
+Legend: n tiles or crops, S planes, h w grid with a margin of 2 that holds the outside index, N positions.
 """
 
 from __future__ import annotations
@@ -21,18 +30,20 @@ from vqcodec.entropy.context_model import EMBEDDING, MARGIN, OWN, ContextModel, 
 from vqcodec.entropy.scan_order import PASSES
 
 UNIT = 16.0
-"""Activations, embeddings and logits are counted in sixteenths."""
+"""Units of activations, embeddings and logits: multiples of 1 / UNIT."""
 TOP = 127 / UNIT
+"""Largest activation."""
 MAX_SHIFT = 12
+"""Largest number of fractional bits of a weight."""
 
 
 def rounded(x: Tensor, unit: float | Tensor) -> Tensor:
-    """x to the nearest 1 / unit, gradient straight through."""
+    """x rounded to multiples of 1 / unit, with a straight-through gradient."""
     return x + (torch.round(x * unit) / unit - x).detach()
 
 
 def row_shift(weights: Sequence[Tensor]) -> Tensor:
-    """Bits after the point [rows] that let the largest weight of each output row fill an int8."""
+    """Fractional bits [rows] with which the largest weight of each output row fills an int8."""
     largest = torch.stack([w.detach().abs().flatten(1).amax(1) for w in weights if w.numel()]).amax(0)
     return torch.floor(torch.log2(127 / largest.clamp_min(1e-6))).clamp(0, MAX_SHIFT)
 
@@ -60,7 +71,7 @@ class PlanePrior(nn.Module):
         return F.embedding(codes, rounded(table, UNIT) if self.quantized else table)
 
     def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """around, own, hidden, out: as they are, or as the integers they will be."""
+        """Weights around, own, hidden, out; rounded once `quantized`."""
         if not self.quantized:
             return self.around, self.own, self.hidden, self.out
         unit1 = torch.exp2(row_shift([self.around, self.own]))[:, None]
@@ -72,7 +83,7 @@ class PlanePrior(nn.Module):
     def bits(self, codes: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """codes [n, h, w] of this plane, embedded planes before it [n, h', w', 8] -> bits [N], pass by pass.
 
-        A position outside counts 0.
+        Positions outside have 0 bits.
         """
         w_around, w_own, w_hidden, w_out = self.weights()
         h, w = codes.shape[1] - 2 * MARGIN, codes.shape[2] - 2 * MARGIN
@@ -104,7 +115,7 @@ class PlanePrior(nn.Module):
         return F.cross_entropy(logits * math.log(2), target, reduction="none", ignore_index=-1) / math.log(2)
 
     def _around(self, weights: Tensor, maps: Sequence[Tensor], h: int, w: int) -> Tensor:
-        """What the planes before add to the first layer, [n, H, h, w]."""
+        """Contribution of the planes before to the first layer, [n, H, h, w]."""
         near = len(maps) - self.first
         wide, narrow = weights.split([9 * EMBEDDING * near, EMBEDDING * self.first], 1)
         wide = wide.unflatten(1, (9, near, EMBEDDING))
@@ -114,7 +125,7 @@ class PlanePrior(nn.Module):
             sums: Tensor | int = 0
             if close:
                 kernel = wide[:, :, [t - self.first for t in close]].flatten(1)
-                # The outermost ring of the margin is for 5x5 only.
+                # The outermost ring of the margin serves the 5x5 neighbourhood only.
                 sums = F.conv2d(_stacked([maps[t] for t in close])[:, :, 1:-1, 1:-1], _as_kernel(kernel, 3))
             if far:
                 kernel = narrow.unflatten(1, (self.first, EMBEDDING))[:, far].flatten(1)
@@ -129,19 +140,19 @@ class PlanePrior(nn.Module):
         return total
 
     def _activation(self, x: Tensor) -> Tensor:
-        """0..127/16, in sixteenths once quantized."""
+        """x clamped to 0..127/16; a multiple of 1/16 once quantized."""
         return (rounded(x, UNIT) if self.quantized else x).clamp(0, TOP)
 
     @torch.no_grad()
     def tensors(self) -> dict[str, np.ndarray]:
-        """The integers `entropy.prior.ContextModel` reads, matrices as [in, out]."""
+        """Integer tensors of `entropy.context_model.ContextModel`, matrices as [in, out]."""
         shift1, shift2, shift3 = (row_shift(w) for w in ([self.around, self.own], [self.hidden], [self.out]))
 
         def matrix(w: Tensor, shift: Tensor) -> np.ndarray:
             return torch.round(w * torch.exp2(shift)[:, None]).clamp(-127, 127).T.contiguous().numpy().astype(np.int8)
 
         def bias(b: Tensor, shift: Tensor) -> np.ndarray:
-            # Half a unit before the floor makes it round to nearest.
+            # Half a unit added before the floor rounds to nearest.
             scale = torch.exp2(shift)
             return (torch.round(b * UNIT * scale) + torch.floor(scale / 2)).numpy().astype(np.int32)
 
@@ -162,9 +173,9 @@ class PlanePrior(nn.Module):
 
 
 class Prior(nn.Module):
-    """One PlanePrior per coded plane; each sees 3x3 of the `near` before it and one position of those further back.
+    """One PlanePrior per coded plane, with 3x3 contexts in the `near` planes before it, one position in earlier ones.
 
-    Planes of large alphabets are coded as two, by `splits`; without these, by the numbers of their codes.
+    Planes of large alphabets are coded as two, by `splits`; the default splits by the index's number.
     """
 
     def __init__(
@@ -184,20 +195,20 @@ class Prior(nn.Module):
         )
 
     def parts(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Planes of a tile -> the planes that are coded."""
+        """Planes of a tile -> coded planes."""
         return [part for split, plane in zip(self.splits, tile, strict=False) for part in split.parts(plane)]
 
     def padded(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Planes of a tile -> those that are coded, int64 with a margin, as `forward` takes them.
+        """Planes of a tile -> coded planes, int64 with a margin, as `forward` takes them.
 
-        Planes that are not in the tile are outside everywhere.
+        Planes that the tile lacks hold the outside index everywhere.
         """
         parts = self.parts(tile)
         left_out = [np.full(np.shape(tile[0]), size + 1) for size in self.coded_sizes[len(parts) :]]
         return [with_margin(part, size) for part, size in zip([*parts, *left_out], self.coded_sizes, strict=True)]
 
     def forward(self, codes: Sequence[Tensor]) -> list[Tensor]:
-        """Planes [n, h, w], with a margin of 2 where K + 1 stands for the outside -> bits [N] of each, pass by pass."""
+        """Planes [n, h, w] with a margin of 2, K + 1 for the outside -> bits [N] of each, pass by pass."""
         bits: list[Tensor] = []
         maps: list[Tensor] = []
         for plane, net in zip(codes, self.planes, strict=True):
@@ -207,7 +218,7 @@ class Prior(nn.Module):
 
     @torch.no_grad()
     def go_on_from(self, model: ContextModel) -> None:
-        """Before training: the network of `model`. Raises ValueError for other units, `near` or splits."""
+        """Set the network from `model`, before training. Raises ValueError for other units, `near` or splits."""
 
         def weights(values: np.ndarray, scale: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray((values * scale).T))
@@ -238,7 +249,7 @@ class Prior(nn.Module):
 
     @torch.no_grad()
     def start_from(self, counts: Sequence[np.ndarray]) -> None:
-        """Before training: every code of a coded plane as likely as its `counts` [K]."""
+        """Set the biases so that indices of a coded plane have the frequencies `counts` [K], before training."""
         for use, net in zip(counts, self.planes, strict=True):
             logits = torch.from_numpy(np.log2(use + 0.5)).float()
             net.bias3.copy_(logits - logits.amax())
@@ -260,13 +271,13 @@ class Prior(nn.Module):
 
 
 def with_margin(plane: np.ndarray, size: int) -> np.ndarray:
-    """[h, w] or [L] -> int64 [h + 4, w + 4], the outside of an alphabet of `size` around it; unknown where MISSING."""
+    """[h, w] or [L] -> int64 [h + 4, w + 4] with a margin of `size` + 1 (outside); MISSING becomes `size` (unknown)."""
     codes = np.atleast_2d(plane).astype(np.int64)
     return np.pad(np.where(codes < 0, size, codes), MARGIN, constant_values=size + 1)
 
 
 def _visible(codes: Tensor, p: int, size: int) -> Tensor:
-    """codes [n, h, w] as pass p sees them: `size` where not known yet. The outside always is."""
+    """codes [n, h, w] in pass p: `size` (unknown) for later passes; the outside is always known."""
     known = codes > size
     for y, x in PASSES[:p]:
         known[:, MARGIN % 2 + y :: 2, MARGIN % 2 + x :: 2] = True
@@ -274,7 +285,7 @@ def _visible(codes: Tensor, p: int, size: int) -> Tensor:
 
 
 def _by_shape(maps: Sequence[Tensor]) -> Iterator[list[int]]:
-    """Places of maps of the same shape."""
+    """Numbers of the maps of each shape."""
     shapes = [m.shape[1:3] for m in maps]
     for shape in dict.fromkeys(shapes):
         yield [t for t, other in enumerate(shapes) if other == shape]

@@ -1,4 +1,4 @@
-"""Bits per index of a prior beside what needs no network: uniform, zero-order and adaptive tables, plane by plane."""
+"""Bits per index of a context model against uniform, zero-order and adaptive tables, plane by plane."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .network import Prior
 
 
 def compare(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> str:
-    """A table of bits per index on `val`, of tables fitted to `train` and of the prior."""
+    """Text table of bits per index on `val`: of frequency tables fitted to `train`, and of the context model."""
     rows = measure(prior, train, val)
     heads = ["plane", *rows]
     lines = ["bits per index on val", "  ".join(f"{head:>10}" for head in heads)]
@@ -90,7 +90,7 @@ def integer_bits(model: ContextModel, tiles: Sequence[Sequence[np.ndarray]]) -> 
 def _alike(
     tiles: Sequence[Sequence[np.ndarray]], sizes: Sequence[int]
 ) -> Iterator[tuple[list[list[np.ndarray]], list[list[int]]]]:
-    """Tiles that hold as many planes, whole again, and a layer for each plane that they hold."""
+    """Tiles grouped by their number of planes, filled up with MISSING, and one layer for each plane present."""
     for n in sorted({len(tile) for tile in tiles}):
         alike = [
             [*tile, *(np.full(tile[0].shape, MISSING, np.int32) for _ in sizes[n:])] for tile in tiles if len(tile) == n
@@ -106,7 +106,7 @@ def _counted(tiles: Sequence[Tile], planes: int) -> np.ndarray:
 
 @torch.no_grad()
 def bits_per_index(prior: Prior, tiles: Sequence[Tile], quantized: bool | None = None) -> np.ndarray:
-    """Mean bits [S] of each plane over tiles; `quantized` says whether the network is rounded, else it is as it is."""
+    """Mean bits [S] of each plane over tiles, with the network rounded or not by `quantized` (None: unchanged)."""
     before = [net.quantized for net in prior.planes]
     for net in prior.planes:
         net.quantized = net.quantized if quantized is None else quantized

@@ -1,4 +1,4 @@
-"""`train prior` with the architecture factorized-ar: a float model for sampling beside a model, on any device."""
+"""`train prior` with the architecture factorized-ar: a float model for sampling, written next to a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .factorized_ar_data import class_names, labelled_tiles
 from .recipe import PriorRecipe, refuse_stepped
 
 CLASSES = "classes.json"
-"""Names of the classes in the order of their labels, beside the float model."""
+"""File with the names of the classes in the order of their labels, next to the float model."""
 
 
 def run_factorized_ar(
@@ -30,10 +30,10 @@ def run_factorized_ar(
     report: Callable[[str], None] = print,
     device: str = "cpu",
 ) -> None:
-    """Copy the recipe's model to folder `out`, with a float model trained on the recipe's pictures beside it.
+    """Copy the recipe's model to folder `out` and add a float model trained on the recipe's pictures.
 
     Under `accelerate launch` or `torchrun` every process calls this; the first one writes.
-    Raises UsageError, InputError and ModelError as `prior.run_prior` does.
+    Raises UsageError, InputError and ModelError as `run_prior` does.
     """
     accelerator = Accelerator(cpu=device == "cpu")
     if recipe.minutes > 0 and accelerator.num_processes > 1:

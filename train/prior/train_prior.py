@@ -1,7 +1,7 @@
-"""Training of the context model in `vqcodec.entropy.context_model`: in floats first, then as the integers it will be.
+"""Training of the context model in `vqcodec.entropy.context_model`: in floats first, then with rounded weights.
 
-All planes of a tile are coded as in a file: four passes over a quarter of the grid, contexts that stop at the tile's
-border. The loss is bits per index.
+All planes of a tile are coded as in a file: four passes over a quarter of the grid each, with contexts that end at the
+tile's border. The loss is bits per index.
 """
 
 from __future__ import annotations
@@ -43,12 +43,17 @@ def train_prior(
     before: ContextModel | None = None,
     device: str = "cpu",
 ) -> Prior:
-    """Fit a prior to index planes, on `device`; the last `quantized_share` of the steps train the rounded network.
+    """Fit a context model to index planes, on `device`; the last `quantized_share` of the steps train it rounded.
 
-    It starts from `before`, if given. `codewords` [K, d] of each plane say which codes are alike where alphabets are so
-    large that they are split.
-    The state is kept in the file `checkpoint`; with `resume` a run goes on from there. Raises InputError for a
-    checkpoint that cannot be read or is of another recipe.
+    Args:
+        tiles: index planes of access tiles.
+        sizes: alphabet size of each plane.
+        checkpoint: file that holds the state of the run.
+        resume: continue from `checkpoint`.
+        codewords: [K, d] of each plane; large alphabets are split so that similar codewords share a part.
+        before: context model that training starts from.
+
+    Raises InputError for a checkpoint that cannot be read or is of another recipe.
     """
     torch.manual_seed(recipe.seed)
     splits = [by_likeness(size, None if codewords is None else codewords[s]) for s, size in enumerate(sizes)]
@@ -119,9 +124,9 @@ def run_prior(
 ) -> None:
     """Copy the recipe's model to folder `out` and give it a context model trained on the recipe's pictures.
 
-    The network is trained on `device`, its tiles are collected on the CPU. With the architecture factorized-ar
-    (run_factorized_ar.py) the copy keeps its entropy model and gets a float model for sampling beside it.
-    The run's state is kept beside `out` until it is finished; `resume` goes on from it.
+    The network is trained on `device`; its tiles are collected on the CPU. With the architecture factorized-ar
+    (run_factorized_ar.py) the copy keeps its entropy model and gets a float model for sampling in addition.
+    The run's state is a file next to `out` until the run is finished; `resume` continues from it.
     Raises ModelError, InputError for missing data or state, and OutputError if `out` exists.
     """
     if out.exists():

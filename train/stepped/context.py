@@ -1,8 +1,24 @@
-"""The scalar context network in floating point, and its rounding to the integers that files are coded with.
+"""Scalar context network in floating point, and its rounding to the integers that files are coded with.
 
-The twin of `vqcodec.entropy.scalar_network`, layer by layer: same inputs, same sums, without the rounding of
-activations. Inputs and activations count in 1/16, so that all weights are of the order of 1. The likelihood of a value
-is the mass of a mixture of two logistic distributions about the location, whose width is the scale class.
+Twin of `vqcodec.entropy.scalar_network`, layer by layer: same inputs, same sums, without the rounding of activations.
+Inputs and activations are in units of 1/16, so that all weights are of the order of 1.
+
+For each value v (a whole number of quantization steps) the network predicts a location m and a real scale class c from
+values coded before. The probability of v is the mass of a mixture of two logistic distributions within 1/2 of v:
+
+    P(v) = (1 - w) F(|v - m|, s) + w F(|v - m|, s')        F(d, s) = sigma((1/2 - d) / s) - sigma((-1/2 - d) / s)
+    s = 0.45 * NARROWEST * 2^(c / PER_OCTAVE)              s' = s * (1.5 + 3 sigma(a_c))        w = sigma(b_c - 1)
+
+with a_c, b_c learned for each class and interpolated between classes. Bits are -log2(P(v) (1 - 1e-4) + LEAST). The
+network of a layer is
+
+    h1 = clamp(W_first x + W_own y + biases)
+    h2 = clamp(h1 + W_hidden h1 + b)
+    c = CLASS_UNIT (W_scale h2 + linear terms)
+
+with x the sizes (log2) of values in earlier layers and their 3x3 neighbourhoods, y those of the layer's own values in
+earlier passes, and biases for the kind of pass, the level of the pyramid and the step number. m is linear in
+neighbours.
 
 Legend: B tiles, D channels, n channels of a layer, N positions, K neighbours.
 """
@@ -24,18 +40,19 @@ from vqcodec.entropy.scalar_context import MODEL
 from vqcodec.entropy.scalar_network import CROSS, FEW, LOCATED, LOCATION_UNIT, MOST, STRONG, UNIT, inputs_of
 
 HIDDEN = 96
+"""Hidden units."""
 CLASSES = 64
 """Scale classes."""
 NARROWEST, PER_OCTAVE = 0.04, 6
-"""Scale of class 0 in steps of the quantizer, and classes that double it."""
+"""Scale of class 0 in quantization steps, and number of classes that double it."""
 INPUT = 16
-"""Integer inputs and activations are these times INPUT."""
+"""Factor from inputs and activations here to those of the integer network."""
 CLASS_UNIT = 8
-"""Outputs count in 1/8 of a class."""
+"""Factor from the network's output to scale classes."""
 CENTRE = 28
-"""Step number that the basis of `step_basis` is centred at."""
+"""Step number at the centre of `step_basis`."""
 LEAST = 1e-6
-"""Least likelihood of a value: what an escape costs."""
+"""Least probability of a value, that of an escape."""
 
 
 def log_size(values: Tensor) -> Tensor:
@@ -56,7 +73,7 @@ def around(x: Tensor) -> Tensor:
 
 
 def step_basis(steps: Tensor) -> Tensor:
-    """Step numbers [B] -> smooth functions of them [B, 7]: a table of STEPS rows of few parameters."""
+    """Step numbers [B] -> smooth functions of them [B, 7], the basis of tables with one row per step number."""
     r = (steps / CENTRE - 1)[:, None]
     return torch.cat([torch.ones_like(r), r, r**2, r**3, torch.relu(r), torch.relu(r - 0.5), torch.relu(r + 0.5)], 1)
 

@@ -32,7 +32,7 @@ def export_stepped(state: dict[str, Any], out: Path, name: str | None, report: R
     tensors = pack(tensors, recipe.export.packed)
     context = codec.context.tensors()
     quantizer = recipe.tokenizer.quantizer
-    exact = ScalarContext(quantizer.widths, context, quantizer.lifted)  # refuses what is not
+    exact = ScalarContext(quantizer.widths, context, quantizer.lifted)  # raises ValueError for inexact sums
     context[CHECK] = np.frombuffer(exact.check(), np.uint8)
     config = ModelConfig(
         name=name or recipe.name,
@@ -54,7 +54,7 @@ def export_stepped(state: dict[str, Any], out: Path, name: str | None, report: R
 
 
 def ladder_of(recipe: SteppedRecipe) -> tuple[LadderStep, ...]:
-    """Evenly spaced qualities and step numbers; the rate of a step is the square of its size."""
+    """Quality ladder: evenly spaced qualities and step numbers; a step's rate is the square of its size."""
     export, layers = recipe.export, len(recipe.tokenizer.quantizer.layers)
     qualities = np.linspace(export.quality[0], export.quality[1], export.rungs).round().astype(int)
     numbers = np.linspace(export.steps[0], export.steps[1], export.rungs)

@@ -12,6 +12,7 @@ from vqcodec.errors import UsageError
 from .recipe import OptimizerRecipe
 
 LINEAR = (".linear.", ".fold.", ".unfold.")
+"""Parts of the names of linear maps between pixels and latent."""
 
 
 def make_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
@@ -36,7 +37,7 @@ def make_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Opt
         soap: torch.optim.Optimizer = pytorch_optimizer.SOAP(settings, weight_decay=0.0, precondition_frequency=10)
         return soap
     for group in settings:
-        # Orthogonalisation is for matrices; biases and scales stay with AdamW.
+        # Orthogonalisation is for matrices; biases and scales use AdamW.
         group["use_muon"] = False
     matrices = [group | {"params": [v for v in group["params"] if v.ndim >= 2], "use_muon": True} for group in settings]
     vectors = [group | {"params": [v for v in group["params"] if v.ndim < 2]} for group in settings]

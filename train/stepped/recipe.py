@@ -1,4 +1,4 @@
-"""The recipe of a model with a quantization step: TOML tables, with a base and `--set` changes as other recipes."""
+"""Recipe of a model with a quantization step: its tables and its rules."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ class OptimizerRecipe:
     warmup: int = 200
     """Steps over which the learning rates rise from 0."""
     decay: int = 0
-    """The last so many steps, over which they fall to 0 along a cosine."""
+    """Last steps, over which they fall to 0 along a cosine."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     ema: float = 0.999
     """Decay of the moving average of the weights, which is validated and exported."""
     frozen: tuple[Literal["encoder", "decoder", "context"], ...] = ()
-    """Parts that stay as they are."""
+    """Parts that are not trained."""
 
 
 @dataclass(frozen=True)
 class RateRecipe:
-    """Step numbers, worth of a bit and rounding in training."""
+    """Step numbers, weight of a bit and rounding in training."""
 
     steps: tuple[int, ...] = (0, 52)
-    """First and last step number that samples draw from, evenly."""
+    """First and last step number; samples draw one uniformly."""
     weight: float = 1.0
-    """Multiplies the worth of a bit, ln(4) / 12 squared steps."""
+    """Factor on the weight of a bit, ln(4) / 12 squared steps."""
     rounding: tuple[float, ...] = (0.3, 0.5)
-    """Range of the threshold that sizes below a whole number round up from, minus 1 and negative: 0.5 rounds to the
-    nearest, smaller ones round towards 0 as the selection of values does."""
+    """Range of the rounding offset t, 0..0.5: a value v becomes sign(v) floor(|v| + t). 0.5 rounds to the nearest,
+    smaller offsets round towards 0, as the encoder's selection does."""
     select: bool = False
-    """Select values by their cost under the context network, as the encoder does, in place of thresholds: for last
-    stages, when the network knows what values cost."""
+    """Select values by distortion and bits under the context network, as the encoder does, instead of thresholds; for
+    the last stage, when the network predicts the bits well."""
     plain: int = 0
-    """The first layers, rounded to the nearest."""
+    """Number of first layers whose values are rounded to the nearest."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class RunRecipe:
     stop_at: int = 0
     """Stop after this step, with a checkpoint; 0: at the end."""
     minutes: float = 0.0
-    """Stop after so many minutes, with a checkpoint; 0: no limit."""
+    """Minutes after which the run stops, with a checkpoint; 0: no limit."""
     val_crop: int = 512
     """Largest side of validation crops, pixels."""
     val_images: int = 24
@@ -115,8 +115,8 @@ class SteppedRecipe:
     run: RunRecipe = field(default_factory=RunRecipe)
     export: ExportRecipe = field(default_factory=ExportRecipe)
     start_from: str = ""
-    """A run folder whose averaged weights this run starts from; a model of the `conv` backbone at stride 8, whose
-    networks and transform are taken over; empty: the Karhunen-Loeve transform of the training pictures."""
+    """Start of the run: the averaged weights of a run folder; the networks and transform of a model with a `conv`
+    backbone at stride 8; empty: the Karhunen-Loeve transform of the training pictures."""
     description: str = ""
 
 

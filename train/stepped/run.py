@@ -1,12 +1,15 @@
-"""The state of a run of a model with a quantization step, and one step of it.
+"""State of a run of a model with a quantization step, and one training step.
 
-Transform and context network learn together. For a sample at step number s the loss is the logarithm of
+Transform and context network learn together. For a sample with quantization step d the loss is log J of the Lagrangian
 
-    J = distortion + weight * ln(4) / 12 * step_size(s)^2 * bits
+    J = D + lambda * R        lambda = weight * ln(4) / 12 * d^2
 
-per position, so that samples of all rates pull alike; distortion is the squared error of pixels in -1..1, mixed with
-1 - MS-SSIM. Values are rounded in training as in files; the gradient passes the rounding (straight-through).
-Everything random comes from (seed, step): a run that was killed goes on as if it had not been.
+per position of the latent: D the squared error of pixels in -1..1, mixed with 1 - MS-SSIM, R the bits. lambda is the
+slope -dD/dR of a uniform quantizer at high rate: D = d^2 / 12 and R = const - log2 d give D proportional to 2^(-2R).
+The logarithm gives samples of all rates the same weight.
+
+Values are rounded in training as in files; the gradient passes the rounding (straight-through). All random numbers are
+a function of (seed, step), so an interrupted run resumes without a difference.
 """
 
 from __future__ import annotations
@@ -36,8 +39,9 @@ from .recipe import SteppedRecipe
 
 CHECKPOINT = "checkpoint.pt"
 BIT = math.log(4) / 12
-"""Squared error that a bit is worth at high rate, in squared steps."""
-LEAST_UNLIKE = 1e-3
+"""Weight of a bit at high rate, in squared quantization steps: the slope of D = d^2 / 12."""
+LEAST_DISSIMILARITY = 1e-3
+"""Least value of 1 - MS-SSIM, which the mixed distortion divides by."""
 
 
 class Codec(nn.Module):
@@ -52,12 +56,12 @@ class Codec(nn.Module):
 
 
 class SteppedRun:
-    """A recipe under way on `device`."""
+    """Run of a recipe on `device`."""
 
     def __init__(self, recipe: SteppedRecipe, device: str = "cpu") -> None:
         self.recipe, self.device, self.step, self.pixels = recipe, torch.device(device), 0, 0
         torch.manual_seed(recipe.run.seed)
-        # Muon of pytorch-optimizer takes views of weights and gradients, which need the plain order.
+        # Muon of pytorch-optimizer takes views of weights and gradients, which need contiguous tensors.
         order = torch.contiguous_format if recipe.optimizer.kind == "muon" else torch.channels_last
         self.order = order
         self.model = Codec(recipe).to(self.device, memory_format=order)  # type: ignore[call-overload]
@@ -142,19 +146,19 @@ class SteppedRun:
         positions = z.shape[2] * z.shape[3]
         squared = (y - x).square().sum((1, 2, 3)) / positions
         of_bits = (bits * channels).sum((1, 2, 3)) / positions
-        unlike = self._unlike(y, x)
+        dissimilarity = self._dissimilarity(y, x)
         error = squared
-        if unlike is not None:
-            share, n = recipe.loss.ms_ssim, len(unlike)
-            mixed = (1 - share) * squared[:n] + share * squared[:n].detach() * unlike / unlike.detach()
+        if dissimilarity is not None:
+            share, n = recipe.loss.ms_ssim, len(dissimilarity)
+            mixed = (1 - share) * squared[:n] + share * squared[:n].detach() * dissimilarity / dissimilarity.detach()
             error = torch.cat([mixed, squared[n:]])
         cost = error + recipe.rate.weight * BIT * size[:, 0, 0, 0] ** 2 * of_bits
-        # A flat crop at a fine step costs next to nothing; without a floor its logarithm would rule the batch.
+        # A flat crop at a fine step costs almost nothing; the floor keeps its logarithm from dominating the batch.
         loss = torch.log(cost + 1e-3).mean()
         row = {"loss": loss, "rate/bpp": of_bits.mean() / tokenizer.stride**2}
         row["rec/psnr"] = -10 * torch.log10(squared / (4 * 3 * tokenizer.stride**2)).mean()
-        if unlike is not None:
-            row["rec/unlike"] = unlike.mean()
+        if dissimilarity is not None:
+            row["rec/ms-ssim"] = dissimilarity.mean()
         return loss, {name: value.detach() for name, value in row.items()}
 
     def rounded(self, scaled: Tensor, threshold: Tensor) -> Tensor:
@@ -165,9 +169,9 @@ class SteppedRun:
 
     @torch.no_grad()
     def selected(self, scaled: Tensor, values: Tensor, steps: Tensor) -> Tensor:
-        """Whole numbers [B, D, h, w] of least cost: the nearest, or the next one towards 0 or towards the location.
+        """Whole numbers [B, D, h, w] of least D + lambda * R: the nearest, or the next one towards 0 or the location.
 
-        As the encoder selects, but for all positions at once, with contexts of `values`.
+        The encoder's rule, but for all positions at once, with contexts of `values`.
         """
         location, scale = self.model.context.predict(values, steps)
         nearest = torch.round(scaled)
@@ -178,8 +182,8 @@ class SteppedRun:
             best, least = torch.where(cost < least, candidate, best), torch.minimum(cost, least)
         return best.clamp(-LARGEST, LARGEST)
 
-    def _unlike(self, y: Tensor, x: Tensor) -> Tensor | None:
-        """1 - MS-SSIM [n] of the first crops of a batch, as many as the recipe asks for."""
+    def _dissimilarity(self, y: Tensor, x: Tensor) -> Tensor | None:
+        """1 - MS-SSIM [n] of the first crops of a batch, n by `loss.ms_ssim_crops`."""
         loss = self.recipe.loss
         n = math.ceil(loss.ms_ssim_crops * len(x))
         if not loss.ms_ssim or not n:
@@ -188,8 +192,8 @@ class SteppedRun:
 
         shown, wanted = ((part[:n].clamp(-1, 1) + 1) / 2 for part in (y, x))
         similarity = ms_ssim(shown.contiguous(), wanted.contiguous(), data_range=1.0, size_average=False)
-        unlike: Tensor = (1 - similarity).clamp_min(LEAST_UNLIKE)
-        return unlike
+        dissimilarity: Tensor = (1 - similarity).clamp_min(LEAST_DISSIMILARITY)
+        return dissimilarity
 
     def autocast(self) -> torch.autocast:
         """Precision of the networks."""
@@ -205,7 +209,7 @@ class SteppedRun:
         write_checkpoint(folder / CHECKPOINT, state | {"optimizer": self.optimizer.state_dict()})
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises InputError."""
+        """Continue from a checkpoint. Raises InputError."""
         state = read_checkpoint(path)
         try:
             self.model.load_state_dict(state["model"])
@@ -216,7 +220,7 @@ class SteppedRun:
             raise InputError(f"{path}: is of another recipe: {str(error).splitlines()[0]}") from error
 
     def start_from(self, path: Path) -> None:
-        """Start with the averaged weights of another run; megapixels seen are counted on. Raises InputError."""
+        """Start with the averaged weights of another run and its count of pixels. Raises InputError."""
         state = read_checkpoint(path)
         try:
             self.model.load_state_dict(state["average"])

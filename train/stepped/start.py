@@ -1,6 +1,6 @@
-"""Starts of a model with a quantization step: from the pictures' Karhunen-Loeve transform, or from another model.
+"""Start of a model with a quantization step: the pictures' Karhunen-Loeve transform, or another model.
 
-Either way the latent is in Karhunen-Loeve order, and errors of all its channels count alike in the pixels.
+In both cases the latent is in Karhunen-Loeve order, and all its channels have the same gain in the pixels.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..quantization.decoder_gain import decoder_gain
 from ..start.klt import NETWORK_SCALE, klt
 
 PROBE = 0.05
-"""Error of a channel by which the decoder's gain is measured, in standard deviations."""
+"""Noise that measures the decoder's gain, in standard deviations of a channel."""
 PROBED = 12
 """Crops that the gain is measured on."""
 LEAST_GAIN = 1e-6
-"""Least gain of a channel, by whose root the transform scales it."""
+"""Least gain of a channel; the transform scales channels by the root of their gain."""
 
 
 @torch.no_grad()
@@ -49,7 +49,7 @@ def start_from_pictures(model: Tokenizer, x: Tensor) -> None:
 def start_from_conv(model: Tokenizer, name: str, x: Tensor) -> None:
     """Take over the networks of model `name`, a `conv` backbone of one stage, with its latent as the bottleneck.
 
-    Blocks that the new decoder lacks are left out evenly. Raises UsageError for another backbone or other widths.
+    Blocks that the new decoder lacks are dropped at even spacing. Raises UsageError for other backbones or widths.
     """
     encoder, decoder = _folded(model)
     old = load_model(name).tokenizer
@@ -71,7 +71,7 @@ def start_from_conv(model: Tokenizer, name: str, x: Tensor) -> None:
     for new, known in ((decoder.head, d.head), (decoder.linear, d.linear)):
         assert known is not None
         new.weight.copy_(known.weight[:, :n])
-        # The old decoder saw ones for groups that are kept.
+        # The old decoder received ones for groups that are kept.
         new.bias.copy_(known.bias + known.weight[:, n:].sum((1, 2, 3)))
     narrow = torch.cat([e(part) for part in x.split(8)])
     some = narrow[:PROBED]
@@ -89,7 +89,7 @@ def _folded(model: Tokenizer) -> tuple[FoldedEncoder, FoldedDecoder]:
 
 
 def _copy_blocks(new: list[torch.nn.Module], known: list[torch.nn.Module]) -> None:
-    """Evenly spaced ones of `known` into `new`; what `new` has beyond them stays as it is."""
+    """Copy evenly spaced blocks of `known` into `new`; further blocks of `new` are not set."""
     count = min(len(new), len(known))
     for i in range(count):
         new[i].load_state_dict(known[round(i * (len(known) - 1) / max(count - 1, 1))].state_dict())

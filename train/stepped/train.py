@@ -25,7 +25,7 @@ from .start import start_from_conv, start_from_pictures
 from .validate import Validation
 
 CROPS = 160
-"""Crops that a start measures."""
+"""Crops that a start is measured on."""
 
 
 def train_stepped(
@@ -67,7 +67,7 @@ def train_stepped(
 
 
 def _start(run: SteppedRun, crops: Crops) -> None:
-    """The weights that a run begins with."""
+    """Set the first weights: from a run, a model, or the pictures' transform."""
     source = run.recipe.start_from
     if source and (Path(source) / CHECKPOINT).exists():
         run.start_from(Path(source) / CHECKPOINT)

@@ -1,4 +1,4 @@
-"""Validation of a model with a quantization step: bits and quality of whole numbers, as files hold them."""
+"""Validation of a model with a quantization step: bits and quality of rounded values, as in files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .run import Codec, SteppedRun, coordinates
 STEPS = (8, 16, 24, 32, 40, 48)
 """Step numbers that are measured."""
 ROUNDING = 0.4
-"""Threshold that sizes round up from, minus 1 and negative, of all layers but the plain ones."""
+"""Rounding offset of all layers except the plain ones, see `RateRecipe.rounding`."""
 
 
 class Validation:
@@ -36,7 +36,7 @@ class Validation:
     def measure(self, run: SteppedRun) -> dict[str, Any]:
         """`val/bpp`, `val/psnr` (dB) and `val/ms-ssim` at each of STEPS, means over the crops, of the averaged weights.
 
-        Bits are those of the context network in floating point; MS-SSIM is left out for crops that are too small.
+        Bits are those of the context network in floating point; crops that are too small have no MS-SSIM.
         """
         model = run.averaged()
         sums = torch.zeros(3, len(STEPS))
