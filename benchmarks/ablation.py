@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vqcodec.metrics import METRICS
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.tokenizer import Tokenizer, to_pixels, to_unit
 from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.run import CHECKPOINT, TokenizerRun
 from vqcodec.train.train_tokenizer import train_tokenizer
@@ -116,8 +116,8 @@ def measure(run: TokenizerRun, validation: Validation) -> dict[str, list[float]]
 
 def score(model: Tokenizer, crop: torch.Tensor, keep: int) -> list[float]:
     """PSNR and MS-SSIM of one crop, uint8 [3, H, W]."""
-    y = model.decode(model.encode(crop[None].float() / 127.5 - 1), keep)[0].clamp(-1, 1)
-    decoded = ((y + 1) * 127.5).round().byte()
+    y = model.decode(model.encode(to_unit(crop[None])), keep)[0].clamp(-1, 1)
+    decoded = to_pixels(y)
     pair = [np.ascontiguousarray(picture.permute(1, 2, 0).numpy()) for picture in (crop, decoded)]
     return [METRICS[name].measure(*pair) for name in ("psnr", "ms-ssim")]
 

@@ -24,7 +24,7 @@ from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.entropy.tiles import EntropyModel
 from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.image.files import as_picture
-from vqcodec.inference.fixed_windows import to_levels
+from vqcodec.inference.fixed_windows import to_array
 from vqcodec.metrics import METRICS
 from vqcodec.models.loading import Model
 from vqcodec.planes import MISSING, Planes
@@ -92,7 +92,7 @@ def decode_with_means(
         z_q[0, spans[s]] = mean if s < groups else z_q[0, spans[s]] + mean
         if s < groups:
             kept[0, s] = 1
-    return to_levels(model.tokenizer.decoder(z_q, kept))[0, : size[0], : size[1]]
+    return to_array(model.tokenizer.decoder(z_q, kept))[0, : size[0], : size[1]]
 
 
 VARIANTS: dict[str, tuple[bool, int]] = {

@@ -19,11 +19,10 @@ from vqcodec.models.identity import token_identity
 from vqcodec.models.loading import write_model
 from vqcodec.models.registry import WEIGHTS, find
 from vqcodec.models.weights_int8 import pack, unpack
-from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
+from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, to_unit, training_only
 
 from .checkpoint import read_checkpoint
 from .data.pictures import Pictures, scan
-from .data.scaling import scaled
 from .finetuning import merged
 from .first_weight import measured_config
 from .quantization.layers import file_layers
@@ -172,7 +171,7 @@ def prepared_tables(
 def _tile_planes(tokenizer: Tokenizer, pixels: np.ndarray, rate: float) -> list[list[np.ndarray]]:
     found = []
     for part in cut(pixels, tokenizer.stride, fixed_side(tokenizer.config)):
-        x = scaled(part[None])
+        x = to_unit(part[None])
         found.append([plane[0].numpy().astype(np.int32) for plane in tokenizer.encode(x, rate)])
     return found
 

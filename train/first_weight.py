@@ -12,10 +12,9 @@ from vqcodec.config.model import TokenizerConfig
 from vqcodec.config.quantizers import mixtures_of, with_first_weight
 from vqcodec.models.registry import find
 from vqcodec.quantizers.soft import SoftVQ, measured_weight
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.tokenizer import Tokenizer, to_unit
 
 from .data.pictures import Pictures, scan
-from .data.scaling import scaled
 from .recipe.schema import Recipe
 from .shapes import fixed_side
 from .validate import tiles
@@ -55,4 +54,4 @@ def _latents(tokenizer: Tokenizer, pictures: Pictures) -> Iterator[Tensor]:
     members = pictures.members[:: max(1, len(pictures.members) // PICTURES)][:PICTURES]
     for pixels in pictures.decoded(members):
         for part in tiles(pixels, tokenizer.stride, fixed_side(tokenizer.config)):
-            yield tokenizer.encoder(scaled(part[None])).float()
+            yield tokenizer.encoder(to_unit(part[None])).float()

@@ -22,13 +22,12 @@ from torch import Tensor
 from vqcodec.errors import InputError
 from vqcodec.quantizers.codebook import GradientBank
 from vqcodec.quantizers.estimators import ESTIMATORS
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.tokenizer import Tokenizer, to_unit
 
 from .adversarial.adversary import CHANCES, Adversary
 from .checkpoint import read_checkpoint, write_checkpoint
 from .clock import Clock
 from .data.device import send
-from .data.scaling import scaled
 from .finetuning import load_tuned, merged, tune
 from .losses.auxiliary import AuxiliaryLosses
 from .losses.perceptual import make_perceptual
@@ -140,7 +139,7 @@ class TokenizerRun:
         """Gradients of one batch [B, 3, H, W]; returns its losses and its latent, without graph."""
         recipe = self.recipe
         batch = batch if batch.device.type == self.device.type else send(batch, self.device)
-        x = scaled(batch.contiguous(memory_format=torch.channels_last))
+        x = to_unit(batch.contiguous(memory_format=torch.channels_last))
         with self.clock("forward"):
             kept, noise, weight = self._draw(x, generator)
             self.extras.perturb(self.step, len(x), generator)

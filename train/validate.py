@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from vqcodec.config.model import ProductVQConfig
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.tokenizer import Tokenizer, to_pixels, to_unit
 
 from .data.cuts import resized_picture
 from .data.pictures import Member, Pictures, scan
-from .data.scaling import levels, scaled
 from .losses.reconstruction import psnr
 from .recipe.schema import Recipe
 from .shapes import fixed_side
@@ -92,7 +91,7 @@ class Validation:
         """The first crop by keep (0: itself), uint8 [3, H, W]."""
         planes = model.encode(_batch(self.crops[0], model))
         keeps = range(1, len(model.layers) + 1)
-        return {0: self.crops[0], **{k: levels(model.decode(planes, k)[0]).byte().cpu() for k in keeps}}
+        return {0: self.crops[0], **{k: to_pixels(model.decode(planes, k)[0]).cpu() for k in keeps}}
 
     def _pass(self, model: Tokenizer, weight: float, keeps: Any) -> tuple[list[float], list[Tensor], dict[str, float]]:
         """PSNR for each of `keeps`, use of each codeword, and SSIM and LPIPS at the last of `keeps`."""
@@ -155,7 +154,7 @@ def _batch(crop: Tensor, model: Tokenizer) -> Tensor:
 
 
 def _batches(crops: Tensor, model: Tokenizer) -> Tensor:
-    return scaled(crops, next(model.parameters()).device)
+    return to_unit(crops, next(model.parameters()).device)
 
 
 def _count(counts: list[Tensor], planes: list[Tensor]) -> None:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         LossWarning,
         ModelError,
         OutputError,
-        SkippedError,
         TargetError,
         UsageError,
         VqcError,
@@ -49,7 +48,7 @@ _HOMES = {
         "Preview decode decode_tokens detokenize encode encode_tokens inspect previews tokenize truncate verify"
     ).split(),
     "errors": (
-        "BatchError FormatError InputError LimitError LossWarning ModelError OutputError SkippedError TargetError"
+        "BatchError FormatError InputError LimitError LossWarning ModelError OutputError TargetError"
         " UsageError VqcError"
     ).split(),
     "image.picture": ["Picture"],
@@ -70,7 +69,6 @@ __all__ = [
     "OutputError",
     "Picture",
     "Preview",
-    "SkippedError",
     "TargetError",
     "Tokens",
     "UsageError",

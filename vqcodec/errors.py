@@ -1,22 +1,21 @@
-"""Every error a user can meet, each with the exit code the command ends with.
+"""Errors that a user can meet, each with the exit code of the command.
 
 VqcError                 1  internal error
-├── UsageError           2  an option or argument that cannot be meant
-├── InputError           3  input unreadable, or not what it should be
-├── FormatError          4  corrupt or truncated .vqc
-├── ModelError           5  model missing, damaged or not the one the file needs
-├── LimitError           6  a limit on pixels, memory or metadata was hit
+├── UsageError           2  option or argument out of range, or in conflict with another one
+├── InputError           3  input unreadable, or neither an image nor a .vqc file
+├── FormatError          4  corrupt or truncated .vqc file
+├── ModelError           5  model missing, damaged, or another one than the file needs
+├── LimitError           6  limit on pixels, memory or metadata exceeded
 ├── OutputError          7  output exists or cannot be written
-├── TargetError          8  the size or quality asked for cannot be reached
-├── SkippedError         9  nothing was done, on purpose
-└── BatchError          10  a batch finished, with failures
+├── TargetError          8  requested size or quality cannot be reached
+└── BatchError          10  batch finished, with failures
 
-A message says what is wrong, where, and what to do next, in one line.
+A message states in one line what is wrong, where, and what to do.
 """
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Python's own kind, that of torch on an accelerator, and that of torch on the CPU: to be told as a LimitError."""
+    """True for the out-of-memory errors of Python, of torch on an accelerator and of torch on the CPU."""
     return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "t allocate memory" in str(error)
 
 
@@ -33,19 +32,19 @@ class UsageError(VqcError, ValueError):
 
 
 class InputError(VqcError):
-    """The input cannot be read, or is not an image or .vqc file."""
+    """The input cannot be read, or is neither an image nor a .vqc file."""
 
     exit_code = 3
 
 
 class FormatError(VqcError):
-    """A .vqc file is corrupt or cut; the message names field and offset."""
+    """A .vqc file is corrupt or truncated; the message names the field and its byte offset."""
 
     exit_code = 4
 
 
 class ModelError(VqcError):
-    """A model is missing, damaged, or not the one that made the file."""
+    """A model is missing, damaged, or not the one that coded the file."""
 
     exit_code = 5
 
@@ -63,22 +62,16 @@ class OutputError(VqcError):
 
 
 class TargetError(VqcError):
-    """No file of this model meets the size or quality asked for."""
+    """No file of this model meets the requested size or quality."""
 
     exit_code = 8
 
 
-class SkippedError(VqcError):
-    """Nothing was written because there was nothing to do."""
-
-    exit_code = 9
-
-
 class BatchError(VqcError):
-    """A batch went through all its files and at least one of them failed."""
+    """A batch processed all its files, and at least one of them failed."""
 
     exit_code = 10
 
 
 class LossWarning(UserWarning):
-    """Something of a picture was converted or left out; the command prints the same line as a warning."""
+    """A property of a picture was converted or left out; the command prints the same line."""

@@ -37,6 +37,25 @@ COSTS, CAPS, PRICES = "quantizer.costs", "quantizer.caps", "quantizer.prices"
 of them is in a model that was trained without a rate."""
 
 
+HALF_RANGE = 127.5
+"""8-bit levels per unit of the networks' pixel scale, -1..1."""
+
+
+def to_unit(pixels: Tensor, device: torch.device | str | None = None) -> Tensor:
+    """uint8 of any shape -> float32 in -1..1, on `device` if given: the networks' input. Inverse of `to_pixels`."""
+    return pixels.to(device=device).to(torch.float32, copy=True).div_(HALF_RANGE).sub_(1)
+
+
+def to_levels(x: Tensor) -> Tensor:
+    """Pixels about -1..1 of any shape -> 8-bit levels 0..255, clamped and rounded, as float32."""
+    return x.float().clamp(-1, 1).add_(1).mul_(HALF_RANGE).round_()
+
+
+def to_pixels(x: Tensor) -> Tensor:
+    """Pixels about -1..1 of any shape -> uint8, the nearest levels. Inverse of `to_unit`."""
+    return to_levels(x).to(torch.uint8)
+
+
 class Reconstruction(NamedTuple):
     """Result of one training forward pass. The losses are means over samples, so that the mean over processes with
     equal shares of a batch is the value over the whole of it."""

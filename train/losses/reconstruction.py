@@ -12,9 +12,7 @@ import torch
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
-from vqcodec.tokenizer import Reconstruction
-
-from ..data.scaling import levels
+from vqcodec.tokenizer import HALF_RANGE, Reconstruction, to_levels
 
 LOSSES = (
     "rec/rmse",
@@ -89,7 +87,7 @@ def root_mse(y: Tensor, x: Tensor) -> Tensor:
     The reported PSNR is a mean over pictures: smooth and textured pictures count the same. The root weighs their errors
     more evenly than MSE does. Formula: sqrt(127.5^2 * mean((y - x)^2) + 1).
     """
-    mse = (y.float() - x).square().mean((1, 2, 3)) * 127.5**2
+    mse = (y.float() - x).square().mean((1, 2, 3)) * HALF_RANGE**2
     return (mse + 1).sqrt().mean()
 
 
@@ -128,5 +126,5 @@ def _window(side: int) -> int:
 @torch.no_grad()
 def psnr(y: Tensor, x: Tensor) -> Tensor:
     """Per-sample PSNR in dB [B] of pictures in -1..1, after clamping and rounding to 8 bits."""
-    mse = (levels(y) - (x + 1) * 127.5).square().mean((1, 2, 3))
+    mse = (to_levels(y) - (x + 1) * HALF_RANGE).square().mean((1, 2, 3))
     return 10 * torch.log10(255**2 / mse.clamp_min(1e-4))

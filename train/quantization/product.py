@@ -22,9 +22,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from vqcodec.quantizers.product import NO_CAP
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.tokenizer import Tokenizer, to_unit
 
-from ..data.scaling import scaled
 from ..recipe.schema import Recipe
 from .decoder_gain import decoder_gain
 from .protocol import CodebookTraining, gathered_latents
@@ -119,7 +118,7 @@ class ProductCodebooks(CodebookTraining):
         A rate without it would have no effect: the network would scale the latent up until its bits cost nothing.
         """
         model = self.model.eval()
-        z = model.encoder(scaled(batch.to(memory_format=torch.channels_last), self.accelerator.device)).float()
+        z = model.encoder(to_unit(batch.to(memory_format=torch.channels_last), self.accelerator.device)).float()
         kept = z.new_ones(len(z), model.quantizer.groups, *z.shape[2:])
         parts = torch.arange(z.shape[1]).split(list(model.quantizer.widths))
         gains = decoder_gain(model.decoder, z, kept, parts, GAIN_NOISE)

@@ -9,9 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from vqcodec.tokenizer import Tokenizer
-
-from ..data.scaling import scaled
+from vqcodec.tokenizer import Tokenizer, to_unit
 
 
 class CodebookTraining:
@@ -49,7 +47,7 @@ class CodebookTraining:
 def gathered_latents(model: Tokenizer, batch: Tensor, accelerator: Accelerator) -> Tensor:
     """uint8 crops [B, 3, H, W] of each process -> latents [B * processes, D, *] of all, in evaluation mode."""
     model.eval()
-    z: Tensor = model.encoder(scaled(batch.to(memory_format=torch.channels_last), accelerator.device)).float()
+    z: Tensor = model.encoder(to_unit(batch.to(memory_format=torch.channels_last), accelerator.device)).float()
     model.train()
     gathered: Tensor = accelerator.gather(z)
     return gathered

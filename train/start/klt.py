@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.tokenizer import Tokenizer, to_unit
 
 from ..data.crops import Crops
-from ..data.scaling import scaled
 
 CROPS = 1280
 """Training crops that are measured."""
@@ -35,7 +34,7 @@ def start_from_klt(tokenizer: Tokenizer, crops: Crops) -> None:
     Whole groups are scaled to unit variance, not single channels: within a group, distances remain those of pixels.
     """
     batches = [crops.batch(i) for i in range(max(1, CROPS // crops.data.batch))]
-    mean, basis, variances = klt(scaled(torch.cat(batches)), tokenizer.stride)
+    mean, basis, variances = klt(to_unit(torch.cat(batches)), tokenizer.stride)
     widths = list(tokenizer.quantizer.widths)
     basis, variances = basis[:, : sum(widths)], variances[: sum(widths)]
     scale = torch.cat([part.mean().clamp_min(1e-8).sqrt().expand(len(part)) for part in variances.split(widths)])

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from vqcodec.quantizers.codebook import CodebookBank
 from vqcodec.quantizers.product import ProductVQ
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.tokenizer import Tokenizer, to_unit
 
 from ..data.crops import Crops
-from ..data.scaling import scaled
 from ..quantization.product import bits_of_use
 from ..quantization.rates import draw_rates
 from ..recipe.schema import CodebookRecipe
@@ -59,7 +58,7 @@ def latents(tokenizer: Tokenizer, crops: Crops) -> tuple[Tensor, Tensor]:
     """Training crops x [B, 3, H, W] in -1..1 and their latents z [B, D, h, w], on the tokenizer's device."""
     tokenizer.eval()
     batches = torch.cat([crops.batch(i) for i in range(max(1, CROPS // crops.data.batch))])
-    x = scaled(batches, next(tokenizer.parameters()).device)
+    x = to_unit(batches, next(tokenizer.parameters()).device)
     return x, torch.cat([tokenizer.encoder(part).float() for part in x.split(BATCH)])
 
 

@@ -12,10 +12,9 @@ from torch.nn import functional as F
 
 from vqcodec.errors import UsageError
 from vqcodec.models.loading import load_model
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.tokenizer import Tokenizer, to_unit
 
 from ..data.crops import Crops
-from ..data.scaling import scaled
 from ..quantization.decoder_gain import decoder_gain
 
 CROPS = 96
@@ -35,7 +34,7 @@ def widen(tokenizer: Tokenizer, name: str, crops: Crops) -> None:
     """
     old, new = load_model(name).tokenizer, tokenizer
     count = max(1, CROPS // crops.data.batch)
-    x = scaled(torch.cat([crops.batch(i) for i in range(count)]))
+    x = to_unit(torch.cat([crops.batch(i) for i in range(count)]))
     x = x.contiguous(memory_format=torch.channels_last)
     _copy_trunk(old, new, name)
     z = torch.cat([old.encoder(part) for part in x.split(8)])

@@ -28,10 +28,9 @@ from vqcodec.config.quantizers import LARGEST
 from vqcodec.errors import InputError
 from vqcodec.inference.networks import in_bfloat16
 from vqcodec.quantizers.uniform import COORDINATE, FINEST, PER_OCTAVE
-from vqcodec.tokenizer import Tokenizer
+from vqcodec.tokenizer import Tokenizer, to_unit
 
 from ..checkpoint import read_checkpoint, write_checkpoint
-from ..data.scaling import scaled
 from ..moving_average import MovingAverage
 from .context import ContextNet
 from .optimizer import make_optimizer
@@ -91,7 +90,7 @@ class SteppedRun:
         recipe = self.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * self._schedule()
-        x = scaled(batch.to(self.device).contiguous(memory_format=self.order))
+        x = to_unit(batch.to(self.device).contiguous(memory_format=self.order))
         generator = torch.Generator().manual_seed(recipe.run.seed * 1_000_003 + self.step)
         drawn = self._draw(len(x), generator)
         self.model.train()

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from vqcodec.errors import OutputError
+from vqcodec.tokenizer import to_unit
 
 from ..data.crops import Crops
 from ..data.gpu_crops import ResidentCrops
 from ..data.loader import Loader
 from ..data.pictures import scan
-from ..data.scaling import scaled
 from ..logs import Logs, Report
 from ..validate import validation_table
 from .recipe import SteppedRecipe
@@ -73,7 +73,7 @@ def _start(run: SteppedRun, crops: Crops) -> None:
         run.start_from(Path(source) / CHECKPOINT)
         return
     count = -(-CROPS // run.recipe.data.batch)
-    x = scaled(torch.cat([crops.batch(i).cpu() for i in range(count)])[:CROPS])
+    x = to_unit(torch.cat([crops.batch(i).cpu() for i in range(count)])[:CROPS])
     tokenizer = run.model.tokenizer.cpu()
     if source:
         start_from_conv(tokenizer, source, x)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from vqcodec.config.model import TokenizerConfig
 from vqcodec.metrics import METRICS
+from vqcodec.tokenizer import to_pixels, to_unit
 
 from ..data.pictures import scan
-from ..data.scaling import levels, scaled
 from ..validate import centre, spaced
 from .recipe import SteppedRecipe
 from .run import Codec, SteppedRun, coordinates
@@ -42,7 +42,7 @@ class Validation:
         sums = torch.zeros(3, len(STEPS))
         counts = torch.zeros(3, len(STEPS))
         for crop in self.crops:
-            x = scaled(crop[None], run.device)
+            x = to_unit(crop[None], run.device)
             z = model.tokenizer.encoder(x).float()
             for i, step in enumerate(STEPS):
                 measured = self._at(run, model, x, z, torch.tensor([float(step)], device=run.device))
@@ -65,7 +65,7 @@ class Validation:
         kept = torch.ones(1, len(run.widths) + 1, *z.shape[2:], device=z.device)
         kept[:, -1] = coordinates(step)
         y = model.tokenizer.decoder(quantizer.latent(values * size), kept).float()
-        shown, wanted = (levels(part[0]).byte().permute(1, 2, 0).cpu().numpy() for part in (y, x))
+        shown, wanted = (to_pixels(part[0]).permute(1, 2, 0).cpu().numpy() for part in (y, x))
         similarity = METRICS["ms-ssim"].measure(wanted, shown) if min(wanted.shape[:2]) > 176 else None
         psnr = float(METRICS["psnr"].measure(wanted, shown))
         return bits / (x.shape[2] * x.shape[3]), min(psnr, 99.0), similarity

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..geometry.rectangles import Rect, read_padded
 from ..geometry.token_layout import plane_shapes, window_rects
 from ..models.loading import Model
+from ..tokenizer import to_pixels, to_unit
 from .blending import axis_of, blended
 
 BATCH = 8
@@ -49,24 +50,22 @@ def window_planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect
             with torch.inference_mode():
                 yield from model.tokenizer.decode(part).float().clamp(-1, 1).cpu().numpy()
 
-    return bands_to_levels(blended(region, rows, columns, make), region)
+    return bands_to_pixels(blended(region, rows, columns, make), region)
 
 
-def bands_to_levels(bands: Iterable[tuple[Rect, np.ndarray]], region: Rect) -> np.ndarray:
+def bands_to_pixels(bands: Iterable[tuple[Rect, np.ndarray]], region: Rect) -> np.ndarray:
     """Bands float [3, h, W] in -1..1 that cover `region` -> uint8 [H, W, 3]."""
     pixels = np.empty((*region.shape, 3), np.uint8)
     for place, band in bands:
-        pixels[place.inside(region).slices] = np.rint((band.transpose(1, 2, 0) + 1) * 127.5).clip(0, 255)
+        pixels[place.inside(region).slices] = to_pixels(torch.from_numpy(band)).permute(1, 2, 0).numpy()
     return pixels
 
 
 def to_tensor(pixels: Sequence[np.ndarray], device: str) -> Tensor:
     """uint8 [H, W, 3] of equal size -> float [B, 3, H, W] in -1..1."""
-    x = torch.tensor(np.stack(pixels), device=device).permute(0, 3, 1, 2)
-    return x.to(torch.float32).div_(127.5).sub_(1)
+    return to_unit(torch.tensor(np.stack(pixels), device=device).permute(0, 3, 1, 2))
 
 
-def to_levels(x: Tensor) -> np.ndarray:
-    """float [B, 3, H, W], about -1..1 -> uint8 [B, H, W, 3]."""
-    levels = x.add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).cpu().numpy()
+def to_array(x: Tensor) -> np.ndarray:
+    """float [B, 3, H, W], about -1..1 -> uint8 [B, H, W, 3]; inverse of `to_tensor`."""
+    return to_pixels(x).permute(0, 2, 3, 1).cpu().numpy()

@@ -24,7 +24,7 @@ from ..geometry.rectangles import Rect, Window, grid_size, read_padded, windows
 from ..models.loading import Model
 from ..quantizers.lifting import REACH
 from .blending import Axis, axis_of, blended, equal_spans, inner_spans
-from .fixed_windows import bands_to_levels, pixels_to_window_planes, to_levels, to_tensor, window_planes_to_pixels
+from .fixed_windows import bands_to_pixels, pixels_to_window_planes, to_array, to_tensor, window_planes_to_pixels
 
 WINDOW_PX = 2048
 """Largest side of the inner part of a compute window, pixels; memory goes with its square."""
@@ -120,7 +120,7 @@ def planes_to_pixels(
         part = [torch.from_numpy(p[window.outer.slices].astype(np.int64))[None].to(model.device) for p in planes]
         with torch.inference_mode():
             here = None if strong is None else strong[:, :, *window.outer.slices]
-            levels = to_levels(tokenizer.decode(part, step=step, strong=here))[0]
+            levels = to_array(tokenizer.decode(part, step=step, strong=here))[0]
         inner = window.inner.times(stride)
         wanted = Rect(
             max(inner.y0, region.y0), min(inner.y1, region.y1), max(inner.x0, region.x0), min(inner.x1, region.x1)
@@ -154,7 +154,7 @@ def _blended_pixels(model: Model, planes: list[np.ndarray], region: Rect, rows: 
     across = [
         axis_of([(a * model.stride, b * model.stride) for a, b in axis.spans], overlap) for axis in (rows, columns)
     ]
-    return bands_to_levels(blended(region, across[0], across[1], make), region)
+    return bands_to_pixels(blended(region, across[0], across[1], make), region)
 
 
 def pixels_needed(model: Model, region: Rect, size: tuple[int, int]) -> Rect:
