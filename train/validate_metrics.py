@@ -11,7 +11,7 @@ import pytorch_msssim
 import torch
 from torch import Tensor
 
-from .data.scaling import levels
+from vqcodec.tokenizer import to_levels
 
 SSIM_WINDOW = 11
 """Side of the Gaussian window of SSIM, pixels (Wang et al. 2004)."""
@@ -64,6 +64,6 @@ def ssim(y: Tensor, x: Tensor) -> float:
 
     The window of 11 px shrinks to the largest odd one that fits a smaller picture.
     """
-    pixels = [levels(p) for p in (y, x)]
+    pixels = [to_levels(p) for p in (y, x)]
     side = min(SSIM_WINDOW, *y.shape[-2:])
     return float(pytorch_msssim.ssim(*pixels, data_range=255, win_size=side - 1 + side % 2))
