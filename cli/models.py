@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from vqcodec.config.quantizers import ProductVQConfig, QuantizerConfig
 from vqcodec.errors import ModelError
@@ -70,7 +70,7 @@ def show(name: options.ModelArgument, json: options.Json = False, debug: options
     from vqcodec.models.registry import find
 
     entry = find(name)
-    record, config = _summary(entry), dataclasses.asdict(entry.config)
+    record, config = _summary(entry), to_builtins(entry.config)
     if json:
         output.print_json(record | {"config": config})
         return

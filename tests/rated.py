@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import torch
+from msgspec import structs
 
 from vqcodec.config.model import LadderStep
 from vqcodec.models.loading import write_model
@@ -37,4 +37,4 @@ def rate_model(folder: Path, name: str) -> None:
             net.bias3.normal_()
         tensors |= prior.tensors()
     ladder = tuple(LadderStep(1 + 20 * i, 4, rate) for i, rate in enumerate(RATES))
-    write_model(folder, dataclasses.replace(read_config(folder), ladder=ladder), tensors)
+    write_model(folder, structs.replace(read_config(folder), ladder=ladder), tensors)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec import to_builtins
 
 WIDTHS = [1, 2, 3, 10]
 LIFTED = 3
@@ -41,7 +42,6 @@ def tree(**changes: Any) -> dict[str, Any]:
 def write_stepped_model(folder: Path, pixels: np.ndarray, seed: int = 0) -> None:
     """The model folder; its transform is that of `pixels` uint8 [H, W, 3]."""
     import json
-    from dataclasses import asdict
 
     from vqcodec.train.stepped.export import export_stepped
     from vqcodec.train.stepped.recipe import stepped_recipe
@@ -58,5 +58,5 @@ def write_stepped_model(folder: Path, pixels: np.ndarray, seed: int = 0) -> None
         crops = [pixels[y : y + 64, x : x + 64] for y in range(0, 80, 16) for x in range(0, 128, 16)]
         x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
         start_from_pictures(codec.tokenizer, x)
-    state = {"recipe": json.dumps(asdict(recipe)), "average": codec.state_dict(), "step": 0, "pixels": 0}
+    state = {"recipe": json.dumps(to_builtins(recipe)), "average": codec.state_dict(), "step": 0, "pixels": 0}
     export_stepped(state, folder, "stepped", lambda _: None)

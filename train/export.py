@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from itertools import accumulate
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from msgspec import to_builtins
 
 from vqcodec.config.model import LadderStep, ModelConfig
 from vqcodec.entropy.adaptive_tables import costs, table_from_counts
@@ -209,7 +209,7 @@ def _card(recipe: Recipe, config: ModelConfig, step: int) -> str:
             f"`{recipe.name}`.",
             "",
             "```json",
-            json.dumps(dataclasses.asdict(recipe), indent=1),
+            json.dumps(to_builtins(recipe), indent=1),
             "```",
             "",
         ]

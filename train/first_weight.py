@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from vqcodec.config.model import TokenizerConfig
@@ -45,7 +45,7 @@ def measured_config(
     for module in tokenizer.quantizer.modules():
         if isinstance(module, SoftVQ):
             module.first_weight = weight
-    return dataclasses.replace(config, quantizer=with_first_weight(config.quantizer, weight))
+    return structs.replace(config, quantizer=with_first_weight(config.quantizer, weight))
 
 
 @torch.no_grad()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from msgspec import to_builtins
 from torch import Tensor
 
 from vqcodec.errors import InputError
@@ -243,7 +243,7 @@ class TokenizerRun:
             "optimizer": self.optimizer.state_dict(),
             "codebooks": self.codebooks.state_dict(),
             "extras": self.extras.state_dict(),
-            "recipe": json.dumps(asdict(self.recipe)),
+            "recipe": json.dumps(to_builtins(self.recipe)),
             "best": self.best,
         }
         if self.adversary is not None:

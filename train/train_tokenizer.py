@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
+from msgspec import structs, to_builtins
 from torch import Tensor
 
 from vqcodec.errors import InputError, OutputError
@@ -81,7 +80,7 @@ def train_tokenizer(
     if first:
         validation.perceptual = validation_perceptual(run)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
+        (folder / "recipe.json").write_text(json.dumps(to_builtins(recipe), indent=1), encoding="utf-8")
         with Logs(folder, run.step, recipe.run.tensorboard, live, report) as logs:
             _loop(run, crops, validation, folder, logs)
     else:
@@ -106,7 +105,7 @@ def _start(run: TokenizerRun, pictures: Pictures) -> None:
     elif recipe.pretrained.model:
         start_pretrained(tokenizer, recipe.pretrained)
     elif recipe.codebook.start == "klt":
-        data = dataclasses.replace(recipe.data, batch=KLT_BATCH)
+        data = structs.replace(recipe.data, batch=KLT_BATCH)
         start_from_klt(tokenizer, Crops(pictures, data, recipe.run.seed))
     run.restart()
     if recipe.codebook.refit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import json
 import re
@@ -12,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -51,7 +51,7 @@ def tiny(stride: int, groups: int) -> TokenizerConfig:
     full = RELEASES[f"mgvq-f{stride}c32-g8"].backbone
     n = len(full.widths)
     small = {"widths": (16, 32, 32, 64), "encoder_depths": (1, 2, 1, 1), "decoder_depths": (1, 2, 1, 1)}
-    backbone = dataclasses.replace(full, **{name: value[:n] for name, value in small.items()})
+    backbone = structs.replace(full, **{name: value[:n] for name, value in small.items()})
     quantizer = ProductVQConfig(groups, 256 // groups, 32 // groups, normalised=True, fill="zero")
     return TokenizerConfig(stride, backbone, quantizer)
 

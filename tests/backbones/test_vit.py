@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
+from msgspec import structs
 from torch import nn
 from torch.nn import functional as F
 
@@ -81,7 +80,7 @@ def test_patches_go_back_where_convolution_took_them_from() -> None:
 @pytest.mark.parametrize("branches", [1, 2])
 def test_the_encoder_sees_patches_and_then_the_tokens_of_each_branch(branches: int) -> None:
     torch.manual_seed(0)
-    encoder = VitEncoder(dataclasses.replace(TINY, branches=branches, tokens=9), 6 * branches, branches).eval()
+    encoder = VitEncoder(structs.replace(TINY, branches=branches, tokens=9), 6 * branches, branches).eval()
     seen, x = seen_by(encoder.trunk), torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         encoder.latents.normal_()
@@ -101,7 +100,7 @@ def test_the_encoder_sees_patches_and_then_the_tokens_of_each_branch(branches: i
 
 def test_the_decoder_of_a_grid_sees_the_whole_twice() -> None:
     torch.manual_seed(0)
-    decoder = VitDecoder(dataclasses.replace(TINY, branches=2), 12, 2).eval()
+    decoder = VitDecoder(structs.replace(TINY, branches=2), 12, 2).eval()
     seen, z = seen_by(decoder.trunk), torch.randn(1, 12, 4, 4)
     with torch.no_grad():
         assert decoder(z, torch.ones(1, 2, 4, 4)).shape == (1, 3, 32, 32)
@@ -115,7 +114,7 @@ def test_the_decoder_of_a_grid_sees_the_whole_twice() -> None:
 
 def test_a_sequence_has_learned_places_and_no_second_whole() -> None:
     torch.manual_seed(0)
-    config = dataclasses.replace(TINY, tokens=6, positions="learned", layout="line")
+    config = structs.replace(TINY, tokens=6, positions="learned", layout="line")
     encoder, decoder = VitEncoder(config, 5, 1).eval(), VitDecoder(config, 5, 1).eval()
     sent, read = seen_by(encoder.trunk), seen_by(decoder.trunk)
     with torch.no_grad():
@@ -131,7 +130,7 @@ def test_a_sequence_has_learned_places_and_no_second_whole() -> None:
 
 def test_it_trains() -> None:
     torch.manual_seed(0)
-    config = TokenizerConfig(8, dataclasses.replace(TINY, branches=2), ProductVQConfig(2, 16, 4, normalised=True), 32)
+    config = TokenizerConfig(8, structs.replace(TINY, branches=2), ProductVQConfig(2, 16, 4, normalised=True), 32)
     tokenizer = Tokenizer(config, learning="gradient").train()
     x = torch.rand(2, 3, 32, 32) * 2 - 1
     with torch.autocast("cpu", torch.bfloat16):

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from vqcodec.config.model import ConvConfig, TokenizerConfig, check_tokenizer, from_dict
+from vqcodec.config.model import ConvConfig, TokenizerConfig, check_tokenizer
 from vqcodec.config.quantizers import ResidualConfig, SplitConfig, VQConfig, layered
+from vqcodec.config.reading import read
 from vqcodec.errors import ModelError
 
 
@@ -21,7 +22,7 @@ def test_layers_beyond_sixteen_are_taken_together() -> None:
 
 def tokenizer(quantizer: dict[str, Any], **more: Any) -> TokenizerConfig:
     backbone = {"widths": [8, 8], "encoder_depths": [1, 1], "decoder_depths": [1, 1]}
-    return from_dict(TokenizerConfig, {"stride": 16, "backbone": backbone, "quantizer": quantizer, **more}, "recipe")
+    return read(TokenizerConfig, {"stride": 16, "backbone": backbone, "quantizer": quantizer, **more}, "recipe")
 
 
 SOFT = {"kind": "soft-vq", "codebook_size": 8, "dim": 4}
@@ -32,12 +33,12 @@ BASE = {"kind": "vq", "codebook_size": 16, "dim": 4}
     ("quantizer", "more", "message"),
     [
         ({"kind": "vqq"}, {}, "'vqq' is not one of product-vq, vq, binary, fsq, residual, multi-scale, split, soft-vq"),
-        ({**BASE, "codebook_size": 2**16 + 1}, {}, r"quantizer\.codebook_size must be 1\.\.65536"),
-        ({"groups": 1, "codebook_size": 2**16 + 1, "dim": 4}, {}, r"quantizer\.codebook_size must be 1\.\.65536"),
-        ({"kind": "gmm-vq", "codebook_size": 2**16 + 1, "dim": 4}, {}, r"quantizer\.codebook_size must be 1\.\.65536"),
-        ({"kind": "binary", "bits": 17}, {}, r"quantizer\.bits: 1\.\.16"),
-        ({"kind": "fsq", "levels": [4, 1]}, {}, r"quantizer\.levels: at least 2"),
-        ({"kind": "residual", "stages": 0, "base": BASE}, {}, r"stages: 1\.\."),
+        ({**BASE, "codebook_size": 2**16 + 1}, {}, r"quantizer\.codebook_size: int <= 65536"),
+        ({"groups": 1, "codebook_size": 2**16 + 1, "dim": 4}, {}, r"quantizer\.codebook_size: int <= 65536"),
+        ({"kind": "gmm-vq", "codebook_size": 2**16 + 1, "dim": 4}, {}, r"quantizer\.codebook_size: int <= 65536"),
+        ({"kind": "binary", "bits": 17}, {}, r"quantizer\.bits: int <= 16"),
+        ({"kind": "fsq", "levels": [4, 1]}, {}, r"quantizer\.levels\[1\]: int >= 2 needed, found 1"),
+        ({"kind": "residual", "stages": 0, "base": BASE}, {}, r"stages: int >= 1"),
         ({"kind": "residual", "stages": 2, "base": {**BASE, "metric": "unit"}}, {}, "no unit length"),
         ({"kind": "residual", "stages": 2, "base": SOFT}, {}, "base.normalised: .* false needed"),
         (
@@ -53,12 +54,12 @@ BASE = {"kind": "vq", "codebook_size": 16, "dim": 4}
         ),
         ({"kind": "residual", "stages": 2, "base": {**BASE, "stages": 2}}, {}, "unknown key 'stages'"),
         ({"kind": "multi-scale", "scales": [2, 1], "base": BASE}, {}, "none smaller than the one before"),
-        ({"kind": "multi-scale", "scales": [], "base": BASE}, {}, r"scales: 1\.\."),
+        ({"kind": "multi-scale", "scales": [], "base": BASE}, {}, "scales: list of length >= 1"),
         ({"kind": "multi-scale", "scales": [1, 2], "base": BASE}, {}, r"\.window: needed"),
         ({"kind": "split", "parts": 2, "part": BASE, "over": "tokens"}, {}, r"\.window: needed"),
         ({"kind": "split", "parts": 3, "part": BASE, "over": "tokens"}, {"window": 64}, "do not divide the 16 tokens"),
         ({"kind": "soft-vq", "codebook_size": 8, "dim": 4, "segments": 3}, {"window": 64}, "3 segments do not divide"),
-        ({"kind": "soft-vq", "codebook_size": 8, "dim": 4, "terms": 17}, {}, r"terms: 1\.\.16"),
+        ({"kind": "soft-vq", "codebook_size": 8, "dim": 4, "terms": 17}, {}, "terms: int <= 16"),
         (BASE, {"window": 40}, r"\.window: multiples of 16"),
         (BASE, {"window": 64, "overlap": 33}, "at most half of the window"),
         (BASE, {"overlap": 8}, "at most half of the window"),

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from msgspec import structs
 from PIL import Image
 
 import vqcodec
@@ -75,7 +76,7 @@ def test_more_layers_than_the_model_has(tiny_vqc: bytes, tmp_path: Path, invoke:
 @pytest.mark.parametrize("stride", [24, 128])
 def test_tiles_that_are_no_whole_latent_steps(tiny_vqc: bytes, tiny_model: str, stride: int) -> None:
     model = loading.load_model(tiny_model)
-    config = dataclasses.replace(model.config, tokenizer=dataclasses.replace(model.config.tokenizer, stride=stride))
+    config = structs.replace(model.config, tokenizer=structs.replace(model.config.tokenizer, stride=stride))
     file = container.read(rewritten(tiny_vqc, tile=64))
     with pytest.raises(FormatError, match="multiple"):
         read_tokens(file, SimpleNamespace(config=config, entropy=model.entropy))

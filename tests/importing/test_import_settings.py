@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from msgspec import structs, to_builtins
 
 from vqcodec.config.model import TokenizerConfig
 from vqcodec.config.quantizers import SoftVQConfig
@@ -23,7 +23,7 @@ from .test_importing import TINY, released, small
 
 def as_toml(config: TokenizerConfig) -> str:
     """A table [tokenizer] with every setting."""
-    return _table("tokenizer", dataclasses.asdict(config))
+    return _table("tokenizer", to_builtins(config))
 
 
 def _table(name: str, settings: dict[str, Any]) -> str:
@@ -53,8 +53,8 @@ def test_a_file_says_what_differs_from_a_release(tmp_path: Path) -> None:
     system, config = find_configured("mgvq-f16c32-g4", path)
     release = find_release("mgvq-f16c32-g4")[1]
     assert system.name == "MGVQ"
-    quantizer = dataclasses.replace(release.quantizer, codebook_size=4096)
-    assert config == dataclasses.replace(release, quantizer=quantizer, compute_window=2048)
+    quantizer = structs.replace(release.quantizer, codebook_size=4096)
+    assert config == structs.replace(release, quantizer=quantizer, compute_window=2048)
     path.write_text('[tokenizer.quantizer]\nkind = "soft-vq"\ncodebook_size = 16\ndim = 8\n')
     assert find_configured("xqgan-vq-4096", path)[1].quantizer == SoftVQConfig(16, 8)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from PIL import Image
 
 import vqcodec
@@ -169,5 +169,5 @@ def test_a_window_is_part_of_the_identity(models: Path, tmp_path: Path) -> None:
     system, config = find_release("xqgan-vp2-4096")[0], small("xqgan-vp2-4096")
     state = released(system, config)
     first = import_release(system, config, state, tmp_path / "a", "a").config
-    second = import_release(system, dataclasses.replace(config, overlap=16), state, tmp_path / "b", "a").config
+    second = import_release(system, structs.replace(config, overlap=16), state, tmp_path / "b", "a").config
     assert first.token_id != second.token_id

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -68,16 +68,16 @@ def test_every_release_loads_whole(name: str) -> None:
 def test_small_variants_load_whole(name: str, manifest: str) -> None:
     """The same layouts with the small transformer and 1024 codewords of 16 channels."""
     system, config = find_release(name)
-    backbone = dataclasses.replace(
+    backbone = structs.replace(
         config.backbone, encoder_width=384, decoder_width=384, encoder_depth=12, decoder_depth=12
     )
     quantizer = config.quantizer
     if isinstance(quantizer, SplitConfig):
-        code = dataclasses.replace(quantizer.part.base, codebook_size=1024, dim=16)
-        quantizer = dataclasses.replace(quantizer, part=dataclasses.replace(quantizer.part, base=code))
+        code = structs.replace(quantizer.part.base, codebook_size=1024, dim=16)
+        quantizer = structs.replace(quantizer, part=structs.replace(quantizer.part, base=code))
     else:
-        quantizer = dataclasses.replace(quantizer, codebook_size=1024, dim=16)
-    config = dataclasses.replace(config, backbone=backbone, quantizer=quantizer)
+        quantizer = structs.replace(quantizer, codebook_size=1024, dim=16)
+    config = structs.replace(config, backbone=backbone, quantizer=quantizer)
     loaded(config, empty(manifest), system.from_released)
 
 
@@ -115,29 +115,29 @@ def small(name: str) -> TokenizerConfig:
     backbone: DcaeConfig | VqganConfig | VitConfig
     if isinstance(config.backbone, DcaeConfig):
         n = len(config.backbone.widths)
-        backbone = dataclasses.replace(
+        backbone = structs.replace(
             config.backbone, widths=(16, 32, 32, 64)[:n], encoder_depths=(1,) * n, decoder_depths=(1,) * n
         )
     elif isinstance(config.backbone, VqganConfig):
         n = len(config.backbone.widths)
-        backbone = dataclasses.replace(
+        backbone = structs.replace(
             config.backbone, widths=(32,) * n, latent=8, encoder_depths=(1,) * n, decoder_depths=(1,) * n
         )
-        backbone = dataclasses.replace(backbone, adapter_depth=1, adapter_heads=4, adapter_window=64)
+        backbone = structs.replace(backbone, adapter_depth=1, adapter_heads=4, adapter_window=64)
     else:
         assert isinstance(config.backbone, VitConfig)
-        backbone = dataclasses.replace(config.backbone, encoder_width=64, decoder_width=64, window=64, tokens=16)
-        backbone = dataclasses.replace(backbone, encoder_depth=1, decoder_depth=1)
+        backbone = structs.replace(config.backbone, encoder_width=64, decoder_width=64, window=64, tokens=16)
+        backbone = structs.replace(backbone, encoder_depth=1, decoder_depth=1)
     windows = {"window": 64, "overlap": 8} if config.window else {}
-    return dataclasses.replace(config, backbone=backbone, quantizer=smaller(config.quantizer), **windows)
+    return structs.replace(config, backbone=backbone, quantizer=smaller(config.quantizer), **windows)
 
 
 def smaller(quantizer: Any) -> Any:
     """The same with at most 64 codewords, and few scales."""
     fewer = {"codebook_size": 64, "bits": 5, "scales": (1, 1, 2, 3, 4)}
-    known = {f.name for f in dataclasses.fields(quantizer)}
+    known = set(quantizer.__struct_fields__)
     inner = {name: smaller(getattr(quantizer, name)) for name in ("part", "base") if name in known}
-    return dataclasses.replace(quantizer, **inner, **{name: x for name, x in fewer.items() if name in known})
+    return structs.replace(quantizer, **inner, **{name: x for name, x in fewer.items() if name in known})
 
 
 def released(system: System, config: TokenizerConfig, seed: int = 0) -> dict[str, Tensor]:

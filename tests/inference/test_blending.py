@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from copy import copy
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from PIL import Image
 
 import vqcodec
@@ -102,7 +102,7 @@ def test_windows_of_a_picture_blend_to_that_picture(
 def windowed(name: str, folder: Path, window: int = WINDOW, overlap: int = OVERLAP) -> loading.Model:
     """The tiny model of a release with compute windows, imported; of a CNN without windows of its own."""
     system, config = find_release(name)[0], small(name)
-    config = dataclasses.replace(config, window=0, overlap=0, compute_window=window, compute_overlap=overlap)
+    config = structs.replace(config, window=0, overlap=0, compute_window=window, compute_overlap=overlap)
     import_release(system, config, released(system, config), folder, name)
     return loading.load(registry.find(str(folder)))
 
@@ -220,8 +220,8 @@ def test_a_picture_of_no_more_than_a_window_is_seen_whole(model: loading.Model, 
 def with_windows(model: loading.Model, window: int, overlap: int) -> loading.Model:
     """The same model with other compute windows."""
     other = copy(model)
-    tokenizer = dataclasses.replace(model.config.tokenizer, compute_window=window, compute_overlap=overlap)
-    other.config = dataclasses.replace(model.config, tokenizer=tokenizer)
+    tokenizer = structs.replace(model.config.tokenizer, compute_window=window, compute_overlap=overlap)
+    other.config = structs.replace(model.config, tokenizer=tokenizer)
     return other
 
 
@@ -348,4 +348,4 @@ def test_networks_that_see_all_at_once_come_with_windows() -> None:
 def test_windows_that_cannot_be_are_refused(window: int, overlap: int, changes: Any, message: str) -> None:
     config = TokenizerConfig(16, VqganConfig(), ProductVQConfig(1, 16, 8))
     with pytest.raises(ModelError, match=message):
-        check_tokenizer(dataclasses.replace(config, compute_window=window, compute_overlap=overlap, **changes), "x")
+        check_tokenizer(structs.replace(config, compute_window=window, compute_overlap=overlap, **changes), "x")

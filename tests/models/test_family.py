@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from PIL import Image
 
 import vqcodec
@@ -70,9 +70,9 @@ def test_a_model_that_is_alone_covers_the_whole_scale() -> None:
 
 def test_a_model_whose_part_another_covers_is_not_taken_by_quality() -> None:
     found = registry.candidates()
-    found["large"] = dataclasses.replace(found["large"], ladder=(LadderStep(1, 1),))
+    found["large"] = structs.replace(found["large"], ladder=(LadderStep(1, 1),))
     assert parts(found) == {"large": (1, 100)}
-    found["large"] = dataclasses.replace(found["large"], ladder=())
+    found["large"] = structs.replace(found["large"], ladder=())
     assert parts(found) == {"small": (1, 100)}
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from vqcodec.config.quantizers import GMMVQConfig, ResidualConfig, SoftVQConfig, SplitConfig, with_first_weight
 from vqcodec.planes import MISSING
@@ -82,7 +82,7 @@ def test_sharpness_is_told_from_the_latent() -> None:
 
 def test_a_stage_of_mixtures_is_for_what_those_before_it_leave_over() -> None:
     """Two stages of one term each come closer than the first, and a file's stages are told from its own terms."""
-    config = ResidualConfig(2, dataclasses.replace(PLAIN, terms=1, temperature=0.05))
+    config = ResidualConfig(2, structs.replace(PLAIN, terms=1, temperature=0.05))
     quantizer, z = built(config, grid=(8, 8))
     for part in quantizer.parts:
         part.codebooks.data.mul_(2)
@@ -102,15 +102,15 @@ def test_a_stage_of_mixtures_is_for_what_those_before_it_leave_over() -> None:
 
 def test_layers_of_stages_of_mixtures() -> None:
     """Stage after stage, term after term; the first ones are taken together where there would be more than 16."""
-    assert ResidualConfig(2, dataclasses.replace(PLAIN, terms=2)).layers == ((0,), (1, 2), (3,), (4, 5))
-    many = ResidualConfig(5, dataclasses.replace(PLAIN, terms=4)).layers
+    assert ResidualConfig(2, structs.replace(PLAIN, terms=2)).layers == ((0,), (1, 2), (3,), (4, 5))
+    many = ResidualConfig(5, structs.replace(PLAIN, terms=4)).layers
     assert len(many) == 16
     assert [s for layer in many for s in layer] == list(range(5 * 7))
 
 
 @pytest.mark.parametrize(
     "config",
-    [SplitConfig(2, SoftVQConfig(32, 4, terms=1)), ResidualConfig(2, dataclasses.replace(PLAIN, terms=1), shared=True)],
+    [SplitConfig(2, SoftVQConfig(32, 4, terms=1)), ResidualConfig(2, structs.replace(PLAIN, terms=1), shared=True)],
     ids=name,
 )
 def test_the_first_weight_is_one_for_all_parts(config: Any) -> None:

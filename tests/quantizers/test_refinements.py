@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -120,7 +120,7 @@ def test_measured_distances_are_those_of_the_quantizer() -> None:
     ],
 )
 def test_settings_that_cannot_be(changes: dict[str, object], problem: str) -> None:
-    assert any(problem in said for said in dataclasses.replace(CONFIG, **changes).problems())  # type: ignore[arg-type]
+    assert any(problem in said for said in structs.replace(CONFIG, **changes).problems())  # type: ignore[arg-type]
 
 
 def refined_model(folder: Path, name: str) -> None:
@@ -142,13 +142,13 @@ def refined_model(folder: Path, name: str) -> None:
         for net in prior.planes:
             net.out.mul_(60)
         tensors |= prior.tensors()
-    quantizer = dataclasses.replace(config.tokenizer.quantizer, refinements=(4, 2, 2))
+    quantizer = structs.replace(config.tokenizer.quantizer, refinements=(4, 2, 2))
     ladder = [
         LadderStep(1 + 20 * i, keep, rate) for i, (keep, rate) in enumerate([(2, 30.0), (2, 5.0), (4, 1), (4, 0.1)])
     ]
-    config = dataclasses.replace(
+    config = structs.replace(
         config,
-        tokenizer=dataclasses.replace(config.tokenizer, quantizer=quantizer),
+        tokenizer=structs.replace(config.tokenizer, quantizer=quantizer),
         layers=((0,), (1,), (2,), (3, 4)),
         ladder=tuple(ladder),
     )
@@ -233,11 +233,11 @@ def test_identity_is_of_the_refinements_too(name: str, tmp_path: Path) -> None:
 def test_a_model_without_its_refinements_is_refused(name: str, tmp_path: Path) -> None:
     folder = load_model(name).entry.folder
     config, tensors = read_config(folder), load_file(folder / WEIGHTS)
-    plain = dataclasses.replace(config.tokenizer.quantizer, refinements=())
-    without = dataclasses.replace(config, tokenizer=dataclasses.replace(config.tokenizer, quantizer=plain))
+    plain = structs.replace(config.tokenizer.quantizer, refinements=())
+    without = structs.replace(config, tokenizer=structs.replace(config.tokenizer, quantizer=plain))
     del tensors[REFINEMENTS]
     sizes = {key: value for key, value in tensors.items() if not key.startswith("prior.")}
-    write_model(tmp_path / "a", dataclasses.replace(without, layers=((0,), (1,))), sizes)
+    write_model(tmp_path / "a", structs.replace(without, layers=((0,), (1,))), sizes)
     text = (tmp_path / "a" / "config.json").read_text().replace('"refinements": []', '"refinements": [4, 2, 2]')
     text = text.replace("[\n   1\n  ]", "[1], [2], [3, 4]")
     (tmp_path / "a" / "config.json").write_text(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from PIL import Image
 
 from vqcodec.backbones.rotary import grid_angles, turned
@@ -133,7 +133,7 @@ def test_the_class_decides_what_is_drawn_and_some_crops_are_shown_without() -> N
         planes = draw(model, (4, 4), torch.Generator().manual_seed(0), Drawing(label=label, top_k=1))
         assert (planes == label).all()
     assert factorized_ar_bits(model, tiles, labels).mean() < factorized_ar_bits(model, tiles).mean() / 2
-    crops = FactorizedArCrops(tiles, 2, dataclasses.replace(RECIPE, label_dropout=0.25), labels, 3)
+    crops = FactorizedArCrops(tiles, 2, structs.replace(RECIPE, label_dropout=0.25), labels, 3)
     shown = torch.cat([crops.batch(step)[1] for step in range(60)])
     assert float((shown == 3).float().mean()) == pytest.approx(0.25, abs=0.07)
     planes, numbers = crops.batch(3)
@@ -146,7 +146,7 @@ def test_processes_share_what_one_would_draw() -> None:
     tiles = [rng.integers(0, 8, (2, 6, 7)).astype(np.int16) for _ in range(5)]
     labels = [0, 1, 2, 1, 0]
     whole = FactorizedArCrops(tiles, 2, RECIPE, labels, 3)
-    half = dataclasses.replace(RECIPE, batch=4)
+    half = structs.replace(RECIPE, batch=4)
     parts = [FactorizedArCrops(tiles, 2, half, labels, 3, process, 2) for process in range(2)]
     for step in range(3):
         for i in range(2):
@@ -154,16 +154,16 @@ def test_processes_share_what_one_would_draw() -> None:
 
 
 def test_the_rate_is_constant_or_falls() -> None:
-    recipe = dataclasses.replace(RECIPE, steps=1000, lr=1.0)
+    recipe = structs.replace(RECIPE, steps=1000, lr=1.0)
     assert [rate_at(recipe, step, 0.5) for step in (0, 49)] == pytest.approx([0.505 / 100, 0.505 / 2])
-    constant = dataclasses.replace(recipe, schedule="constant")
+    constant = structs.replace(recipe, schedule="constant")
     assert [rate_at(constant, step, 0.999) for step in (49, 999)] == pytest.approx([0.5, 1.0])
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     tiles = [rng.integers(0, 8, (2, 6, 7)).astype(np.int16) for _ in range(5)]
-    recipe = dataclasses.replace(RECIPE, steps=8, dropout=0.2, checkpoint_every=5)
+    recipe = structs.replace(RECIPE, steps=8, dropout=0.2, checkpoint_every=5)
     whole = train_factorized_ar(tiles, (8, 8), recipe, lambda _: None, tmp_path / "a.pt")
     (tmp_path / "b.pt").write_bytes((tmp_path / "a.pt").read_bytes())
     again = train_factorized_ar(tiles, (8, 8), recipe, lambda _: None, tmp_path / "b.pt", resume=True)
@@ -203,7 +203,7 @@ def test_the_command_trains_with_classes_and_draws_one(
 ) -> None:
     made = tmp_path / "made"
     said: list[str] = []
-    recipe = dataclasses.replace(
+    recipe = structs.replace(
         RECIPE, model=tiny_model, train=(str(classes),), val=(str(classes),), steps=3, labels="folder", crop_px=64
     )
     run_prior(recipe, made, report=said.append)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from PIL import Image
 
 from vqcodec.config.backbones import VqganConfig
@@ -108,7 +108,7 @@ def test_the_command_draws_from_a_float_model_that_changes_no_file(
     where = (str(tmp_path / "pictures"),)
     made = tmp_path / "made"
     said: list[str] = []
-    run_prior(dataclasses.replace(RECIPE, model=tiny_model, train=where, val=where, steps=3), made, report=said.append)
+    run_prior(structs.replace(RECIPE, model=tiny_model, train=where, val=where, steps=3), made, report=said.append)
     assert "not for files" in said[-2]
     base, other = loading.load_model(tiny_model), loading.load_model(str(made))
     assert other.config.entropy_id == base.config.entropy_id
@@ -125,7 +125,7 @@ def test_the_command_draws_from_a_float_model_that_changes_no_file(
     assert invoke("sample", "-m", made, "-o", tmp_path / "c.png", "--size", "big")[0] == 2
     assert invoke("sample", "-m", made, "-o", tmp_path / "a.png", "--integer")[0] == 7
     with pytest.raises(UsageError, match="architecture"):
-        run_prior(dataclasses.replace(RECIPE, model=tiny_model, train=where, architecture="magic"), tmp_path / "x")
+        run_prior(structs.replace(RECIPE, model=tiny_model, train=where, architecture="magic"), tmp_path / "x")
 
 
 def write_windowed(folder: Path, quantizer: QuantizerConfig, adapters: int) -> None:
@@ -149,7 +149,7 @@ def test_windows_are_drawn_one_by_one(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "pictures").mkdir()
     Image.fromarray(rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(tmp_path / "pictures" / "a.png")
     where = (str(tmp_path / "pictures"),)
-    recipe = dataclasses.replace(RECIPE, model=str(tmp_path / "fqgan"), train=where, val=where, steps=3)
+    recipe = structs.replace(RECIPE, model=str(tmp_path / "fqgan"), train=where, val=where, steps=3)
     run_prior(recipe, tmp_path / "made", report=lambda _: None)
     made = str(tmp_path / "made")
     tokens = draw_tokens(made, 70, 40, seed=3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from PIL import Image
 from torch import Tensor
 
@@ -170,7 +170,7 @@ def test_layers_without_a_fill_are_kept_whole(
 ) -> None:
     monkeypatch.setenv("VQCODEC_MODELS", str(tmp_path.parent))
     config = write(tmp_path, "branches", SplitConfig(2, VQConfig(16, 4, "unit")))
-    two = dataclasses.replace(config, layers=((0,), (1,)), ladder=())
+    two = structs.replace(config, layers=((0,), (1,)), ladder=())
     tensors = loading.load_model(str(tmp_path)).tensors
     write_model(tmp_path, two, tensors)
     data = vqcodec.encode(detail, str(tmp_path))
@@ -249,7 +249,7 @@ class Plain(torch.nn.Module):
 
 def plain_model(error: float, overlap: int) -> Any:
     quantizer = SimpleNamespace(shapes=lambda grid: ((3 * 64 * 64,),))
-    config: Any = dataclasses.replace(
+    config: Any = structs.replace(
         TokenizerConfig(16, ConvConfig((8, 8), (1, 1), (1, 1)), VQ, 64, overlap), quantizer=quantizer
     )
     return SimpleNamespace(tokenizer=Plain(error), config=SimpleNamespace(tokenizer=config), device="cpu", stride=16)
@@ -297,11 +297,9 @@ def test_quantizers_without_codebooks_are_told_apart_by_their_encoders(tmp_path:
 def test_training_settings_are_not_part_of_the_identity(tmp_path: Path) -> None:
     config = write(tmp_path, "x", ResidualConfig(2, VQ, dropout=0.5))
     tensors = loading.load_model(str(tmp_path)).tensors
-    plain = dataclasses.replace(
-        config, tokenizer=dataclasses.replace(config.tokenizer, quantizer=ResidualConfig(2, VQ))
-    )
-    shared = dataclasses.replace(
-        config, tokenizer=dataclasses.replace(config.tokenizer, quantizer=ResidualConfig(2, VQ, shared=True))
+    plain = structs.replace(config, tokenizer=structs.replace(config.tokenizer, quantizer=ResidualConfig(2, VQ)))
+    shared = structs.replace(
+        config, tokenizer=structs.replace(config.tokenizer, quantizer=ResidualConfig(2, VQ, shared=True))
     )
     assert identity.token_identity(plain, tensors).hex() == config.token_id
     assert identity.token_identity(shared, tensors).hex() != config.token_id

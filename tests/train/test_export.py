@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -102,7 +102,7 @@ def test_no_quality_budget_or_preview_shows_one_branch_alone(run: Path, picture:
 def test_a_model_exported_with_a_layer_for_each_branch_still_works(run: Path, picture: Image.Image) -> None:
     now = export_run(run / "run", run / "now", name="now", report=lambda _: None)
     ladder = (LadderStep(1, 1), LadderStep(100, 2))
-    before = dataclasses.replace(now, name="before", layers=((0,), (1,)), ladder=ladder)
+    before = structs.replace(now, name="before", layers=((0,), (1,)), ladder=ladder)
     before = write_model(run / "before", before, load_file(run / "now" / WEIGHTS))
     coarse, fine = (vqcodec.encode(picture, "before", quality=quality) for quality in (1, 100))
     assert vqcodec.inspect(fine).token_id == before.token_id

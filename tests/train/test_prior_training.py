@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from PIL import Image
 
 from vqcodec.entropy.context_model import ContextModel
@@ -132,12 +132,12 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
     for name, value in expected.items():
         np.testing.assert_array_equal(value, resumed[name], err_msg=name)
     with pytest.raises(InputError, match="another recipe"):
-        train_prior(tiles, SIZES, dataclasses.replace(RECIPE, lr=1.0), silent, state, resume=True)
+        train_prior(tiles, SIZES, structs.replace(RECIPE, lr=1.0), silent, state, resume=True)
 
 
 def test_training_may_be_bounded_by_time() -> None:
     tiles = some_tiles([((8, 8),) * 4])
-    prior = train_prior(tiles, SIZES, dataclasses.replace(RECIPE, steps=10**9, minutes=1e-9), silent)
+    prior = train_prior(tiles, SIZES, structs.replace(RECIPE, steps=10**9, minutes=1e-9), silent)
     assert all(net.quantized for net in prior.planes)
 
 
@@ -152,7 +152,7 @@ def test_training_starts_from_how_often_codes_are_used() -> None:
 def test_the_report_compares_with_tables() -> None:
     rng = np.random.default_rng(0)
     tiles = [np.repeat(rng.integers(0, 8, (1, 12, 12)), 4, 0).astype(np.uint16) for _ in range(8)]
-    prior = train_prior(tiles, SIZES, dataclasses.replace(RECIPE, steps=70, lr=2e-2), silent)
+    prior = train_prior(tiles, SIZES, structs.replace(RECIPE, steps=70, lr=2e-2), silent)
     rows = measure(prior, tiles, tiles[:2])
     np.testing.assert_array_equal(rows["uniform"], [4, 3, 4, 3])
     assert rows["zero-order"][0] == pytest.approx(3, abs=0.1)
@@ -256,7 +256,7 @@ def test_a_recipe_makes_a_model(tiny_model: str, tmp_path: Path) -> None:
     for i in range(2):
         Image.fromarray(rng.integers(0, 256, (160, 128, 3), dtype=np.uint8)).save(tmp_path / "pictures" / f"{i}.png")
     where = (str(tmp_path / "pictures"),)
-    recipe = dataclasses.replace(RECIPE, model=tiny_model, train=where, val=where, near=2)
+    recipe = structs.replace(RECIPE, model=tiny_model, train=where, val=where, near=2)
     said: list[str] = []
     with pytest.raises(InputError, match="no checkpoint"):
         run_prior(recipe, tmp_path / "made", resume=True, report=said.append)

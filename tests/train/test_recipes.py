@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from PIL import Image
 
 from vqcodec.config.backbones import VitConfig, VqganConfig
@@ -320,7 +320,7 @@ def test_lpips_without_its_trunk_is_one_line(photos: Path, tmp_path: Path, monke
 def test_the_stages_of_a_bundled_model_follow_each_other(name: str) -> None:
     first, refined = (load_recipe(f"{name}{end}") for end in ("", "-refined"))
     quantizer = refined.tokenizer.quantizer
-    assert dataclasses.replace(quantizer, refinements=()) == first.tokenizer.quantizer
+    assert structs.replace(quantizer, refinements=()) == first.tokenizer.quantizer
     assert refined.tokenizer.backbone == first.tokenizer.backbone
     assert (refined.start_from, refined.codebook.refit) == (f"runs/{name}", ("balance", "refinements"))
     bundled = read_config(BUNDLED / name)

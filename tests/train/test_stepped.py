@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 from PIL import Image
 
 import vqcodec
@@ -172,17 +173,16 @@ def test_bright_flat_pictures_keep_their_brightness(stepped: str) -> None:
 
 
 def test_parts_that_do_not_go_together_are_refused(stepped: str) -> None:
-    import dataclasses
 
     from vqcodec.config.model import ConvConfig, check_model
     from vqcodec.errors import ModelError
 
     config = registry.find(stepped).config
-    conv = dataclasses.replace(config.tokenizer, backbone=ConvConfig((8, 8), (1, 1), (1, 1)))
+    conv = structs.replace(config.tokenizer, backbone=ConvConfig((8, 8), (1, 1), (1, 1)))
     for wrong, says in (
-        (dataclasses.replace(config, tokenizer=conv), "go together"),
-        (dataclasses.replace(config, layers=((0, 1), (2,), tuple(range(3, 16)))), "its widths"),
-        (dataclasses.replace(config, tokenizer=dataclasses.replace(config.tokenizer, window=256)), "has none"),
+        (structs.replace(config, tokenizer=conv), "go together"),
+        (structs.replace(config, layers=((0, 1), (2,), tuple(range(3, 16)))), "its widths"),
+        (structs.replace(config, tokenizer=structs.replace(config.tokenizer, window=256)), "has none"),
     ):
         with pytest.raises(ModelError, match=says):
             check_model(wrong, "model")

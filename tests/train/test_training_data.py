@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import random
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 from PIL import Image
 
 from vqcodec.errors import InputError, UsageError
@@ -180,7 +180,7 @@ def test_a_source_with_a_share_needs_pictures() -> None:
 
 def test_llamagen_crops_have_short_sides_in_their_range_and_enlarge_small_pictures(tmp_path: Path) -> None:
     """A picture whose two halves differ: where the border between them lies tells its scale."""
-    settings = dataclasses.replace(data(short_side=(1.0, 1.25)), crop=64)
+    settings = structs.replace(data(short_side=(1.0, 1.25)), crop=64)
     gradient = np.repeat(np.linspace(0, 255, 40).astype(np.uint8)[:, None], 30, 1)[..., None].repeat(3, 2)
     seen = set()
     for seed in range(60):

@@ -9,7 +9,6 @@ The formulas are in measures.py. An exported model contains neither heads nor te
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ HEADS = 8
 """Attention heads of the predictor."""
 
 
-ALIGNMENTS = tuple(f"align/{part.name}" for part in fields(AlignRecipe))
+ALIGNMENTS = tuple(f"align/{name}" for name in AlignRecipe.__struct_fields__)
 """Names of the losses."""
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vqcodec.config.model import from_dict
+from msgspec import to_builtins
+
+from vqcodec.config.reading import Settings, read
 from vqcodec.errors import InputError, ModelError, UsageError
 from vqcodec.models.registry import find
 from vqcodec.tokens.tokens import has_step
@@ -15,8 +16,7 @@ from vqcodec.tokens.tokens import has_step
 from ..checkpoint import read_checkpoint
 
 
-@dataclass(frozen=True)
-class PriorRecipe:
+class PriorRecipe(Settings, frozen=True):
     """Training of an entropy model on the indices of a frozen tokenizer."""
 
     model: str
@@ -80,7 +80,7 @@ class PriorRecipe:
 def prior_recipe(tree: dict[str, Any]) -> PriorRecipe:
     """Checked recipe from parsed TOML. Raises UsageError naming the key."""
     try:
-        recipe = from_dict(PriorRecipe, tree, "recipe")
+        recipe = read(PriorRecipe, tree, "recipe")
     except ModelError as error:
         raise UsageError(str(error)) from error
     check_prior(recipe)
@@ -121,7 +121,7 @@ def progress_of(step: int, seconds: float, recipe: PriorRecipe) -> float:
 
 def saved(recipe: PriorRecipe) -> dict[str, Any]:
     """Recipe in the form that checkpoints hold."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in to_builtins(recipe).items()}
 
 
 def resumed(checkpoint: Path, recipe: PriorRecipe) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from vqcodec.config.model import from_dict
+from vqcodec.config.reading import read
 from vqcodec.errors import InputError, ModelError, UsageError
 
 from .checks import check
@@ -35,7 +35,7 @@ def read_tree(source: str, changes: list[str] | None = None) -> dict[str, Any]:
 def from_tree(tree: dict[str, Any]) -> Recipe:
     """Checked recipe from parsed TOML or JSON. Raises UsageError naming the key."""
     try:
-        recipe = from_dict(Recipe, tree, "recipe")
+        recipe = read(Recipe, tree, "recipe")
     except ModelError as error:
         raise UsageError(str(error)) from error
     check(recipe)

@@ -5,18 +5,19 @@ Rules for a single value stand in its type; rules across settings are in `checks
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from msgspec import field
+
 from vqcodec.config.model import TokenizerConfig
+from vqcodec.config.reading import Settings
 
 Part = Literal["encoder", "quantizer", "decoder"]
 """A part of the tokenizer."""
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
-@dataclass(frozen=True)
-class DataRecipe:
+class DataRecipe(Settings, frozen=True):
     """Pictures that crops are cut from, and the crops."""
 
     train: tuple[str, ...]
@@ -49,8 +50,7 @@ class DataRecipe:
     """Hold all pictures decoded in the memory of the training device and cut crops there, see data/gpu_crops.py."""
 
 
-@dataclass(frozen=True)
-class MaskingRecipe:
+class MaskingRecipe(Settings, frozen=True):
     """Nested masking: number of groups that a sample keeps (MGVQ, section 3), see quantization/nested_masking.py."""
 
     full: float = 0.5
@@ -74,8 +74,7 @@ class MaskingRecipe:
         return self.full < 1 and (self.block > 0 or not self.prefixes or any(self.prefixes[:-1]))
 
 
-@dataclass(frozen=True)
-class CodebookRecipe:
+class CodebookRecipe(Settings, frozen=True):
     """Start, learning, revival and rate term of the codebooks."""
 
     learning: Literal["ema", "gradient"] = "ema"
@@ -107,8 +106,7 @@ class CodebookRecipe:
     """Steps from the start of the codebooks over which `rate` rises from 0."""
 
 
-@dataclass(frozen=True)
-class OptimizerRecipe:
+class OptimizerRecipe(Settings, frozen=True):
     """AdamW: steps, learning rate, gradient estimator and frozen parts."""
 
     steps: int
@@ -141,8 +139,7 @@ class OptimizerRecipe:
     the decoder trains on final tokens."""
 
 
-@dataclass(frozen=True)
-class GanRecipe:
+class GanRecipe(Settings, frozen=True):
     """Adversarial training; without a weight of gan/generator it has no effect."""
 
     discriminator: Literal["patch", "patch-plain", "style", "dino", "dino-batch"] = "patch"
@@ -179,8 +176,7 @@ class GanRecipe:
     """Weight of the squared change of the logits under stronger augmentation; 0: none."""
 
 
-@dataclass(frozen=True)
-class AlignmentRecipe:
+class AlignmentRecipe(Settings, frozen=True):
     """One loss align/*."""
 
     teacher: str = "dinov2-base"
@@ -209,8 +205,7 @@ class AlignmentRecipe:
     needs a vit backbone as wide as the teacher. Otherwise a separate layer is trained."""
 
 
-@dataclass(frozen=True)
-class AlignRecipe:
+class AlignRecipe(Settings, frozen=True):
     """The three losses align/semantic, align/middle and align/detail; one without a weight has no effect."""
 
     semantic: AlignmentRecipe = field(default_factory=AlignmentRecipe)
@@ -223,8 +218,7 @@ class AlignRecipe:
         return part
 
 
-@dataclass(frozen=True)
-class PerturbationRecipe:
+class PerturbationRecipe(Settings, frozen=True):
     """Latent perturbation (RobustTok), see quantization/perturbation.py; with `samples` at 0 it has no effect."""
 
     samples: float = 0.0
@@ -239,8 +233,7 @@ class PerturbationRecipe:
     """Share of both that remains at the end, 0..1."""
 
 
-@dataclass(frozen=True)
-class PretrainedRecipe:
+class PretrainedRecipe(Settings, frozen=True):
     """Pretrained vision transformer that a vit backbone starts from, see start/pretrained.py."""
 
     model: str = ""
@@ -256,8 +249,7 @@ class PretrainedRecipe:
         return self.parts if self.model else ()
 
 
-@dataclass(frozen=True)
-class TuningRecipe:
+class TuningRecipe(Settings, frozen=True):
     """Low-rank updates (LoRA) of parts that start from weights, see finetuning.py."""
 
     encoder: Literal["full", "lora"] = "full"
@@ -273,8 +265,7 @@ class TuningRecipe:
     """Patterns of parameter names trained in full in parts that are on lora or frozen, for example *.trunk.norm.*"""
 
 
-@dataclass(frozen=True)
-class RunRecipe:
+class RunRecipe(Settings, frozen=True):
     """Seed, precision, intervals (steps) and validation."""
 
     seed: int = 0
@@ -301,8 +292,7 @@ class RunRecipe:
     """Metric of validation by which best.pt is kept next to the last checkpoint. Empty: none."""
 
 
-@dataclass(frozen=True)
-class ExportRecipe:
+class ExportRecipe(Settings, frozen=True):
     """Quality ladder, layers and packing of the exported model."""
 
     quality: tuple[int, ...] = (1, 100)
@@ -319,8 +309,7 @@ class ExportRecipe:
     """Parts whose weights are written in 8 bits, see vqcodec.models.weights_int8."""
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(Settings, frozen=True):
     """A training run of a tokenizer."""
 
     name: str

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vqcodec.config.model import FoldedConfig, TokenizerConfig, UniformConfig, check_tokenizer, from_dict
+from msgspec import field
+
+from vqcodec.config.model import FoldedConfig, TokenizerConfig, UniformConfig, check_tokenizer
 from vqcodec.config.quantizers import STEPS
+from vqcodec.config.reading import Settings, read
 from vqcodec.errors import ModelError, UsageError
 
 from ..recipe.schema import DataRecipe
 
 
-@dataclass(frozen=True)
-class OptimizerRecipe:
+class OptimizerRecipe(Settings, frozen=True):
     """Steps and learning rates."""
 
     steps: int
@@ -37,8 +38,7 @@ class OptimizerRecipe:
     """Parts that are not trained."""
 
 
-@dataclass(frozen=True)
-class RateRecipe:
+class RateRecipe(Settings, frozen=True):
     """Step numbers, weight of a bit and rounding in training."""
 
     steps: tuple[int, ...] = (0, 52)
@@ -55,8 +55,7 @@ class RateRecipe:
     """Number of first layers whose values are rounded to the nearest."""
 
 
-@dataclass(frozen=True)
-class LossRecipe:
+class LossRecipe(Settings, frozen=True):
     """Terms of the distortion."""
 
     ms_ssim: float = 0.3
@@ -67,8 +66,7 @@ class LossRecipe:
     """Share of samples that keep only the first layers, their number drawn evenly (nested masking, MGVQ section 3)."""
 
 
-@dataclass(frozen=True)
-class RunRecipe:
+class RunRecipe(Settings, frozen=True):
     """Seeds, precision and intervals, in steps."""
 
     seed: int = 0
@@ -88,8 +86,7 @@ class RunRecipe:
     val_images: int = 24
 
 
-@dataclass(frozen=True)
-class ExportRecipe:
+class ExportRecipe(Settings, frozen=True):
     """Ladder and packing of the exported model."""
 
     quality: tuple[int, ...] = (1, 100)
@@ -102,8 +99,7 @@ class ExportRecipe:
     """Parts whose weights are written in 8 bits."""
 
 
-@dataclass(frozen=True)
-class SteppedRecipe:
+class SteppedRecipe(Settings, frozen=True):
     """A run from start to export."""
 
     name: str
@@ -129,7 +125,7 @@ def is_stepped(tree: dict[str, Any]) -> bool:
 def stepped_recipe(tree: dict[str, Any]) -> SteppedRecipe:
     """The recipe in `tree`. Raises UsageError naming the key that is wrong."""
     try:
-        recipe = from_dict(SteppedRecipe, tree, "recipe")
+        recipe = read(SteppedRecipe, tree, "recipe")
         check_tokenizer(recipe.tokenizer, "recipe.tokenizer")
     except ModelError as error:
         raise UsageError(str(error)) from error

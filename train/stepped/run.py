@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec import to_builtins
 from torch import Tensor, nn
 
 from vqcodec.config.model import UniformConfig
@@ -203,7 +203,11 @@ class SteppedRun:
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint of the run."""
-        state: dict[str, Any] = {"recipe": json.dumps(asdict(self.recipe)), "step": self.step, "pixels": self.pixels}
+        state: dict[str, Any] = {
+            "recipe": json.dumps(to_builtins(self.recipe)),
+            "step": self.step,
+            "pixels": self.pixels,
+        }
         state |= {"model": self.model.state_dict(), "average": self.average.state_dict()}
         write_checkpoint(folder / CHECKPOINT, state | {"optimizer": self.optimizer.state_dict()})
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec import to_builtins
 
 from vqcodec.errors import OutputError
 from vqcodec.tokenizer import to_unit
@@ -58,7 +58,7 @@ def train_stepped(
         f"steps {run.step:,}..{recipe.optimizer.steps:,}, {run.pixels / 1e6:,.0f} megapixels seen, {folder}"
     )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1), encoding="utf-8")
+    (folder / "recipe.json").write_text(json.dumps(to_builtins(recipe), indent=1), encoding="utf-8")
     with Logs(folder, run.step, tensorboard=False, live=live, report=report) as logs:
         _loop(run, crops, validation, folder, logs)
     for name, reason in crops.damaged.items():

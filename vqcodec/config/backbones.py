@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from .reading import Count, KindSettings, Positive
 
 NORM_GROUPS = 32
 """Groups of channels that the convolutional network normalises together."""
@@ -20,38 +21,34 @@ HEAD = 64
 """Channels of an attention head of the vision transformer."""
 
 
-@dataclass(frozen=True)
-class ConvConfig:
+class ConvConfig(KindSettings, frozen=True, tag="conv"):
     """The convolutional backbone: stage i works at stride 8 * 2**i."""
 
-    widths: tuple[int, ...]
+    widths: tuple[Positive, ...]
     """Channels of each stage, finest first; as many stages as the stride needs."""
-    encoder_depths: tuple[int, ...]
+    encoder_depths: tuple[Count, ...]
     """Residual blocks of each encoder stage."""
-    decoder_depths: tuple[int, ...]
+    decoder_depths: tuple[Count, ...]
     """Residual blocks of each decoder stage, in the order of `widths`."""
     linear_path: bool = False
     """Whether a linear block transform runs beside the network, both ways, and the two are added."""
-    kind: Literal["conv"] = "conv"
 
 
-@dataclass(frozen=True)
-class FoldedConfig:
+class FoldedConfig(KindSettings, frozen=True, tag="folded"):
     """Convolutions at stride 8, a latent at stride 16, and a decoder that is told the quantization step."""
 
-    width: int = 160
+    width: Positive = 160
     """Channels of the residual blocks."""
-    bottleneck: int = 80
+    bottleneck: Positive = 80
     """Channels at stride 8 that a linear map of 2x2 positions turns into the latent."""
-    encoder_depth: int = 4
+    encoder_depth: Positive = 4
     """Residual blocks of the encoder."""
-    decoder_depth: int = 3
+    decoder_depth: Positive = 3
     """Residual blocks of the decoder."""
-    coarse_width: int = 192
+    coarse_width: Positive = 192
     """Channels of the decoder's blocks at stride 16."""
-    coarse_depth: int = 2
+    coarse_depth: Count = 2
     """Residual blocks of the decoder at stride 16, which see further for fewer operations; 0: none."""
-    kind: Literal["folded"] = "folded"
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -59,18 +56,17 @@ class FoldedConfig:
         return self.width, self.bottleneck
 
 
-@dataclass(frozen=True)
-class DcaeConfig:
+class DcaeConfig(KindSettings, frozen=True, tag="dcae"):
     """The DC-AE backbone of MGVQ: stage i works at stride 2 * 2**i, every list has one entry for each, finest first.
 
     The defaults are MGVQ's at stride 16. Its published lists begin with one more stage, of no blocks and no tensors.
     """
 
-    widths: tuple[int, ...] = (256, 512, 512, 1024)
+    widths: tuple[Positive, ...] = (256, 512, 512, 1024)
     """Channels."""
-    encoder_depths: tuple[int, ...] = (4, 8, 2, 2)
+    encoder_depths: tuple[Count, ...] = (4, 8, 2, 2)
     """Blocks of each encoder stage."""
-    decoder_depths: tuple[int, ...] = (5, 10, 2, 2)
+    decoder_depths: tuple[Count, ...] = (5, 10, 2, 2)
     """Blocks of each decoder stage."""
     blocks: tuple[Literal["residual", "attention"], ...] = ("residual", "residual", "attention", "attention")
     """Convolutions only, or linear attention over the whole picture followed by a gated convolution."""
@@ -78,33 +74,30 @@ class DcaeConfig:
     encoder_acts: tuple[Literal["silu", "relu"], ...] = ("silu", "silu", "silu", "silu")
     decoder_norms: tuple[Literal["rms", "batch"], ...] = ("batch", "batch", "rms", "rms")
     decoder_acts: tuple[Literal["silu", "relu"], ...] = ("relu", "relu", "silu", "silu")
-    kind: Literal["dcae"] = "dcae"
 
 
-@dataclass(frozen=True)
-class VqganConfig:
+class VqganConfig(KindSettings, frozen=True, tag="vqgan"):
     """The convolutional network of LlamaGen, with FQGAN's adapters: stage i works at stride 2**i, finest first.
 
     The defaults are LlamaGen's at stride 16. The last stage attends to the whole picture after each of its blocks.
     """
 
-    widths: tuple[int, ...] = (128, 128, 256, 256, 512)
+    widths: tuple[Positive, ...] = (128, 128, 256, 256, 512)
     """Channels, multiples of 32."""
-    encoder_depths: tuple[int, ...] = (2, 2, 2, 2, 2)
+    encoder_depths: tuple[Count, ...] = (2, 2, 2, 2, 2)
     """Residual blocks of each encoder stage."""
-    decoder_depths: tuple[int, ...] = (3, 3, 3, 3, 3)
+    decoder_depths: tuple[Count, ...] = (3, 3, 3, 3, 3)
     """Residual blocks of each decoder stage."""
-    latent: int = 256
+    latent: Positive = 256
     """Channels between the network and the 1 x 1 convolutions round the quantizer."""
-    adapters: int = 0
+    adapters: Count = 0
     """Factor adapters: as many transformers side by side, each of which makes an equal share of the latent; or none."""
-    adapter_depth: int = 6
+    adapter_depth: Positive = 6
     """Layers of an adapter."""
-    adapter_heads: int = 8
+    adapter_heads: Positive = 8
     """Attention heads of an adapter."""
-    adapter_window: int = 256
+    adapter_window: Positive = 256
     """Side of the only pictures that adapters can see, pixels; without them any size will do."""
-    kind: Literal["vqgan"] = "vqgan"
 
     @property
     def window(self) -> int:
@@ -112,34 +105,32 @@ class VqganConfig:
         return self.adapter_window if self.adapters else 0
 
 
-@dataclass(frozen=True)
-class VitConfig:
+class VitConfig(KindSettings, frozen=True, tag="vit"):
     """The vision transformer of DINOv2 with latent tokens, as in XQ-GAN and SoftVQ-VAE.
 
     The defaults are those of XQ-GAN's single quantizer.
     """
 
-    encoder_width: int = 768
+    encoder_width: Positive = 768
     """Channels of the encoder's tokens, a multiple of 64; a head of attention has 64 of them."""
-    decoder_width: int = 768
-    encoder_depth: int = 12
+    decoder_width: Positive = 768
+    encoder_depth: Positive = 12
     """Layers."""
-    decoder_depth: int = 12
-    patch: int = 16
+    decoder_depth: Positive = 12
+    patch: Positive = 16
     """Side of the square of pixels that is one token of the picture."""
-    tokens: int = 256
+    tokens: Positive = 256
     """Latent tokens of each branch."""
-    branches: int = 1
+    branches: Positive = 1
     """Parts of the latent, each of which takes latent tokens of its own and an equal share of the channels."""
     positions: Literal["grid", "learned"] = "grid"
     """Where a latent token is: on the picture's own grid, and which branch; or a place of its own, learned."""
     layout: Literal["grid", "line"] = "grid"
     """Whether the latent is a square [B, D, h, w] or a sequence [B, D, L]."""
-    window: int = 256
+    window: Positive = 256
     """Side of the only pictures the network can see, pixels."""
     encoder_layers: Literal["dinov2", "clip", "eva02"] = "dinov2"
     """Layout of the encoder's layers, see vqcodec.backbones.vit_trunks; the decoder's are DINOv2's."""
-    kind: Literal["vit"] = "vit"
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -175,13 +166,11 @@ _STAGES = {
 
 def backbone_problems(config: BackboneConfig, stride: int, channels: int, window: int) -> Iterator[str]:
     """What is wrong with a network of `stride` and `channels` latent channels, key first."""
-    if min(config.widths, default=0) < 1:
-        yield ".backbone.widths: at least 1"
+    if not config.widths:
+        yield ".backbone.widths: at least one needed"
     elif isinstance(config, FoldedConfig):
         if stride != 16:
             yield f".stride: {stride}; a folded backbone has 16"
-        if min(config.encoder_depth, config.decoder_depth, config.coarse_width) < 1 or config.coarse_depth < 0:
-            yield ".backbone: depths and widths at least 1, coarse_depth at least 0"
         if channels > 4 * config.bottleneck:
             yield f".backbone.bottleneck: {channels} latent channels of at most 4 * {config.bottleneck}"
     elif isinstance(config, VitConfig):
@@ -203,8 +192,6 @@ def _stage_problems(config: ConvConfig | DcaeConfig | VqganConfig, stride: int) 
             yield f".backbone.{name}: one for each of the {stages} widths needed"
     if stride != finest * 2 ** (stages - 1):
         yield f".stride must be {finest} * 2^(widths - 1); {stages} widths and {stride} do not agree"
-    if min((*config.encoder_depths, *config.decoder_depths), default=0) < 0:
-        yield ".backbone: depths at least 0"
 
 
 def _dcae_problems(config: DcaeConfig, channels: int) -> Iterator[str]:
@@ -223,11 +210,7 @@ def _vqgan_problems(config: VqganConfig, stride: int, channels: int, window: int
     """It normalises 32 groups of channels; adapters see one size."""
     if any(width % NORM_GROUPS for width in config.widths):
         yield f"widths: multiples of {NORM_GROUPS} needed"
-    if config.latent < 1:
-        yield "latent: at least 1"
-    if config.adapters < 0 or config.adapter_depth < 1 or config.adapter_heads < 1:
-        yield "adapters: at least 0, of at least 1 layer and head"
-    elif config.adapters:
+    if config.adapters:
         if channels % config.adapters:
             yield f"adapters: {config.adapters} do not share {channels} latent channels equally"
         if config.widths[-1] % config.adapter_heads:
@@ -240,11 +223,6 @@ def _vit_problems(config: VitConfig, stride: int, channels: int, window: int) ->
     """Its heads have 64 channels; it sees one size, and what lies on a grid is a square."""
     if any(width % HEAD for width in config.widths):
         yield f"widths: multiples of {HEAD} needed"
-    if min(config.encoder_depth, config.decoder_depth) < 1:
-        yield "depths: at least 1"
-    if min(config.tokens, config.branches, config.patch) < 1:
-        yield "tokens, branches and patch: at least 1"
-        return
     if config.window != window or window % config.patch or stride != config.patch:
         yield f"window: {config.window} of patches of {config.patch} px; the tokenizer has {window} and stride {stride}"
     if round(config.tokens**0.5) ** 2 != config.tokens and "grid" in (config.positions, config.layout):

@@ -11,29 +11,28 @@ Each answers what the codec asks (`QuantizerSettings`) without building a networ
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from ..planes import Grid, Layers
+from msgspec import Meta, structs
+
+from ..planes import Grid, Layers, Shapes
+from .reading import Count, Positive, Share
 from .single import (
-    MAX_ALPHABET,
     MAX_LAYERS,
     MAX_PLANES,
+    Alphabet,
     BinaryConfig,
     CodeConfig,
     FSQConfig,
-    ProductVQConfig,
     QuantizerSettings,
     VQConfig,
     layered,
 )
 
 __all__ = [
-    "MAX_ALPHABET",
     "MAX_LAYERS",
     "MAX_PLANES",
     "WEIGHTS",
@@ -53,20 +52,63 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class ResidualConfig(QuantizerSettings):
+class ProductVQConfig(QuantizerSettings, frozen=True, tag="product-vq"):
+    """G groups of the latent channels, each with its own codebook [K, d]. Answers what QuantizerSettings do."""
+
+    groups: Positive
+    codebook_size: Alphabet
+    dim: Positive
+    """Channels of each group, where `dims` does not say otherwise."""
+    dims: tuple[Positive, ...] = ()
+    """Channels of each group: few for the strong ones, so that all spend their bits alike. Empty: `dim` each."""
+    normalised: bool = False
+    """Latent and codewords are scaled to length 1 before they are compared; so is what the decoder gets."""
+    fill: Literal["learned", "zero"] = "learned"
+    """What stands for a group that is not kept."""
+    refinements: tuple[Positive, ...] = ()
+    """Channels of each further plane, which refines what the codewords of the groups leave over: so many of the first
+    channels, so many of the next, and so on. Empty: none."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each group."""
+        return self.dims or (self.dim,) * self.groups
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (self.codebook_size,) * (self.groups + len(self.refinements))
+
+    @property
+    def channels(self) -> int:
+        return sum(self.widths)
+
+    @property
+    def layers(self) -> Layers:
+        return layered(len(self.sizes))
+
+    def problems(self) -> Iterator[str]:
+        if len(self.widths) != self.groups:
+            yield "dims: one for each group needed, or none at all"
+        if self.refinements and sum(self.refinements) != self.channels:
+            yield f"refinements: {self.channels} channels in all needed, or none"
+        if self.refinements and self.normalised:
+            yield "refinements: what codewords of length 1 leave over has no meaning; leave out normalised"
+        if len(self.sizes) > MAX_PLANES:
+            yield f"refinements: at most {MAX_PLANES} planes in all"
+
+
+class ResidualConfig(QuantizerSettings, frozen=True, tag="residual"):
     """N stages: each quantizes what those before it have left over."""
 
-    stages: int
+    stages: Positive
     base: CodeConfig | SoftVQConfig | GMMVQConfig
     """Quantizer of each stage; of mixtures (SoftVQ-VAE, section 4.5) those without `normalised`."""
     shared: bool = False
     """One codebook for all stages."""
-    dropout: float = 0.0
+    dropout: Share = 0.0
     """Share of the samples that, in training, keep only a few of the stages."""
-    dropout_start: int = 1
+    dropout_start: Positive = 1
     """How many they keep at least."""
-    kind: Literal["residual"] = "residual"
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -89,7 +131,7 @@ class ResidualConfig(QuantizerSettings):
 
     def problems(self) -> Iterator[str]:
         yield from (f"base.{problem}" for problem in self.base.problems())
-        if not 1 <= self.stages <= MAX_PLANES // len(self.base.sizes):
+        if self.stages > MAX_PLANES // len(self.base.sizes):
             yield f"stages: 1..{MAX_PLANES // len(self.base.sizes)}"
         if isinstance(self.base, SoftVQConfig) and self.base.normalised:
             yield "base.normalised: what is left over has no unit length; false needed"
@@ -97,26 +139,24 @@ class ResidualConfig(QuantizerSettings):
             yield "dropout: 0 for mixtures"
         if isinstance(self.base, VQConfig) and self.base.metric == "unit":
             yield "base.metric: what is left over has no unit length; take euclidean or cosine"
-        if not 0 <= self.dropout <= 1 or (self.dropout and not 1 <= self.dropout_start <= self.stages):
-            yield "dropout: 0..1; dropout_start: 1..stages"
+        if self.dropout and self.dropout_start > self.stages:
+            yield f"dropout_start: 1..{self.stages}, the stages"
 
 
-@dataclass(frozen=True)
-class MultiScaleConfig(QuantizerSettings):
+class MultiScaleConfig(QuantizerSettings, frozen=True, tag="multi-scale"):
     """Residual stages on grids that grow, with a few shared convolutions after enlarging (VAR, XQ-GAN)."""
 
-    scales: tuple[int, ...]
+    scales: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=MAX_PLANES)]
     """Side of each grid, in units of which the latent's own has the last."""
     base: CodeConfig
-    convolutions: int = 4
+    convolutions: Count = 4
     """How many there are; a scale takes the one whose place among them is nearest to its own. 0: none."""
-    blend: float = 0.5
+    blend: Share = 0.5
     """Weight of the convolved latent beside the plain one."""
-    dropout: float = 0.0
+    dropout: Share = 0.0
     """Share of the samples that, in training, keep only the first scales."""
-    dropout_start: int = 3
+    dropout_start: Positive = 3
     """How many they keep at least."""
-    kind: Literal["multi-scale"] = "multi-scale"
 
     @property
     def stages(self) -> int:
@@ -139,34 +179,30 @@ class MultiScaleConfig(QuantizerSettings):
     def local(self) -> bool:
         return False
 
-    def shapes(self, grid: Grid) -> tuple[Grid, ...]:
+    def shapes(self, grid: Grid) -> Shapes:
         """Each side in proportion, rounded; the last is `grid`."""
         last = self.scales[-1]
         return tuple(tuple(max(1, (2 * n * scale + last) // (2 * last)) for n in grid) for scale in self.scales)
 
     def problems(self) -> Iterator[str]:
         yield from (f"base.{problem}" for problem in self.base.problems())
-        if not 1 <= self.stages <= MAX_PLANES or list(self.scales) != sorted(self.scales) or self.scales[0] < 1:
-            yield f"scales: 1..{MAX_PLANES} of them, at least 1 each, none smaller than the one before it"
+        if list(self.scales) != sorted(self.scales):
+            yield "scales: none smaller than the one before it"
         if isinstance(self.base, VQConfig) and self.base.metric == "unit":
             yield "base.metric: what is left over has no unit length; take euclidean or cosine"
-        if self.convolutions < 0 or not 0 <= self.blend <= 1:
-            yield "convolutions: at least 0; blend: 0..1"
-        if not 0 <= self.dropout <= 1 or (self.dropout and not 1 <= self.dropout_start <= self.stages):
-            yield "dropout: 0..1; dropout_start: 1..scales"
+        if self.dropout and self.dropout_start > self.stages:
+            yield f"dropout_start: 1..{self.stages}, the scales"
 
 
-@dataclass(frozen=True)
-class SplitConfig(QuantizerSettings):
+class SplitConfig(QuantizerSettings, frozen=True, tag="split"):
     """P equal parts of the channels, or of the sequence of tokens, each with a quantizer of its own.
 
     Of channels: FQGAN's branches; XQ-GAN's, whose chunks of tokens stand side by side as channels for the decoder.
     """
 
-    parts: int
+    parts: Positive
     part: CodeConfig | ResidualConfig | MultiScaleConfig | SoftVQConfig | GMMVQConfig
     over: Literal["channels", "tokens"] = "channels"
-    kind: Literal["split"] = "split"
 
     @property
     def order(self) -> tuple[tuple[int, int], ...]:
@@ -198,36 +234,34 @@ class SplitConfig(QuantizerSettings):
     def fill(self) -> Literal["learned", "zero", "none"]:
         return self.part.fill
 
-    def shapes(self, grid: Grid) -> tuple[Grid, ...]:
+    def shapes(self, grid: Grid) -> Shapes:
         """Parts of the tokens are sequences, whatever the latent is."""
         shapes = self.part.shapes(grid if self.over == "channels" else (math.prod(grid) // self.parts,))
         return tuple(shapes[s] for _, s in self.order)
 
     def problems(self) -> Iterator[str]:
         yield from (f"part.{problem}" for problem in self.part.problems())
-        if self.parts < 1 or self.parts * len(self.part.sizes) > MAX_PLANES:
-            yield f"parts: at least 1, at most {MAX_PLANES} planes in all"
+        if self.parts * len(self.part.sizes) > MAX_PLANES:
+            yield f"parts: at most {MAX_PLANES} planes in all"
 
 
-@dataclass(frozen=True)
-class SoftVQConfig(QuantizerSettings):
+class SoftVQConfig(QuantizerSettings, frozen=True, tag="soft-vq"):
     """A mixture of all codewords, weighted by a softmax of their likeness (SoftVQ-VAE); see quantizers/soft.py.
 
     A file holds the likeliest codeword, then more of them with weights, so that their sum comes close to the mixture.
     """
 
-    codebook_size: int
-    dim: int
-    segments: int = 1
+    codebook_size: Alphabet
+    dim: Positive
+    segments: Positive = 1
     """Runs of tokens of equal length, each with its own codebook."""
-    temperature: float = 0.07
+    temperature: Annotated[float, Meta(gt=0)] = 0.07
     normalised: bool = True
     """Latent and codewords are scaled to length 1 before they are compared, and codewords before they are mixed."""
-    terms: int = 4
+    terms: Annotated[int, Meta(ge=1, le=MAX_LAYERS)] = 4
     """Codewords that a file holds for each token."""
-    first_weight: float = 1.0
+    first_weight: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """Of the likeliest codeword; a mixture is shorter than that."""
-    kind: Literal["soft-vq"] = "soft-vq"
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -245,21 +279,11 @@ class SoftVQConfig(QuantizerSettings):
     def local(self) -> bool:
         return self.segments == 1
 
-    def problems(self) -> Iterator[str]:
-        if not 1 <= self.codebook_size <= MAX_ALPHABET or min(self.dim, self.segments) < 1:
-            yield f"codebook_size must be 1..{MAX_ALPHABET}, dim and segments at least 1"
-        if not 1 <= self.terms <= MAX_LAYERS:
-            yield f"terms: 1..{MAX_LAYERS}"
-        if not self.temperature > 0 or not 0 < self.first_weight <= 1:
-            yield "temperature: above 0; first_weight: above 0, at most 1"
 
-
-@dataclass(frozen=True)
-class GMMVQConfig(SoftVQConfig):
+class GMMVQConfig(SoftVQConfig, frozen=True, tag="gmm-vq"):
     """SoftVQ whose sharpness is not a constant: a small network tells it from the latent (GMMVQ, SoftVQ-VAE B.2)."""
 
     normalised: bool = False
-    kind: Literal["gmm-vq"] = "gmm-vq"  # type: ignore[assignment]
 
 
 LARGEST = 4095
@@ -268,15 +292,13 @@ STEPS = 64
 """Number of quantization steps that a file can choose from."""
 
 
-@dataclass(frozen=True)
-class UniformConfig(QuantizerSettings):
+class UniformConfig(QuantizerSettings, frozen=True, tag="uniform"):
     """Each channel rounded to multiples of a step that a file chooses; see quantizers/uniform.py."""
 
-    widths: tuple[int, ...]
+    widths: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=MAX_LAYERS)]
     """Channels of each layer, coarse to fine."""
-    lifted: int = 0
+    lifted: Count = 0
     """Number of the first channels, whole layers of them, that go through a wavelet over the grid; see lifting.py."""
-    kind: Literal["uniform"] = "uniform"
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -296,8 +318,6 @@ class UniformConfig(QuantizerSettings):
         return tuple(tuple(range(a, b)) for a, b in itertools.pairwise(ends))
 
     def problems(self) -> Iterator[str]:
-        if not 1 <= len(self.widths) <= MAX_LAYERS or min(self.widths, default=0) < 1:
-            yield f"widths: 1..{MAX_LAYERS} layers of at least 1 channel each"
         if self.channels > MAX_PLANES:
             yield f"widths: at most {MAX_PLANES} channels in all"
         if self.lifted not in (0, *itertools.accumulate(self.widths)):
@@ -338,11 +358,11 @@ def with_first_weight(config: Any, weight: float) -> Any:
     """The same quantizer with another weight of the first codeword of its mixtures."""
     match config:
         case ResidualConfig():
-            return dataclasses.replace(config, base=with_first_weight(config.base, weight))
+            return structs.replace(config, base=with_first_weight(config.base, weight))
         case SplitConfig():
-            return dataclasses.replace(config, part=with_first_weight(config.part, weight))
+            return structs.replace(config, part=with_first_weight(config.part, weight))
         case _:
-            return dataclasses.replace(config, first_weight=weight)
+            return structs.replace(config, first_weight=weight)
 
 
 def has_codes(config: QuantizerConfig) -> bool:

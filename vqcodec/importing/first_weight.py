@@ -6,13 +6,13 @@ same weight, in hundredths.
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from ..config.model import TokenizerConfig
@@ -41,7 +41,7 @@ def measured_config(
         import_release(system, config, state, Path(folder, "model"), "measured")
         model = load(find(str(Path(folder, "model"))))
         weight = measured_weight(model.tokenizer.quantizer, _latents(model, pictures))
-    return dataclasses.replace(config, quantizer=with_first_weight(config.quantizer, weight))
+    return structs.replace(config, quantizer=with_first_weight(config.quantizer, weight))
 
 
 def _latents(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[Tensor]:

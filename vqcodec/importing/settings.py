@@ -8,12 +8,14 @@ or what differs from a release, beside the name of that
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from ..config.model import TokenizerConfig, check_tokenizer, from_dict
+from msgspec import to_builtins
+
+from ..config.model import TokenizerConfig, check_tokenizer
+from ..config.reading import read
 from ..errors import InputError, ModelError, UsageError
 from .release import SYSTEMS, System, find_release
 
@@ -30,9 +32,9 @@ def find_configured(name: str, path: Path) -> tuple[System, TokenizerConfig]:
         system = systems[name]
     else:
         system, base = find_release(name)
-        tree = _merged(dataclasses.asdict(base), tree)
+        tree = _merged(to_builtins(base), tree)
     try:
-        config = from_dict(TokenizerConfig, tree, f"{path}: tokenizer")
+        config = read(TokenizerConfig, tree, f"{path}: tokenizer")
         check_tokenizer(config, f"{path}: tokenizer")
     except ModelError as error:
         raise UsageError(str(error)) from error

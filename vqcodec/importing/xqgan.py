@@ -6,10 +6,10 @@ grid, which is what its decoder sees.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 
+from msgspec import structs
 from torch import Tensor
 
 from ..config.backbones import VitConfig, VqganConfig
@@ -45,7 +45,7 @@ RELEASES: dict[str, TokenizerConfig] = {
     "xqgan-vp2-16384": _vq(16384, 32, 2),
     **{f"xqgan-msvr10p2-{size}": _multi_scale(VQConfig(size, 32, "cosine")) for size in (4096, 8192, 16384)},
     **{f"xqgan-msbr10p2-{2**bits}": _multi_scale(BinaryConfig(bits, spherical=True)) for bits in (12, 14)},
-    "xqgan-cnn-16384": dataclasses.replace(_vq(16384, 8), backbone=VqganConfig()),
+    "xqgan-cnn-16384": structs.replace(_vq(16384, 8), backbone=VqganConfig()),
 }
 
 

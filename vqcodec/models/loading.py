@@ -5,7 +5,6 @@ A loaded `Model` is shared by all calls of the codec; copies.py gives callers ne
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import structs, to_builtins
 
 from ..config.model import ModelConfig, TokenizerConfig
 from ..config.quantizers import ProductVQConfig, QuantizerConfig, UniformConfig
@@ -206,12 +206,12 @@ def write_model(folder: Path, config: ModelConfig, tensors: dict[str, np.ndarray
     folder.mkdir(parents=True, exist_ok=True)
     data = save(tensors)
     entropy = {name: value for name, value in tensors.items() if name.startswith(ENTROPY)}
-    config = dataclasses.replace(
+    config = structs.replace(
         config,
         token_id=token_identity(config, unpack(tensors)).hex(),
         entropy_id=entropy_from_tensors(config.tokenizer.quantizer, entropy).identity().hex(),
         weights_sha256=hashlib.sha256(data).hexdigest(),
     )
     (folder / WEIGHTS).write_bytes(data)
-    (folder / CONFIG).write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(to_builtins(config), indent=1) + "\n", encoding="utf-8")
     return config

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config.model import ModelConfig, check_model, from_dict
+from ..config.model import ModelConfig, check_model
+from ..config.reading import read
 from ..errors import ModelError
 
 WEIGHTS = "model.safetensors"
@@ -75,7 +76,7 @@ def read_config(folder: Path) -> ModelConfig:
         raise ModelError(f"{path}: {error.strerror or error}; not a model folder") from error
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not JSON: {error}") from error
-    config = from_dict(ModelConfig, data, str(path))
+    config = read(ModelConfig, data, str(path))
     check_model(config, str(path))
     return config
 

@@ -14,15 +14,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from msgspec import Meta, to_builtins
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbones.rotary import grid_angles, line_angles
-from ..config.model import from_dict
+from ..config.reading import Count, Positive, Settings, read
 from ..errors import ModelError
 from .factorized_ar_blocks import Block, Cache
 
@@ -31,28 +32,23 @@ WEIGHTS, CONFIG = "sampler.safetensors", "sampler.json"
 LN2 = math.log(2)
 
 
-@dataclass(frozen=True)
-class FarConfig:
+class FarConfig(Settings, frozen=True):
     """Shape of the model."""
 
-    sizes: tuple[int, ...]
+    sizes: Annotated[tuple[Positive, ...], Meta(min_length=1)]
     """Alphabet of each plane."""
-    shape: tuple[int, int]
+    shape: tuple[Positive, Positive]
     """Largest grid of positions."""
-    width: int = 256
-    heads: int = 4
-    layers: int = 6
-    head_layers: int = 2
-    classes: int = 0
+    width: Positive = 256
+    heads: Positive = 4
+    layers: Positive = 6
+    head_layers: Positive = 2
+    classes: Count = 0
     """Labels 0, 1, ... that it was trained with."""
 
     def problems(self) -> Iterator[str]:
         """Faults of these settings, key first."""
-        if not self.sizes or min(self.sizes) < 1 or min(self.shape) < 1:
-            yield "sizes and shape: at least 1"
-        if min(self.heads, self.layers, self.head_layers) < 1 or self.classes < 0:
-            yield "heads, layers and head_layers: at least 1; classes: at least 0"
-        if self.width < 1 or self.width % (4 * max(self.heads, 1)):
+        if self.width % (4 * self.heads):
             yield f"width: {self.width} is not a multiple of 4 for each of the {self.heads} heads"
 
 
@@ -127,7 +123,7 @@ def write_far(folder: Path, model: Far) -> None:
     from safetensors.torch import save_file
 
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(asdict(model.config), indent=1) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(to_builtins(model.config), indent=1) + "\n", encoding="utf-8")
 
 
 def read_far(folder: Path, sizes: Sequence[int]) -> Far | None:
@@ -137,7 +133,7 @@ def read_far(folder: Path, sizes: Sequence[int]) -> Far | None:
     if not (folder / CONFIG).exists():
         return None
     try:
-        config = from_dict(FarConfig, json.loads((folder / CONFIG).read_text(encoding="utf-8")), str(folder / CONFIG))
+        config = read(FarConfig, json.loads((folder / CONFIG).read_text(encoding="utf-8")), str(folder / CONFIG))
         for problem in config.problems():
             raise ModelError(f"{folder / CONFIG}: {problem}")
         with torch.device("meta"):
