@@ -1,7 +1,6 @@
-"""Single files: encode, decode, info, verify, truncate.
+"""Commands on single files: encode, decode, info, verify, truncate.
 
-Differs from batch.py: the first failure ends the command with its exit code. Nothing heavy is imported before the
-options have been checked.
+The first failure ends the command with its exit code. Torch is imported only after the options are checked.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import typer
 
 from vqcodec.errors import UsageError
 
-from . import options, output
+from . import files, messages, options
 
 if TYPE_CHECKING:
     from vqcodec.models.file_info import Info
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 def encode(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="IN", show_default=False, help="Pictures of any usual format; - is stdin."),
+        typer.Argument(metavar="IN", show_default=False, help="Pictures of any common format; - is stdin."),
     ],
     out: Annotated[
         str | None,
@@ -54,20 +53,19 @@ def encode(
 ) -> None:
     """Compress pictures to .vqc files.
 
-    At most one of -q, --bpp, --target-size, --min-quality and --keep says how large; without any it is -q 50.
+    At most one of -q, --bpp, --target-size, --min-quality and --keep sets the size of the file; the default is -q 50.
 
-    Without -m the model is chosen from the bundled ones, smallest files first (its default names them). -q: by the
-    place on one scale for all (`vqcodec models list`). --bpp, --target-size: the first whose largest file, alpha and
-    metadata aside, uses nine tenths of the budget or more; or else, of those that can be made so small, the one whose
-    picture has the higher PSNR. --min-quality: the first whose largest file reaches it. --keep, or none of these: the
-    first.
+    Without -m one of the bundled models is used, tried in order of file size. With -q: the model that covers this
+    quality (`vqcodec models list`). With --bpp or --target-size: the first model whose largest file, without alpha and
+    metadata, fills 90 % of the budget; if none does, the one whose picture has the higher PSNR within the budget. With
+    --min-quality: the first model whose largest file reaches it. Otherwise the first model.
 
     JSON keys: input, output, width, height (pixels), bytes, bpp (of the output), layers, model, seconds, warnings.
     """
     rate = options.parse_rate(quality, bpp, target_size, min_quality, keep)
     if out is not None and Path(out).suffix.lower()[1:] in options.FORMATS:
         raise UsageError(f"-o {out}: encode writes .vqc files; name it .vqc, or use `vqcodec decode`")
-    output.refuse_vqc(sources)
+    files.refuse_vqc(sources)
     pairs = _plan(sources, out, ".vqc", force, json)
     from vqcodec import api
     from vqcodec.encoder.size_options import check_size_options
@@ -78,13 +76,13 @@ def encode(
     check_size_options(registry.candidates(model), **rate)
     for source, target in pairs:
         start = time.perf_counter()
-        with output.naming(source):
+        with messages.naming(source):
             picture = read_picture(_stream(source), max_pixels)
             picture = strip_picture(picture) if strip else picture
             if not quiet:
-                output.warn(source, picture.warnings)
+                messages.warn(source, picture.warnings)
             data = api.encode(picture, model, effort=effort, device=device, **rate)
-        output.write_new(target, data, force, output.times_of(source) if keep_times else None)
+        files.write_new(target, data, force, files.times_of(source) if keep_times else None)
         _report(source, target, data, start, json, 0 if quiet else 1 + verbose, warnings=list(picture.warnings))
 
 
@@ -110,15 +108,20 @@ def decode(
             metavar="N",
             min=1,
             show_default="all",
-            help="One sub-codebook alone, 1..G: group, branch or part N; the others are zero or the model's fill.",
+            help="Decode group, branch or part N of 1..G only; the others are zero or the model's fill.",
         ),
     ] = None,
     region: Annotated[
         str | None,
-        typer.Option("--region", metavar="X,Y,W,H", show_default="all", help="Decode only that part, in pixels."),
+        typer.Option(
+            "--region",
+            metavar="X,Y,W,H",
+            show_default="all",
+            help="Decode this rectangle only; left, top, width, height in pixels.",
+        ),
     ] = None,
     allow_partial: Annotated[
-        bool, typer.Option("--allow-partial", help="Take a cut or damaged file as far as it goes.")
+        bool, typer.Option("--allow-partial", help="Decode what is left of a cut or damaged file.")
     ] = False,
     keep_times: options.KeepTimes = False,
     force: options.Force = False,
@@ -136,7 +139,7 @@ def decode(
     complete, seconds, warnings.
     """
     area = None if region is None else options.parse_region(region)
-    to_stdout = out == "-" or (out is None and sources == [output.STDIO])
+    to_stdout = out == "-" or (out is None and sources == [messages.STDIO])
     directory = out is not None and os.path.isdir(out)
     kind = options.parse_format(format, "-" if to_stdout else None if directory else out)
     pairs = _plan(sources, out, f".{kind}", force, json)
@@ -145,8 +148,8 @@ def decode(
 
     for source, target in pairs:
         start = time.perf_counter()
-        data = output.read_input(source)
-        with output.naming(source):
+        data = files.read_input(source)
+        with messages.naming(source):
             picture = api.decode_picture(
                 data,
                 keep=keep,
@@ -159,11 +162,11 @@ def decode(
             encoded, lost = write_picture(picture, kind)
             info = api.inspect(data, max_pixels)
             file = container.read(data, allow_partial, max_pixels)
-        layers = _shown(file.segments[:keep])
+        layers = _decodable_layers(file.segments[:keep])
         lost = (*picture.warnings, *lost)
         if not quiet:
-            output.warn(source, lost)
-        output.write_new(target, encoded, force, output.times_of(source) if keep_times else None)
+            messages.warn(source, lost)
+        files.write_new(target, encoded, force, files.times_of(source) if keep_times else None)
         record = {
             "input": str(source),
             "output": str(target),
@@ -178,10 +181,10 @@ def decode(
             "warnings": list(lost),
         }
         if json:
-            output.print_json(record)
+            messages.print_json(record)
         elif not quiet:
             seconds = f", model {info.model}, {record['seconds']:.2f} s" if verbose else ""
-            output.say(f"{_name(target)}: {picture.width}x{picture.height} pixels, {layers_text(layers)}{seconds}")
+            messages.say(f"{_name(target)}: {picture.width}x{picture.height} pixels, {layers_text(layers)}{seconds}")
 
 
 def info(
@@ -190,23 +193,23 @@ def info(
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
 ) -> None:
-    """Say what a .vqc file holds, from its head alone; its model need not be at hand.
+    """Print what the header of a .vqc file states; the model need not be installed.
 
     Sizes are in bytes, and in bits per pixel (bpp) of the whole file. JSON keys: input, width, height (pixels),
     file_bytes, bytes_there, bpp, model, model_layers and stride (pixels) of the model, token_id, entropy_id, version,
     tile (pixels a side), overlap (pixels), tiles, layers (each: bytes of coded indices, end, bpp), overhead_bytes,
     head_bytes, bytes_per_segment, alpha_bytes, metadata_bytes, cut, mapped, step (of the quantizer, or null), grey.
     """
-    from .info_table import facts, head_of, table
+    from .info_table import head_of, info_record, table
 
     data, there = head_of(source)
-    with output.naming(source):
-        record = {"input": str(source)} | facts(data, there, max_pixels)
+    with messages.naming(source):
+        record = {"input": str(source)} | info_record(data, there, max_pixels)
     if json:
-        output.print_json(record)
+        messages.print_json(record)
     else:
         for line in table(record):
-            output.print_line(line)
+            messages.print_line(line)
 
 
 def verify(
@@ -216,7 +219,7 @@ def verify(
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
 ) -> None:
-    """Check every checksum and decode every index of .vqc files; ends at the first fault, with exit code 3 to 6.
+    """Check every checksum and decode every index of .vqc files; the first fault ends it with exit code 3 to 6.
 
     JSON keys: input, width, height (pixels), bytes, bpp, layers, model, ok, seconds.
     """
@@ -224,14 +227,14 @@ def verify(
 
     for source in sources:
         start = time.perf_counter()
-        data = output.read_input(source)
-        with output.naming(source):
+        data = files.read_input(source)
+        with messages.naming(source):
             found = api.verify(data, max_pixels)
         if json:
             seconds = round(time.perf_counter() - start, 3)
-            output.print_json({"input": str(source)} | _size(found) | {"ok": True, "seconds": seconds})
+            messages.print_json({"input": str(source)} | _size(found) | {"ok": True, "seconds": seconds})
         elif not quiet:
-            output.say(f"{source}: good: {len(data):,} bytes, {layers_text(len(found.layers))}")
+            messages.say(f"{source}: good: {len(data):,} bytes, {layers_text(len(found.layers))}")
 
 
 def truncate(
@@ -247,9 +250,11 @@ def truncate(
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
 ) -> None:
-    """Make a .vqc file smaller without decoding it; exactly one of --keep, --target-size and --bpp says how small.
+    """Make a .vqc file smaller without decoding it; exactly one of --keep, --target-size and --bpp sets its size.
 
-    The model need not be at hand. JSON keys: input, output, width, height (pixels), bytes, bpp, layers, model, seconds.
+    The model need not be installed.
+
+    JSON keys: input, output, width, height (pixels), bytes, bpp, layers, model, seconds.
     """
     options.check_exclusive({"--keep": keep, "--target-size": target_size, "--bpp": bpp}, needed=True)
     max_bytes = None if target_size is None else options.parse_size(target_size)
@@ -257,27 +262,27 @@ def truncate(
     from vqcodec import api
 
     start = time.perf_counter()
-    whole = output.read_input(source)
-    with output.naming(source):
+    whole = files.read_input(source)
+    with messages.naming(source):
         data = api.truncate(whole, keep=keep, max_bytes=max_bytes, bpp=bpp)
-    output.write_new(pairs[0][1], data, force)
+    files.write_new(pairs[0][1], data, force)
     _report(source, pairs[0][1], data, start, json, 0 if quiet else 1)
 
 
 def _plan(sources: list[Path], out: str | None, suffix: str, force: bool, json: bool) -> list[tuple[Path, Path]]:
-    pairs = output.plan(sources, out, suffix, force)
-    if json and any(target == output.STDIO for _, target in pairs):
+    pairs = files.plan(sources, out, suffix, force)
+    if json and any(target == messages.STDIO for _, target in pairs):
         raise UsageError("--json and the data cannot both go to stdout: name a file with -o")
     return pairs
 
 
 def _stream(source: Path) -> Path | BinaryIO:
-    stream: BinaryIO | Path = output.stdin_stream() if source == output.STDIO else source
+    stream: BinaryIO | Path = files.stdin_stream() if source == messages.STDIO else source
     return stream
 
 
 def _size(info: Info) -> dict[str, Any]:
-    """What the JSON of every command that makes or checks a .vqc file says of it."""
+    """Keys that the JSON of every command has that makes or checks a .vqc file."""
     return {
         "width": info.width,
         "height": info.height,
@@ -289,31 +294,31 @@ def _size(info: Info) -> dict[str, Any]:
 
 
 def _report(source: Path, target: Path, data: bytes, start: float, json: bool, lines: int, **more: Any) -> None:
-    """What became of a new file: JSON, or `lines` 0..2 of text."""
+    """Print the result of a new file: JSON, or `lines` 0..2 of text."""
     from vqcodec.models.file_info import read_info
 
     found, seconds = read_info(data, None), time.perf_counter() - start
     if json:
         record = {"input": str(source), "output": str(target)} | _size(found)
-        output.print_json(record | {"seconds": round(seconds, 3)} | more)
+        messages.print_json(record | {"seconds": round(seconds, 3)} | more)
         return
     if lines > 0:
         layers = layers_text(len(found.layers)) + (f" of {found.model}" if found.model else "")
-        output.say(f"{_name(target)}: {len(data):,} bytes, {found.bpp:.3f} bpp, {layers}")
+        messages.say(f"{_name(target)}: {len(data):,} bytes, {found.bpp:.3f} bpp, {layers}")
     if lines > 1:
-        output.say(f"{_name(target)}: {found.width}x{found.height} pixels, {seconds:.2f} s")
+        messages.say(f"{_name(target)}: {found.width}x{found.height} pixels, {seconds:.2f} s")
 
 
 def _name(target: Path) -> str:
-    return "<stdout>" if target == output.STDIO else str(target)
+    return "<stdout>" if target == messages.STDIO else str(target)
 
 
-def _shown(segments: Sequence[Sequence[bytes | None]]) -> int:
-    """Layers of the tile with the most of them; what comes after a lost segment of a tile is of no use to it."""
+def _decodable_layers(segments: Sequence[Sequence[bytes | None]]) -> int:
+    """Layers of the tile with the most; segments of a tile after a missing one cannot be decoded."""
     tiles = zip(*segments, strict=True)
     return max(sum(1 for _ in takewhile(lambda segment: segment is not None, tile)) for tile in tiles)
 
 
 def layers_text(n_layers: int) -> str:
-    """1 layer, 2 layers."""
+    """Text such as "1 layer" or "2 layers"."""
     return f"{n_layers} layer{'s' if n_layers != 1 else ''}"

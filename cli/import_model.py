@@ -1,4 +1,4 @@
-"""`vqcodec models import`: a model folder from a checkpoint of MGVQ, XQ-GAN, FQGAN or SoftVQ-VAE."""
+"""`vqcodec models import`: a published checkpoint of MGVQ, XQ-GAN, FQGAN or SoftVQ-VAE as a model folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import options, output
+from . import messages, options
 
 
 def import_model(
@@ -16,7 +16,7 @@ def import_model(
         typer.Argument(
             metavar="SYSTEM",
             show_default=False,
-            help="Name of the release, for example mgvq-f16c32-g4; another name lists them all. With --config also "
+            help="Name of the release, for example mgvq-f16c32-g4; an unknown name lists all. With --config also "
             "mgvq, xqgan, fqgan or softvq.",
         ),
     ],
@@ -24,14 +24,16 @@ def import_model(
         Path, typer.Argument(metavar="FILE", show_default=False, help="Checkpoint: .pt, .pth or .safetensors.")
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="Model folder to make.")
+        Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="Model folder to write.")
     ],
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", show_default="SYSTEM", help="Name of the model.")
     ] = None,
     part: Annotated[
         str | None,
-        typer.Option("--part", metavar="KEY", show_default="ema, else model", help="Which weights of a checkpoint."),
+        typer.Option(
+            "--part", metavar="KEY", show_default="ema, else model", help="Which of a checkpoint's weights to read."
+        ),
     ] = None,
     config_file: Annotated[
         Path | None,
@@ -39,7 +41,7 @@ def import_model(
             "--config",
             metavar="FILE.toml",
             show_default=False,
-            help="Table [tokenizer] as in a recipe: what differs from the release, or all of it for a family.",
+            help="Table [tokenizer] as in a recipe: the differences from the release, or all of it for a family.",
         ),
     ] = None,
     measure: Annotated[
@@ -48,7 +50,7 @@ def import_model(
             "--measure",
             metavar="PICTURE",
             show_default="weight 1",
-            help="Measure on it what the first codeword of a mixture weighs (SoftVQ-VAE); may be given several times.",
+            help="Measure the weight of a mixture's first codeword on it (SoftVQ-VAE); may be repeated.",
         ),
     ] = None,
     force: options.Force = False,
@@ -56,19 +58,19 @@ def import_model(
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
 ) -> None:
-    """Make a model folder of a checkpoint that the authors of a system published.
+    """Convert a checkpoint that the authors of a system published to a model folder.
 
-    Nothing in the file is run. Every tensor must be there, with its shape; what only training needs is left out. The
-    model codes tokens by adaptive tables, so that the same checkpoint gives the same identity everywhere.
+    No code in the file is run. Every tensor must be present with its shape; tensors for training only are left out. The
+    model codes indices by adaptive tables, so that equal checkpoints give equal identities on every machine.
 
-    --config is for checkpoints of other sizes than the releases': SYSTEM is a release and FILE.toml what differs, or
-    SYSTEM is mgvq, xqgan, fqgan or softvq and FILE.toml the whole tokenizer.
+    --config is for checkpoints of other sizes than the releases: SYSTEM is a release and FILE.toml holds the
+    differences, or SYSTEM is mgvq, xqgan, fqgan or softvq and FILE.toml holds the whole tokenizer.
 
     Exit code 2: SYSTEM or a key of FILE.toml is unknown. Exit code 3: a file cannot be read, or is no checkpoint. Exit
     code 5: its tensors are not those of SYSTEM.
 
-    JSON keys: name, folder, token_id, entropy_id, layers, left_out (names of tensors, or x.* for many -> how many), and
-    with --measure first_weight.
+    JSON keys: name, folder, token_id, entropy_id, layers, left_out (name of a tensor, or of several as x.*, and how
+    many), and with --measure first_weight.
     """
     from vqcodec.config.quantizers import mixtures_of
     from vqcodec.image.files import as_picture
@@ -80,7 +82,7 @@ def import_model(
     family, config = find_release(system) if config_file is None else find_configured(system, config_file)
     check_folder(out, force)
     pictures = [as_picture(path).pixels for path in measure or ()]
-    with output.naming(file):
+    with messages.naming(file):
         state = read_checkpoint(file, part)
         if pictures:
             config = measured_config(family, config, state, pictures)
@@ -88,7 +90,7 @@ def import_model(
     mixtures = mixtures_of(made.config.tokenizer.quantizer)
     weight = None if mixtures is None else mixtures.first_weight
     if json:
-        output.print_json(
+        messages.print_json(
             {
                 "name": made.config.name,
                 "folder": str(out),
@@ -100,11 +102,11 @@ def import_model(
             }
         )
     elif not quiet:
-        output.say(f"{out}: model '{made.config.name}', {made.config.token_id}/{made.config.entropy_id}")
+        messages.say(f"{out}: model '{made.config.name}', {made.config.token_id}/{made.config.entropy_id}")
         if pictures:
-            output.say(
+            messages.say(
                 f"weight of the first codeword: {weight}; part of the identity, `first_weight` in a --config file"
             )
         if made.skipped:
             left = ", ".join(f"{start} ({count})" for start, count in made.skipped.items())
-            output.say(f"left out, for training only: {left}")
+            messages.say(f"left out, for training only: {left}")

@@ -1,4 +1,4 @@
-"""The facts of a .vqc file for `vqcodec info`: as one JSON record, and as a table for people."""
+"""Header of a .vqc file for `vqcodec info`: as a JSON record, and as a table."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 from vqcodec.container import MAX_HEAD_BYTES
 from vqcodec.models.file_info import HEADER_NAMES, read_info
 
-from . import output
+from . import files, messages
 
 
 def head_of(source: Path) -> tuple[bytes, int]:
-    """The beginning of a file, long enough for every head, and how many bytes the whole file has."""
-    if source == output.STDIO or not os.path.isfile(source):
-        data = output.read_input(source)
+    """The first bytes of a file, enough for every header, and the size of the file in bytes."""
+    if source == messages.STDIO or not os.path.isfile(source):
+        data = files.read_input(source)
         return data[:MAX_HEAD_BYTES], len(data)
-    return output.read_input(source, MAX_HEAD_BYTES), source.stat().st_size
+    return files.read_input(source, MAX_HEAD_BYTES), source.stat().st_size
 
 
-def facts(data: bytes, bytes_there: int, max_pixels: int | None) -> dict[str, Any]:
-    """Everything `vqcodec info` prints. Raises InputError, FormatError, LimitError."""
+def info_record(data: bytes, file_size: int, max_pixels: int | None) -> dict[str, Any]:
+    """The JSON record of `vqcodec info`, except its key `input`. Raises InputError, FormatError, LimitError."""
     info = read_info(data, max_pixels)
     pixels, segments = info.width * info.height, info.n_tiles * len(info.layers)
     return {
         **{name: getattr(info, name) for name in HEADER_NAMES},
         "file_bytes": info.file_bytes,
-        "bytes_there": bytes_there,
-        "complete": bytes_there == info.file_bytes,
+        "bytes_there": file_size,
+        "complete": file_size == info.file_bytes,
         "bpp": round(info.bpp, 6),
         "model": info.model,
         "model_layers": info.model_layers,
@@ -49,7 +49,7 @@ def facts(data: bytes, bytes_there: int, max_pixels: int | None) -> dict[str, An
 
 
 def table(record: dict[str, Any]) -> Iterator[str]:
-    """`facts` as lines of text."""
+    """The record with its key `input` as lines of text."""
     pixels = record["width"] * record["height"]
     segments = record["tiles"] * len(record["layers"])
     per_segment = f"{record['bytes_per_segment']:.1f} per segment ({segments:,} segments)"
@@ -67,7 +67,7 @@ def table(record: dict[str, Any]) -> Iterator[str]:
         ("metadata", f"{record['metadata_bytes']:,} bytes" if record["metadata_bytes"] else "none"),
         ("colour", "grey" if record["grey"] else "RGB"),
         ("cut to size", "yes, within or after a layer" if record["cut"] else "no"),
-        ("layers kept", "as many as are worth it, block by block" if record["mapped"] else "the same everywhere"),
+        ("layers kept", "chosen for each block of the token grid" if record["mapped"] else "the same everywhere"),
     ]
     if record["step"] is not None:
         rows.append(("step", f"number {record['step']} of 0..63 of the quantizer"))
@@ -76,19 +76,19 @@ def table(record: dict[str, Any]) -> Iterator[str]:
     if there < record["file_bytes"]:
         yield f"  file is cut: {there:,} of {record['file_bytes']:,} bytes; decode it with --allow-partial"
     elif there > record["file_bytes"]:
-        yield f"  {there - record['file_bytes']:,} bytes too many at the end; decode it with --allow-partial"
+        yield f"  {there - record['file_bytes']:,} bytes after the end; decode it with --allow-partial"
     for name, value in rows:
         yield f"  {name:<14}{value}"
     yield f"  {'layer':<14}{'coded bytes':>12}{'file up to here':>18}{'bpp':>9}"
     for number, layer in enumerate(record["layers"], 1):
-        lacking = "  not there" if layer["end"] > there else ""
-        yield f"  {number:<14}{layer['bytes']:>12,}{layer['end']:>18,}{layer['bpp']:>9.3f}{lacking}"
+        missing = "  missing" if layer["end"] > there else ""
+        yield f"  {number:<14}{layer['bytes']:>12,}{layer['end']:>18,}{layer['bpp']:>9.3f}{missing}"
 
 
 def _layers(n_layers: int, model_layers: int | None, stride: int | None) -> str:
     if model_layers is None:
         return f"{n_layers}"
-    return f"{n_layers} of the model's {model_layers}, a token for each {stride} x {stride} pixels"
+    return f"{n_layers} of the model's {model_layers}, one token per {stride} x {stride} pixels"
 
 
 def _mega(pixels: int) -> str:

@@ -1,9 +1,8 @@
-"""The `vqcodec` command: its parts put together, and errors turned into one line and an exit code."""
+"""The `vqcodec` command: its subcommands, and errors as one line and an exit code."""
 
 from __future__ import annotations
 
 import errno
-import inspect
 import re
 import sys
 from typing import Annotated, Any, NoReturn
@@ -17,8 +16,8 @@ from . import options, streams
 from .batch.command import batch
 from .codec import decode, encode, info, truncate, verify
 from .evaluate.command import evaluate
+from .messages import clean
 from .models import models
-from .output import clean
 from .preview.command import preview
 from .sample import sample
 from .tokens import tokens
@@ -28,10 +27,10 @@ app = typer.Typer(
     name="vqcodec",
     help="Compress pictures into discrete tokens of learned tokenizers, in small progressive files (.vqc).",
     epilog="Exit codes: 0 ok, 1 internal error, 2 usage, 3 input unreadable, 4 corrupt or truncated .vqc, "
-    "5 model missing, 6 limit exceeded, 7 output exists or unwritable, 8 target unreachable, 9 skipped, "
+    "5 model missing, 6 limit exceeded, 7 output exists or unwritable, 8 target unreachable, "
     "10 batch with failures, 130 interrupted.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
@@ -46,10 +45,10 @@ def _version(value: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Options before a command."""
+    """Common options."""
 
 
 app.command()(encode)
@@ -66,29 +65,13 @@ app.add_typer(train)
 app.add_typer(models)
 
 
-def _join_lines(group: typer.Typer) -> None:
-    """Make each paragraph of a command's docstring one line of its help, or typer keeps the line breaks of the source.
-
-    An indented paragraph, a list, stays as it is.
-    """
-    for command in group.registered_commands:
-        paragraphs = inspect.cleandoc(command.help or command.callback.__doc__ or "").split("\n\n")
-        command.help = "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs)
-    for inner in group.registered_groups:
-        if inner.typer_instance is not None:
-            _join_lines(inner.typer_instance)
-
-
-_join_lines(app)
-
-
 def run() -> NoReturn:
-    """Entry point of the console script: every error ends in one line on stderr and its exit code."""
+    """Entry point of the console script; an error is one line on stderr and an exit code."""
     options.state.debug = False
     streams.prepare()
     try:
         _refuse_empty(sys.argv[1:])
-        code = app(standalone_mode=False)  # the exit code where one was asked for, else nothing
+        code = app(standalone_mode=False)  # the exit code that a command requested, else None
         streams.finish()
     except VqcError as error:
         _end(str(error), error.exit_code)
@@ -97,11 +80,11 @@ def run() -> NoReturn:
     except BrokenPipeError:
         _end_unread()
     except SystemExit as ended:
-        if isinstance(ended.__context__, BrokenPipeError):  # noticed by a library, which ends with 1
+        if isinstance(ended.__context__, BrokenPipeError):  # a library noticed it and exits with 1
             _end_unread()
         raise
     except OSError as error:
-        _end(*_explained(error))
+        _end(*_os_error(error))
     except Exception as error:
         if _is_usage(error):
             _end_usage(error)
@@ -116,13 +99,13 @@ def run() -> NoReturn:
 
 
 def _end_unread() -> NoReturn:
-    """Whoever read the output has left, with enough of it."""
+    """End silently: the reader of the output has closed the pipe."""
     streams.abandon()
     sys.exit(0)
 
 
-def _explained(error: OSError) -> tuple[str, int]:
-    """The line and the exit code of a system error that no command has told."""
+def _os_error(error: OSError) -> tuple[str, int]:
+    """Message and exit code of a system error that no command has translated."""
     reason = error.strerror or str(error)
     if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF):
         streams.abandon()
@@ -133,7 +116,7 @@ def _explained(error: OSError) -> tuple[str, int]:
 
 
 def _refuse_empty(words: list[str]) -> None:
-    """Raise UsageError for an argument that is empty, as of an unset variable: as a path it would mean this folder."""
+    """Raise UsageError for an empty argument, as from an unset variable: as a path it means the current folder."""
     before = ""
     for number, word in enumerate(words, 1):
         option = re.fullmatch(r"(--[a-z][a-z-]*)=", word)
@@ -144,7 +127,7 @@ def _refuse_empty(words: list[str]) -> None:
 
 
 def _is_usage(error: Exception) -> bool:
-    """An error of the option parser; its classes live in click or, newer, in typer."""
+    """True for an error of the option parser, whose classes are in click or, in newer versions, in typer."""
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
 
 
@@ -154,11 +137,11 @@ def _end_usage(error: Any) -> NoReturn:
         sys.exit(error.exit_code)
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "vqcodec"
-    _end(f"{_in_house_words(error.format_message())} (see `{command} --help`)", error.exit_code)
+    _end(f"{_plain(error.format_message())} (see `{command} --help`)", error.exit_code)
 
 
-def _in_house_words(message: str) -> str:
-    """A complaint about a value, in the words of either kind of parser, as other errors are told; the rest as it is."""
+def _plain(message: str) -> str:
+    """The parser's message about a value in the form `option: problem`; other messages unchanged."""
     found = re.fullmatch(r"Invalid value for (.+?): (.+?)\.?", message)
     if found is None:
         return message

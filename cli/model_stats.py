@@ -11,7 +11,7 @@ import typer
 
 from vqcodec.errors import InputError, LimitError, UsageError
 
-from . import options, output
+from . import messages, options
 
 if TYPE_CHECKING:
     from vqcodec.evaluation.codebook_usage import Capacity, Usage, UsageCounter
@@ -57,10 +57,10 @@ def model_stats(
     skipped = _count(counter, entry, pictures, limit, device, max_pixels, quiet) if pictures else 0
     usages = list(counter.usages())
     if json:
-        output.print_json(_record(entry.config.name, raw, usages, counter.pictures, skipped, counter.entropy_bpp))
+        messages.print_json(_record(entry.config.name, raw, usages, counter.pictures, skipped, counter.entropy_bpp))
         return
     for line in _table(entry.config.name, raw, usages, counter.pictures, counter.entropy_bpp):
-        print(output.clean(line))
+        print(messages.clean(line))
 
 
 def _count(
@@ -87,9 +87,9 @@ def _count(
 
     def skip(reason: str) -> None:
         if not quiet:
-            output.say(f"warning: skipped: {reason}")
+            messages.say(f"warning: skipped: {reason}")
 
-    with output.progress("measuring", quiet) as advance:
+    with messages.progress("measuring", quiet) as advance:
         reader = PictureReader(sources, None, max_pixels, on_progress=advance, on_skip=skip)
         for source, pixels in islice(reader, limit):
             try:

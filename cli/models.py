@@ -1,6 +1,6 @@
-"""`vqcodec models`: which models are at hand, what they are, and whether they are whole.
+"""`vqcodec models`: list, show and verify installed models.
 
-`list` and `show` read config.json alone; only `verify` loads weights.
+`list` and `show` read config.json only; `verify` loads the weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import to_builtins
 from vqcodec.config.quantizers import ProductVQConfig, QuantizerConfig
 from vqcodec.errors import ModelError
 
-from . import options, output
+from . import messages, options
 from .import_model import import_model
 from .model_stats import model_stats
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from vqcodec.config.model import LadderStep, TokenizerConfig
     from vqcodec.models.registry import Broken, Entry
 
-models = typer.Typer(name="models", help="Models at hand: list, show, verify, import, stats.", no_args_is_help=True)
+models = typer.Typer(name="models", help="Installed models: list, show, verify, import, stats.", no_args_is_help=True)
 models.command("import")(import_model)
 models.command("stats")(model_stats)
 
 
 @models.command("list")
 def list_models(json: options.Json = False, debug: options.Debug = False) -> None:
-    """List the models at hand: bundled ones, and those in the cache folder ($VQCODEC_MODELS).
+    """List the installed models: bundled ones, and those in the cache folder ($VQCODEC_MODELS).
 
-    Stride is in pixels, size the bytes of the weights. A folder that cannot be used is listed with the reason; a model
-    whose name an earlier one has is shadowed: it is found by its folder alone. Under -q stand the qualities for which
-    encode takes the model when none is named; the others want -m.
+    Stride is in pixels, size in bytes of the weights. A folder that cannot be used is listed with the reason. A model
+    is shadowed if an earlier one has its name: it can only be given by its folder. Column -q lists the qualities for
+    which encode uses the model without -m; the others need -m.
 
     JSON keys: name, stride, layers, planes, bytes, quality (lowest and highest without -m, or null), bundled, folder,
     token_id, entropy_id, license, description; of a broken folder: name, bundled, folder, error.
@@ -44,26 +44,26 @@ def list_models(json: options.Json = False, debug: options.Debug = False) -> Non
     faults = [_broken(bad) for bad in broken]
     if json:
         for record in [*records, *faults]:
-            output.print_json(record)
+            messages.print_json(record)
         return
     if not records and not faults:
-        output.say(f"no models at hand; put model folders into {cache_folder()}")
+        messages.say(f"no models installed; put model folders into {cache_folder()}")
         return
-    width = max(len(output.clean(r["name"])) for r in [*records, *faults]) + 2
+    width = max(len(messages.clean(r["name"])) for r in [*records, *faults]) + 2
     print(f"{'name':<{width}}{'layers':>6}{'stride':>8}{'bytes':>13}  {'-q':8}{'where':8}  description")
     for i, r in enumerate(records):
         where = "shadowed" if r["name"] in [other["name"] for other in records[:i]] else _kind(r)
         part = "-m" if r["quality"] is None else "{}..{}".format(*r["quality"])
         size = "missing" if r["bytes"] is None else f"{r['bytes']:,}"
         line = f"{r['name']:<{width}}{r['layers']:>6}{r['stride']:>8}{size:>13}  {part:8}{where}  {r['description']}"
-        print(output.clean(line).rstrip())
+        print(messages.clean(line).rstrip())
     for r in faults:
-        print(output.clean(f"{r['name']:<{width}}{'broken':>27}  {'':8}{_kind(r)}  {_one_line(r['error'])}"))
+        print(messages.clean(f"{r['name']:<{width}}{'broken':>27}  {'':8}{_kind(r)}  {_one_line(r['error'])}"))
 
 
 @models.command()
 def show(name: options.ModelArgument, json: options.Json = False, debug: options.Debug = False) -> None:
-    """Show the configuration of a model; its weights are not read.
+    """Print the configuration of a model; its weights are not read.
 
     JSON keys: those of `models list`, and config (the model's config.json).
     """
@@ -72,7 +72,7 @@ def show(name: options.ModelArgument, json: options.Json = False, debug: options
     entry = find(name)
     record, config = _summary(entry), to_builtins(entry.config)
     if json:
-        output.print_json(record | {"config": config})
+        messages.print_json(record | {"config": config})
         return
     quantizer = entry.config.tokenizer.quantizer
     backbone = entry.config.tokenizer.backbone
@@ -87,13 +87,13 @@ def show(name: options.ModelArgument, json: options.Json = False, debug: options
         **_windows(entry.config.tokenizer),
         "backbone": f"{backbone.kind}: widths {', '.join(map(str, backbone.widths))}",
         "layers": f"{record['layers']}: planes " + " | ".join(map(_planes, entry.config.layers)),
-        "quality": ", ".join(_place(step) for step in entry.config.ladder) or "one file for all",
-        "without -m": _chosen_for(record["quality"]),
+        "quality": ", ".join(_place(step) for step in entry.config.ladder) or "one file for all qualities",
+        "without -m": _used_for(record["quality"]),
     } | {str(key): str(value) for key, value in entry.config.extra.items()}
-    print(output.clean(entry.config.name))
+    print(messages.clean(entry.config.name))
     width = max(map(len, rows)) + 2
     for key, value in rows.items():
-        print(output.clean(f"  {key:<{width}}{value}"))
+        print(messages.clean(f"  {key:<{width}}{value}"))
 
 
 @models.command()
@@ -108,9 +108,9 @@ def verify(
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
 ) -> None:
-    """Load the weights of a model, or of all, and check digest, identity and tensors; exit code 5 if one is at fault.
+    """Load the weights of a model, or of all, and check digest, identity and tensors; exit code 5 for a broken one.
 
-    JSON keys: those of `models list`, ok, and error (null, or what is wrong).
+    JSON keys: those of `models list`, ok, and error (the fault, or null).
     """
     from vqcodec.models import registry
 
@@ -120,17 +120,17 @@ def verify(
         raise ModelError(fault)
     for record in verdicts:
         if json:
-            output.print_json(record | {"ok": record["error"] is None})
+            messages.print_json(record | {"ok": record["error"] is None})
         elif record["error"] is not None:
-            output.say(f"{record['name']}: broken: {_one_line(record['error'])}")
+            messages.say(f"{record['name']}: broken: {_one_line(record['error'])}")
         elif not quiet:
-            output.say(f"{record['name']}: good: {record['token_id']}/{record['entropy_id']}, {record['folder']}")
+            messages.say(f"{record['name']}: good: {record['token_id']}/{record['entropy_id']}, {record['folder']}")
     if faults := sum(record["error"] is not None for record in verdicts):
-        raise ModelError(f"{faults} of {len(verdicts)} models broken: get them again, or remove them")
+        raise ModelError(f"{faults} of {len(verdicts)} models broken: install them again, or remove them")
 
 
 def _fault(entry: Entry) -> str | None:
-    """What is wrong with a model, found by loading it."""
+    """The fault found by loading a model; None if there is none."""
     from vqcodec.models import loading
 
     try:
@@ -144,10 +144,10 @@ def _broken(bad: Broken) -> dict[str, Any]:
     return {"name": bad.folder.name, "bundled": bad.bundled, "folder": str(bad.folder), "error": bad.reason}
 
 
-def _chosen_for(part: tuple[int, int] | None) -> str:
+def _used_for(part: tuple[int, int] | None) -> str:
     if part is None:
-        return "never taken"
-    return f"taken for -q {part[0]}..{part[1]}; for --bpp and the like see `vqcodec encode --help`"
+        return "not used"
+    return f"used for -q {part[0]}..{part[1]}; for --bpp and others see `vqcodec encode --help`"
 
 
 def _place(step: LadderStep) -> str:
@@ -164,7 +164,7 @@ def _one_line(text: str) -> str:
 
 
 def _part(entry: Entry) -> tuple[int, int] | None:
-    """Lowest and highest quality for which encode takes the model when none is named."""
+    """Lowest and highest quality for which encode uses the model without -m; None if it never does."""
     from vqcodec.models import registry
     from vqcodec.models.ladder import parts
 
@@ -176,7 +176,7 @@ def _part(entry: Entry) -> tuple[int, int] | None:
 def _codes(quantizer: QuantizerConfig) -> str:
     if isinstance(quantizer, ProductVQConfig):
         widths = " ".join(map(str, quantizer.widths))
-        refined = f", refined by {len(quantizer.refinements)} planes more" if quantizer.refinements else ""
+        refined = f", {len(quantizer.refinements)} residual planes" if quantizer.refinements else ""
         return (
             f"{quantizer.kind}: {quantizer.groups} groups of {quantizer.codebook_size} codewords, "
             f"{widths} channels{refined}"
@@ -187,7 +187,7 @@ def _codes(quantizer: QuantizerConfig) -> str:
 
 
 def _windows(config: TokenizerConfig) -> dict[str, str]:
-    """A row for models that work by windows."""
+    """The row about windows, for models that have them."""
     if config.compute_window:
         side = config.compute_window
         return {
@@ -217,7 +217,7 @@ def _summary(entry: Entry) -> dict[str, Any]:
 
 
 def _planes(layer: tuple[int, ...]) -> str:
-    """Numbers of the planes of a layer; a long run by its ends."""
+    """Numbers of the planes of a layer; a run of more than two as first..last."""
     first, last = layer[0], layer[-1]
     if len(layer) > 2 and last - first == len(layer) - 1:
         return f"{first}..{last}"

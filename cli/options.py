@@ -1,4 +1,4 @@
-"""Options that several commands share, each declared once, and the values that people write for them."""
+"""Options shared by several commands, and the parsers of their values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vqcodec.runtime.torch_state import check_device
 
 @dataclass
 class State:
-    """What the options below set for the whole process."""
+    """Settings of options for the whole process."""
 
     debug: bool = False
 
@@ -43,7 +43,7 @@ def _set_threads(value: int) -> int:
 
 
 def _check_device(value: str) -> str:
-    """Refuse a device that is not there before any work; the default needs no torch for that."""
+    """Refuse a device that is not available, before any work; the default is not checked, which would load torch."""
     check_device(value, "--device")
     return value
 
@@ -57,25 +57,29 @@ def model_names(incomplete: str) -> list[str]:
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing outputs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout, one object a line.")]
 Device = Annotated[
-    str, typer.Option("--device", callback=_check_device, help="Where networks run: cpu, cuda, cuda:1, mps ...")
+    str, typer.Option("--device", callback=_check_device, help="Device of the networks: cpu, cuda, cuda:1, mps ...")
 ]
 Threads = Annotated[
     int,
     typer.Option(
-        "--threads", min=0, callback=_set_threads, show_default="all cores", help="CPU threads of the networks."
+        "--threads",
+        min=0,
+        callback=_set_threads,
+        show_default="all cores",
+        help="CPU threads of the networks, 1 or more.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 QuietShort = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stderr.")]
-Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show a traceback on errors.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print more on stderr.")]
+Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Print a traceback on errors.")]
 MaxPixels = Annotated[
     int,
     typer.Option(
         "--max-pixels",
         min=1,
         show_default="2^28",
-        help="Refuse pictures of more pixels than this, before any memory is taken.",
+        help="Refuse pictures of more pixels than this, before memory is allocated.",
     ),
 ]
 ModelName = Annotated[
@@ -84,7 +88,7 @@ ModelName = Annotated[
         "-m",
         "--model",
         autocompletion=model_names,
-        show_default=f"{' or '.join(FAMILY)}, by what is asked for",
+        show_default=f"{' or '.join(FAMILY)}, by the requested size or quality",
         help="Model name (see `vqcodec models list`) or model folder.",
     ),
 ]
@@ -100,7 +104,7 @@ Sources = Annotated[
 Source = Annotated[Path, typer.Argument(metavar="IN", show_default=False, help="A .vqc file; - is stdin.")]
 Keep = Annotated[
     int | None,
-    typer.Option("--keep", metavar="K", show_default="all", help="The first K layers only, 1..16."),
+    typer.Option("--keep", metavar="K", show_default="all", help="Only the first K layers, 1..16."),
 ]
 KeepOfModel = Annotated[
     int | None,
@@ -108,7 +112,7 @@ KeepOfModel = Annotated[
         "--keep",
         metavar="K",
         show_default="all",
-        help=f"The first K layers of the model only, 1..16; without -m of {FAMILY[0]}.",
+        help=f"Only the first K layers of the model, 1..16; without -m those of {FAMILY[0]}.",
     ),
 ]
 TargetSize = Annotated[
@@ -116,20 +120,25 @@ TargetSize = Annotated[
     typer.Option(
         "--target-size",
         metavar="BYTES",
-        help="At most so many bytes, whole file: 40000, 40k (1000), 40KiB (1024), 1.5MB.",
+        help="Size of the whole file at most: 40000, 40k (1000 bytes), 40KiB (1024 bytes), 1.5MB.",
     ),
 ]
 Bpp = Annotated[
-    float | None, typer.Option("--bpp", metavar="X", help="At most so many bits per pixel, whole file; more than 0.")
+    float | None, typer.Option("--bpp", metavar="X", help="Bits per pixel of the whole file at most; more than 0.")
 ]
 Quality = Annotated[
     int | None,
-    typer.Option("-q", "--quality", metavar="Q", help="1 smallest .. 100 best, one scale for all bundled models."),
+    typer.Option(
+        "-q",
+        "--quality",
+        metavar="Q",
+        help="Quality 1 (smallest file) .. 100 (best); one scale for all bundled models.",
+    ),
 ]
 MinQuality = Annotated[
     str | None,
     typer.Option(
-        "--min-quality", metavar="METRIC=X", help="The smallest file that reaches psnr=X (dB) or ms-ssim=X (0..1)."
+        "--min-quality", metavar="METRIC=X", help="The smallest file of at least psnr=X (dB) or ms-ssim=X (0..1)."
     ),
 ]
 Effort = Annotated[
@@ -138,32 +147,33 @@ Effort = Annotated[
         "--effort",
         min=1,
         max=9,
-        help="How hard to look for indices: 1..5 in one pass, 6..9 again by what the decoder gets wrong.",
+        help="Time spent on selecting indices, 1..9: 1..5 one pass, 6..9 also latent refinement against the decoder.",
     ),
 ]
-KeepTimes = Annotated[bool, typer.Option("--keep-times", "--preserve", help="Give outputs the times of their inputs.")]
-Strip = Annotated[bool, typer.Option("--strip", help="Leave out ICC (after conversion to sRGB), Exif and XMP.")]
+KeepTimes = Annotated[
+    bool, typer.Option("--keep-times", "--preserve", help="Copy the times of the inputs to the outputs.")
+]
+Strip = Annotated[bool, typer.Option("--strip", help="Convert to sRGB; drop ICC profile, Exif and XMP.")]
 
 DEFAULT_MAX_PIXELS = 2**28
 DEFAULT_EFFORT = EFFORT
 
 RATE = {"-q": "quality", "--bpp": "bpp", "--target-size": "max_bytes", "--min-quality": "min_quality", "--keep": "keep"}
-"""Option that says how large a file may be -> keyword of `vqcodec.encode`."""
+"""Option for the size of a file -> keyword of `vqcodec.encode`."""
 
 UNITS = {"": 1, "k": 10**3, "ki": 2**10, "m": 10**6, "mi": 2**20, "g": 10**9, "gi": 2**30}
 METRICS = {"psnr": (0.0, 100.0), "ms-ssim": (0.0, 1.0)}
-"""Range of what `--min-quality` can ask for: dB, and 0..1."""
+"""Metric of --min-quality -> range of its values, the lower end excluded: dB, and 0..1."""
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp", "ppm": "ppm"}
-"""Name or suffix -> format that can be written."""
+"""Name or suffix -> format of a written picture."""
 
 
 def parse_rate(
     quality: int | None, bpp: float | None, target_size: str | None, min_quality: str | None, keep: int | None
 ) -> dict[str, Any]:
-    """The keywords of `vqcodec.encode` that say how large, of the options that do; at most one is not None.
+    """The size keywords of `vqcodec.encode` from the options for it, of which at most one may be given.
 
-    Raises UsageError for two of them, and for values that cannot be meant; how many layers there are is the model's
-    affair.
+    Raises UsageError for two of them and for values out of range, except for `keep`, which depends on the model.
     """
     check_exclusive(dict(zip(RATE, (quality, bpp, target_size, min_quality, keep), strict=True)))
     if quality is not None and not 1 <= quality <= 100:
@@ -178,13 +188,13 @@ def parse_rate(
 
 
 def parse_size(text: str, option: str = "--target-size") -> int:
-    """Bytes of 40000, 40k, 40kB (1000 each), 40KiB (1024 each), 1.5MB. Raises UsageError."""
+    """Bytes in a text such as 40000, 40k or 40kB (40,000), 40KiB (40,960), 1.5MB. Raises UsageError."""
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmg]?i?)b?", text.strip().lower(), re.ASCII)
     if found is None or found[2] not in UNITS:
         raise UsageError(f"{option} {text}: write bytes, for example 40000, 40kB, 40KiB or 1.5MB")
     number = float(found[1]) * UNITS[found[2]]
     if number == math.inf:
-        raise UsageError(f"{option}: a number of {len(found[1])} digits is beyond every file")
+        raise UsageError(f"{option}: a number of {len(found[1])} digits is larger than any file")
     size = int(number)
     if size < 1:
         raise UsageError(f"{option} {text}: at least 1 byte")
@@ -192,7 +202,7 @@ def parse_size(text: str, option: str = "--target-size") -> int:
 
 
 def parse_min_quality(text: str) -> tuple[str, float]:
-    """("psnr", dB) or ("ms-ssim", 0..1) of psnr=32 or ms-ssim=0.97. Raises UsageError."""
+    """("psnr", 32.0) for "psnr=32"; ("ms-ssim", 0.97) for "ms-ssim=0.97". Raises UsageError."""
     name, sign, number = text.partition("=")
     name = name.strip().lower()
     try:
@@ -203,12 +213,12 @@ def parse_min_quality(text: str) -> tuple[str, float]:
         raise UsageError(f"--min-quality {text}: write psnr=DB or ms-ssim=0..1, for example psnr=32")
     low, high = METRICS[name]
     if not low < value <= high:
-        raise UsageError(f"--min-quality {text}: {name} is over {low:g} and at most {high:g}")
+        raise UsageError(f"--min-quality {text}: {name} is more than {low:g} and at most {high:g}")
     return name, value
 
 
 def parse_region(text: str) -> tuple[int, int, int, int]:
-    """(x, y, width, height) in pixels of "X,Y,W,H". Raises UsageError."""
+    """(x, y, width, height) in pixels from "X,Y,W,H". Raises UsageError."""
     parts = text.split(",")
     if len(parts) != 4 or not all(re.fullmatch(r"\s*\d{1,9}\s*", part, re.ASCII) for part in parts):
         raise UsageError(f"--region {text}: write X,Y,W,H in pixels, for example 0,0,256,256")
@@ -219,7 +229,7 @@ def parse_region(text: str) -> tuple[int, int, int, int]:
 
 
 def parse_format(format: str | None, target: str | None) -> str:
-    """Format to write: as named, else by the suffix of `target` (None or `-`: unknown), else png. Raises UsageError."""
+    """Format to write: `format`, else the suffix of `target`, else png. Raises UsageError; `-` needs a format."""
     known = "png, jpg, webp or ppm"
     if format is not None:
         if format.lower() not in FORMATS:
@@ -234,7 +244,7 @@ def parse_format(format: str | None, target: str | None) -> str:
 
 
 def check_exclusive(options: Mapping[str, object], needed: bool = False) -> None:
-    """Refuse more than one of the options {name: value or None}, none of them if one is `needed`, and a bad --bpp."""
+    """Raise UsageError if more than one of `options` has a value, none although `needed`, or --bpp is not positive."""
     names = [name for name, value in options.items() if value is not None]
     if len(names) > 1:
         raise UsageError(f"{' and '.join(names)} exclude each other: give one of {', '.join(options)}")
@@ -242,4 +252,4 @@ def check_exclusive(options: Mapping[str, object], needed: bool = False) -> None
         raise UsageError(f"give one of {', '.join(options)}")
     bpp = options.get("--bpp")
     if isinstance(bpp, float) and not (0 < bpp < math.inf):
-        raise UsageError(f"--bpp {bpp:g}: bits per pixel are more than 0")
+        raise UsageError(f"--bpp {bpp:g}: bits per pixel must be more than 0")

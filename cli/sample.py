@@ -1,4 +1,4 @@
-"""`vqcodec sample`: a picture nobody took, drawn from what a model holds for likely."""
+"""`vqcodec sample`: a picture from randomly drawn tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from vqcodec.errors import UsageError
 
-from . import options, output
+from . import files, messages, options
 
 
 def sample(
@@ -18,18 +18,25 @@ def sample(
         Path, typer.Option("-o", "--output", metavar="OUT", show_default=False, help="A picture, or - for stdout.")
     ],
     model: options.ModelName = None,
-    size: Annotated[str, typer.Option("--size", metavar="WxH", help="Pixels, 1..4096 a side.")] = "256x256",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another number, another picture.")] = 0,
+    size: Annotated[
+        str, typer.Option("--size", metavar="WxH", help="Width and height in pixels, 1..4096 each.")
+    ] = "256x256",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random numbers, 0 or more.")] = 0,
     temperature: Annotated[
-        float, typer.Option("--temperature", metavar="X", help="Below 1 more likely tokens, above 1 less likely ones.")
+        float,
+        typer.Option(
+            "--temperature", metavar="X", help="More than 0; below 1 prefers likely tokens, above 1 unlikely ones."
+        ),
     ] = 1.0,
     top_k: Annotated[
         int,
-        typer.Option("--top-k", metavar="K", min=0, show_default="all", help="Only the K likeliest of each sub-token."),
+        typer.Option(
+            "--top-k", metavar="K", min=0, show_default="all", help="Draw each sub-token from its K most likely values."
+        ),
     ] = 0,
     top_p: Annotated[
         float,
-        typer.Option("--top-p", metavar="P", help="Only the likeliest that together have probability P, 0..1."),
+        typer.Option("--top-p", metavar="P", help="Draw from the most likely values of total probability P, 0..1."),
     ] = 1.0,
     label: Annotated[
         int | None,
@@ -39,10 +46,10 @@ def sample(
     ] = None,
     guidance: Annotated[
         float,
-        typer.Option("--guidance", metavar="X", help="Classifier-free guidance, 1 for none; FQGAN takes 1.75 to 2."),
+        typer.Option("--guidance", metavar="X", help="Classifier-free guidance; 1: none, FQGAN uses 1.75 to 2."),
     ] = 1.0,
     integer: Annotated[
-        bool, typer.Option("--integer", help="Draw from the model that codes files, even if there is a float one.")
+        bool, typer.Option("--integer", help="Draw from the entropy model even if there is a float model.")
     ] = False,
     force: options.Force = False,
     device: options.Device = "cpu",
@@ -52,15 +59,15 @@ def sample(
 ) -> None:
     """Draw tokens at random and decode them to a picture.
 
-    From the float model that `train prior` with architecture factorized-ar puts beside a model, or from its own entropy
-    model. The float model serves no other purpose: it is never used for files. A model whose tokens are windows is
-    drawn window by window. --top-k, --top-p, --label and --guidance are for the float model alone.
+    The tokens come from the float model that `train prior` with architecture factorized-ar adds to a model folder, or
+    else from the model's entropy model. The float model is for sampling only and never codes files. A model with fixed
+    windows is sampled window by window. --top-k, --top-p, --label and --guidance apply to the float model only.
     """
     found = re.fullmatch(r"(\d+)x(\d+)", size)
     if found is None:
         raise UsageError(f"--size {size}: write WxH in pixels, such as 256x256")
     kind = options.parse_format(None, str(out))
-    output.check_target(out, force)
+    files.check_target(out, force)
     from vqcodec import api
     from vqcodec.image.files import as_picture, write_picture
     from vqcodec.models import registry
@@ -81,6 +88,6 @@ def sample(
         device=device,
     )
     data, _ = write_picture(as_picture(api.detokenize(tokens, device=device)), kind)
-    output.write_new(out, data, force)
+    files.write_new(out, data, force)
     if not quiet:
-        output.say(f"{out}: drawn from '{name}', seed {seed}")
+        messages.say(f"{out}: drawn from '{name}', seed {seed}")

@@ -1,20 +1,17 @@
-"""Standard streams as they can be: closed, full, read by somebody who leaves, or unable to hold a name.
-
-Differs from output.py, which decides what goes to them.
-"""
+"""Standard streams that may be closed, full, a closed pipe, or of an encoding that lacks a character."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import BinaryIO
 
 from vqcodec.errors import OutputError
 
 
 class Failure:
-    """The first error of writing messages to stderr; work goes on, and the command ends with exit code 7."""
+    """The first error of writing to stderr; the command continues and ends with exit code 7."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -24,7 +21,7 @@ failure = Failure()
 
 
 def prepare() -> None:
-    """Take the numbers 0, 1 and 2 where they are free, so that no file gets one; spell out what an encoding lacks."""
+    """Open closed standard streams, so that no file gets their descriptor; escape characters that an encoding lacks."""
     failure.reason = ""
     for number in (0, 1, 2):
         try:
@@ -36,26 +33,26 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def stdin() -> Any:
-    """Binary stdin, None if it is closed."""
+def stdin() -> BinaryIO | None:
+    """Binary stdin; None if it is closed."""
     return None if sys.stdin is None else sys.stdin.buffer
 
 
 def to_stderr(line: str) -> None:
-    """Print a line for people; a stderr that takes none is no reason to stop."""
+    """Print a line on stderr; a failure does not stop the command."""
     if sys.stderr is None:  # `print` would take stdout instead
         return
     try:
         print(line, file=sys.stderr, flush=True)
     except BrokenPipeError:
-        _into_nothing(2)
+        _redirect_to_null(2)
     except OSError as error:
         failure.reason = failure.reason or f"stderr: cannot be written: {error.strerror or error}"
-        _into_nothing(2)
+        _redirect_to_null(2)
 
 
 def to_stdout(line: str) -> None:
-    """Print a line that was asked for. Raises OutputError, and BrokenPipeError if nobody reads any more."""
+    """Print a line on stdout. Raises OutputError, and BrokenPipeError if the reader has closed the pipe."""
     check_stdout()
     try:
         print(line, flush=True)
@@ -72,19 +69,19 @@ def check_stdout() -> None:
 
 
 def finish() -> None:
-    """Write what is left. Raises OSError, of which BrokenPipeError says that nobody reads any more."""
+    """Flush stdout. Raises OSError; BrokenPipeError if the reader has closed the pipe."""
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
 def abandon() -> None:
-    """Let go of what could not be written, or Python would try again at its end and complain."""
-    _into_nothing(1)
+    """Discard unwritten output; Python would try to write it at exit and print an error."""
+    _redirect_to_null(1)
     if failure.reason:
-        _into_nothing(2)
+        _redirect_to_null(2)
 
 
-def _into_nothing(number: int) -> None:
+def _redirect_to_null(number: int) -> None:
     with suppress(OSError):
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, number)

@@ -1,4 +1,4 @@
-"""`vqcodec train`: run a recipe, and make a model of a run. The work is done in `vqcodec.train`."""
+"""`vqcodec train`: options of the trainer, which is the package `vqcodec.train`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from vqcodec.errors import InputError, OutputError, UsageError
 
-from . import options, output
+from . import messages, options
 
 train = typer.Typer(
     name="train", help="Train tokenizers and priors (context models), and export them as models.", no_args_is_help=True
@@ -35,13 +35,13 @@ def tokenizer(
             "--set", metavar="KEY=VALUE", help="Change the recipe, for example optimizer.steps=1000; may be repeated."
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the run's last checkpoint.")] = False,
     device: options.Device = "cpu",
     threads: options.Threads = 0,
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
 ) -> None:
-    """Train a tokenizer by a recipe; lengths are in steps, crops in pixels. Ctrl-C stops it, --resume goes on.
+    """Train a tokenizer by a recipe; lengths are in steps, crops in pixels. Ctrl-C stops it, --resume continues.
 
     Several processes: `accelerate launch --num_processes N -m vqcodec.cli train tokenizer RECIPE ...`; each takes
     data.batch crops a step.
@@ -65,7 +65,7 @@ def tokenizer(
         else:
             train_tokenizer(settings, folder, resume, device, report=_reporter(quiet), live=not quiet)
     if not quiet:
-        output.say(f"{folder}: finished; `vqcodec train export {folder} -o DIR` makes a model of it")
+        messages.say(f"{folder}: finished; `vqcodec train export {folder} -o DIR` makes a model of it")
 
 
 @train.command()
@@ -74,21 +74,21 @@ def prior(
         str, typer.Argument(metavar="RECIPE", show_default=False, help="A .toml file, or the name of a bundled recipe.")
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="Model folder to make.")
+        Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="Model folder to write.")
     ],
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, for example steps=500; may be repeated."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the state a killed run left beside DIR.")
+        bool, typer.Option("--resume", help="Continue from the state that a stopped run left next to DIR.")
     ] = False,
     device: options.Device = "cpu",
     threads: options.Threads = 0,
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
 ) -> None:
-    """Fit a context model to the tokens of a model, and write the model with it to DIR; lengths are in steps."""
+    """Train a context model on the tokens of a model, and write the model with it to DIR; lengths are in steps."""
     from vqcodec.train.recipe.load import read_tree
 
     with _writing(out):
@@ -102,7 +102,7 @@ def prior(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="Folder of a training run.")],
     out: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="Model folder to make.")
+        Path, typer.Option("-o", "--output", metavar="DIR", show_default=False, help="Model folder to write.")
     ],
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", show_default="the recipe's", help="Name of the model.")
@@ -113,18 +113,21 @@ def export(
             "--prior",
             metavar="MODEL",
             show_default="tables counted over the training pictures",
-            help="Take the entropy model of this model, whose tokens must be the same: name or folder.",
+            help="Use the entropy model of this model (name or folder), whose tokens must be the same.",
         ),
     ] = "",
     best: Annotated[
-        bool, typer.Option("--best", help="From best.pt, which a recipe with run.best keeps, not the last checkpoint.")
+        bool,
+        typer.Option(
+            "--best", help="Export best.pt, which a recipe with run.best keeps, instead of the last checkpoint."
+        ),
     ] = False,
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
 ) -> None:
-    """Make a model folder (safetensors, config and card) of a training run.
+    """Export a training run as a model folder (safetensors, config and card).
 
     JSON keys: name, folder, token_id, entropy_id, layers.
     """
@@ -141,7 +144,7 @@ def export(
 
         config = export_run(run, out, name, _reporter(quiet), prior=prior, checkpoint=BEST if best else CHECKPOINT)
     if json:
-        output.print_json(
+        messages.print_json(
             {
                 "name": config.name,
                 "folder": str(out),
@@ -151,16 +154,16 @@ def export(
             }
         )
     elif not quiet:
-        output.say(f"{out}: model '{config.name}', {config.token_id}/{config.entropy_id}")
+        messages.say(f"{out}: model '{config.name}', {config.token_id}/{config.entropy_id}")
 
 
 def _reporter(quiet: bool) -> Callable[[str], None]:
-    return (lambda _: None) if quiet else output.say
+    return (lambda _: None) if quiet else messages.say
 
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """What the disk refuses in here is an OutputError."""
+    """Raise OutputError for system errors inside."""
     try:
         yield
     except OSError as error:

@@ -17,7 +17,7 @@ import typer
 
 from vqcodec.errors import BatchError, InputError, OutputError, UsageError
 
-from .. import options, output
+from .. import messages, options
 from .interrupt import stop_signals
 from .manifest import MANIFEST, Manifest
 from .plan import FAIL, SKIP, Job, Planner, list_sources, target_names
@@ -108,7 +108,7 @@ def batch(
     in_place = os.path.exists(dst) and dst.samefile(src)
     book = Manifest(dst / MANIFEST if manifest is None else manifest)
     if resume and not book.done and not quiet:
-        output.say(f"{book.path}: lists no finished file: all files are converted")
+        messages.say(f"{book.path}: lists no finished file: all files are converted")
     listing = list_sources(src, dst, suffixes() if to is To.vqc else {".vqc"})
     # Decoding in place could replace the original picture of a .vqc file: -f does not allow that.
     planner = Planner(src, dst, book, identity, force and not (in_place and to is not To.vqc), resume)

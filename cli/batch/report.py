@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vqcodec.errors import BatchError
 
-from .. import output
+from .. import messages
 from .plan import FAIL, SKIP, Job, Listing
 from .work import Outcome
 
@@ -68,11 +68,11 @@ def say_outcome(outcome: Outcome) -> None:
     """Print one line about a finished file on stderr."""
     job = outcome.job
     if outcome.error:
-        output.say(f"{job.source}: failed: {outcome.error}")
+        messages.say(f"{job.source}: failed: {outcome.error}")
         return
     made = f"{outcome.bytes:,} bytes, {outcome.bpp:.3f} bpp" + (f", model {outcome.model}" if outcome.model else "")
-    output.say(f"{job.source} -> {job.target}: {made}, {outcome.seconds:.2f} s")
-    output.warn(Path(job.source), outcome.warnings)
+    messages.say(f"{job.source} -> {job.target}: {made}, {outcome.seconds:.2f} s")
+    messages.warn(Path(job.source), outcome.warnings)
 
 
 def print_plan(plan: list[Job], listing: Listing, json: bool) -> None:
@@ -82,11 +82,11 @@ def print_plan(plan: list[Job], listing: Listing, json: bool) -> None:
         files = [
             {"source": job.source, "target": job.target, "action": job.action, "reason": job.reason} for job in plan
         ]
-        output.print_json({"dry_run": True, "files": files, "ignored": dict(listing.ignored)})
+        messages.print_json({"dry_run": True, "files": files, "ignored": dict(listing.ignored)})
     else:
         for job in plan:
             name = job.source if job.action in (SKIP, FAIL) else f"{job.source} -> {job.target}"
-            output.print_line(f"{job.action:8}{name}" + (f": {job.reason}" if job.reason else ""))
+            messages.print_line(f"{job.action:8}{name}" + (f": {job.reason}" if job.reason else ""))
     if counts[FAIL]:
         raise BatchError(f"{counts[FAIL]} of {len(plan)} files would fail")
 
@@ -99,7 +99,7 @@ def print_summary(summary: Summary, listing: Listing, book: Path, total: int, js
         failures = [
             {"source": one.job.source, "error": one.error, "exit_code": one.exit_code} for one in summary.failures
         ]
-        output.print_json(
+        messages.print_json(
             {
                 "done": summary.done,
                 "skipped": summary.skipped,
@@ -116,17 +116,17 @@ def print_summary(summary: Summary, listing: Listing, book: Path, total: int, js
             }
         )
     for one in summary.failures[:MAX_FAILURES]:
-        output.say(f"failed: {one.job.source}: {one.error}")
+        messages.say(f"failed: {one.job.source}: {one.error}")
     if len(summary.failures) > MAX_FAILURES:
-        output.say(f"failed: {len(summary.failures) - MAX_FAILURES} more")
+        messages.say(f"failed: {len(summary.failures) - MAX_FAILURES} more")
     if quiet:
         return
     kinds = ", ".join(f"{kind} {n}" for kind, n in listing.ignored.most_common(5))
     counts = f"done {summary.done}, skipped {summary.skipped}, failed {len(summary.failures)}, ignored {ignored}"
-    output.say(counts + (f" ({kinds})" if kinds else "") + (f", left {left}" if left else ""))
+    messages.say(counts + (f" ({kinds})" if kinds else "") + (f", left {left}" if left else ""))
     if summary.done:
         share = f" ({100 * summary.bytes_out / summary.bytes_in:.1f} %)" if summary.bytes_out < summary.bytes_in else ""
         size = f"{summary.bytes_in:,} -> {summary.bytes_out:,} bytes{share}"
-        output.say(f"{size} in {seconds:.1f} s, {seconds / summary.done:.2f} s a file")
+        messages.say(f"{size} in {seconds:.1f} s, {seconds / summary.done:.2f} s a file")
     if summary.warned:
-        output.say(f"with warnings {summary.warned}: printed with -v, recorded in {book}")
+        messages.say(f"with warnings {summary.warned}: printed with -v, recorded in {book}")

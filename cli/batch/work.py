@@ -14,7 +14,7 @@ from vqcodec.errors import InputError, LimitError, OutputError, VqcError, is_out
 from vqcodec.models.file_info import read_info
 from vqcodec.models.ladder import EFFORT
 
-from ..output import read_input, write_new
+from ..files import read_input, write_new
 from .plan import FAIL, REPLACE, Job, file_digest
 
 

@@ -14,7 +14,7 @@ import typer
 from vqcodec.errors import UsageError
 from vqcodec.models.registry import FAMILY
 
-from .. import options, output
+from .. import files, messages, options
 
 DEFAULT_ANCHOR = "jpeg"
 NO_ANCHOR = "none"
@@ -135,13 +135,13 @@ def evaluate(
     with _in_option("--metrics"):
         measures = [metric_of(name) for name in chosen]
     anchor, limits = _anchor(bd_anchor, bd_range, names, quiet)
-    with output.progress("measuring", quiet) as advance:
+    with messages.progress("measuring", quiet) as advance:
         reader = PictureReader(
             find(images),
             limit,
             max_pixels,
             on_progress=advance,
-            on_skip=None if quiet else lambda reason: output.say(f"warning: skipped: {reason}"),
+            on_skip=None if quiet else lambda reason: messages.say(f"warning: skipped: {reason}"),
         )
         result = compare(
             reader,
@@ -162,22 +162,22 @@ def evaluate(
         tables.show(tables.bd_tables(result.bd_rates, measures, result.anchor))
     if out is not None:
         report = result.to_json(reader.skipped) if out.suffix.lower() == ".json" else result.to_csv()
-        output.write_new(out, report, force)
+        files.write_new(out, report, force)
     if plot is not None:
-        output.write_new(plot, draw_curves(result, plot.suffix), force)
+        files.write_new(plot, draw_curves(result, plot.suffix), force)
 
 
 def _check_targets(out: Path | None, plot: Path | None, force: bool) -> None:
     if out is not None:
         if out.suffix.lower() not in (".json", ".csv"):
             raise UsageError(f"-o {out}: a report ends in .json or .csv")
-        output.check_target(out, force)
+        files.check_target(out, force)
     if plot is not None:
         from vqcodec.evaluation.plot import check_format
 
         with _in_option(f"--plot {plot}"):
             check_format(plot.suffix)
-        output.check_target(plot, force)
+        files.check_target(plot, force)
 
 
 def _reference_codecs(text: str) -> list[str]:
@@ -216,7 +216,7 @@ def _anchor(
         if requested:
             raise
         if not quiet:
-            output.say(f"no BD-rates: {error}")
+            messages.say(f"no BD-rates: {error}")
         return None, None
     return name, limits
 

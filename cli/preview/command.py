@@ -10,7 +10,8 @@ import typer
 from vqcodec.errors import UsageError
 
 from .. import options
-from ..output import STDIO, check_target, naming, read_input, say, write_new
+from ..files import check_target, read_input, write_new
+from ..messages import STDIO, naming, say
 from .page import page
 from .pictures import animation, contact_sheet
 from .steps import picture_steps, plain_steps
@@ -39,11 +40,12 @@ def preview(
 ) -> None:
     """Show a .vqc file from coarse to fine: the picture that each prefix of the file holds.
 
-    Without -o in the terminal, or as a table if stdout is not one; else by the suffix of OUT:
+    Without -o the pictures appear in the terminal, or as a table of their sizes if stdout is not one; else the suffix
+    of OUT determines the form:
 
-        .html  a page with a slider, in one file; at most 1600 pixels a side
-        .webp  an animation, at most 1280 pixels a side
-        .png   a contact sheet, cells of at most 480 pixels a side
+    - .html: a page with a slider, in one file; at most 1600 pixels a side
+    - .webp: an animation, at most 1280 pixels a side
+    - .png: a contact sheet, cells of at most 480 pixels a side
     """
     from vqcodec.models.file_info import read_info
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import vqcodec
-from vqcodec.cli import output
+from vqcodec.cli import messages
 
 from ..commands import Invoke, fails, names, opened
 
@@ -120,7 +120,7 @@ def test_a_terminal_never_sees_control_characters(work: Path, invoke: Invoke) ->
     assert "a\\x1b[31mred\\x07.vqc" in out
     for outcome in (invoke("verify", evil), invoke("decode", evil, "-o", "x.bmp\x1b")):
         assert "\x1b" not in outcome[2]
-    assert output.clean("caf\xe9 \u6f22 \udcff \u202e\n") == "caf\xe9 \u6f22 \\udcff \\u202e\\n"
+    assert messages.clean("caf\xe9 \u6f22 \udcff \u202e\n") == "caf\xe9 \u6f22 \\udcff \\u202e\\n"
 
 
 def test_verify(work: Path, invoke: Invoke, tiny_vqc: bytes) -> None:

@@ -39,17 +39,17 @@ def test_regions() -> None:
 
 
 HELP = {
-    ("encode",): ["1..16", "bits per pixel", "KiB", "dB", "0..1", "1 smallest .. 100 best", "layers"],
+    ("encode",): ["1..16", "Bits per pixel", "KiB", "dB", "0..1", "1 (smallest file) .. 100 (best)", "layers"],
     ("decode",): ["pixels", "1..16", "png|jpg|webp|ppm"],
     ("info",): ["bytes", "pixels", "bpp"],
     ("verify",): ["pixels", "exit code"],
-    ("truncate",): ["1..16", "bits per pixel", "KiB"],
+    ("truncate",): ["1..16", "Bits per pixel", "KiB"],
     ("models", "list"): ["pixels", "bytes"],
-    ("models", "show"): ["NAME"],
+    ("models", "show"): ["MODEL"],
     ("models", "verify"): ["exit code 5"],
     ("models", "import"): ["Exit code 3", "Exit code 5", ".safetensors"],
-    ("tokens",): ["pixels", ".npz", "nothing is lost"],
-    ("sample",): ["Pixels", "never used for files"],
+    ("tokens",): ["pixels", ".npz", "losslessly"],
+    ("sample",): ["pixels", "never codes files"],
     ("train",): ["tokenizers and priors"],
     ("train", "tokenizer"): ["steps", "pixels", "RECIPE"],
     ("train", "prior"): ["steps", "RECIPE", "DIR"],

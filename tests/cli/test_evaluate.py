@@ -246,7 +246,7 @@ def test_without_the_extra_all_but_the_bd_rates_is_there(
 ) -> None:
     monkeypatch.setitem(sys.modules, "bjontegaard", None)
     said = []
-    monkeypatch.setattr("vqcodec.cli.output.say", said.append)
+    monkeypatch.setattr("vqcodec.cli.messages.say", said.append)
     run(folder / "b.png", "-o", tmp_path / "r.json", "--codecs", "vqcodec,jpeg")
     report = json.loads((tmp_path / "r.json").read_text())
     assert "bd_rate" not in report

@@ -232,8 +232,8 @@ def test_models_say_when_they_are_taken(invoke: Invoke) -> None:
     assert [lines[name][4] for name in ("coarse", "small", "large")] == ["-m", "1..50", "51..100"]
     records = {r["name"]: r for r in map(json.loads, invoke("models", "list", "--json")[1].splitlines())}
     assert [records[name]["quality"] for name in ("coarse", "small", "large")] == [None, [1, 50], [51, 100]]
-    assert "taken for -q 51..100" in invoke("models", "show", "large")[1]
-    assert "never taken" in invoke("models", "show", "coarse")[1]
+    assert "used for -q 51..100" in invoke("models", "show", "large")[1]
+    assert "not used" in invoke("models", "show", "coarse")[1]
 
 
 def test_saving_with_pillow(photo: Image.Image) -> None:

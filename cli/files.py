@@ -1,39 +1,31 @@
-"""Reading inputs and writing outputs: `-` is stdin or stdout, files appear whole or not at all.
-
-Also what is printed: lines for people on stderr, JSON on stdout.
-"""
+"""Input and output files: `-` is stdin or stdout, and an output appears complete or not at all."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
-import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from vqcodec.container import MAGIC
-from vqcodec.errors import InputError, OutputError, UsageError, VqcError
+from vqcodec.errors import InputError, OutputError, UsageError
 
 from . import streams
+from .messages import STDIO
 
-STDIO = Path("-")
 
-
-def read_input(source: Path, most: int = -1) -> bytes:
-    """All bytes of a file, or of stdin for `-`; at most the first `most` if that is not negative. Raises InputError."""
+def read_input(source: Path, max_bytes: int = -1) -> bytes:
+    """The bytes of a file, or of stdin for `-`; only the first `max_bytes` unless negative. Raises InputError."""
     if source == STDIO:
         stream = stdin_stream()
-        data = stream.read(most)
+        data = stream.read(max_bytes)
         if not data:
             raise InputError("<stdin>: empty")
         return data
     try:
         with open(source, "rb") as file:
-            return file.read(most)
+            return file.read(max_bytes)
     except IsADirectoryError:
         raise InputError(f"{source}: is a directory; use `vqcodec batch` for directories") from None
     except FileNotFoundError:
@@ -42,7 +34,7 @@ def read_input(source: Path, most: int = -1) -> bytes:
         raise InputError(f"{source}: cannot be read: {error.strerror or error}") from error
 
 
-def stdin_stream() -> Any:
+def stdin_stream() -> BinaryIO:
     """Binary stdin. Raises InputError if it is closed."""
     stream = streams.stdin()
     if stream is None:
@@ -51,36 +43,36 @@ def stdin_stream() -> Any:
 
 
 def check_source(source: Path) -> None:
-    """Raise InputError now, before any work, if `source` could not be read later."""
+    """Raise InputError, before any work, if `source` cannot be read."""
     if source == STDIO:
         stdin_stream()
-    elif not _is_device(source):  # what is read from a pipe is gone
+    elif not _is_device(source):  # reading from a pipe would consume it
         read_input(source, 1)
 
 
 def refuse_vqc(sources: list[Path]) -> None:
-    """Raise InputError now, before any work, for a .vqc file where a picture is needed."""
+    """Raise InputError, before any work, if one of `sources` is a .vqc file instead of a picture."""
     for source in sources:
         if source != STDIO and os.path.isfile(source) and read_input(source, len(MAGIC)) == MAGIC:
-            raise InputError(f"{source}: is a .vqc file already; `vqcodec truncate` makes it smaller, "
-                             "`vqcodec decode` a picture of it")  # fmt: skip
+            hint = "`vqcodec truncate` makes it smaller, `vqcodec decode` a picture of it"
+            raise InputError(f"{source}: is a .vqc file already; {hint}")
 
 
 def plan(sources: list[Path], output: str | None, suffix: str, force: bool) -> list[tuple[Path, Path]]:
-    """(source, target) of each input, everything checked before any work.
+    """(source, target) of each input, all checked before any work.
 
-    Without `output` the target is the source with the other suffix, beside it; stdin goes to stdout. `output` may be
-    a directory, and has to be one for several sources. Raises InputError, OutputError, UsageError.
+    Without `output` the target is the source with `suffix` in its place; stdin goes to stdout. `output` may be a
+    directory, and must be one for several sources. Raises InputError, OutputError, UsageError.
     """
     if len(sources) > 1 and STDIO in sources:
-        raise UsageError("'-' (stdin) stands alone: name files, or pipe one picture")
+        raise UsageError("'-' (stdin) must be the only input: name files, or pipe one picture")
     folder = None
     if output is not None and output != "-" and (os.path.isdir(output) or output.endswith(os.sep)):
         folder = Path(output)
         if not folder.is_dir():
             raise OutputError(f"{output}: no such directory")
     if len(sources) > 1 and output is not None and folder is None:
-        raise UsageError(f"-o {output}: several inputs need an existing directory there")
+        raise UsageError(f"-o {output}: several inputs need an existing directory as output")
     planned: dict[Path, Path] = {}
     for source in sources:
         check_source(source)
@@ -91,8 +83,8 @@ def plan(sources: list[Path], output: str | None, suffix: str, force: bool) -> l
         else:
             target = STDIO if source == STDIO else source.with_suffix(suffix)
             if target == source and target != STDIO:
-                known = "" if suffix == ".vqc" else "; decode reads .vqc files, and if this is one:"
-                raise InputError(f"{source}: is named {suffix} already{known} name the output with -o")
+                hint = "" if suffix == ".vqc" else "; decode reads .vqc files, and if this is one:"
+                raise InputError(f"{source}: is named {suffix} already{hint} name the output with -o")
         for other, taken in planned.items():
             if os.path.realpath(taken) == os.path.realpath(target):
                 raise UsageError(f"{other} and {source} would both be written to {target}; convert one by one with -o")
@@ -103,7 +95,7 @@ def plan(sources: list[Path], output: str | None, suffix: str, force: bool) -> l
 
 
 def check_target(target: Path, force: bool, sources: tuple[Path, ...] = ()) -> None:
-    """Raise OutputError now, before any work, if `target` could not be written later or is one of its `sources`."""
+    """Raise OutputError, before any work, if `target` cannot be written or is one of its `sources`."""
     if target == STDIO:
         streams.check_stdout()
         if sys.stdout.isatty() and not force:
@@ -133,17 +125,17 @@ def _check_file(target: Path, force: bool, sources: tuple[Path, ...]) -> None:
 
 
 def times_of(source: Path) -> tuple[int, int] | None:
-    """Times of access and of change of a file, nanoseconds; None for stdin and what is no file."""
+    """Times of access and modification of a file in nanoseconds; None for stdin and devices."""
     if source == STDIO or not os.path.isfile(source):
         return None
-    found = os.stat(source)
-    return found.st_atime_ns, found.st_mtime_ns
+    stat = os.stat(source)
+    return stat.st_atime_ns, stat.st_mtime_ns
 
 
 def write_new(target: Path, data: bytes, force: bool = False, times: tuple[int, int] | None = None) -> None:
-    """Write `data` to `target`, whole or not at all, or to stdout for `-`. Raises OutputError and leaves no draft.
+    """Write `data` to `target`, completely or not at all, or to stdout for `-`. Raises OutputError.
 
-    `times` of access and of change, nanoseconds, become those of a new file.
+    `times` are the times of access and modification of a new file, in nanoseconds.
     """
     check_target(target, force)
     draft = None
@@ -152,10 +144,10 @@ def write_new(target: Path, data: bytes, force: bool = False, times: tuple[int, 
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
             return
-        if _is_device(target):  # /dev/null or a pipe is written to, never replaced
+        if _is_device(target):  # /dev/null or a pipe is never replaced
             target.write_bytes(data)
             return
-        final = Path(os.path.realpath(target))  # a link stays one: what it points to is replaced
+        final = Path(os.path.realpath(target))  # a link stays: the file that it points to is replaced
         handle, draft = tempfile.mkstemp(prefix=f".{final.name[:40]}.", suffix=".part", dir=final.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -166,7 +158,7 @@ def write_new(target: Path, data: bytes, force: bool = False, times: tuple[int, 
             os.utime(draft, ns=times)
         _publish(draft, final, force)
     except BrokenPipeError:
-        raise  # whoever read has enough: nothing to complain about
+        raise  # the reader has closed the pipe: not an error
     except OSError as error:
         name = "stdout" if target == STDIO else target
         raise OutputError(f"{name}: cannot be written: {error.strerror or error}") from error
@@ -176,7 +168,7 @@ def write_new(target: Path, data: bytes, force: bool = False, times: tuple[int, 
 
 
 def _publish(draft: str, target: Path, force: bool) -> None:
-    """Give the finished draft its name; without `force` never over a file that appeared meanwhile."""
+    """Rename the finished draft; without `force` never over a file that has appeared since the check."""
     if force:
         os.replace(draft, target)
         return
@@ -193,7 +185,7 @@ def _is_device(target: Path) -> bool:
 
 
 def _mode(target: Path) -> int:
-    """Permissions for a new `target`: those of the file that it replaces, else what the umask allows."""
+    """Permissions of a new `target`: those of the file that it replaces, else those of the umask."""
     try:
         return target.stat().st_mode & 0o777
     except FileNotFoundError:
@@ -204,56 +196,3 @@ def _umask() -> int:
     value = os.umask(0)
     os.umask(value)
     return value
-
-
-@contextmanager
-def naming(source: Path) -> Iterator[None]:
-    """Errors raised inside begin with the name of `source`, unless they do already; class and exit code stay."""
-    name = "<stdin>" if source == STDIO else str(source)
-    try:
-        yield
-    except VqcError as error:
-        if str(error).startswith(f"{name}:"):
-            raise
-        raise type(error)(f"{name}: {error}") from error
-
-
-def clean(text: str) -> str:
-    """`text` without anything that a terminal would obey: control characters are spelled out."""
-    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c)[0] == "C" else c for c in text)
-
-
-def say(message: str) -> None:
-    """One line for people, on stderr."""
-    streams.to_stderr(clean(message))
-
-
-def warn(source: Path, warnings: tuple[str, ...]) -> None:
-    """One line on stderr for each of the `warnings` about `source`."""
-    for text in warnings:
-        say(f"warning: {'<stdin>' if source == STDIO else source}: {text}")
-
-
-@contextmanager
-def progress(verb: str, quiet: bool, transient: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, and the function of (done, in all) that advances it.
-
-    No bar if `quiet` or if stderr is not a terminal; a `transient` one disappears at the end.
-    """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    hidden = quiet or not sys.stderr.isatty()
-    with Progress(console=Console(stderr=True), transient=transient, disable=hidden) as bar:
-        task = bar.add_task(verb, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def print_line(text: str) -> None:
-    """One line for people on stdout, which asked for it."""
-    streams.to_stdout(clean(text))
-
-
-def print_json(record: dict[str, Any]) -> None:
-    """One JSON object on a line of stdout."""
-    streams.to_stdout(json.dumps(record))

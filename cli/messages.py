@@ -1,0 +1,76 @@
+"""Messages: text for people on stderr, requested text and JSON on stdout, progress bars."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vqcodec.errors import VqcError
+
+from . import streams
+
+STDIO = Path("-")
+"""The path that means stdin or stdout."""
+
+
+def name_of(source: Path) -> str:
+    """The name of an input in messages."""
+    return "<stdin>" if source == STDIO else str(source)
+
+
+@contextmanager
+def naming(source: Path) -> Iterator[None]:
+    """Errors raised inside begin with the name of `source`, once; class and exit code stay."""
+    name = name_of(source)
+    try:
+        yield
+    except VqcError as error:
+        if str(error).startswith(f"{name}:"):
+            raise
+        raise type(error)(f"{name}: {error}") from error
+
+
+def clean(text: str) -> str:
+    """`text` with control characters escaped, so that no file name controls the terminal."""
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c)[0] == "C" else c for c in text)
+
+
+def say(message: str) -> None:
+    """Print one line for people on stderr."""
+    streams.to_stderr(clean(message))
+
+
+def warn(source: Path, warnings: Sequence[str]) -> None:
+    """Print one line on stderr for each of the `warnings` about `source`."""
+    for text in warnings:
+        say(f"warning: {name_of(source)}: {text}")
+
+
+@contextmanager
+def progress(verb: str, quiet: bool, transient: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, and the function of (done, in all) that advances it.
+
+    No bar if `quiet` or if stderr is not a terminal; a `transient` one disappears at the end.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    hidden = quiet or not sys.stderr.isatty()
+    with Progress(console=Console(stderr=True), transient=transient, disable=hidden) as bar:
+        task = bar.add_task(verb, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_line(text: str) -> None:
+    """Print one line of requested text on stdout."""
+    streams.to_stdout(clean(text))
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """Print one JSON object on one line of stdout."""
+    streams.to_stdout(json.dumps(record))
