@@ -21,7 +21,7 @@ from rich.table import Table
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.codeword_distances import CodewordDistances
 from vqcodec.encoder.index_encoder import IndexEncoder
-from vqcodec.entropy.tiles import EntropyModel
+from vqcodec.entropy.model import EntropyModel
 from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.image.files import as_picture
 from vqcodec.inference.fixed_windows import to_array
@@ -60,7 +60,7 @@ class Expectation:
         if self.done == len(self.positions):
             self.s, self.done = self.s + 1, 0
 
-    def choose(self, options: int, decide: Callable[[], int]) -> int:
+    def code_choice(self, options: int, decide: Callable[[], int]) -> int:
         return decide()
 
     def end_layer(self) -> None:

@@ -12,7 +12,7 @@ import torch
 from msgspec import to_builtins
 
 from vqcodec.config.model import LadderStep, ModelConfig
-from vqcodec.entropy.adaptive_tables import costs, table_from_counts
+from vqcodec.entropy.adaptive_tables import option_bits, table_from_counts
 from vqcodec.entropy.scan_order import scan as coding_order
 from vqcodec.errors import InputError, ModelError
 from vqcodec.models.identity import token_identity
@@ -190,7 +190,7 @@ def cluster_tables(tiles: list[np.ndarray], size: int, n_tables: int, rounds: in
     whole = counts.sum(0)
     tables = np.stack([table_from_counts(counts[i] + whole / whole.sum() * 200) for i in start])
     for _ in range(rounds):
-        bits = np.stack([costs(tables, tile).reshape(n_tables, -1).min(1) for tile in tiles])
+        bits = np.stack([option_bits(tables, tile).reshape(n_tables, -1).min(1) for tile in tiles])
         choice = bits.argmin(1)
         for t in range(n_tables):
             mine = counts[choice == t].sum(0)

@@ -20,7 +20,7 @@ from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.encoder.index_selection import select_indices
 from vqcodec.encoder.selectors import merge_tiles
 from vqcodec.entropy.context_model import ContextModel
-from vqcodec.entropy.layer_map import positions
+from vqcodec.entropy.layer_map import kept_layers
 from vqcodec.entropy.tiles import encode_tiles
 from vqcodec.errors import FormatError, UsageError
 from vqcodec.geometry.rectangles import Rect
@@ -51,7 +51,7 @@ def test_segments_of_a_selection_with_a_map_are_those_of_its_planes(model: Conte
     assert [selection.segments for selection in found] == segments
     for selection, of_tile in zip(found, kept, strict=True):
         for s, plane in enumerate(selection.planes):
-            gone = positions(of_tile, (9, 10)) <= (s > 0)
+            gone = kept_layers(of_tile, (9, 10)) <= (s > 0)
             np.testing.assert_array_equal(plane == MISSING, gone)
             assert not selection.bits[s][gone].any()
 

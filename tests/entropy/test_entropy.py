@@ -12,7 +12,7 @@ from vqcodec.entropy.adaptive_tables import (
     PREPARED_TOTAL,
     STEPS,
     AdaptiveTables,
-    costs,
+    option_bits,
     table_from_counts,
     uniform_table,
 )
@@ -150,7 +150,7 @@ def test_costs_are_what_the_coder_spends() -> None:
     [plane] = some_planes(11, [(40, 40)], [64])
     symbols = plane.reshape(-1)[scan(plane.shape)]
     prepared = np.stack([uniform_table(64), table_from_counts(np.bincount(symbols, minlength=64))])
-    bits = costs(prepared, symbols)
+    bits = option_bits(prepared, symbols)
     model = AdaptiveTables((64,), [prepared])
     best = 8 * len(encode_tile(model, [plane], [[0]])[0])
     assert abs(best - (bits.min() + np.log2(len(bits)))) <= 40

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vqcodec.entropy.coder import TileDecoder, TileEncoder
 from vqcodec.entropy.context_model import ContextModel
-from vqcodec.entropy.layer_map import code_map, everything, map_bits, map_of, map_shape, positions
+from vqcodec.entropy.layer_map import code_map, full_map, kept_layers, map_bits, map_from_gaps, map_shape
 from vqcodec.entropy.tiles import decode_tiles, encode_tiles
 from vqcodec.planes import MISSING
 
@@ -30,7 +30,7 @@ def some_map(rng: np.random.Generator, shape: tuple[int, int], most: int = 2) ->
 def dropped(planes: list[np.ndarray], kept: np.ndarray) -> list[np.ndarray]:
     """`planes` without what the map leaves out."""
     layer = {s: k for k, layer in enumerate(LAYERS) for s in layer}
-    return [np.where(positions(kept, p.shape) > layer[s], p, MISSING).astype(np.int32) for s, p in enumerate(planes)]
+    return [np.where(kept_layers(kept, p.shape) > layer[s], p, MISSING).astype(np.int32) for s, p in enumerate(planes)]
 
 
 @settings(max_examples=40, deadline=None)
@@ -38,7 +38,7 @@ def dropped(planes: list[np.ndarray], kept: np.ndarray) -> list[np.ndarray]:
 def test_maps_and_what_they_keep_come_back(model: ContextModel, seed: int, height: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     shape = (height, width)
-    maps = [some_map(rng, shape), some_map(rng, shape), everything(shape)]
+    maps = [some_map(rng, shape), some_map(rng, shape), full_map(shape)]
     tiles = [dropped(planes, kept) for planes, kept in zip(some_tiles(seed, [shape] * 3), maps, strict=True)]
     segments = encode_tiles(model, tiles, LAYERS, maps)
     for keep in (1, 2):
@@ -49,7 +49,7 @@ def test_maps_and_what_they_keep_come_back(model: ContextModel, seed: int, heigh
             for s in (s for layer in LAYERS[:keep] for s in layer):
                 np.testing.assert_array_equal(ours[s], theirs[s])
     for planes, kept in zip(tiles, maps, strict=True):
-        seen = map_of(planes, LAYERS)
+        seen = map_from_gaps(planes, LAYERS)
         np.testing.assert_array_equal(np.minimum(kept, 2), 2 if seen is None else seen)
 
 
@@ -122,9 +122,9 @@ def test_its_tables_are_as_format_md_says() -> None:
 
 def test_gaps_of_other_shapes_are_no_maps(model: ContextModel) -> None:
     [planes] = some_tiles(1, [(9, 10)])
-    assert map_of(planes, LAYERS) is None
+    assert map_from_gaps(planes, LAYERS) is None
     for s, place in ((1, np.s_[0:4, 0:4]), (0, np.s_[0:4, 0:4]), (2, np.s_[3, 3])):
         broken = [plane.copy() for plane in planes]
         broken[s][place] = MISSING
         with pytest.raises(ValueError, match="whole blocks"):
-            map_of(broken, LAYERS)
+            map_from_gaps(broken, LAYERS)

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from vqcodec.config.quantizers import LARGEST
 from vqcodec.entropy.coder import TileEncoder
 from vqcodec.entropy.scalar_context import ADAPTIVE, CONTEXT, EMPTY, MODEL, ScalarContext, mirrored
-from vqcodec.entropy.scalar_network import Known
+from vqcodec.entropy.scalar_network import KnownValues
 from vqcodec.entropy.tiles import decode_tile, encode_tile
 from vqcodec.sampling.draw import Drawer
 
@@ -109,7 +109,7 @@ def test_float_network_predicts_the_same(model: ScalarContext, stepped_folder: P
     net.load_state_dict(state)
     with torch.no_grad():
         expected = net(torch.from_numpy(given)[None].float(), torch.tensor([20.0]))[0].sum((1, 2)).numpy()
-    at, known, flat = model.at(20), Known(WIDTHS, (20, 24)), given.reshape(16, -1)
+    at, known, flat = model.at(20), KnownValues(WIDTHS, (20, 24)), given.reshape(16, -1)
     found = np.zeros(16)
     for k, layer in enumerate(LAYERS):
         chosen = flat[layer]

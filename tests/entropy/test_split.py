@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqcodec.encoder.index_selection import select_indices
-from vqcodec.entropy.alphabet_split import Split, by_likeness
+from vqcodec.entropy.alphabet_split import AlphabetSplit, split_by_similarity
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.tiles import decode_tiles, encode_tiles
 from vqcodec.errors import FormatError
@@ -27,7 +27,7 @@ def some_codewords(size: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def model() -> ContextModel:
-    prior = Prior(SIZES, 8, splits=[by_likeness(size, some_codewords(size)) for size in SIZES])
+    prior = Prior(SIZES, 8, splits=[split_by_similarity(size, some_codewords(size)) for size in SIZES])
     return ContextModel(SIZES, prior.tensors())
 
 
@@ -39,25 +39,25 @@ def some_tile(shape: tuple[int, int], seed: int = 0) -> list[np.ndarray]:
 @given(st.integers(2, 5000), st.integers(0, 2**32 - 1))
 def test_parts_and_back(size: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    split = Split(rng.permutation(size), 2 + seed % 60)
+    split = AlphabetSplit(rng.permutation(size), 2 + seed % 60)
     plane = rng.integers(-1, size, (3, 4)).astype(np.int32)
-    parts = split.parts(plane)
+    parts = split.divide(plane)
     for part, alphabet in zip(parts, split.sizes, strict=True):
         assert part.max() < alphabet
-    np.testing.assert_array_equal(split.whole(*parts), plane)
+    np.testing.assert_array_equal(split.join(*parts), plane)
 
 
 def test_only_large_alphabets_are_split() -> None:
-    assert by_likeness(1024).sizes == (1024,)
-    assert by_likeness(1025).sizes == (17, 64)
-    assert by_likeness(16384).sizes == (128, 128)
-    assert sorted(by_likeness(1500, some_codewords(1500)).rank.tolist()) == list(range(1500))
+    assert split_by_similarity(1024).sizes == (1024,)
+    assert split_by_similarity(1025).sizes == (17, 64)
+    assert split_by_similarity(16384).sizes == (128, 128)
+    assert sorted(split_by_similarity(1500, some_codewords(1500)).rank.tolist()) == list(range(1500))
 
 
 def test_ranks_put_codewords_that_are_alike_together() -> None:
     codewords = some_codewords(2048)
-    split = by_likeness(2048, codewords)
-    spread = codewords[split.codes].reshape(-1, split.low, 3).var(1).mean()
+    split = split_by_similarity(2048, codewords)
+    spread = codewords[split.by_rank].reshape(-1, split.low, 3).var(1).mean()
     assert spread < 0.4 * codewords.var(0).mean()
 
 
@@ -88,7 +88,7 @@ def test_a_cut_stream_gives_only_right_codes(model: ContextModel) -> None:
 
 def test_what_is_no_code_is_damage() -> None:
     with pytest.raises(FormatError, match="beyond its alphabet"):
-        Split(np.arange(10), 4).whole(np.array([2]), np.array([3]))
+        AlphabetSplit(np.arange(10), 4).join(np.array([2]), np.array([3]))
 
 
 def test_selection_goes_by_parts(model: ContextModel) -> None:

@@ -216,7 +216,7 @@ def set_to(name: str, value: Callable[[np.ndarray], np.ndarray]) -> Callable[[di
         (set_to("0.shift1", lambda v: v + 99), "shift"),
         (set_to("lut", lambda v: v * 2), "entries must be"),
         (set_to("0.hidden", lambda v: v ^ 1), "check|identity"),
-        (set_to("check", lambda v: v ^ 1), "other frequencies"),
+        (set_to("check", lambda v: v ^ 1), "frequencies on this machine differ"),
         (lambda tensors: tensors.pop("prior.3.embedding"), "missing"),
         (lambda tensors: tensors.update({"prior.near": np.array([1], np.int32)}), "shape"),
         (lambda tensors: tensors.pop("prior.check"), None),

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqcodec.entropy.alphabet_split import Split, by_likeness
+from vqcodec.entropy.alphabet_split import AlphabetSplit, split_by_similarity
 from vqcodec.entropy.context_model import EMBEDDING, MARGIN, OWN, ContextModel, lookup_table, seen_by
 from vqcodec.entropy.scan_order import PASSES
 
@@ -183,11 +183,11 @@ class Prior(nn.Module):
         sizes: Sequence[int],
         units: int = 112,
         near: int | None = None,
-        splits: Sequence[Split] | None = None,
+        splits: Sequence[AlphabetSplit] | None = None,
     ) -> None:
         super().__init__()
         self.sizes, self.near = tuple(sizes), near
-        self.splits = [by_likeness(size) for size in sizes] if splits is None else list(splits)
+        self.splits = [split_by_similarity(size) for size in sizes] if splits is None else list(splits)
         self.coded_sizes = tuple(size for split in self.splits for size in split.sizes)
         everything = len(self.coded_sizes)
         self.planes = nn.ModuleList(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vqcodec.encoder.index_selection import select_indices
-from vqcodec.entropy.adaptive_tables import STEPS, costs
+from vqcodec.entropy.adaptive_tables import STEPS, option_bits
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.scan_order import scan
 from vqcodec.entropy.tiles import encode_tiles
@@ -51,7 +51,7 @@ def measure(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> dict[st
         use = np.bincount(np.concatenate([nothing, *seen]), minlength=size) + 0.5
         zero[s] = -np.log2(use / use.sum())[np.concatenate([nothing, *wanted])].sum()
         tables = cluster_tables(seen, size, TABLES)
-        adaptive[s] = sum(costs(tables, symbols).min() + np.log2(len(tables) * len(STEPS)) for symbols in wanted)
+        adaptive[s] = sum(option_bits(tables, symbols).min() + np.log2(len(tables) * len(STEPS)) for symbols in wanted)
     planes = [[np.array(plane, np.int32, order="C") for plane in tile] for tile in val]
     stream = 8 * sum(
         len(segment)

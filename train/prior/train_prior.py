@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vqcodec.encoder.build import UNREFINED
-from vqcodec.entropy.alphabet_split import by_likeness
+from vqcodec.entropy.alphabet_split import split_by_similarity
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.errors import InputError, OutputError, UsageError
 from vqcodec.models.identity import CODEBOOKS, REFINEMENTS
@@ -56,7 +56,7 @@ def train_prior(
     Raises InputError for a checkpoint that cannot be read or is of another recipe.
     """
     torch.manual_seed(recipe.seed)
-    splits = [by_likeness(size, None if codewords is None else codewords[s]) for s, size in enumerate(sizes)]
+    splits = [split_by_similarity(size, None if codewords is None else codewords[s]) for s, size in enumerate(sizes)]
     prior = Prior(sizes, recipe.units, recipe.near or None, splits)
     padded = [prior.padded(tile) for tile in tiles]
     prior.start_from(

@@ -211,7 +211,7 @@ class ContextNet(nn.Module):
         return torch.cat(locations, 1), torch.cat(scales, 1)
 
     def _inputs(self, values: Tensor, k: int) -> Tensor:
-        """Inputs that layer k gives to later ones, as `scalar_network.Known.end_layer`."""
+        """Inputs that layer k gives to later ones, as `scalar_network.KnownValues.end_layer`."""
         start, n = sum(self.widths[:k]), self.widths[k]
         part = values[:, start : start + n]
         found = [log_size(part), around(log_size(part.abs().sum(1, keepdim=True)))]

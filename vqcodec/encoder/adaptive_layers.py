@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..entropy.layer_map import BLOCK, MOST, everything, map_bits
+from ..entropy.layer_map import BLOCK, MOST, full_map, map_bits
 from ..geometry.rectangles import Rect
 from ..image.picture import Picture
 from ..models.loading import Model
@@ -69,7 +69,7 @@ class AdaptiveLayers:
             return whole, False
         if all(better):
             return reduced, True
-        maps = [kept if good else everything(tile.shape) for kept, good, tile in zip(maps, better, tiles, strict=True)]
+        maps = [kept if good else full_map(tile.shape) for kept, good, tile in zip(maps, better, tiles, strict=True)]
         return self.inner.select(latent, tiles, lmbda, layers, coded, maps), True
 
     def _block_costs(

@@ -22,12 +22,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..entropy.alphabet_split import Split
+from ..entropy.alphabet_split import AlphabetSplit
 from ..entropy.coder import Coder, TileEncoder
 from ..entropy.context_kernels import torch_is_loaded
-from ..entropy.layer_map import code_map
-from ..entropy.layer_map import positions as kept_at
-from ..entropy.tiles import EntropyModel, alike, skipping
+from ..entropy.layer_map import code_map, kept_layers
+from ..entropy.model import EntropyModel
+from ..entropy.tiles import batches_of_equal, with_map
 from ..entropy.workers import for_each
 from ..planes import Layers, Maps, Planes, Shapes
 
@@ -87,12 +87,12 @@ def select_indices(
             selecting.append(SelectingCoder(distances, t, shapes[t], order, weights[t], encoder))
         coders: list[Coder] = [*selecting]
         if maps is not None:
-            coders = [skipping(model, c, maps[t], planes[0], layers) for c, t in zip(selecting, batch, strict=True)]
+            coders = [with_map(model, c, maps[t], planes[0], layers) for c, t in zip(selecting, batch, strict=True)]
         model.code_tiles(coders, planes, layers)
         for t, coder, selected in zip(batch, selecting, planes, strict=True):
             selections[t] = coder.selection(selected)
 
-    for_each(select, alike([(tuple(map(tuple, shape)), len(layers)) for shape in shapes]), model.workers())
+    for_each(select, batches_of_equal([(tuple(map(tuple, shape)), len(layers)) for shape in shapes]), model.workers())
     return [selections[t] for t in range(len(shapes))]
 
 
@@ -103,7 +103,7 @@ class Part:
     plane: int
     number: int
     """0 for whole indices and high parts, 1 for low parts."""
-    split: Split
+    split: AlphabetSplit
     positions: np.ndarray
     """Flat positions int64 [n]."""
 
@@ -115,7 +115,7 @@ def coding_order(model: EntropyModel, shapes: Shapes, layers: Layers, kept: np.n
         for s in layer:
             positions = model.order(tuple(shapes[s]))
             if kept is not None:
-                positions = positions[kept_at(kept, shapes[0]).reshape(-1)[positions] > k]
+                positions = positions[kept_layers(kept, shapes[0]).reshape(-1)[positions] > k]
             split = model.split(s)
             if len(positions):
                 parts += [Part(s, number, split, positions) for number in range(len(split.sizes))]
@@ -168,7 +168,7 @@ class SelectingCoder:
         self.bits[s][positions] += np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[taken].astype(np.float64))
         if part.number == len(split.sizes) - 1:
             self.distances[s] += distances[taken].sum(dtype=np.float64)
-            indices = split.codes[self.high[here] * split.low + symbols] if split.low else symbols
+            indices = split.by_rank[self.high[here] * split.low + symbols] if split.low else symbols
             self.selected[s][positions] = indices
         else:
             self.high[here] = symbols
@@ -182,7 +182,7 @@ class SelectingCoder:
         """Distances [n, K] of indices -> of high parts, the nearest index of each, or of low parts, given the high."""
         split, n = part.split, len(distances)
         by_rank = np.full((n, split.sizes[0] * split.low), np.inf, np.float32)
-        by_rank[:, : len(split.rank)] = distances[:, split.codes]
+        by_rank[:, : len(split.rank)] = distances[:, split.by_rank]
         by_parts = by_rank.reshape(n, split.sizes[0], split.low)
         if part.number:
             return by_parts[np.arange(n), self.high[here]]
@@ -190,9 +190,9 @@ class SelectingCoder:
             self.high = np.empty(len(part.positions), np.int64)
         return by_parts.min(2)
 
-    def choose(self, options: int, decide: Callable[[], int]) -> int:
+    def code_choice(self, options: int, decide: Callable[[], int]) -> int:
         self.bits[self.parts[0].plane][:1] += np.log2(options)
-        return self.encoder.choose(options, decide) if self.encoder else decide()
+        return self.encoder.code_choice(options, decide) if self.encoder else decide()
 
     def end_layer(self) -> None:
         """End the encoder's layer; the selection itself knows planes only."""

@@ -20,7 +20,7 @@ from ..config.quantizers import LARGEST
 from ..entropy.coder import TileEncoder
 from ..entropy.pyramid import Pass
 from ..entropy.scalar_context import ScalarContextAt, mirrored
-from ..entropy.scalar_network import Known
+from ..entropy.scalar_network import KnownValues
 
 BALANCE = 0.1155
 """Squared error, in squared steps, that balances a bit: ln(4) / 12. At high rate a uniform quantizer has the distortion
@@ -41,7 +41,7 @@ def select_tile(
     n_channels, h, w = coefficients.shape
     flat = coefficients.reshape(n_channels, -1)
     values = np.zeros(flat.shape, np.int32)
-    known = Known(model.model.widths, (h, w))
+    known = KnownValues(model.model.widths, (h, w))
     error_per_bit = np.float32(weight * BALANCE)
     for k in layers:
         net = model.model.nets[k]

@@ -1,8 +1,8 @@
-"""Adaptive integer tables: the entropy model that needs no training, though prepared tables help it.
+"""Adaptive integer tables: the entropy model that needs no training.
 
-For each plane of a tile the encoder picks a prepared table and how fast it learns; from there on the frequencies
-follow the symbols already coded. Differs from a context model: neighbours and earlier planes are not looked at.
-Everything is integer arithmetic, so every machine gets the same frequencies.
+For each plane of a tile the encoder selects a prepared table p and a learning step; after n_k occurrences of symbol k
+in earlier blocks of BLOCK symbols its frequency is p_k + step * n_k. Neighbours and earlier planes are not used.
+Integer arithmetic gives every machine the same frequencies.
 """
 
 from __future__ import annotations
@@ -12,23 +12,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .alphabet_split import Split, unsplit
+from ..planes import Layers, Planes
 from .coder import Coder
+from .model import WholeIndexModel
 from .scan_order import scan
 
 PREPARED_TOTAL = 2**16
-"""Sum of a prepared table."""
+"""Sum of each prepared table."""
 STEPS = (0, 16, 64, 256, 1024)
-"""What one occurrence of a symbol adds to its frequency; 0 does not learn. The prepared table counts as many
-symbols as PREPARED_TOTAL / step."""
+"""Learning steps: added to a symbol's frequency by each occurrence; 0 for a fixed table. The prepared table has the
+weight of PREPARED_TOTAL / step symbols."""
 BLOCK = 32
-"""Symbols coded before the frequencies change."""
+"""Symbols coded between two updates of the frequencies."""
 LEARNED_TOTAL = 2**23
-"""Learning stops when the symbols counted would add more than this, which bounds the sum of a table."""
+"""Learning stops before the occurrences add more than this in total, which bounds the sum of a table."""
 
 
-class AdaptiveTables:
-    """Prepared tables of each plane, `prepared[s]` int64 [T, K_s], every row positive with sum PREPARED_TOTAL."""
+class AdaptiveTables(WholeIndexModel):
+    """Adaptive tables over planes of alphabets `sizes`.
+
+    `prepared[s]` int64 [T, K_s] are the prepared tables of plane s, positive with sum PREPARED_TOTAL; default one
+    uniform table. Raises ValueError for others.
+    """
 
     kind = "adaptive"
 
@@ -43,32 +48,22 @@ class AdaptiveTables:
                 raise ValueError(f"prepared[{s}]: frequencies must be at least 1 with sum {PREPARED_TOTAL}")
 
     def identity(self) -> bytes:
-        """4 bytes that differ when the frequencies could."""
+        """4 bytes of SHA-256 over prepared tables and constants."""
         digest = hashlib.sha256(f"{self.kind} {STEPS} {BLOCK} {PREPARED_TOTAL} {LEARNED_TOTAL} {self.sizes}".encode())
         for table in self.prepared:
             digest.update(table.astype("<i4").tobytes())
         return digest.digest()[:4]
 
     def workers(self) -> int:
-        """1: small steps in Python, which threads would only take turns at."""
+        """1: Python code, which threads would run in turns."""
         return 1
 
-    def order(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Flat positions int64 of a plane of `shape` in the order they are coded in."""
-        return scan(shape)
-
-    def split(self, s: int) -> Split:
-        """How the codes of plane s are coded: whole."""
-        return unsplit(self.sizes[s])
-
-    def code_tiles(
-        self, coders: Sequence[Coder], tiles: Sequence[Sequence[np.ndarray]], layers: Sequence[Sequence[int]]
-    ) -> None:
-        """Code the planes (int32 [h, w] or [L]) of the given layers, coarse to fine; decoders fill them in place."""
+    def code_tiles(self, coders: Sequence[Coder], tiles: Sequence[Planes], layers: Layers) -> None:
+        """Code the planes int32 [h, w] or [L] of `layers` of each tile; decoders fill them in place."""
         for coder, planes in zip(coders, tiles, strict=True):
             self._code_tile(coder, planes, layers)
 
-    def _code_tile(self, coder: Coder, planes: Sequence[np.ndarray], layers: Sequence[Sequence[int]]) -> None:
+    def _code_tile(self, coder: Coder, planes: Planes, layers: Layers) -> None:
         for layer in layers:
             for s in layer:
                 order = scan(planes[s].shape)
@@ -78,15 +73,15 @@ class AdaptiveTables:
             coder.end_layer()
 
     def least_bits(self, s: int, symbols: np.ndarray) -> float:
-        """Bits of symbols [n] of plane s by the cheapest table and step, with the choice of these."""
-        options = costs(self.prepared[s], symbols)
-        return float(options.min() + np.log2(len(options)))
+        """Bits of symbols [n] of plane s by the best table and step, with the bits that name these."""
+        bits = option_bits(self.prepared[s], symbols)
+        return float(bits.min() + np.log2(len(bits)))
 
     def code_plane(self, coder: Coder, s: int, symbols: np.ndarray) -> None:
         """Code symbols int32 [n] of plane s in the order given; a decoder fills them in place."""
         prepared, size = self.prepared[s], self.sizes[s]
-        choice = coder.choose(len(prepared) * len(STEPS), lambda: cheapest(prepared, symbols))
-        table, step = prepared[choice // len(STEPS)].copy(), STEPS[choice % len(STEPS)]
+        option = coder.code_choice(len(prepared) * len(STEPS), lambda: best_option(prepared, symbols))
+        table, step = prepared[option // len(STEPS)].copy(), STEPS[option % len(STEPS)]
         if step == 0:
             coder.code(table, symbols)
             return
@@ -94,19 +89,19 @@ class AdaptiveTables:
             block = symbols[start : start + BLOCK]
             coder.code(table, block)
             if (start + BLOCK) * step <= LEARNED_TOTAL:
-                # A cut stream leaves -1 behind; nothing after that is decoded, so the tables no longer matter.
+                # A cut stream leaves MISSING; nothing after it is decoded, so these frequencies are not used.
                 table += step * np.bincount(np.maximum(block, 0), minlength=size)
 
 
 def uniform_table(size: int) -> np.ndarray:
-    """The most even positive integers [size] with sum PREPARED_TOTAL."""
+    """Frequencies int64 [size] with sum PREPARED_TOTAL that differ by at most 1. Raises ValueError for other sizes."""
     if not 1 <= size <= PREPARED_TOTAL:
         raise ValueError(f"size: {size}, expected 1..{PREPARED_TOTAL}")
     return PREPARED_TOTAL // size + (np.arange(size) < PREPARED_TOTAL % size).astype(np.int64)
 
 
 def table_from_counts(counts: np.ndarray) -> np.ndarray:
-    """Positive integers [K] with sum PREPARED_TOTAL, in proportion to counts [K] as far as that allows."""
+    """Counts [K] -> frequencies int64 [K], at least 1 with sum PREPARED_TOTAL, else proportional to counts + 0.3."""
     size = len(counts)
     share = (counts + 0.3) / (counts.sum() + 0.3 * size)
     table = 1 + np.floor(share * (PREPARED_TOTAL - size)).astype(np.int64)
@@ -114,15 +109,15 @@ def table_from_counts(counts: np.ndarray) -> np.ndarray:
     return table
 
 
-def cheapest(prepared: np.ndarray, symbols: np.ndarray) -> int:
-    """Index table * len(STEPS) + step of the choice that codes symbols [n] in the fewest bits."""
-    return int(np.argmin(costs(prepared, symbols)))
+def best_option(prepared: np.ndarray, symbols: np.ndarray) -> int:
+    """table * len(STEPS) + step, by numbers, of the least bits for symbols [n]."""
+    return int(np.argmin(option_bits(prepared, symbols)))
 
 
-def costs(prepared: np.ndarray, symbols: np.ndarray) -> np.ndarray:
-    """Bits [T * len(STEPS)] of symbols [n] under prepared [T, K] and each learning step.
+def option_bits(prepared: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+    """Bits [T * len(STEPS)] of symbols [n] under prepared tables [T, K] and each learning step.
 
-    Encoder side only: floating point may round as it likes here.
+    Only encoders use it, so floating-point rounding cannot affect decoding.
     """
     tables = prepared.shape[0]
     n = len(symbols)
@@ -137,19 +132,19 @@ def costs(prepared: np.ndarray, symbols: np.ndarray) -> np.ndarray:
     for i, step in enumerate(STEPS[1:], 1):
         limit = LEARNED_TOTAL // step // BLOCK * BLOCK
         counted = np.minimum(block_start, limit)
-        # Beyond the limit nothing is learned; such planes are far larger than any default tile.
+        # Beyond the limit tables stay; planes of default tiles do not reach it.
         total = np.log2(PREPARED_TOTAL + counted * float(step)).sum()
         bits[:, i] = total - np.log2(base + step * seen).sum(1)
     return bits.reshape(-1)
 
 
 def _seen_before(symbols: np.ndarray) -> np.ndarray:
-    """How often each symbol occurred in the blocks before its own, float64 [n]."""
+    """Occurrences of each symbol in the blocks before its own, float64 [n]."""
     n = len(symbols)
     by_symbol = np.argsort(symbols, kind="stable")
     ordered = symbols[by_symbol]
     first = np.searchsorted(ordered, ordered, side="left")
-    # Occurrences of the same symbol stand side by side in coding order; those of the same block do not count yet.
+    # Occurrences of a symbol are adjacent, in coding order; those of its own block are not counted.
     blocks = by_symbol // BLOCK
     keys = ordered.astype(np.int64) * (n // BLOCK + 1) + blocks
     seen = np.empty(n)

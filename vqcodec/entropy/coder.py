@@ -1,11 +1,12 @@
-"""rANS over the symbols of one access tile: one stream, cut at layer boundaries, decodable from every prefix.
+"""rANS coder of one access tile: one stream, cut at layer boundaries, of which every prefix decodes.
 
-An entropy model drives both directions through the same calls, in decoding order: the encoder reads the symbols it is
-handed, the decoder writes them in place. rANS is a stack, so the encoder keeps what it is told and pushes it in
-reverse at the end; the words are stored in reverse too, because a decoder takes them from the end.
+Asymmetric numeral systems: Duda 2013; the coder is that of the library constriction. An entropy model drives both
+directions through the same calls, in decoding order: the encoder reads the symbols, the decoder writes them in place.
+rANS is a stack, so the encoder collects symbols and tables and pushes them in reverse at the end. The words are stored
+in reverse as well, because a decoder takes them from the end.
 
-Tables are integers in float32 with a sum of at most 2**24: every partial sum is exact, so that streams depend on
-nothing but IEEE division and multiplication (see FORMAT.md, "Entropy coding").
+Tables are integers in float32 with a sum of at most 2**24: every partial sum is exact, so streams depend on nothing but
+IEEE division and multiplication (FORMAT.md, "Entropy coding").
 """
 
 from __future__ import annotations
@@ -19,31 +20,31 @@ import numpy as np
 from ..errors import FormatError
 
 MAX_TOTAL = 2**24
-"""Largest sum of a table."""
+"""Largest sum of a table: integers up to it are exact in float32."""
 _FAMILY = constriction.stream.model.Categorical(perfect=False)
 
 
 class Coder(Protocol):
-    """What an entropy model sees; `symbols` are int32, contiguous."""
+    """Encoder or decoder of symbols; arrays `symbols` are int32, contiguous."""
 
     encodes: bool
-    """True if `symbols` are given; otherwise they are filled in place."""
+    """True where `symbols` are given; a decoder fills them in place."""
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
-        """Code `symbols` [n], all by one integer `table` [K]."""
+        """Code `symbols` [n], all by one table of integer frequencies [K]."""
 
     def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
-        """Code `symbols` [n], each by its own row of integer `rows` [n, K]."""
+        """Code `symbols` [n], each by its own row of integer frequencies [n, K]."""
 
-    def choose(self, options: int, decide: Callable[[], int]) -> int:
-        """Code one of `options` equally likely choices; `decide` is asked by the encoder only."""
+    def code_choice(self, options: int, decide: Callable[[], int]) -> int:
+        """Code one of `options` equally likely numbers 0..options - 1; only encoders call `decide` for it."""
 
     def end_layer(self) -> None:
-        """The next symbols belong to the next layer."""
+        """Begin the next layer."""
 
 
 class TileEncoder:
-    """Collects the symbols of a tile; `segments` turns them into bytes."""
+    """Encoder of a tile: collects its symbols, and encodes them in `segments`."""
 
     encodes = True
 
@@ -58,7 +59,7 @@ class TileEncoder:
         if rows.shape[-1] > 1 and len(symbols):
             self.layers[-1].append((_row(rows), symbols.astype(np.int32)))
 
-    def choose(self, options: int, decide: Callable[[], int]) -> int:
+    def code_choice(self, options: int, decide: Callable[[], int]) -> int:
         choice = decide() if options > 1 else 0
         self.code(np.ones(options, np.float32), np.array([choice], np.int32))
         return choice
@@ -67,12 +68,12 @@ class TileEncoder:
         self.layers.append([])
 
     def segments(self) -> list[bytes]:
-        """One segment a layer, whole 32-bit little-endian words; the first k decode the first k layers."""
+        """One segment for each layer, of 32-bit little-endian words; the first k segments decode the first k layers."""
         layers = self.layers[:-1] if not self.layers[-1] else self.layers
         coder = constriction.stream.stack.AnsCoder()
         starts = []
         for layer in reversed(layers):
-            # Words below this mark are only needed by later layers.
+            # Only later layers need the words below this mark.
             starts.append(int(coder.pos()[0]))
             for table, symbols in reversed(layer):
                 if table.ndim == 1:
@@ -86,7 +87,7 @@ class TileEncoder:
 
 
 class TileDecoder:
-    """Takes the symbols of a tile from its first segments; what a cut stream does not hold stays untouched."""
+    """Decoder of a tile from its first segments; symbols beyond the end of a cut stream are left as they are."""
 
     encodes = False
 
@@ -113,16 +114,16 @@ class TileDecoder:
             rows = _row(rows)
             self._take(symbols, lambda coder, a, b: coder.decode(_FAMILY, rows[a:b]))
 
-    def choose(self, options: int, decide: Callable[[], int]) -> int:
+    def code_choice(self, options: int, decide: Callable[[], int]) -> int:
         choice = np.zeros(1, np.int32)
         self.code(np.ones(options, np.float32), choice)
         return int(choice[0])
 
     def end_layer(self) -> None:
-        """Nothing to do: the stream runs through."""
+        """Do nothing: one stream holds all layers."""
 
     def is_complete(self) -> bool:
-        """Whether everything that was pushed has been taken: damage or a cut leaves something else behind."""
+        """True if the state is the initial one: damage or a cut leaves another."""
         return bool(self.coder.is_empty())
 
     def finish(self) -> None:
@@ -134,7 +135,7 @@ class TileDecoder:
         if not self.cut:
             symbols[:] = decode(self.coder, 0, len(symbols))
             return
-        # A cut stream holds a symbol as long as the state can be filled up again after the one before it.
+        # A cut stream holds a symbol as long as the state can be refilled after the symbol before it.
         before = self.coder.clone()
         values = decode(self.coder, 0, len(symbols))
         if self.coder.num_words() >= 2:
@@ -148,7 +149,7 @@ class TileDecoder:
 
 
 def _row(table: np.ndarray) -> np.ndarray:
-    """The table as the coder wants it; the sum is the caller's promise, checked here because streams rest on it."""
+    """Tables as contiguous float32. Raises ValueError for sums beyond MAX_TOTAL, whose float32 sums are not exact."""
     table = np.ascontiguousarray(table, dtype=np.float32)
     # In float32 a sum up to MAX_TOTAL is exact, and no larger one is rounded to less.
     total = (table @ np.ones(table.shape[-1], np.float32)).max()

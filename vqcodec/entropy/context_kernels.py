@@ -1,9 +1,10 @@
-"""The network of one plane, evaluated: int8 contexts -> rows of frequencies, the same integers by every kernel.
+"""Kernels of the context network of one plane: inputs int8 -> rows of integer frequencies, equal for every kernel.
 
-`ExactKernel` is plain numpy; the others need torch and are only taken where they agree with it on a fixed input (see
-`prior.ContextModel`). All sums are integers below 2**24, in int32 or float32 alike.
+`ExactKernel` is plain numpy. The others need torch and are used only where their frequencies on a fixed input are equal
+to its own (`ContextModel.choose_kernels`). All sums are integers below 2**24, exact in int32 and in float32. The
+network itself is described in context_model.py.
 
-Legend: N positions, I inputs, H hidden units, K codes, p pass.
+Legend: N positions, I inputs, H hidden units, K symbols, p pass.
 """
 
 from __future__ import annotations
@@ -16,43 +17,46 @@ from typing import Any, Protocol
 import numpy as np
 
 LOOKUP = 256
-"""Entries of the table from logit difference (1/16 bit) to frequency."""
+"""Entries of the table from logit differences, in 1/16 bit, to frequencies."""
 
 
 @dataclass(frozen=True)
 class PlaneNet:
-    """The network of one plane, as float32 arrays that hold integers. H hidden units, K codes."""
+    """Network of one plane, as float32 arrays that hold integers."""
 
     embedding: np.ndarray
-    """[K + 2, 8]; row K stands for a code that is not known yet, row K + 1 for a position outside of the tile."""
+    """[K + 2, 8]; row K is that of a symbol not yet coded, row K + 1 that of a position outside the tile."""
     around: np.ndarray
-    """[8 * positions seen in earlier planes, H]."""
+    """W1 of inputs from earlier planes, [8 * inputs, H]."""
     own: np.ndarray
-    """[24 * 8, H]."""
+    """W1 of inputs from the plane itself, [24 * 8, H]."""
     bias1: np.ndarray
-    """[4, H], a row for each pass."""
+    """b1 [4, H], one row for each pass."""
     scale1: np.ndarray
-    """[H], powers of two, as all scales."""
+    """s1 [H]; all scales are powers of two."""
     hidden: np.ndarray
-    """[H, H]."""
+    """W2 [H, H]."""
     bias2: np.ndarray
+    """b2 [H]."""
     scale2: np.ndarray
+    """s2 [H]."""
     out: np.ndarray
-    """[H, K]."""
+    """W3 [H, K]."""
     bias3: np.ndarray
-    """[4, K]."""
+    """b3 [4, K], one row for each pass."""
     scale3: np.ndarray
+    """s3 [K]."""
 
 
 class Kernel(Protocol):
-    """What computes the frequencies of one plane."""
+    """Frequencies of one plane."""
 
     def rows(self, x: np.ndarray, p: int) -> np.ndarray:
-        """Contexts x int8 [N, I], earlier planes first, of pass p -> frequencies float32 [N, K], a new array."""
+        """Inputs x int8 [N, I] of pass p, earlier planes first -> frequencies float32 [N, K], a new array."""
 
 
 class ExactKernel:
-    """numpy, in the dtype of the network's arrays; needs nothing else and is what the others are held against."""
+    """numpy, in the dtype of the network's arrays; the reference of the other kernels."""
 
     def __init__(self, net: PlaneNet, lut: np.ndarray) -> None:
         self.net, self.lut = net, lut
@@ -72,7 +76,7 @@ class ExactKernel:
 
 
 class FloatKernel:
-    """torch, float32. Scales go into the weights: what is scaled by a power of two stays exact."""
+    """torch, float32. Scales are multiplied into the weights: products with a power of two stay exact."""
 
     def __init__(self, net: PlaneNet, lut: np.ndarray) -> None:
         self.pairs = _pairs(lut)
@@ -94,7 +98,7 @@ class FloatKernel:
 
 
 class Int8Kernel:
-    """torch, int8 products summed in int32; its matrix product is private to torch, so it may be gone or be wrong."""
+    """torch, int8 products summed in int32. The matrix product is private to torch: it may be absent or differ."""
 
     def __init__(self, net: PlaneNet, lut: np.ndarray) -> None:
         import torch
@@ -129,7 +133,7 @@ FAST: tuple[Callable[[PlaneNet, np.ndarray], Kernel], ...] = (Int8Kernel, FloatK
 
 
 def torch_is_loaded() -> bool:
-    """Loading torch takes longer than most files; it is only used where networks have loaded it anyway."""
+    """True where torch is in memory already: loading it takes longer than coding most files."""
     return "torch" in sys.modules
 
 
@@ -152,13 +156,13 @@ def _int8(weights: np.ndarray) -> np.ndarray:
 
 
 def _pairs(lut: np.ndarray) -> np.ndarray:
-    """The look-up table for two entries at once: uint64 [2**16], two float32 each, by two uint8 read as a uint16."""
+    """Table that looks up two entries at once: uint64 [2**16], two float32 each; a uint16 index holds two uint8."""
     both = np.arange(2**16, dtype=np.uint16).view(np.uint8)
     return lut.astype(np.float32)[both].view(np.uint64)
 
 
 def _looked_up(pairs: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """uint8 [N, K] -> float32 [N, K]."""
+    """Logit differences uint8 [N, K] -> frequencies float32 [N, K]."""
     if below.shape[1] % 2:
         wide = np.concatenate([below, np.zeros_like(below[:, :1])], 1)
         return _looked_up(pairs, wide)[:, :-1]

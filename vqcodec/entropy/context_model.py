@@ -1,14 +1,19 @@
-"""A context model in integers: the frequencies of a sub-token from its neighbours and from the planes before it.
+"""Context model in integers: the frequencies of an index from its neighbours and from earlier planes.
 
-For each plane a small network sees 3x3 positions of the planes before it (of those further back, if the model says so,
-only the position itself) and the 5x5 already coded around the position in its own, in four passes over a quarter of
-the grid each (scan.PASSES):
+Each symbol plane has a small network. Its inputs are the symbols at 3x3 positions of the planes before it (of planes
+further back, if the model says so, only those at the position itself) and at the 5x5 positions around in its own plane,
+where already coded. A plane is coded in four passes over a quarter of the grid each (scan_order.PASSES):
 
-    codes -> embeddings -> H -> H (residual) -> K logits in 1/16 bit -> table look-up -> frequencies
+    e  = embeddings of the inputs                       int8, EMBEDDING values each
+    h1 = clip(floor((e . W1 + b1) * s1), 0, 127)
+    h2 = clip(h1 + floor((h1 . W2 + b2) * s2), 0, 127)
+    l  = floor((h2 . W3 + b3) * s3)                     logits in 1/16 bit
+    f  = lut[min(max(l) - l, 255)]                      frequencies, lut[i] about lut[0] * 2^(-i / 16)
 
-Differs from tables.py: trained, and what is coded of one position depends on others. Weights are int8, activations
-0..127, shifts powers of two, and every partial sum stays below 2**24: exact in float32 in any order of summation, so
-every machine, thread count and batch gives the same frequencies. Contexts stop at the border of a tile.
+Weights W are int8, scales s powers of two, b1 and b3 differ from pass to pass. Every partial sum stays below 2**24, so
+float32 is exact in any order of summation, and every machine, thread count and batch size gives the same frequencies.
+Contexts end at the border of a tile. Only frequencies of integers enter the coder; the float network that they were
+rounded from is train/prior/network.py.
 """
 
 from __future__ import annotations
@@ -19,30 +24,36 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from .alphabet_split import Split, unsplit
+from ..planes import Layers, Planes
+from .alphabet_split import AlphabetSplit, whole_alphabet
 from .coder import Coder
 from .context_kernels import FAST, LOOKUP, ExactKernel, Kernel, PlaneNet, torch_is_loaded
 from .scan_order import PASSES, scan
 
 EMBEDDING = 8
-"""Values per code."""
+"""Values of the embedding of a symbol."""
 EXACT = 2**24
-"""Integers below this are exact in float32."""
+"""Integers up to it are exact in float32."""
 AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-"""Offsets seen in earlier planes."""
+"""Offsets (dy, dx) of inputs from earlier planes."""
 OWN = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0)]
-"""Offsets seen in the plane itself, where already coded."""
+"""Offsets (dy, dx) of inputs from the plane itself."""
 MARGIN = 2
+"""Positions around a plane that stand for the outside of the tile."""
 STRIP = 2**10
-"""Positions whose frequencies are computed together; bounds memory for tiles of any size, never changes a byte."""
+"""Positions whose frequencies are computed together; bounds memory and changes no byte."""
 WORKERS = 2
-"""Most batches of tiles that are worth coding at the same time: the coder itself takes turns."""
+"""Threads that coding gains from: the rANS coder runs in one at a time."""
 CHECK_SHAPE = (11, 13)
-"""Grid of the planes whose frequencies `prior.check` is the digest of."""
+"""Grid of the planes of the self-test, see `ContextModel.check`."""
 
 
 class ContextModel:
-    """The prior of a model; `tensors` are its `prior.*` tensors, integers all of them."""
+    """Entropy model of planes of alphabets `sizes`, from the `prior.*` tensors of a model folder, all integers.
+
+    Raises ValueError for missing tensors, wrong shapes, sums beyond the exact range, and where this machine fails the
+    self-test.
+    """
 
     kind = "context"
 
@@ -52,11 +63,11 @@ class ContextModel:
         self.lut = self._take(tensors, "prior.lut", (LOOKUP,)).astype(np.float32)
         self.splits = self._splits(tensors)
         self.coded_sizes = tuple(size for split in self.splits for size in split.sizes)
-        """Alphabets of the planes that are coded: those of the model, large ones as two."""
+        """Alphabet sizes of the symbol planes: large alphabets are coded as two."""
         if self.lut.min() < 1 or self.lut.max() * max(self.coded_sizes) > EXACT:
             raise ValueError(f"prior.lut: entries must be 1..{EXACT // max(self.coded_sizes)}")
         self.near = len(self.coded_sizes)
-        """How many of the planes before it a plane sees 3x3 of; of those further back only the position itself."""
+        """Planes before a plane of which it sees 3x3 positions; of those further back it sees the position itself."""
         if "prior.near" in tensors:
             self.near = int(self._take(tensors, "prior.near", (1,))[0])
             if self.near < 0:
@@ -64,14 +75,14 @@ class ContextModel:
         self.nets = [self._net(tensors, s) for s in range(len(self.coded_sizes))]
         self.kernels: Sequence[Kernel] = [ExactKernel(net, self.lut) for net in self.nets]
         self._lock, self.is_chosen = threading.Lock(), False
-        """Whether `kernels` are final."""
+        """True once `kernels` are final."""
         if "prior.check" in tensors:
-            said = np.asarray(tensors["prior.check"])
-            if said.shape != (32,) or said.dtype != np.uint8 or said.tobytes() != self.check():
-                raise ValueError("prior.check: this machine computes other frequencies than the model was made with")
+            expected = np.asarray(tensors["prior.check"])
+            if expected.shape != (32,) or expected.dtype != np.uint8 or expected.tobytes() != self.check():
+                raise ValueError("prior.check: frequencies on this machine differ from those stored with the model")
 
     def identity(self) -> bytes:
-        """4 bytes that differ when the frequencies could."""
+        """4 bytes of SHA-256 over sizes and tensors."""
         return self._digest.digest()[:4]
 
     def _take(self, tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -83,9 +94,9 @@ class ContextModel:
         self._digest.update(name.encode() + np.ascontiguousarray(value, dtype="<i4").tobytes())
         return value.astype(np.int64)
 
-    def _splits(self, tensors: Mapping[str, np.ndarray]) -> list[Split]:
+    def _splits(self, tensors: Mapping[str, np.ndarray]) -> list[AlphabetSplit]:
         if "prior.split" not in tensors:
-            return [unsplit(size) for size in self.sizes]
+            return [whole_alphabet(size) for size in self.sizes]
         lows = self._take(tensors, "prior.split", (len(self.sizes),)).tolist()
         splits = []
         for s, (size, low) in enumerate(zip(self.sizes, lows, strict=True)):
@@ -94,7 +105,7 @@ class ContextModel:
             rank = self._take(tensors, f"prior.rank.{s}", (size,)) if low else np.arange(size)
             if (np.sort(rank) != np.arange(size)).any():
                 raise ValueError(f"prior.rank.{s}: not a permutation of 0..{size - 1}")
-            splits.append(Split(rank, low))
+            splits.append(AlphabetSplit(rank, low))
         return splits
 
     def _net(self, tensors: Mapping[str, np.ndarray], s: int) -> PlaneNet:
@@ -131,19 +142,22 @@ class ContextModel:
         return PlaneNet(*exact)
 
     def workers(self) -> int:
-        """How many threads may code batches of tiles at the same time."""
+        """Threads that coding gains from."""
         return WORKERS
 
     def order(self, shape: tuple[int, ...]) -> np.ndarray:
         """Flat positions int64 of a plane of `shape` in coding order; a sequence is a grid of one row."""
         return scan(shape if len(shape) == 2 else (1, *shape))
 
-    def split(self, s: int) -> Split:
-        """How the codes of plane s are coded."""
+    def split(self, s: int) -> AlphabetSplit:
+        """Symbols of the indices of plane s."""
         return self.splits[s]
 
     def check(self, kernels: Sequence[Kernel] | None = None) -> bytes:
-        """SHA-256 of all frequencies for fixed planes, as 32-bit little-endian integers in coding order."""
+        """SHA-256 of all frequencies for fixed planes, as 32-bit little-endian integers in coding order.
+
+        `kernels` default to those in use.
+        """
         recorder, n = _Recorder(), np.arange(CHECK_SHAPE[0] * CHECK_SHAPE[1])
         planes = [
             ((n * n * (2 * s + 3) + 7 * n + s) % 65521 % size).reshape(CHECK_SHAPE).astype(np.int32)
@@ -153,7 +167,7 @@ class ContextModel:
         return recorder.digest.digest()
 
     def choose_kernels(self) -> None:
-        """Take the fastest kernels that give exactly what numpy does on the planes of `check`."""
+        """Use the fastest kernels whose frequencies on the planes of `check` are those of numpy."""
         with self._lock:
             if self.is_chosen or not torch_is_loaded():
                 return
@@ -164,12 +178,10 @@ class ContextModel:
                     if self.check(kernels) == exact:
                         self.kernels = kernels
                         return
-                except (AttributeError, RuntimeError):  # not offered by this torch, or not on this machine
+                except (AttributeError, RuntimeError):  # not in this torch, or not for this processor
                     continue
 
-    def code_tiles(
-        self, coders: Sequence[Coder], tiles: Sequence[Sequence[np.ndarray]], layers: Sequence[Sequence[int]]
-    ) -> None:
+    def code_tiles(self, coders: Sequence[Coder], tiles: Sequence[Planes], layers: Layers) -> None:
         """Code the planes (int32 [h, w] or [L]) of `layers` of each tile; decoders fill them in place."""
         self.choose_kernels()
         if not any(split.low for split in self.splits):
@@ -177,7 +189,7 @@ class ContextModel:
             return
         starts = np.cumsum([0, *(len(split.sizes) for split in self.splits)]).tolist()
         parts = [
-            [part for split, plane in zip(self.splits, planes, strict=True) for part in split.parts(plane)]
+            [part for split, plane in zip(self.splits, planes, strict=True) for part in split.divide(plane)]
             for planes in tiles
         ]
         coded = [[v for s in layer for v in range(starts[s], starts[s + 1])] for layer in layers]
@@ -185,7 +197,7 @@ class ContextModel:
         for planes, of_tile in zip(tiles, parts, strict=True):
             for s, split in enumerate(self.splits):
                 if split.low:
-                    planes[s][...] = split.whole(*of_tile[starts[s] : starts[s + 1]])
+                    planes[s][...] = split.join(*of_tile[starts[s] : starts[s + 1]])
 
     def _code(
         self,
@@ -195,7 +207,7 @@ class ContextModel:
         kernels: Sequence[Kernel],
     ) -> None:
         tiles = [[np.atleast_2d(plane) for plane in planes] for planes in tiles]
-        known = Known(len(tiles), [plane.shape for plane in tiles[0][: sum(map(len, layers))]])
+        known = KnownEmbeddings(len(tiles), [plane.shape for plane in tiles[0][: sum(map(len, layers))]])
         for layer in layers:
             for s in layer:
                 self._code_plane(coders, [planes[s] for planes in tiles], s, known, kernels[s])
@@ -203,9 +215,9 @@ class ContextModel:
                 coder.end_layer()
 
     def _code_plane(
-        self, coders: Sequence[Coder], planes: Sequence[np.ndarray], s: int, known: Known, kernel: Kernel
+        self, coders: Sequence[Coder], planes: Sequence[np.ndarray], s: int, known: KnownEmbeddings, kernel: Kernel
     ) -> None:
-        """Code plane s of all tiles, given what is `known` of those before it, and make it known."""
+        """Code symbol plane s of all tiles, given those before it in `known`, and add it there."""
         (h, w), size = planes[0].shape, self.coded_sizes[s]
         embedding = np.ascontiguousarray(self.nets[s].embedding.astype(np.int8)).view(np.int64)[:, 0]
         known.start(s, unknown=embedding[size], outside=embedding[size + 1])
@@ -217,21 +229,21 @@ class ContextModel:
                     symbols = np.ascontiguousarray(plane[strip])
                     coder.code_rows(rows[i], symbols.reshape(-1))
                     plane[strip] = symbols
-            # Only now: the codes of a pass do not see each other, however it is cut into strips.
+            # After the whole pass: its positions do not see each other, however it is cut into strips.
             for inside, plane in zip(known.inside(s), planes, strict=True):
-                # A cut stream leaves MISSING behind: such codes stay unknown.
-                codes = plane[y::2, x::2]
-                inside[y::2, x::2] = embedding[np.where(codes < 0, size, codes)]
+                # A cut stream leaves MISSING: such symbols stay unknown.
+                symbols = plane[y::2, x::2]
+                inside[y::2, x::2] = embedding[np.where(symbols < 0, size, symbols)]
 
 
 def seen_by(s: int, near: int) -> list[tuple[int, int, int]]:
-    """(plane, dy, dx) of what plane s sees of those before it, in the order of its inputs."""
+    """(plane, dy, dx) of the inputs of plane s from earlier planes, in order; `near` as in `ContextModel`."""
     first = max(0, s - near)
     return [(t, dy, dx) for dy, dx in AROUND for t in range(first, s)] + [(t, 0, 0) for t in range(first)]
 
 
-class Known:
-    """Embeddings of what is known of the planes of n tiles: 8 int8 in an int64 for each position, MARGIN around."""
+class KnownEmbeddings:
+    """Embeddings of the coded symbols of n tiles, plane by plane: 8 int8 in an int64 for each position."""
 
     def __init__(self, n: int, shapes: Sequence[tuple[int, ...]]) -> None:
         self.n, self.shapes = n, [(shape[0], shape[1]) for shape in shapes]
@@ -240,7 +252,7 @@ class Known:
         self.flat = np.empty(self.starts[-1], np.int64)
 
     def start(self, s: int, unknown: np.int64, outside: np.int64) -> None:
-        """Nothing is known of plane s."""
+        """Fill plane s with the embedding of unknown symbols, its margin with that of the outside."""
         self.flat[self.starts[s] : self.starts[s + 1]] = outside
         self.inside(s)[...] = unknown
 
@@ -250,9 +262,9 @@ class Known:
         return whole[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
 
     def surroundings(self, s: int, strip: Strip, wanted: Sequence[tuple[int, int, int]]) -> np.ndarray:
-        """The (plane, dy, dx) `wanted` around each position of a strip of plane s: int8 [positions, len(wanted) * 8].
+        """Inputs `wanted`, (plane, dy, dx) each, of the positions of a strip: int8 [positions, len(wanted) * 8].
 
-        In a plane of another shape the position is the one at the same place of the tile.
+        In a plane of another shape the position is that of the same relative place in the tile.
         """
         (h, w), (ys, xs) = self.shapes[s], strip
         rows, columns = np.arange(h)[ys], np.arange(w)[xs]
@@ -268,14 +280,14 @@ class Known:
         return self.flat.take(index).view(np.int8)
 
     def _places(self, t: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Where these rows and columns of plane t are of each tile, from the start of the plane: [positions]."""
+        """Flat offsets [positions] of rows and columns of plane t of each tile, from the start of the plane."""
         height, width = self.padded[t]
         tiles = np.arange(self.n) * (height * width)
         return np.ravel(tiles[:, None, None] + ((rows + MARGIN) * width)[:, None] + (columns + MARGIN))
 
 
 class _Recorder:
-    """A coder that keeps nothing but a digest of the frequencies."""
+    """A coder that hashes the frequencies."""
 
     encodes = True
 
@@ -288,25 +300,28 @@ class _Recorder:
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
         self.code_rows(table, symbols)
 
-    def choose(self, options: int, decide: Callable[[], int]) -> int:
+    def code_choice(self, options: int, decide: Callable[[], int]) -> int:
         return decide()
 
     def end_layer(self) -> None:
-        """Layers make no difference here."""
+        """Do nothing: the digest does not depend on layers."""
 
 
 def lookup_table(size: int) -> np.ndarray:
-    """Frequencies int64 [256] for logits 0, 1, ... sixteenths of a bit below the largest, alphabets up to `size`."""
+    """Frequencies int64 [256] of logits 0, 1, ... sixteenths of a bit below the largest, for alphabets up to `size`.
+
+    A row of `size` frequencies sums to at most EXACT.
+    """
     top = EXACT // size
     return np.maximum(1, np.round(top * 2.0 ** (-np.arange(LOOKUP) / 16))).astype(np.int64)
 
 
 Strip = tuple[slice, slice]
-"""Some rows and columns of the positions of one pass, within a tile: every second one."""
+"""Rows and columns of some positions of one pass: every second one."""
 
 
 def _strips(h: int, w: int, y: int, x: int, n_tiles: int) -> Iterator[Strip]:
-    """The positions of pass (y, x) in coding order, at most STRIP a time over all tiles, at least one of each."""
+    """The positions of pass (y, x) in coding order, at most STRIP of all tiles together, at least one of each."""
     columns = max(1, min(len(range(x, w, 2)), STRIP // n_tiles))
     rows = max(1, STRIP // n_tiles // columns)
     for top in range(y, h, 2 * rows):

@@ -1,8 +1,11 @@
-"""Files that keep different numbers of layers from place to place: the map of them, and a coder that skips the rest.
+"""Map of kept layers: coding of the map, and a coder that skips the layers left out.
 
-The map of a tile has an entry for each block of BLOCK x BLOCK positions: how many layers are kept there. It is coded
-before the first layer, and what it leaves out is MISSING for contexts and decoder alike. FORMAT.md, "Map of kept
-layers", specifies it. Only for tiles whose planes are grids of one shape, under a context model.
+The map of a tile has an entry for each block of BLOCK x BLOCK positions: the number of layers kept there. It is coded
+before the first layer, and indices that it leaves out are MISSING for contexts and decoder alike. FORMAT.md, "Map of
+kept layers", specifies it. Only tiles whose planes are grids of one shape, under a context model, have maps.
+
+An entry is coded by an adaptive table: every value starts with frequency 1, every coded entry adds LEARNT to its value,
+and the entries above and to the left add NEIGHBOUR for this entry alone.
 """
 
 from __future__ import annotations
@@ -13,18 +16,20 @@ from typing import Protocol
 
 import numpy as np
 
-from ..planes import MISSING
-from .alphabet_split import Split
+from ..planes import MISSING, Grid, Layers
+from .alphabet_split import AlphabetSplit
 from .coder import Coder
 
 BLOCK = 4
 """Side of a block, positions."""
 MOST = 16
-"""Largest entry: the layers that a file can have."""
-LEARNT, BESIDE = 4, 12
-"""What an entry adds to the frequency of its value: for all entries after it, and for the two beside and below it."""
+"""Largest entry: the most layers of a file."""
+LEARNT = 4
+"""Added to the frequency of an entry's value for all entries after it."""
+NEIGHBOUR = 12
+"""Added to the frequency of the value above and of the value to the left."""
 LEARNING = 2**12
-"""Entries of a tile that are learnt from."""
+"""Entries of a tile that add LEARNT; bounds the sum of a table."""
 
 
 def map_shape(shape: Sequence[int]) -> tuple[int, int]:
@@ -33,10 +38,10 @@ def map_shape(shape: Sequence[int]) -> tuple[int, int]:
 
 
 class TableCoder(Protocol):
-    """What of a coder a map needs."""
+    """The one method of a coder that maps need."""
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
-        """As `Coder.code`."""
+        """See `Coder.code`."""
 
 
 def code_map(coder: TableCoder, kept: np.ndarray) -> None:
@@ -45,28 +50,28 @@ def code_map(coder: TableCoder, kept: np.ndarray) -> None:
     for i, (y, x) in enumerate(np.ndindex(*kept.shape)):
         near = table.copy()
         for value in (*kept[y - 1 : y, x], *kept[y, max(x, 1) - 1 : x]):
-            near[value] += BESIDE
+            near[value] += NEIGHBOUR
         coder.code(near, kept[y, x : x + 1])
         if i < LEARNING:
             table[kept[y, x]] += LEARNT
 
 
 def map_bits(kept: np.ndarray) -> float:
-    """Bits of a map as `code_map` codes it."""
+    """Bits of a map under the frequencies of `code_map`."""
     counter = _BitCounter()
     code_map(counter, kept)
     return counter.bits
 
 
-def positions(kept: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Layers kept at each position of a plane of `shape`, int32 [h, w]."""
+def kept_layers(kept: np.ndarray, shape: Grid) -> np.ndarray:
+    """Map [rows, columns] -> layers kept at each position of a plane of `shape`, int32 [h, w]."""
     return kept.repeat(BLOCK, 0).repeat(BLOCK, 1)[: shape[0], : shape[1]]
 
 
-def map_of(planes: Sequence[np.ndarray], layers: Sequence[Sequence[int]]) -> np.ndarray | None:
-    """The map int32 that the gaps of a tile's planes [h, w] come from; None if there are no gaps.
+def map_from_gaps(planes: Sequence[np.ndarray], layers: Layers) -> np.ndarray | None:
+    """The map int32 that leaves MISSING where a tile's planes [h, w] have it; None if they have it nowhere.
 
-    Raises ValueError for gaps that are no map's.
+    Raises ValueError for gaps that no map leaves.
     """
     if all(planes[s].min(initial=0) >= 0 for layer in layers for s in layer):
         return None
@@ -76,37 +81,43 @@ def map_of(planes: Sequence[np.ndarray], layers: Sequence[Sequence[int]]) -> np.
     known = [planes[s] >= 0 for layer in layers for s in layer]
     whole = np.logical_and.accumulate([np.all([planes[s] >= 0 for s in layer], 0) for layer in layers]).sum(0)
     found: np.ndarray = whole[::BLOCK, ::BLOCK].astype(np.int32)
-    expected = [positions(found, shape) > k for k, layer in enumerate(layers) for _ in layer]
+    expected = [kept_layers(found, shape) > k for k, layer in enumerate(layers) for _ in layer]
     if not np.array_equal(known, expected):
         raise ValueError("gaps that are not the last layers of whole blocks")
     return found
 
 
-def everything(shape: Sequence[int]) -> np.ndarray:
-    """The map of a tile that keeps all."""
+def full_map(shape: Sequence[int]) -> np.ndarray:
+    """The map of a tile with planes of `shape` (h, w) that keeps all layers."""
     return np.full(map_shape(shape), MOST, np.int32)
 
 
-class Keeping:
-    """A coder of one tile for the layers that its map keeps; the other indices are MISSING and take nothing.
+class LayerMapCoder:
+    """A coder of one tile that passes on the symbols of kept layers; other indices are MISSING and take no bits.
 
-    `order` [positions] is the order of coding, `split` says how the codes of a plane are coded.
+    Args:
+        inner: coder of the kept symbols.
+        kept: map of the tile.
+        shape: (h, w) of its planes.
+        order: flat positions in coding order.
+        split: symbols of the indices of a plane.
     """
 
     def __init__(
         self,
         inner: Coder,
         kept: np.ndarray,
-        shape: tuple[int, ...],
-        layers: Sequence[Sequence[int]],
+        shape: Grid,
+        layers: Layers,
         order: np.ndarray,
-        split: Callable[[int], Split],
+        split: Callable[[int], AlphabetSplit],
     ) -> None:
         self.inner, self.encodes = inner, inner.encodes
-        here = positions(kept, shape).reshape(-1)[order]
+        here = kept_layers(kept, shape).reshape(-1)[order]
         self.flags = [here > k for k, layer in enumerate(layers) for s in layer for _ in split(s).sizes]
-        """Whether each position is kept, of the planes that are still to be coded."""
+        """For each symbol plane still to be coded, True at kept positions, in coding order."""
         self.done = 0
+        """Positions of the first of them that are coded."""
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
         here = self._next(len(symbols))
@@ -116,8 +127,8 @@ class Keeping:
         here = self._next(len(symbols))
         self._code(lambda some: self.inner.code_rows(rows[here], some), symbols, here)
 
-    def choose(self, options: int, decide: Callable[[], int]) -> int:
-        return self.inner.choose(options, decide)
+    def code_choice(self, options: int, decide: Callable[[], int]) -> int:
+        return self.inner.code_choice(options, decide)
 
     def end_layer(self) -> None:
         self.inner.end_layer()
@@ -138,7 +149,7 @@ class Keeping:
 
 
 class _BitCounter:
-    """A coder that keeps nothing but the number of bits."""
+    """A `TableCoder` that counts bits."""
 
     def __init__(self) -> None:
         self.bits = 0.0

@@ -1,11 +1,11 @@
-"""Coding order of scalar planes: passes over a tile's grid, and the coded neighbours that each pass sees.
+"""Coding order of scalar planes: passes over a tile's grid, and the coded neighbours of each pass.
 
     pyramid        for wavelet coefficients: positions at multiples of 16, then level by level the three subbands, each
-                   as a checkerboard, so that its second half sees direct neighbours of the same subband
-    checkerboard   two passes: half of the positions without, half with their direct neighbours
+                   as a checkerboard, so that its second half has coded direct neighbours in the same subband
+    checkerboard   two passes: half of the positions without coded neighbours, half with all direct neighbours coded
 
-A pass has a kind, which fixes the relative places of the neighbours, and a level, log2 of their distance. Positions of
-one pass do not see each other.
+A pass has a kind, which fixes the offsets of the coded neighbours, and a level, log2 of the unit of these offsets.
+Positions of one pass are not neighbours of each other.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ import numpy as np
 LEVELS = 5
 """Levels of the pyramid: the coarsest positions are 2**(LEVELS - 1) apart."""
 OFFSETS = tuple((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0))
-"""Relative places of neighbours, in units of the pass's distance."""
+"""Offsets (dy, dx) of neighbours, in units of 2**level positions."""
 PYRAMID_KINDS = ("first", "row", "row2", "column", "column2", "diagonal", "diagonal2")
-"""Kinds of a pyramid's passes: odd columns of even rows, even columns of odd rows, both odd; two halves of each."""
+"""Kinds of passes of a pyramid: odd columns of even rows, even columns of odd rows, both odd; two halves of each."""
 CHECKERBOARD_KINDS = ("first", "cross")
+"""Kinds of passes of a checkerboard."""
 _ANCHORS = {"diagonal": (-1, -1), "row": (0, -1), "column": (-1, 0)}
-"""A coded neighbour that every position of such a pass has."""
+"""Offset of a coded neighbour that every position of a pass has, by kind."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Positions that are coded together."""
+    """Positions whose values are coded together."""
 
     kind: str
     level: int
@@ -39,22 +40,22 @@ class Pass:
 
 
 def seen(kind: str) -> tuple[tuple[int, int], ...]:
-    """The OFFSETS at which a pass of `kind` has coded neighbours."""
+    """OFFSETS of the coded neighbours of a pass of `kind`."""
     return tuple(offset for offset in OFFSETS if _is_coded(kind, *offset))
 
 
 def _is_coded(kind: str, dy: int, dx: int) -> bool:
     odd_y, odd_x = dy % 2 == 1, dx % 2 == 1
     if kind.endswith("2") and not odd_y and not odd_x:
-        return abs(dy) + abs(dx) == 2  # the first half of the same subband
+        return abs(dy) + abs(dx) == 2  # first half of the same subband
     match kind.removesuffix("2"):
         case "row":  # coded: even rows and columns
             return odd_x and not odd_y
-        case "column":  # these, and the rows' subband
+        case "column":  # those, and the subband of the rows
             return odd_y
-        case "diagonal":  # all others
+        case "diagonal":  # all other positions
             return odd_y or odd_x
-        case "cross":  # the second half of a checkerboard
+        case "cross":  # second half of a checkerboard
             return odd_y != odd_x
         case _:
             return False
@@ -62,7 +63,7 @@ def _is_coded(kind: str, dy: int, dx: int) -> bool:
 
 @lru_cache(maxsize=16)
 def passes(shape: tuple[int, int], pyramid: bool) -> tuple[Pass, ...]:
-    """The passes over a grid of `shape` (h, w), in coding order; together they hold each position once."""
+    """The passes over a grid of `shape` (h, w), in coding order; they hold each position once."""
     h, w = shape
     found = []
     if pyramid:
@@ -99,9 +100,10 @@ def _pass(kind: str, level: int, shape: tuple[int, int], places: np.ndarray) -> 
 def _neighbour(
     kind: str, shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray, dy: int, dx: int, step: int
 ) -> np.ndarray:
-    """Flat positions of the neighbours at (dy, dx); beyond the border mirrored at the position, or else the anchor.
+    """Flat positions of the neighbours at (dy, dx), mirrored at the position beyond the border.
 
-    Mirroring keeps the parity of the distance, on which it depends whether a neighbour is coded.
+    Mirroring keeps the parity of the offset, and with it that the neighbour is coded. Where the mirrored position is
+    outside as well, the anchor takes its place.
     """
     h, w = shape
     y, x = rows + dy, columns + dx

@@ -1,8 +1,8 @@
-"""Frequencies of prediction residuals: a table for each class of scale and fraction of the location.
+"""Frequencies of prediction residuals: a table for each scale class and fraction of the location.
 
-A residual r = q - round(location) is coded by the table of its scale class and of the distance between the location and
-its rounded value, in eighths; where that distance is negative, r is mirrored. A table knows residuals up to its reach;
-larger ones are an escape symbol followed by their excess in Elias-gamma form.
+The residual r = q - round(location) of a value q is coded by the table of its scale class and of the distance between
+the location and its rounded value, in eighths; where that distance is negative, r is mirrored. A table holds residuals
+up to its reach; larger ones are coded as an escape symbol followed by their excess in Elias-gamma form (Elias 1975).
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from .coder import Coder
 FRACTIONS = 5
 """Distances 0, 1/8, ... 4/8 between a location and its rounded value."""
 TOTAL = 2**16
-"""Sum of a table."""
+"""Sum of each table."""
 MAX_ROWS = 256 * FRACTIONS
+"""Most tables of a model."""
 MAX_REACH = 255
-"""Largest residual that a table holds."""
+"""Largest residual of a table."""
 ESCAPE_BITS = 14
-"""Most binary digits of an excess."""
+"""Most binary digits of the excess of an escaped residual."""
 
 
 class ResidualTables:
-    """`rows[i]` int64 [2 * reach + 2]: frequencies of residuals -reach..reach and of the escape.
+    """Tables `rows[i]` int64 [2 * reach + 2]: frequencies of residuals -reach..reach, then of the escape.
 
-    Row i = class * FRACTIONS + fraction.
+    Row i = scale class * FRACTIONS + fraction. Raises ValueError for entries below 1 or another sum than TOTAL.
     """
 
     def __init__(self, rows: Sequence[np.ndarray]) -> None:
@@ -47,7 +48,7 @@ class ResidualTables:
         self.reach = np.array([len(row) // 2 - 1 for row in self.rows])
         self._float = [row.astype(np.float32) for row in self.rows]
         self.bits = np.full((len(self.rows), 2 * int(self.reach.max()) + 3), np.inf, np.float32)
-        """Bits of residual r under row i at [i, r + max reach]; the last column is the escape with 4 bits of excess."""
+        """Bits of residual r under row i at [i, r + largest reach]; last column: an escape with 4 bits of excess."""
         for i, row in enumerate(self.rows):
             cost = (np.log2(TOTAL) - np.log2(row)).astype(np.float32)
             start = int(self.reach.max() - self.reach[i])
@@ -60,7 +61,7 @@ class ResidualTables:
         return len(self.rows) // FRACTIONS
 
     def bits_of(self, row: np.ndarray, residual: np.ndarray) -> np.ndarray:
-        """Bits float32 of mirrored residuals under the rows of index `row`; those of escapes roughly."""
+        """Bits float32 of mirrored residuals under the rows `row`; an estimate for escapes. Only encoders use it."""
         limit = self.reach[row]
         inside = np.abs(residual) <= limit
         column = np.where(inside, residual + int(self.reach.max()), self.bits.shape[1] - 1)
@@ -68,9 +69,9 @@ class ResidualTables:
         return found
 
     def code(self, coder: Coder, row: np.ndarray, residual: np.ndarray) -> None:
-        """Code mirrored residuals int32 [n] by the rows of index `row` [n]; a decoder fills `residual` in place.
+        """Code mirrored residuals int32 [n] by the rows `row` [n]; a decoder fills `residual` in place.
 
-        Rows go in falling order, so that a cut stream holds the residuals of the largest scale.
+        Rows are coded in falling order, so that a cut stream holds the residuals of the largest scales.
         """
         order = np.argsort(-row, kind="stable")
         ends = np.flatnonzero(np.diff(row[order], append=-1)) + 1
@@ -94,18 +95,18 @@ class ResidualTables:
 
 
 UNKNOWN = np.int32(-(2**30))
-"""Residual of a position that a cut stream does not hold."""
+"""Residual of a position beyond the end of a cut stream."""
 
 
 def _code(coder: Coder, table: np.ndarray, symbols: np.ndarray) -> None:
-    """Code symbols; where a cut stream ends they are MISSING."""
+    """Code symbols; they are MISSING beyond the end of a cut stream."""
     if not coder.encodes:
         symbols[:] = MISSING
     coder.code(table, symbols)
 
 
 def _code_excess(coder: Coder, residual: np.ndarray, reach: int) -> np.ndarray:
-    """Code residuals beyond `reach`: sign, number of digits, digits below the leading one."""
+    """Code residuals beyond `reach`: signs, then the excess as number of binary digits and digits below the first."""
     negative = (residual < 0).astype(np.int32)
     excess = np.maximum(np.abs(residual.astype(np.int64)) - reach, 1).clip(1, 2**ESCAPE_BITS - 1)
     digits = np.frexp(excess.astype(np.float64))[1].astype(np.int32) - 1

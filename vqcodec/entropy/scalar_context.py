@@ -1,13 +1,13 @@
-"""Entropy model of scalar planes: integer location and scale from a context network, residuals by fixed tables.
+"""Entropy model of scalar planes: location and scale by an integer context network, residuals by fixed tables.
 
-An index i stands for the value i - LARGEST. For each layer of each tile the encoder chooses how it is coded:
+An index i stands for the value i - LARGEST. For each layer of each tile the encoder selects a mode:
 
-    context    residuals under the network of `scalar_network`, pass by pass in the order of `pyramid`
-    adaptive   each plane by adaptive tables (`tables`), wherever these take fewer bits than the context network
+    context    residuals under the network of scalar_network.py, pass by pass in the order of pyramid.py
+    adaptive   each plane by adaptive tables (adaptive_tables.py), where these take fewer bits than the context network
     empty      all values are 0
 
-so no layer takes more than adaptive tables and the choice itself. The quantization step of the file is an input of the
-network: `at(step)` is the model of one file.
+so no layer takes more bits than adaptive tables and the mode. The quantization step of the file is an input of the
+network: `at(step)` is the model of files of one step.
 """
 
 from __future__ import annotations
@@ -18,48 +18,54 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..config.quantizers import LARGEST, STEPS
-from ..planes import MISSING
+from ..planes import MISSING, Layers, Planes
 from .adaptive_tables import AdaptiveTables
-from .alphabet_split import Split, unsplit
 from .coder import Coder
+from .model import WholeIndexModel
 from .pyramid import Pass
 from .residual_tables import FRACTIONS, TOTAL, UNKNOWN, ResidualTables
-from .scalar_network import Known, LayerContext, digest_of, layer_passes, read_layer
-from .scan_order import scan
+from .scalar_network import KnownValues, LayerContext, digest_of, layer_passes, read_layer
 
 ALPHABET = 2 * LARGEST + 1
-"""Indices of a scalar plane."""
+"""Alphabet size of a scalar plane."""
 CONTEXT, ADAPTIVE, EMPTY = range(3)
+"""Modes of a layer."""
 MODES = {
     CONTEXT: np.array([56, 1, 7], np.float32),
     ADAPTIVE: np.array([40, 20, 4], np.float32),
     EMPTY: np.array([7, 1, 56], np.float32),
 }
-"""Frequencies of the ways to code a layer, by that of the layer before it."""
+"""Frequencies of the mode of a layer, by the mode of the previous layer."""
 CHECK_SHAPE, CHECK_STEPS = (11, 13), (20, 45)
-"""Tile and steps of the self-test."""
+"""Grid and step numbers of the self-test."""
 MODEL = "scalar."
-"""Prefix of the names of the model's tensors."""
+"""Prefix of the model's tensor names."""
 CHECK = MODEL + "check"
-"""Name of the self-test's digest, uint8 [32]."""
+"""Name of the digest of the self-test, uint8 [32]."""
 
 
 Prediction = tuple[Pass, np.ndarray, np.ndarray]
-"""A pass, location in 1/8 steps and scale class int64 [n, N] of its positions."""
+"""A pass, with location in 1/8 steps and scale class int64 [n, N] of its positions."""
 
 
 Visit = Callable[[Pass, np.ndarray, np.ndarray], np.ndarray]
-"""Selection of the values int32 [n, N] of a pass, given location in 1/8 steps and scale class int64 [n, N]."""
+"""(pass, location in 1/8 steps, scale class int64 [n, N]) -> selected values int32 [n, N]."""
 
 
 class ScalarContext:
-    """The model without a step; `tensors` are its `scalar.*` tensors, integers all of them."""
+    """The model for all quantization steps; see `at`.
+
+    Args:
+        widths: channels of each layer.
+        tensors: the `scalar.*` tensors of a model folder, all integers.
+        lifted: first channels that hold wavelet coefficients, whole layers of them, coded in pyramid order.
+
+    Raises ValueError for missing, unknown or wrong tensors, and where this machine fails the self-test.
+    """
 
     kind = "scalar"
 
     def __init__(self, widths: Sequence[int], tensors: Mapping[str, np.ndarray], lifted: int = 0) -> None:
-        """`lifted`: how many of the first channels hold wavelet coefficients, whole layers of them, coded in pyramid
-        order."""
         self.widths = tuple(widths)
         self.sizes = (ALPHABET,) * sum(widths)
         used: dict[str, np.ndarray] = {}
@@ -88,27 +94,27 @@ class ScalarContext:
                 return take(f"{k}.{name}", shape)
 
             self.nets.append(read_layer(take_of_layer, widths, k, sum(widths[: k + 1]) <= lifted, hidden))
-        said = tensors.get(CHECK)
+        expected = tensors.get(CHECK)
         if extra := sorted(set(tensors) - {MODEL + name for name in used} - {CHECK}):
             raise ValueError(f"{extra[0]}: unknown")
         self._digest = digest_of(used)
         self.adaptive = AdaptiveTables((ALPHABET,), [_prepared(self.tables)])
-        if said is not None and (said.dtype != np.uint8 or said.tobytes() != self.check()):
-            raise ValueError(f"{CHECK}: this machine computes other frequencies than the model was made with")
+        if expected is not None and (expected.dtype != np.uint8 or expected.tobytes() != self.check()):
+            raise ValueError(f"{CHECK}: frequencies on this machine differ from those stored with the model")
 
     def identity(self) -> bytes:
-        """4 bytes that differ when the frequencies could."""
+        """4 bytes of SHA-256 over the tensors."""
         return self._digest[:4]
 
     def check(self) -> bytes:
-        """SHA-256 of locations and scale classes for fixed values, see FORMAT.md."""
+        """SHA-256 of locations and scale classes for fixed values; FORMAT.md specifies it."""
         digest = hashlib.sha256()
         p = np.arange(CHECK_SHAPE[0] * CHECK_SHAPE[1], dtype=np.int64)
         channels = range(sum(self.widths))
         rows = [((p * p * (2 * c + 3) + 7 * p + c) % 65521 % 9 - 4) / (1 + c // 16) for c in channels]
         values = np.trunc(np.stack(rows)).astype(np.int32)
         for step in CHECK_STEPS:
-            at, known = self.at(step), Known(self.widths, CHECK_SHAPE)
+            at, known = self.at(step), KnownValues(self.widths, CHECK_SHAPE)
             for k, net in enumerate(self.nets):
                 given = values[net.start : net.start + net.width]
                 _, predicted = at.select(k, known, lambda part, *_, given=given: given[:, part.positions])
@@ -118,12 +124,12 @@ class ScalarContext:
         return digest.digest()
 
     def at(self, step: int) -> ScalarContextAt:
-        """The model of a file with quantization step number `step`, 0..63. Raises ValueError outside."""
+        """The model of files with quantization step number `step`. Raises ValueError outside 0..63."""
         return ScalarContextAt(self, step)
 
 
-class ScalarContextAt:
-    """An entropy model (see `EntropyModel`) for files of one quantization step."""
+class ScalarContextAt(WholeIndexModel):
+    """Entropy model (see `EntropyModel`) of files of one quantization step."""
 
     kind = "scalar"
 
@@ -133,31 +139,21 @@ class ScalarContextAt:
         self.model, self.step, self.sizes = model, step, model.sizes
 
     def identity(self) -> bytes:
-        """Identity of the model, 4 bytes."""
+        """Identity of the model for all steps, 4 bytes."""
         return self.model.identity()
 
     def workers(self) -> int:
-        """2: most of the time goes into matrix products, which release Python's lock."""
+        """2: most of the time is spent in matrix products, which release Python's lock."""
         return 2
 
-    def order(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Flat positions int64 of a plane of `shape`."""
-        return scan(shape)
-
-    def split(self, s: int) -> Split:
-        """Indices are coded whole."""
-        return unsplit(self.sizes[s])
-
-    def code_tiles(
-        self, coders: Sequence[Coder], tiles: Sequence[Sequence[np.ndarray]], layers: Sequence[Sequence[int]]
-    ) -> None:
+    def code_tiles(self, coders: Sequence[Coder], tiles: Sequence[Planes], layers: Layers) -> None:
         """Code planes int32 [h, w] of the first layers of each tile; decoders fill them in place."""
         for coder, planes in zip(coders, tiles, strict=True):
             self._code_tile(coder, planes, len(layers))
 
     def _code_tile(self, coder: Coder, planes: Sequence[np.ndarray], n_layers: int) -> None:
         shape = planes[0].shape
-        known = Known(self.model.widths, (shape[0], shape[1]))
+        known = KnownValues(self.model.widths, (shape[0], shape[1]))
         for k in range(n_layers):
             net = self.model.nets[k]
             part = planes[net.start : net.start + net.width]
@@ -169,12 +165,17 @@ class ScalarContextAt:
             coder.end_layer()
 
     def code_layer(
-        self, coder: Coder, k: int, known: Known, values: np.ndarray, predicted: Sequence[Prediction] | None = None
+        self,
+        coder: Coder,
+        k: int,
+        known: KnownValues,
+        values: np.ndarray,
+        predicted: Sequence[Prediction] | None = None,
     ) -> np.ndarray:
-        """Code `values` int32 [n, h * w] of layer k, given the layers before it, and make them known.
+        """Code `values` int32 [n, h * w] of layer k, given the layers before it, and add them to `known`.
 
-        `predicted` is what `select` found, where it chose the values. Returns the values, those of a decoder with
-        UNKNOWN where a cut stream ends.
+        `predicted` are the predictions of `select`, where it selected the values. Returns the values; in a decoder
+        they are UNKNOWN beyond the end of a cut stream.
         """
         net = self.model.nets[k]
         own = slice(net.start, net.start + net.width)
@@ -205,9 +206,9 @@ class ScalarContextAt:
         return found
 
     def _predictions(
-        self, k: int, known: Known, fill: Callable[[Pass, np.ndarray, np.ndarray], None]
+        self, k: int, known: KnownValues, fill: Callable[[Pass, np.ndarray, np.ndarray], None]
     ) -> Iterator[Prediction]:
-        """(pass, location, scale) of the passes of layer k; `fill` makes the values of each known before the next."""
+        """Predictions of the passes of layer k; `fill` adds the values of each pass to `known` before the next."""
         net = self.model.nets[k]
         context = LayerContext(net, known, self.step)
         for part in layer_passes(net, known.shape):
@@ -220,7 +221,7 @@ class ScalarContextAt:
         self,
         coder: Coder,
         k: int,
-        known: Known,
+        known: KnownValues,
         values: np.ndarray,
         predictions: Sequence[Prediction],
     ) -> np.ndarray:
@@ -236,7 +237,7 @@ class ScalarContextAt:
             found[:, part.positions] = value
             known.values[net.start : net.start + net.width, part.positions] = np.where(value == UNKNOWN, 0, value)
 
-        if predictions:  # an encoder has them already
+        if predictions:  # encoders have them already
             for part, location, scale in predictions:
                 code(part, location, scale)
         else:
@@ -245,7 +246,7 @@ class ScalarContextAt:
         return found
 
     def _code_adaptive(self, coder: Coder, values: np.ndarray) -> np.ndarray:
-        # What a cut stream does not hold stays MISSING.
+        # Symbols beyond the end of a cut stream stay MISSING.
         planes = [np.array(row + LARGEST if coder.encodes else np.full_like(row, MISSING), np.int32) for row in values]
         for plane in planes:
             self.model.adaptive.code_plane(coder, 0, plane)
@@ -253,10 +254,10 @@ class ScalarContextAt:
         found: np.ndarray = np.where(stacked < 0, UNKNOWN, stacked - LARGEST).astype(np.int32)
         return found
 
-    def select(self, k: int, known: Known, visit: Visit) -> tuple[np.ndarray, list[Prediction]]:
-        """Values int32 [n, h * w] of layer k, chosen by `visit` pass by pass, and their predictions.
+    def select(self, k: int, known: KnownValues, visit: Visit) -> tuple[np.ndarray, list[Prediction]]:
+        """Values int32 [n, h * w] of layer k, selected by `visit` pass by pass, and their predictions.
 
-        The layer is known only after `code_layer`, or after `known.end_layer`.
+        The layer is complete in `known` only after `code_layer`, or after `known.end_layer`.
         """
         net = self.model.nets[k]
         values = np.zeros((net.width, known.shape[0] * known.shape[1]), np.int32)
@@ -271,7 +272,10 @@ class ScalarContextAt:
 
 
 def code_mode(coder: Coder, before: int, decide: Callable[[], int]) -> int:
-    """Code the mode of a layer after one of mode `before`; MISSING where a cut stream ends. Encoders ask `decide`."""
+    """Code the mode of a layer after one of mode `before`; only encoders call `decide` for it.
+
+    MISSING beyond the end of a cut stream.
+    """
     symbol = np.full(1, MISSING, np.int32)
     if coder.encodes:
         symbol[0] = decide()
@@ -280,7 +284,8 @@ def code_mode(coder: Coder, before: int, decide: Callable[[], int]) -> int:
 
 
 def mirrored(location: np.ndarray, scale: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row of the residual tables int64 and residual int32, mirrored where the location is below its rounded value."""
+    """Values [n, N] -> row of the residual tables int64, and residual int32: mirrored where the location is below its
+    rounded value."""
     rounded = (location + 4) >> 3
     fraction = location - 8 * rounded
     residual = values - rounded
@@ -289,20 +294,20 @@ def mirrored(location: np.ndarray, scale: np.ndarray, values: np.ndarray) -> tup
 
 
 def _unmirrored(location: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """Values of mirrored residuals."""
+    """The inverse of `mirrored`: values of residuals."""
     rounded = (location + 4) >> 3
     found: np.ndarray = rounded + np.where(location - 8 * rounded < 0, -residual, residual)
     return found
 
 
 def _adaptive_wins(adaptive: AdaptiveTables, values: np.ndarray, bits: float) -> bool:
-    """True if adaptive tables take fewer than `bits` for the planes of a layer."""
+    """True if adaptive tables take fewer than `bits` for `values` int32 [n, h * w] of a layer."""
     n = values.shape[1]
     zero_order = 0.0
     for row in values:
         counts = np.unique(row, return_counts=True)[1]
         zero_order += float((counts * np.log2(n / counts)).sum())
-    # Adaptive tables hardly ever take less than the empirical entropy.
+    # Adaptive tables rarely take less than the empirical entropy, which is faster to compute.
     if zero_order >= bits:
         return False
     total = 0.0
@@ -314,7 +319,7 @@ def _adaptive_wins(adaptive: AdaptiveTables, values: np.ndarray, bits: float) ->
 
 
 def _prepared(tables: ResidualTables) -> np.ndarray:
-    """Tables int64 [classes, ALPHABET] of values around 0 for the start of adaptive coding."""
+    """Prepared adaptive tables int64 [classes, ALPHABET]: the residual tables of location 0, as tables of values."""
     found = np.ones((tables.classes, ALPHABET), np.int64)
     for i in range(tables.classes):
         row = tables.rows[i * FRACTIONS]

@@ -1,16 +1,18 @@
-"""The network of a scalar context model: location and scale of the values of a layer, from integers alone.
+"""Network of the scalar context model: location and scale of the values of a layer, in integers.
 
 For each position of a pass
 
-    inputs    logarithms of coded values: those of earlier layers at the position and around it, and the layer's own
-              neighbours (their differences from the location, where the layer has few channels)
-    hidden    h1 = clip(inputs . W1 + b1),  h2 = clip(h1 + h1 . W2 + b2),  integers 0..127
-    location  linear in the channel's coded neighbours and in the strong channels of earlier layers, in 1/8 steps
-    scale     class 0..63, from h2 and the spread of the channel's coded neighbours
+    inputs    round(18 log2(1 + |v|)) of coded values v: of earlier layers at the position and around it, and of the
+              layer's own neighbours (their differences from the location, in layers of up to FEW channels)
+    hidden    h1 = clip(floor((inputs . W1 + b1) / 256)),  h2 = clip(h1 + floor((h1 . W2 + b2) / 256)),  clip to 0..127
+    location  linear in the channel's coded neighbours and in the first channels of earlier layers, in 1/8 steps
+    scale     class 0..63, linear in h2 and in the spread of the channel's coded neighbours
 
-Weights are int16, inputs and activations at most 127 in size, and every sum stays below 2**24: exact in float32 in any
-order of summation, so every machine gives the same result. Legend: N positions, n channels of the layer, H hidden
-units, F inputs from earlier layers, K neighbours.
+Weights are int16, inputs and activations at most 127 in absolute value, and every sum stays below 2**24: exact in
+float32 in any order of summation, so every machine gives the same result.
+
+Legend: N positions, n channels of the layer, D channels of all layers, H hidden units, F inputs from earlier layers,
+K neighbours.
 """
 
 from __future__ import annotations
@@ -27,19 +29,19 @@ from .pyramid import CHECKERBOARD_KINDS, LEVELS, PYRAMID_KINDS, Pass, passes, se
 EXACT = 2**24
 """Integers below this are exact in float32."""
 MOST = 127
-"""Largest input and activation."""
+"""Largest absolute value of inputs and activations."""
 UNIT = 4096
-"""Sums count in 1/UNIT; weights of W1 and W2 in 1/256, inputs and activations in 1/16."""
+"""Unit of sums is 1/UNIT; that of W1 and W2 is 1/256, that of inputs and activations 1/16."""
 LOCATION_UNIT = 512
-"""Weights of the location count in 1/LOCATION_UNIT, coarser since values are larger than inputs."""
+"""Unit of the weights of the location is 1/LOCATION_UNIT, coarser because values are larger than inputs."""
 STRONG = 16
-"""Channels that later layers see with their sign, at 3x3 positions."""
+"""First channels, whose values at 3x3 positions are inputs of later layers with their sign."""
 CROSS = 10
-"""Channels that can shift the location of later layers."""
+"""First channels, whose values at 3x3 positions enter the location of later layers."""
 LOCATED = 8
-"""The first layers, whose location follows strong channels of earlier ones."""
+"""First layers, whose location depends on earlier channels."""
 FEW = 4
-"""Layers of so many channels or fewer see each of their own neighbours; the others sums of them."""
+"""Layers of up to FEW channels have each coded neighbour of their own as an input; wider layers have sums of them."""
 
 _LOG = np.minimum(np.round(18 * np.log2(1 + np.arange(2**17))), MOST).astype(np.float32)
 
@@ -52,18 +54,18 @@ def log_size(values: np.ndarray) -> np.ndarray:
 
 
 def log_value(values: np.ndarray) -> np.ndarray:
-    """`log_size` with the sign of the value."""
+    """`log_size` times the sign of the value."""
     found: np.ndarray = np.sign(values) * log_size(values)
     return found
 
 
 def inputs_of(width: int, before: int) -> int:
-    """Inputs that a layer of `width` channels, `before` of them in earlier layers, gives to later ones."""
+    """Inputs that a layer of `width` channels gives to later layers; `before` channels are in earlier layers."""
     return width + 9 + 9 * max(0, min(width, STRONG - before))
 
 
 def around(plane: np.ndarray) -> np.ndarray:
-    """[n, h, w] -> [9 n, h * w], the 3x3 positions around each, row by row; 0 beyond the border."""
+    """[n, h, w] -> values at the 3x3 positions around each, row by row, 0 beyond the border: [9 n, h * w]."""
     n, h, w = plane.shape
     wide = np.zeros((n, h + 2, w + 2), np.float32)
     wide[:, 1:-1, 1:-1] = plane
@@ -73,10 +75,10 @@ def around(plane: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LayerNet:
-    """Weights of one layer, float32 arrays that hold integers; per kind of pass where a dict."""
+    """Weights of one layer, float32 arrays that hold integers; a dict has an array for each kind of pass."""
 
     start: int
-    """Channels of earlier layers."""
+    """Number of channels in earlier layers."""
     width: int
     """n."""
     first: np.ndarray
@@ -102,13 +104,13 @@ class LayerNet:
     scale_step: np.ndarray
     """[STEPS, n]."""
     spread: dict[str, np.ndarray]
-    """[2, n], weights of the near and the far neighbours' spread."""
+    """[2, n], weights of the spread of near and of far neighbours in the scale."""
     linear: dict[str, np.ndarray]
-    """[K, n], weights of the neighbours in the location."""
+    """[K, n], weights of neighbours in the location."""
     linear_bias: np.ndarray
     """[n]."""
     cross: np.ndarray
-    """[9 min(start, CROSS), n], weights of strong earlier channels in the location; [0, n] for none."""
+    """[9 min(start, CROSS), n], weights of earlier channels in the location; [0, n] for none."""
 
     @property
     def pyramid(self) -> bool:
@@ -153,7 +155,7 @@ def read_layer(
 
 
 def _check_sums(net: LayerNet) -> None:
-    """Raise ValueError if a sum of products could reach EXACT."""
+    """Raise ValueError where a sum of products could reach EXACT."""
 
     def size(*parts: np.ndarray) -> np.ndarray:
         return np.sum([np.abs(part).sum(0) for part in parts], 0)
@@ -176,16 +178,16 @@ def _check_sums(net: LayerNet) -> None:
 class LayerContext:
     """Locations and scales of one layer of a tile at one quantization step, pass by pass."""
 
-    def __init__(self, net: LayerNet, known: Known, step: int) -> None:
+    def __init__(self, net: LayerNet, known: KnownValues, step: int) -> None:
         self.net, self.values, self.step = net, known.values, step
         n_inputs = len(net.first)
         self.earlier = known.inputs[:n_inputs].T @ net.first + net.step[step]
-        """Terms of earlier layers in the first sums [positions, H]."""
+        """Terms of earlier layers in h1, [positions, H]."""
         self.shift = known.strong[: len(net.cross)].T @ net.cross + net.linear_bias
-        """Terms of strong earlier channels in the location [positions, n]."""
+        """Terms of earlier channels in the location, [positions, n]."""
 
     def predict(self, part: Pass) -> tuple[np.ndarray, np.ndarray]:
-        """Location in 1/8 steps and scale class, int64 [n, N], of the positions of a pass."""
+        """Locations in 1/8 steps and scale classes int64 [n, N] of the positions of a pass."""
         net, kind = self.net, part.kind
         sums = self.earlier[part.positions] + (net.bias[kind] + net.level[part.level])
         location = self.shift[part.positions]
@@ -210,24 +212,25 @@ class LayerContext:
         return eighths.T.astype(np.int64), classes.T.astype(np.int64)
 
 
-class Known:
-    """Values of a tile as far as they are coded, and the inputs that later layers take from them."""
+class KnownValues:
+    """Coded values of a tile, and the inputs of later layers made of them."""
 
     def __init__(self, widths: Sequence[int], shape: tuple[int, int]) -> None:
         self.widths, self.shape = tuple(widths), shape
         n_inputs = sum(inputs_of(width, sum(widths[:k])) for k, width in enumerate(widths))
         size = shape[0] * shape[1]
         self.values = np.zeros((sum(widths), size), np.float32)
-        """[D, h * w], 0 where not coded."""
+        """float32 [D, h * w], 0 where not yet coded."""
         self.inputs = np.zeros((n_inputs, size), np.float32)
+        """[inputs of all layers, h * w], 0 for layers not yet coded."""
         self.strong = np.zeros((9 * CROSS, size), np.float32)
         """3x3 positions around each of the first CROSS channels, channel by channel."""
         self.mode = 0
-        """Mode of the layer before, see `scalar_context`."""
+        """Mode of the previous layer, see scalar_context.py."""
         self._next = 0
 
     def end_layer(self, k: int) -> None:
-        """Layer k is coded: make its inputs for later layers."""
+        """Compute the inputs that layer k, now coded, gives later layers."""
         start, n = sum(self.widths[:k]), self.widths[k]
         part = self.values[start : start + n]
         grid = part.reshape(n, *self.shape)

@@ -1,7 +1,7 @@
-"""The order in which the sub-tokens of one plane of a tile are coded.
+"""Coding order of one plane of a tile.
 
-A grid goes in four passes over a quarter of its positions each, so that a plane that is cut short is refined evenly
-and not just at its top, and so that a context model can use neighbours on all sides:
+A grid is coded in four passes over a quarter of its positions each (1, 2, 3, 4 below), so that a plane that is cut
+short is refined evenly over the tile, and so that a context model sees coded neighbours on all sides:
 
     1 3 1 3
     4 2 4 2
@@ -20,7 +20,7 @@ PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))
 
 @lru_cache(maxsize=256)
 def scan(shape: tuple[int, ...]) -> np.ndarray:
-    """Flat positions int64 [n] of a plane of `shape` (h, w) or (L,) in coding order; a sequence goes straight on."""
+    """Flat positions int64 [n] of a plane of `shape` (h, w) or (L,) in coding order; a sequence is coded in order."""
     flat = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
     order = flat if len(shape) == 1 else np.concatenate([flat[y::2, x::2].ravel() for y, x in PASSES])
     order.setflags(write=False)

@@ -1,6 +1,7 @@
-"""Batches of tiles in a few threads, each of which computes alone.
+"""Threads for batches of tiles.
 
-The small matrix products of a context model would wait for one another if torch cut them up among its threads.
+torch would split the small matrix products of a context model among its threads, which then wait for one another; here
+each thread codes a batch of its own and torch is limited to one thread.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ T = TypeVar("T")
 
 
 def for_each(work: Callable[[T], None], items: Iterable[T], workers: int) -> None:
-    """`work` on every item, in at most `workers` threads and no more than torch may use; the first error is raised."""
+    """Call `work` on every item, in at most `workers` threads and no more than torch may use; raise the first error."""
     items = list(items)
-    with _alone() as threads:
+    with _single_threaded_torch() as threads:
         workers = min(workers, threads, len(items))
         if workers < 2:
             for item in items:
@@ -33,12 +34,14 @@ def for_each(work: Callable[[T], None], items: Iterable[T], workers: int) -> Non
 
 _lock = threading.Lock()
 _inside = 0
+"""Callers within `_single_threaded_torch`."""
 _threads = 1
+"""torch's number of threads before the first of them."""
 
 
 @contextmanager
-def _alone() -> Iterator[int]:
-    """torch uses one thread for each operation in here; yields how many it may use outside."""
+def _single_threaded_torch() -> Iterator[int]:
+    """torch uses one thread inside; yields the number of threads it uses outside."""
     global _inside, _threads
     if not torch_is_loaded():
         yield os.cpu_count() or 1

@@ -30,7 +30,7 @@ from .registry import CONFIG, WEIGHTS, Entry, candidates, find, read_config
 from .weights_int8 import unpack
 
 if TYPE_CHECKING:  # torch and the networks are imported when a tokenizer is built
-    from ..entropy.tiles import EntropyModel
+    from ..entropy.model import EntropyModel
     from ..tokenizer import Tokenizer
 
 ENTROPY = ("entropy.", "prior.", "scalar.")

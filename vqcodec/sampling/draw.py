@@ -39,7 +39,7 @@ class Drawer:
         at = self.rng.random(len(symbols))[:, None] * bounds[:, -1:]
         symbols[:] = np.minimum((bounds <= at).sum(-1), rows.shape[-1] - 1)
 
-    def choose(self, options: int, decide: Callable[[], int]) -> int:
+    def code_choice(self, options: int, decide: Callable[[], int]) -> int:
         return int(self.rng.integers(options))
 
     def end_layer(self) -> None:

@@ -16,8 +16,9 @@ from ..config.model import ModelConfig, UniformConfig
 from ..container.alpha import decode_alpha, encode_alpha
 from ..container.chunks import Chunk
 from ..container.truncate import check_keep
-from ..entropy.layer_map import BLOCK, everything, map_of
-from ..entropy.tiles import Ending, EntropyModel, decode_tiles, encode_tiles
+from ..entropy.layer_map import BLOCK, full_map, map_from_gaps
+from ..entropy.model import EntropyModel
+from ..entropy.tiles import Ending, decode_tiles, encode_tiles
 from ..errors import FormatError, UsageError
 from ..geometry.rectangles import Rect
 from ..geometry.token_layout import STEPPED_TILE_PX, access_tiles, fits, plane_shapes
@@ -176,12 +177,12 @@ def _by_tile(tokens: Tokens, header: container.Header, config: ModelConfig) -> l
 def _maps(planes: Sequence[Planes], tokens: Tokens) -> list[np.ndarray] | None:
     """Of each tile the map of kept layers that its gaps come from; None without gaps. Raises UsageError for others."""
     try:
-        found = [map_of(of_tile, tokens.layers) for of_tile in planes]
+        found = [map_from_gaps(of_tile, tokens.layers) for of_tile in planes]
     except ValueError as error:
         raise UsageError(f"tokens: {error} (from a cut file?); encode the layers before them with keep") from error
     if all(kept is None for kept in found):
         return None
-    whole = [everything(of_tile[0].shape) for of_tile in planes]
+    whole = [full_map(of_tile[0].shape) for of_tile in planes]
     return [complete if kept is None else kept for kept, complete in zip(found, whole, strict=True)]
 
 
