@@ -249,5 +249,5 @@ def test_a_second_decoder_reads_the_same(
 
 def test_the_self_test_refuses_other_frequencies(tensors: dict[str, np.ndarray]) -> None:
     bias = tensors["scalar.1.scale_step"].astype(np.int32) + 4096
-    with pytest.raises(ValueError, match=r"scalar\.check: this machine"):
+    with pytest.raises(ValueError, match=r"scalar\.check: frequencies on this machine"):
         ScalarContext(WIDTHS, {**tensors, "scalar.1.scale_step": bias}, LIFTED)

@@ -178,7 +178,7 @@ def test_layers_without_a_fill_are_kept_whole(
         lambda: vqcodec.decode(data, keep=1),
         lambda: vqcodec.encode(detail, str(tmp_path), keep=1),
     ):
-        with pytest.raises(UsageError, match=r"^keep 1: model 'branches' has nothing to stand for .*; keep all 2$"):
+        with pytest.raises(UsageError, match=r"^keep 1: model 'branches' has no fill for missing layers; keep all 2$"):
             refused()
 
 

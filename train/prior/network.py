@@ -196,7 +196,7 @@ class Prior(nn.Module):
 
     def parts(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Planes of a tile -> coded planes."""
-        return [part for split, plane in zip(self.splits, tile, strict=False) for part in split.parts(plane)]
+        return [part for split, plane in zip(self.splits, tile, strict=False) for part in split.divide(plane)]
 
     def padded(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Planes of a tile -> coded planes, int64 with a margin, as `forward` takes them.

@@ -1,1 +1,1 @@
-"""Index planes of a picture with everything else that a file holds."""
+"""Tokens: index planes of a picture with size, alpha and metadata, as files and as arrays."""

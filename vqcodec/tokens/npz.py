@@ -1,6 +1,6 @@
-"""Tokens as a .npz archive of plain arrays, for whoever trains on them without this package; and back.
+"""Tokens as a .npz archive of plain arrays, for training code that does not import this package; and back.
 
-    plane.0 plane.1 ...      indices, the smallest type that holds them; -1 where a file leaves layers out
+    plane.0 plane.1 ...      indices, in the smallest integer type that holds them; -1 where a file leaves layers out
     width height grey        of the picture
     model identity           name, and token identity as 12 hexadecimal digits
     step                     number of the quantization step, of models that have one
@@ -17,21 +17,24 @@ from typing import Any
 
 import numpy as np
 
-from ..container import MAX_STEP
+from ..config.model import ModelConfig
+from ..container import MAX_SIDE, MAX_STEP
 from ..errors import InputError, LimitError, ModelError
+from ..geometry.token_layout import plane_shapes
 from ..models import registry
-from ..planes import MISSING, blank_planes
+from ..planes import MISSING, Grid, blank_planes
 from .tokens import Tokens, check_gaps
 
-BYTES = ("icc", "exif", "xmp")
+METADATA = ("icc", "exif", "xmp")
+"""Attributes of Tokens that are bytes."""
 MAX_BYTES = 2**31
-"""Of all arrays of an archive, unpacked."""
+"""Limit of the unpacked size of all arrays of an archive."""
 
 
 def write_arrays(tokens: Tokens) -> bytes:
-    """A .npz of `tokens`, only the planes of the layers that are there; where they have gaps signed, with MISSING.
+    """A .npz archive of `tokens`, with the planes of the layers held; planes with MISSING indices are signed.
 
-    Raises UsageError for gaps that no file could have.
+    Raises UsageError for MISSING indices that no complete file has, and ModelError.
     """
     model = registry.find(tokens.model).config
     check_gaps(tokens, model)
@@ -46,7 +49,7 @@ def write_arrays(tokens: Tokens) -> bytes:
         arrays["step"] = tokens.step
     if tokens.alpha is not None:
         arrays["alpha"] = tokens.alpha
-    for name in BYTES:
+    for name in METADATA:
         if (value := getattr(tokens, name)) is not None:
             arrays[name] = np.frombuffer(value, np.uint8)
     file = io.BytesIO()
@@ -55,7 +58,10 @@ def write_arrays(tokens: Tokens) -> bytes:
 
 
 def read_arrays(data: bytes) -> Tokens:
-    """Undo `write_arrays`. Raises InputError for anything else, LimitError, ModelError if the model is not at hand."""
+    """The inverse of `write_arrays`.
+
+    Raises InputError for other data, LimitError, and ModelError if the model is not installed.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as plain:
             size = sum(entry.file_size for entry in plain.infolist())
@@ -74,13 +80,13 @@ def read_arrays(data: bytes) -> Tokens:
     if entry is None:
         raise ModelError(f"model '{arrays.get('model', '?')}' ({identity}): not installed; see `vqcodec models list`")
     shapes = _shapes(entry.config, width, height)
-    there = {int(name.removeprefix("plane.")) for name in arrays if name.removeprefix("plane.").isdigit()}
+    present = {int(name.removeprefix("plane.")) for name in arrays if name.removeprefix("plane.").isdigit()}
     layers = entry.config.layers
-    keep = next((k for k, layer in enumerate(layers) if not set(layer) <= there), len(layers))
-    if there != {s for layer in layers[:keep] for s in layer} or not keep:
-        raise InputError(f"planes {sorted(there)}: not those of the first layers of model '{entry.config.name}'")
+    keep = next((k for k, layer in enumerate(layers) if not set(layer) <= present), len(layers))
+    if present != {s for layer in layers[:keep] for s in layer} or not keep:
+        raise InputError(f"planes {sorted(present)}: not those of the first layers of model '{entry.config.name}'")
     planes = blank_planes(shapes)
-    for s in there:
+    for s in present:
         found = arrays[f"plane.{s}"]
         if found.dtype.kind not in "ui" or found.shape != planes[s].shape:
             raise InputError(
@@ -90,15 +96,13 @@ def read_arrays(data: bytes) -> Tokens:
     alpha = arrays.get("alpha")
     if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != (height, width)):
         raise InputError(f"alpha: uint8 of shape {(height, width)} needed, found {alpha.dtype} {alpha.shape}")
-    extra = {name: arrays[name].tobytes() for name in BYTES if name in arrays}
+    metadata = {name: arrays[name].tobytes() for name in METADATA if name in arrays}
     name = registry.name_of(entry)
-    return Tokens(tuple(planes), width, height, name, layers[:keep], grey=grey, alpha=alpha, step=step, **extra)
+    return Tokens(tuple(planes), width, height, name, layers[:keep], grey=grey, alpha=alpha, step=step, **metadata)
 
 
-def _shapes(config: Any, width: int, height: int) -> list[tuple[int, ...]]:
-    from ..container import MAX_SIDE
-    from ..geometry.token_layout import plane_shapes
-
+def _shapes(config: ModelConfig, width: int, height: int) -> list[Grid]:
+    """Shape of each plane of a picture. Raises InputError for sizes beyond those of a file."""
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise InputError(f"{width}x{height} pixels: 1..{MAX_SIDE} a side needed")
     return plane_shapes(config.tokenizer, width, height)

@@ -1,7 +1,7 @@
-"""Reconstruction from one sub-codebook alone: all groups but one are missing (FQGAN, figure 3).
+"""Tokens of one group of codewords alone: the other groups are MISSING (FQGAN, figure 3).
 
-Differs from `keep`, which shows the first layers: a group may be any of them, and what stands for the others is zero,
-or the model's learned fill. Released models were not trained for it; the picture shows what a sub-codebook stands for.
+The decoder's fill, learned or zero, takes the place of the other groups. Published models were not trained for this, so
+the picture shows what a group represents, no more.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .tokens import Tokens
 
 
 def group_planes(config: ModelConfig, group: int) -> tuple[int, ...]:
-    """The planes of group (branch, part) 1..G of a model; a refinement of several groups belongs to none.
+    """The planes of group (branch, part) 1..G of a model; residual planes across groups belong to none.
 
-    Raises UsageError where a model has one group only, and beyond 1..G.
+    Raises UsageError for models of one group, and outside 1..G.
     """
     quantizer = config.tokenizer.quantizer
     groups: list[tuple[int, ...]]
@@ -41,13 +41,13 @@ def group_planes(config: ModelConfig, group: int) -> tuple[int, ...]:
 
 
 def only_group(tokens: Tokens, config: ModelConfig, group: int) -> Tokens:
-    """`tokens` with group 1..G alone, the planes of all others MISSING.
+    """`tokens` with the planes of all groups but one, 1..G, MISSING.
 
-    Raises UsageError for a group that the model does not have, or that is in none of the layers at hand.
+    Raises UsageError for a group that the model does not have, or that is in none of the layers held.
     """
     planes = group_planes(config, group)
-    shown = {s for layer in tokens.layers for s in layer}
-    if not shown & set(planes):
+    held = {s for layer in tokens.layers for s in layer}
+    if not held & set(planes):
         raise UsageError(f"only group {group}: not in the {tokens.n_layers} layers of the file; decode a complete file")
-    hidden = tuple(p if s in planes else np.full_like(p, MISSING) for s, p in enumerate(tokens.planes))
-    return replace(tokens, planes=hidden)
+    alone = tuple(p if s in planes else np.full_like(p, MISSING) for s, p in enumerate(tokens.planes))
+    return replace(tokens, planes=alone)

@@ -1,13 +1,13 @@
-"""Tokens: a picture as index planes, with everything a .vqc file keeps beside them; and their way into bytes and back.
+"""Tokens: a picture as index planes with size, alpha and metadata; reading and writing them as .vqc files.
 
-Differs from entropy: whole pictures, cut into access tiles here. Differs from container: knows the model.
+Writing: planes -> access tiles -> segments -> container. Reading is the inverse. No network runs here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ..container.chunks import Chunk
 from ..container.truncate import check_keep
 from ..entropy.layer_map import BLOCK, full_map, map_from_gaps
 from ..entropy.model import EntropyModel
+from ..entropy.scalar_context import ScalarContext
 from ..entropy.tiles import Ending, decode_tiles, encode_tiles
 from ..errors import FormatError, UsageError
 from ..geometry.rectangles import Rect
@@ -29,18 +30,19 @@ TILE_PX = 512
 """Default side of an access tile, pixels."""
 
 CHUNK_KINDS = {"icc": "iCCP", "exif": "eXIf", "xmp": "xMPd"}
+"""Attribute of Tokens -> kind of the chunk that holds it."""
 
 
 class EntropyCoded(Protocol):
-    """What is needed of a model here: no networks."""
+    """A model as far as entropy coding needs it."""
 
     @property
     def config(self) -> ModelConfig:
-        """Its configuration."""
+        """Configuration."""
 
     @property
     def entropy(self) -> EntropyModel:
-        """Its entropy model."""
+        """Entropy model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +50,15 @@ class Tokens:
     """A picture of `width` x `height` pixels as index planes."""
 
     planes: tuple[np.ndarray, ...]
-    """int32, coarse to fine; MISSING where unknown. [h, w] each, or [windows, *] for models that work by windows."""
+    """int32 [h, w] each, coarse to fine, MISSING where unknown; [windows, *] for models with windows of their own."""
     width: int
     height: int
     model: str
     """Name or folder of the model."""
     layers: tuple[tuple[int, ...], ...]
-    """Planes of each layer that is there."""
+    """Planes of each layer held."""
     grey: bool = False
+    """True if the picture was grey before encoding."""
     alpha: np.ndarray | None = None
     """uint8 [H, W]."""
     icc: bytes | None = None
@@ -64,10 +67,10 @@ class Tokens:
     warnings: tuple[str, ...] = ()
     """Conversions and losses of the picture; not part of a file."""
     step: int | None = None
-    """Number of the quantization step, of models that have one for each file."""
+    """Number of the quantization step, 0..63; None for models without steps."""
 
     def __eq__(self, other: object) -> bool:
-        """True if both hold the same; dtypes of planes may differ, and warnings."""
+        """True if indices, layers, size, model and metadata are equal; dtypes and warnings may differ."""
         if not isinstance(other, Tokens):
             return NotImplemented
         plain = ("width", "height", "model", "layers", "grey", "icc", "exif", "xmp", "step")
@@ -79,26 +82,26 @@ class Tokens:
 
     @property
     def n_layers(self) -> int:
-        """How many values `keep` can have."""
+        """Number of layers held."""
         return len(self.layers)
 
     def kept(self, keep: int) -> Tokens:
-        """Only the first `keep` layers. Raises UsageError outside 1..n_layers."""
+        """The first `keep` layers; all other planes are MISSING. Raises UsageError outside 1..n_layers."""
         check_keep(keep, self.n_layers)
-        wanted = {s for layer in self.layers[:keep] for s in layer}
-        planes = tuple(p if s in wanted else np.full_like(p, MISSING) for s, p in enumerate(self.planes))
+        kept = {s for layer in self.layers[:keep] for s in layer}
+        planes = tuple(p if s in kept else np.full_like(p, MISSING) for s, p in enumerate(self.planes))
         return replace(self, planes=planes, layers=self.layers[:keep])
 
 
 def check_fill(keep: int, config: ModelConfig) -> None:
-    """Raise UsageError if the first `keep` layers alone are nothing to this model."""
+    """Raise UsageError if the model's decoder needs more than the first `keep` layers."""
     n = len(config.layers)
     if keep < n and config.tokenizer.quantizer.fill == "none":
-        raise UsageError(f"keep {keep}: model '{config.name}' has nothing to stand for missing layers; keep all {n}")
+        raise UsageError(f"keep {keep}: model '{config.name}' has no fill for missing layers; keep all {n}")
 
 
 def as_arrays(tokens: Tokens) -> Tokens:
-    """The same with numpy planes, where they are tensors or nested lists. Raises UsageError for what is no array."""
+    """`tokens` with numpy planes in place of tensors and nested lists. Raises UsageError for other planes."""
     if all(isinstance(plane, np.ndarray) for plane in tokens.planes):
         return tokens
     planes = []
@@ -111,7 +114,7 @@ def as_arrays(tokens: Tokens) -> Tokens:
 
 
 def check_tokens(tokens: Tokens, model: EntropyCoded) -> None:
-    """Refuse planes that are not the picture's or the model's. Raises UsageError."""
+    """Raise UsageError where planes, alpha or step do not fit the picture's size and the model."""
     shapes = plane_shapes(model.config.tokenizer, tokens.width, tokens.height)
     sizes = model.entropy.sizes
     if len(tokens.planes) != len(sizes) or tokens.layers != model.config.layers[: tokens.n_layers]:
@@ -124,7 +127,7 @@ def check_tokens(tokens: Tokens, model: EntropyCoded) -> None:
             raise UsageError(f"tokens: plane {s} is {plane.shape}, {wanted}")
         low, high = int(plane.min()), int(plane.max())
         if low < MISSING or high >= size:
-            raise UsageError(f"tokens: plane {s} holds {low}..{high}, the model knows 0..{size - 1}")
+            raise UsageError(f"tokens: plane {s} holds {low}..{high}, the model has indices 0..{size - 1}")
     alpha = tokens.alpha
     if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != (tokens.height, tokens.width)):
         raise UsageError(
@@ -138,16 +141,17 @@ def check_tokens(tokens: Tokens, model: EntropyCoded) -> None:
 
 
 def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int | None = None) -> bytes:
-    """A complete .vqc file of all layers of `tokens`; gaps are left out where they are whole blocks' last layers.
+    """A complete .vqc file of all layers of `tokens`, in access tiles of `tile_px` pixels a side.
 
-    Raises UsageError for planes that are not the model's, and for other gaps.
+    MISSING indices are written as maps of kept layers. Raises UsageError for planes that do not fit the model, and for
+    MISSING indices that are not the last layers of whole blocks.
     """
     check_tokens(tokens, model)
     header = header_of(tokens, model.config, tile_px)
     planes = _by_tile(tokens, header, model.config)
     maps = _maps(planes, tokens)
     if maps is not None and not can_map(model):
-        raise UsageError(f"tokens: they have gaps, which model '{model.config.name}' has nothing for")
+        raise UsageError(f"tokens: planes have gaps, and files of model '{model.config.name}' cannot hold any")
     by_tile = encode_tiles(entropy_at(model, tokens.step), planes, tokens.layers, maps)
     return assemble(tokens, replace(header, mapped=maps is not None), by_tile)
 
@@ -158,24 +162,27 @@ def has_step(config: ModelConfig) -> bool:
 
 
 def entropy_at(model: EntropyCoded, step: int | None) -> EntropyModel:
-    """The entropy model for a file of quantization step number `step`, None for models without steps."""
+    """The entropy model of files with quantization step number `step`; None for models without steps."""
+    entropy: EntropyModel | ScalarContext = model.entropy
+    if not isinstance(entropy, ScalarContext):
+        return entropy
     if step is None:
-        return model.entropy
-    found: EntropyModel = model.entropy.at(step)  # type: ignore[attr-defined]
-    return found
+        raise ValueError("step: a model with quantization steps needs its number")
+    return entropy.at(step)
 
 
 def check_gaps(tokens: Tokens, config: ModelConfig) -> None:
-    """Raise UsageError for gaps that no file could have: those of files that were cut within a layer."""
+    """Raise UsageError for MISSING indices that no complete file has, as in files cut within a layer."""
     _maps(_by_tile(tokens, header_of(tokens, config), config), tokens)
 
 
 def _by_tile(tokens: Tokens, header: container.Header, config: ModelConfig) -> list[Planes]:
+    """Planes of each access tile."""
     return [[tile.of(plane) for plane in tokens.planes] for tile in access_tiles(header, config.tokenizer)]
 
 
 def _maps(planes: Sequence[Planes], tokens: Tokens) -> list[np.ndarray] | None:
-    """Of each tile the map of kept layers that its gaps come from; None without gaps. Raises UsageError for others."""
+    """The map of kept layers of each tile; None where nothing is MISSING. Raises UsageError for gaps without a map."""
     try:
         found = [map_from_gaps(of_tile, tokens.layers) for of_tile in planes]
     except ValueError as error:
@@ -187,15 +194,17 @@ def _maps(planes: Sequence[Planes], tokens: Tokens) -> list[np.ndarray] | None:
 
 
 def can_map(model: EntropyCoded) -> bool:
-    """Whether files of `model` can keep different numbers of layers from place to place."""
+    """True where files of `model` can keep different numbers of layers in different blocks."""
     tokenizer = model.config.tokenizer
-    alike = not tokenizer.side and len(set(tokenizer.quantizer.shapes((BLOCK, BLOCK)))) == 1
-    return alike and tokenizer.quantizer.fill != "none" and model.entropy.kind == "context"
+    one_shape = not tokenizer.side and len(set(tokenizer.quantizer.shapes((BLOCK, BLOCK)))) == 1
+    return one_shape and tokenizer.quantizer.fill != "none" and model.entropy.kind == "context"
 
 
 def header_of(tokens: Tokens, config: ModelConfig, tile_px: int | None = None) -> container.Header:
-    """The head of a complete file of `tokens` without gaps. Raises UsageError for layers that are nothing without the
-    others."""
+    """The header of a complete file of `tokens` without maps.
+
+    Raises UsageError where the model's decoder needs more layers.
+    """
     check_fill(tokens.n_layers, config)
     return container.Header(
         width=tokens.width,
@@ -211,7 +220,7 @@ def header_of(tokens: Tokens, config: ModelConfig, tile_px: int | None = None) -
 
 
 def assemble(tokens: Tokens, header: container.Header, by_tile: Sequence[Sequence[bytes]]) -> bytes:
-    """A file of segments [tile][layer] that hold the planes, and of all else that `tokens` hold."""
+    """A file of segments `by_tile` [tile][layer], with alpha and metadata of `tokens`."""
     segments = [[tile[layer] for tile in by_tile] for layer in range(tokens.n_layers)]
     chunks = [Chunk(kind, data) for name, kind in CHUNK_KINDS.items() if (data := getattr(tokens, name)) is not None]
     alpha = None if tokens.alpha is None else encode_alpha(tokens.alpha)
@@ -219,25 +228,13 @@ def assemble(tokens: Tokens, header: container.Header, by_tile: Sequence[Sequenc
 
 
 def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = None, area: Rect | None = None) -> Tokens:
-    """Undo `write_tokens`. Only tiles that touch `area` (pixels) are decoded, and only the first `keep` layers.
+    """The inverse of `write_tokens`, of the first `keep` layers and of the tiles that touch `area`, in pixels.
 
-    Raises FormatError for damaged streams and UsageError for a `keep` the file does not hold.
+    Raises FormatError for damaged streams and files of another kind of model, and UsageError for a `keep` that the file
+    does not hold.
     """
     header, config = file.header, model.config
-    if header.n_layers > len(config.layers):
-        raise FormatError(f"layers: the file claims {header.n_layers}, its model has {len(config.layers)}")
-    if not fits(header, config.tokenizer):
-        tokenizer = config.tokenizer
-        wanted = (
-            f"windows of {tokenizer.side} px" if tokenizer.side else f"a multiple of {tokenizer.stride} px, no overlap"
-        )
-        raise FormatError(
-            f"tile side: {header.tile} px with an overlap of {header.overlap}; the file's model needs {wanted}"
-        )
-    if header.mapped and not can_map(model):
-        raise FormatError("flags: the file keeps different numbers of layers, which its model has nothing for")
-    if (header.step is not None) != has_step(config):
-        raise FormatError(f"flags: a quantization step is {'missing' if header.step is None else 'not expected'}")
+    _check_header(header, model)
     keep = header.n_layers if keep is None else keep
     check_keep(keep, header.n_layers)
     check_fill(keep, config)
@@ -249,17 +246,17 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
         if area is None or _touch(tile.pixels, area)
         for given in [_present([layer[t] for layer in file.segments[:keep]])]
     ]
+    entropy = entropy_at(model, header.step)
     for ending in sorted({ending for ending, _, _ in tiles}):
         chosen = [(tile, given) for found, tile, given in tiles if found == ending]
         shapes = [tuple(tile.of(plane).shape for plane in planes) for tile, _ in chosen]
-        entropy = entropy_at(model, header.step)
         parts = decode_tiles(entropy, [given for _, given in chosen], shapes, layers, ending, header.mapped)
         for (tile, _), found_planes in zip(chosen, parts, strict=True):
             for plane, part in zip(planes, found_planes, strict=True):
                 tile.of(plane)[...] = part
     alpha = None if file.alpha is None else decode_alpha(file.alpha, header.width, header.height)
-    kinds = {kind: name for name, kind in CHUNK_KINDS.items()}
-    extra: dict[str, Any] = {kinds[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in kinds}
+    names = {kind: name for name, kind in CHUNK_KINDS.items()}
+    metadata = {names[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in names}
     return Tokens(
         tuple(planes),
         header.width,
@@ -268,13 +265,34 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
         layers,
         grey=header.grey,
         alpha=alpha,
+        icc=metadata.get("icc"),
+        exif=metadata.get("exif"),
+        xmp=metadata.get("xmp"),
         step=header.step,
-        **extra,
     )
 
 
+def _check_header(header: container.Header, model: EntropyCoded) -> None:
+    """Raise FormatError where a header contradicts the model that it names."""
+    config = model.config
+    tokenizer = config.tokenizer
+    if header.n_layers > len(config.layers):
+        raise FormatError(f"layers: the file claims {header.n_layers}, its model has {len(config.layers)}")
+    if not fits(header, tokenizer):
+        wanted = (
+            f"windows of {tokenizer.side} px" if tokenizer.side else f"a multiple of {tokenizer.stride} px, no overlap"
+        )
+        raise FormatError(
+            f"tile side: {header.tile} px with an overlap of {header.overlap}; the file's model needs {wanted}"
+        )
+    if header.mapped and not can_map(model):
+        raise FormatError("flags: the file keeps different numbers of layers, and files of its model cannot")
+    if (header.step is not None) != has_step(config):
+        raise FormatError(f"flags: a quantization step is {'missing' if header.step is None else 'not expected'}")
+
+
 def from_picture(picture: Picture, planes: Sequence[np.ndarray], config: ModelConfig) -> Tokens:
-    """Index planes of `picture` together with what else it holds."""
+    """Index planes of `picture` with its size, alpha, metadata and warnings."""
     return Tokens(
         tuple(planes),
         picture.width,
@@ -291,7 +309,7 @@ def from_picture(picture: Picture, planes: Sequence[np.ndarray], config: ModelCo
 
 
 def _ending(file: container.File, t: int, n_layers: int) -> Ending:
-    """Where the first `n_layers` segments of tile t stop."""
+    """The ending of the first `n_layers` segments of tile t."""
     if n_layers < file.header.n_layers:
         return "layer"
     if not file.header.cut:
@@ -300,11 +318,12 @@ def _ending(file: container.File, t: int, n_layers: int) -> Ending:
 
 
 def _touch(a: Rect, b: Rect) -> bool:
+    """True if the rectangles have a pixel in common."""
     return a.y0 < b.y1 and b.y0 < a.y1 and a.x0 < b.x1 and b.x0 < a.x1
 
 
 def _present(segments: list[bytes | None]) -> list[bytes]:
-    """The segments before the first missing one: later layers of a stream cannot be reached without the earlier."""
+    """The segments before the first missing one: a stream decodes in order only."""
     present = []
     for segment in segments:
         if segment is None:
