@@ -175,7 +175,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"units": 30}, "units"),
-        ({"heads": 0}, "depth, heads"),
+        ({"heads": 0}, "heads"),
         ({"labels": "file"}, "labels"),
         ({"schedule": "step"}, "schedule"),
         ({"dropout": 1.0}, "dropout"),

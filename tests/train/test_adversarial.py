@@ -296,7 +296,7 @@ def test_accumulated_batches_make_one_step(accelerator_of: Callable[..., Any]) -
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        (["gan.discriminator=pitch"], "discriminator: 'pitch' is not one of patch, patch-plain, style, dino"),
+        (["gan.discriminator=pitch"], "discriminator: 'pitch' is not one of dino, dino-batch, patch, patch-plain, style"),
         (["gan.channels=0"], "channels"),
         (["gan.layers=0"], "layers"),
         (["gan.layers=5", "data.crop=64"], "need crops of 96 px"),
@@ -307,7 +307,7 @@ def test_accumulated_batches_make_one_step(accelerator_of: Callable[..., Any]) -
         (["gan.betas=[0.9, 1.0]"], "betas"),
         (["gan.clip=0.0"], "clip"),
         (["gan.lecam=-0.1"], "lecam"),
-        (["gan.loss=cross"], "loss: 'cross' is not one of hinge, vanilla, non-saturating"),
+        (["gan.loss=cross"], "loss: 'cross' is not one of hinge, non-saturating, vanilla"),
         (["gan.generator=none"], "generator: 'none'"),
         (["gan.augment=1.5"], "augment"),
         (["gan.consistency=-1.0"], "consistency"),

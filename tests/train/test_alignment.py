@@ -290,7 +290,7 @@ def _normed(network: nn.Module, teacher: teachers.VitTeacher, x: Tensor) -> Tens
     ("changes", "message"),
     [
         (["teacher=dinov3"], r"align\.semantic\.teacher: 'dinov3'"),
-        (["objective=mse"], r"objective: 'mse' is not one of contrastive, prediction, cosine"),
+        (["objective=mse"], r"objective: 'mse' is not one of contrastive, cosine, prediction"),
         (["level=patch"], "level: 'patch'"),
         (["branch=4"], "branch: the quantizer has 4"),
         (["branch=-5"], "branch"),

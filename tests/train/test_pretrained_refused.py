@@ -101,7 +101,7 @@ def test_what_cannot_be_a_start(
             "12 layers of 768 channels, the backbone's decoder 24 of 1024",
         ),
         ("xqgan-vq-4096", ["pretrained.parts=[]"], r"pretrained\.parts: encoder, decoder or both"),
-        ("xqgan-vq-4096", ['pretrained.parts=["quantizer"]'], r"pretrained\.parts.*is not one of encoder, decoder"),
+        ("xqgan-vq-4096", ['pretrained.parts=["quantizer"]'], r"pretrained\.parts.*is not one of decoder, encoder"),
         ("softvq-b-64", ["tuning.decoder=lora"], r"tuning\.decoder: lora needs weights to start from"),
         ("xqgan-vq-4096", ['optimizer.frozen=["quantizer"]'], r"optimizer\.frozen: quantizer needs weights"),
     ],

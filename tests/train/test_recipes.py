@@ -265,7 +265,7 @@ def test_a_table_of_another_kind_replaces_its_base(tmp_path: Path) -> None:
         ("tiny-softvq", "optimizer.floor=2", "floor"),
         ("tiny-softvq", "tuning.encoder=lora", "needs weights to start from"),
         ("tiny-softvq", 'export.packed=["decoder"]', "decoder only where"),
-        ("mgvq-f16-g4", "tokenizer.quantizer.codebook_size=65537", r"codebook_size must be 1\.\.65536; .* more groups"),
+        ("mgvq-f16-g4", "tokenizer.quantizer.codebook_size=65537", "codebook_size: int <= 65536"),
     ],
 )
 def test_what_cannot_train_is_refused(name: str, change: str, message: str) -> None:

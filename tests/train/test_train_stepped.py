@@ -133,8 +133,8 @@ def test_selected_values_cost_less(pictures: Path) -> None:
         ({"data": {"train": ["x"], "val": ["x"], "crop": 60}}, "data.crop: a multiple of 16"),
         ({"loss": {"ms_ssim": 0.3}}, "needs data.crop above 160"),
         ({"optimiser": {}}, "did you mean 'optimizer'"),
-        ({"optimizer": {"steps": 1, "kind": "sgd"}}, "adamw, soap, muon"),
-        ({"export": {"rungs": 1}}, "at least 2 rungs"),
+        ({"optimizer": {"steps": 1, "kind": "sgd"}}, "adamw, muon, soap"),
+        ({"export": {"rungs": 1}}, "export.rungs: int >= 2"),
     ],
 )
 def test_bad_recipes_are_refused(changes: dict[str, Any], says: str) -> None:

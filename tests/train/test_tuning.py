@@ -168,7 +168,7 @@ def frozen(*parts: str) -> str:
         ("tiny", ["tuning.rank=0"], r"tuning\.rank"),
         ("tiny", [frozen("encoder")], r"optimizer\.frozen: encoder needs weights"),
         ("softvq-b-64", [frozen("encoder", "quantizer")], r"optimizer\.frozen: quantizer needs weights"),
-        ("tiny", [*START, frozen("head")], r"optimizer\.frozen.*'head' is not one of encoder, quantizer, decoder"),
+        ("tiny", [*START, frozen("head")], r"optimizer\.frozen.*'head' is not one of decoder, encoder, quantizer"),
         ("tiny", [*START, frozen("encoder", "quantizer", "decoder")], r"optimizer\.frozen: leaves nothing to train"),
         ("tiny", [*START, *ADAPTIVE, frozen("decoder")], r"optimizer\.frozen: .* gan\.adaptive"),
     ],

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import to_builtins
+from msgspec import Meta, to_builtins
 
-from vqcodec.config.reading import Settings, read
+from vqcodec.config.reading import Count, Positive, Settings, Share, read
 from vqcodec.errors import InputError, ModelError, UsageError
 from vqcodec.models.registry import find
 from vqcodec.tokens.tokens import has_step
 
 from ..checkpoint import read_checkpoint
+from ..recipe.schema import Above0, AtLeast0, Below1
 
 
 class PriorRecipe(Settings, frozen=True):
@@ -23,57 +23,57 @@ class PriorRecipe(Settings, frozen=True):
     """Name or folder of the model whose entropy model is replaced."""
     train: tuple[str, ...]
     """Folders, tar shards or patterns of these."""
-    steps: int
+    steps: Positive
     """Length of the run."""
     architecture: Literal["context", "factorized-ar"] = "context"
     """context: the integer model of files. factorized-ar: a float model of width `units` for comparison and sampling
     (`vqcodec.sampling.factorized_ar`, FQGAN's FAR) over at most `crop` positions a side; files do not use it."""
-    depth: int = 6
+    depth: Positive = 6
     """factorized-ar: layers of its backbone."""
-    heads: int = 4
+    heads: Positive = 4
     """factorized-ar: attention heads of each layer; `units` is a multiple of 4 * heads."""
-    head_layers: int = 2
+    head_layers: Positive = 2
     """factorized-ar: layers of the head that predicts the sub-tokens of a position one by one."""
-    dropout: float = 0.0
+    dropout: Below1 = 0.0
     """factorized-ar: dropout of embedded positions and of the layers' outputs, 0..1."""
     labels: Literal["", "folder"] = ""
     """factorized-ar: with `folder` the first folder in a picture's name is its class, as in ImageNet's layout; classes
     sorted by name are the labels 0, 1, ... that `sample --label` takes. Empty: no classes."""
-    label_dropout: float = 0.1
+    label_dropout: Below1 = 0.1
     """factorized-ar: share of the crops that lose their label, for classifier-free guidance, 0..1."""
-    crop_px: int = 0
+    crop_px: Count = 0
     """factorized-ar: pictures are resized to a short side of so many pixels and their centre is cut out. 0: whole
     pictures."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """Learning rate after 100 steps of warm-up: down to 1 % along a cosine, or constant."""
     val: tuple[str, ...] = ()
     """Pictures, in the same form, that the bits per index are reported for at the end."""
-    minutes: float = 0
+    minutes: AtLeast0 = 0
     """If above 0, the run ends after this time even if steps are left; the schedule follows whichever is further.
     Such a run cannot be repeated exactly."""
-    units: int = 112
+    units: Positive = 112
     """Hidden units of each plane's network."""
-    near: int = 0
+    near: Count = 0
     """If above 0, a plane sees the surroundings in only so many planes before it, and the position itself in those
     further back."""
-    batch: int = 4
+    batch: Positive = 4
     """Crops a step (factorized-ar: in each process)."""
-    crop: int = 16
+    crop: Annotated[int, Meta(ge=2)] = 16
     """Side of a crop, positions; its surroundings are seen as well."""
     again: bool = False
     """Start from the context model that `model` has. Where indices are selected under it, a second round fits it to
     its own selection."""
-    lr: float = 5e-3
+    lr: Above0 = 5e-3
     """Largest learning rate."""
-    quantized_share: float = 0.2
+    quantized_share: Share = 0.2
     """Share of the steps, the last ones, that train the network with rounded weights and activations."""
     bf16: bool = False
     """Products in bfloat16, except while the network is rounded."""
     seed: int = 0
     """Seed of all random numbers."""
-    tile_px: int = 512
+    tile_px: Positive = 512
     """Side of the access tiles whose indices are collected, pixels."""
-    checkpoint_every: int = 200
+    checkpoint_every: Positive = 200
     """Steps between checkpoints."""
 
 
@@ -88,29 +88,9 @@ def prior_recipe(tree: dict[str, Any]) -> PriorRecipe:
 
 
 def check_prior(recipe: PriorRecipe) -> None:
-    """Refuse settings that would fail later. Raises UsageError naming the key."""
-    for problem in (*_sizes(recipe), *(_factorized_ar(recipe) if recipe.architecture == "factorized-ar" else ())):
-        raise UsageError(f"recipe.{problem}")
-
-
-def _sizes(recipe: PriorRecipe) -> Iterator[str]:
-    for key in ("steps", "batch", "units"):
-        if getattr(recipe, key) < 1:
-            yield f"{key}: at least 1"
-    if recipe.crop < 2:
-        yield "crop: at least 2 positions"
-
-
-def _factorized_ar(recipe: PriorRecipe) -> Iterator[str]:
-    if min(recipe.depth, recipe.heads, recipe.head_layers) < 1:
-        yield "depth, heads and head_layers: at least 1"
-    if recipe.units % (4 * max(recipe.heads, 1)):
-        yield f"units: {recipe.units} is not a multiple of 4 * heads"
-    for key in ("label_dropout", "dropout"):
-        if not 0 <= getattr(recipe, key) < 1:
-            yield f"{key}: at least 0, below 1"
-    if recipe.crop_px < 0:
-        yield "crop_px: at least 0"
+    """Apply the rules across keys. Raises UsageError naming the key."""
+    if recipe.architecture == "factorized-ar" and recipe.units % (4 * recipe.heads):
+        raise UsageError(f"recipe.units: {recipe.units} is not a multiple of 4 * heads")
 
 
 def progress_of(step: int, seconds: float, recipe: PriorRecipe) -> float:

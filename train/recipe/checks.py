@@ -74,26 +74,10 @@ def adversary(recipe: Recipe) -> Problems:
         return
     if gan.discriminator.startswith("dino"):
         source_of(gan.backbone, "recipe.gan.backbone")
-    if gan.channels < 1:
-        yield "gan.channels: at least 1"
-    if not 1 <= gan.layers <= 8:
-        yield "gan.layers: 1..8"
     if gan.discriminator in DISCRIMINATORS and crop < (least := PatchGAN.least_px(gan.layers)):
         yield f"gan.layers: {gan.layers} of them need crops of {least} px, data.crop is {crop}"
     if crop < SMALLEST_PX:
         yield f"gan.discriminator: {gan.discriminator} needs crops of {SMALLEST_PX} px, data.crop is {crop}"
-    if gan.start < 0:
-        yield "gan.start: at least 0"
-    for key, value in (("lr", gan.lr), ("clip", gan.clip)):
-        if not value > 0:
-            yield f"gan.{key}: above 0"
-    for key, value in (("weight_decay", gan.weight_decay), ("lecam", gan.lecam), ("consistency", gan.consistency)):
-        if not value >= 0:
-            yield f"gan.{key}: at least 0"
-    if len(gan.betas) != 2 or not all(0 <= beta < 1 for beta in gan.betas):
-        yield "gan.betas: two numbers in 0..1"
-    if not 0 <= gan.augment <= 1:
-        yield "gan.augment: a probability, 0..1"
 
 
 def alignment(recipe: Recipe) -> Problems:
@@ -105,12 +89,8 @@ def alignment(recipe: Recipe) -> Problems:
         predicts = part.objective == "prediction"
         if not -branches <= part.branch < branches:
             yield f"{where}.branch: the quantizer has {branches}, numbered from 0, or from -1 backwards"
-        if part.width < 1 or part.layers < 1:
-            yield f"{where}: width and layers: at least 1"
         if predicts and part.width % HEADS:
             yield f"{where}.width: a multiple of {HEADS} for prediction"
-        if not part.scale > 0 or not part.scale_end >= 0:
-            yield f"{where}: scale: above 0; scale_end: at least 0"
         if predicts and part.level != "picture":
             yield f"{where}.level: prediction is for the level picture only"
         if part.shared and (part.objective != "contrastive" or not isinstance(recipe.tokenizer.backbone, VitConfig)):
@@ -120,9 +100,6 @@ def alignment(recipe: Recipe) -> Problems:
 def perturbation(recipe: Recipe) -> Problems:
     """Shares in 0..1, for one codebook per group."""
     settings, quantizer = recipe.perturbation, recipe.tokenizer.quantizer
-    for key in ("samples", "tokens", "floor"):
-        if not 0 <= getattr(settings, key) <= 1:
-            yield f"perturbation.{key}: a share, 0..1"
     if settings.samples > 0 and not isinstance(quantizer, ProductVQConfig):
         yield "perturbation.samples: only for the quantizer product-vq"
     elif settings.samples > 0 and not 1 <= settings.nearest <= min(quantizer.sizes):
@@ -168,23 +145,17 @@ def tuning(recipe: Recipe) -> Problems:
             yield f"tuning.{part}: lora has no effect on a part that optimizer.frozen holds"
         if mode == "lora" and part not in started:
             yield f"tuning.{part}: lora {NEEDS_START}"
-    if settings.rank < 1:
-        yield "tuning.rank: at least 1"
 
 
 def data(recipe: Recipe) -> Problems:
     """Crops that the network can see, and sources with usable weights."""
     settings, tokenizer, side = recipe.data, recipe.tokenizer, fixed_side(recipe.tokenizer)
-    if settings.crop % tokenizer.stride or settings.crop < 1:
+    if settings.crop % tokenizer.stride:
         yield f"data.crop: {settings.crop} is not a multiple of the stride {tokenizer.stride}"
     if side not in (0, settings.crop):
         yield f"data.crop: the network sees pictures of {side} px only"
     if tokenizer.window not in (0, side):
         yield f"tokenizer.window: the network sees pictures of {side} px only"
-    if min(settings.batch, settings.workers, recipe.optimizer.accumulate) < 1:
-        yield "data.batch, data.workers and optimizer.accumulate: at least 1"
-    if not 0 < settings.min_scale <= 1:
-        yield "data.min_scale: above 0, at most 1"
     short, shares = settings.short_side, settings.shares
     if short and (len(short) != 2 or not 1 <= short[0] <= short[1] <= 64):
         yield "data.short_side: two numbers in 1..64, in crops, the smaller one first, or an empty list"
@@ -203,8 +174,6 @@ def masking(recipe: Recipe) -> Problems:
         yield f"masking.losses: kept is for the quantizer product-vq; {own}"
     if settings.full < 1 and not _is_product(recipe):
         yield f"masking.full: 1 for quantizers other than product-vq; {own}"
-    if not 1 <= settings.draws <= 16:
-        yield "masking.draws: 1..16"
     weights = settings.prefixes
     if len(weights) not in (0, groups) or any(w < 0 for w in weights) or (weights and not sum(weights)):
         yield f"masking.prefixes: one weight for each of 1..{groups} groups, none below 0, or an empty list"
@@ -213,14 +182,8 @@ def masking(recipe: Recipe) -> Problems:
 def optimizer(recipe: Recipe) -> Problems:
     """Learning rate, schedule and gradient estimator."""
     settings = recipe.optimizer
-    if not settings.lr > 0 or not settings.clip > 0:
-        yield "optimizer.lr and optimizer.clip: above 0"
-    if not 0 <= settings.decay <= settings.steps:
+    if settings.decay > settings.steps:
         yield f"optimizer.decay: {settings.decay} is beyond 0..{settings.steps} (optimizer.steps); set both"
-    if not 0 <= settings.floor <= 1:
-        yield "optimizer.floor: a share, 0..1"
-    if len(settings.betas) != 2:
-        yield "optimizer.betas: two numbers"
     if settings.estimator == "codewords" and set(settings.frozen) != {"encoder", "quantizer"}:
         yield "optimizer.estimator: codewords gives the encoder no gradient; freeze encoder and quantizer"
 
@@ -236,17 +199,12 @@ def codebooks(recipe: Recipe) -> Problems:
     backbone = recipe.tokenizer.backbone
     if settings.start == "klt" and not (isinstance(backbone, ConvConfig) and backbone.linear_path):
         yield "codebook.start: klt needs tokenizer.backbone.linear_path"
-    span = settings.rate_range
-    if len(span) != 2 or not 0 < span[0] <= span[1]:
-        yield "codebook.rate_range: two numbers above 0, the smaller one first"
-    if settings.rate < 0:
-        yield "codebook.rate: at least 0"
-    if len(settings.rate_caps) > quantizer.groups or any(cap < 0 for cap in settings.rate_caps):
-        yield f"codebook.rate_caps: at most {quantizer.groups}, none below 0"
+    if settings.rate_range[0] > settings.rate_range[1]:
+        yield "codebook.rate_range: the smaller one first"
+    if len(settings.rate_caps) > quantizer.groups:
+        yield f"codebook.rate_caps: at most {quantizer.groups}, one for each group"
     if settings.choice and not recipe.quantizer_frozen:
         yield "codebook.choice: needs optimizer.frozen to hold quantizer, since the context model knows its codewords"
-    if settings.revive_every < 1:
-        yield "codebook.revive_every: at least 1"
 
 
 def refitting(recipe: Recipe) -> Problems:
@@ -276,28 +234,19 @@ def refitting(recipe: Recipe) -> Problems:
 def export(recipe: Recipe) -> Problems:
     """Ladder and layers that a file can hold."""
     settings, quantizer = recipe.export, recipe.tokenizer.quantizer
-    quality, planes = settings.quality, len(quantizer.sizes)
-    if len(quality) != 2 or not 1 <= quality[0] < quality[1] <= 100:
-        yield "export.quality: two numbers in 1..100, the smaller one first"
+    planes = len(quantizer.sizes)
+    if settings.quality[0] >= settings.quality[1]:
+        yield "export.quality: the smaller one first"
     if "decoder" in settings.packed and not isinstance(recipe.tokenizer.backbone, ConvConfig):
         yield "export.packed: decoder only where tokenizer.backbone.kind is conv"
     if list(settings.rates) != sorted(set(settings.rates), reverse=True):
         yield "export.rates: falling, since files grow from step to step"
     layers = settings.layers
-    if layers and (sum(layers) != planes or min(layers) < 1 or len(layers) > MAX_LAYERS):
-        yield f"export.layers: at most {MAX_LAYERS}, at least 1 plane each, {planes} in all, or an empty list"
+    if layers and (sum(layers) != planes or len(layers) > MAX_LAYERS):
+        yield f"export.layers: at most {MAX_LAYERS}, {planes} planes in all, or an empty list"
     whole = quantizer.groups in accumulate(map(len, file_layers(recipe)))
     if settings.refine_below and not (_refinements(recipe) and whole and recipe.codebook.rate):
         yield "export.refine_below: needs codebook.rate, and refinements whose layers hold none of the groups"
-    if settings.refine_below < 0:
-        yield "export.refine_below: at least 0"
-
-
-def run(recipe: Recipe) -> Problems:
-    """Intervals of at least one step."""
-    for key in ("log_every", "val_every", "save_every", "val_images", "val_crop"):
-        if getattr(recipe.run, key) < 1:
-            yield f"run.{key}: at least 1"
 
 
 def _is_product(recipe: Recipe) -> bool:
@@ -322,5 +271,4 @@ RULES: tuple[Callable[[Recipe], Problems], ...] = (
     codebooks,
     refitting,
     export,
-    run,
 )

@@ -1,17 +1,25 @@
 """Tables of a tokenizer's recipe: every setting of a training run, with its type, unit, range and default.
 
-Rules for a single value stand in its type; rules across settings are in `checks`. Reading TOML is in `load`.
+The type of a setting states its choices and its range; rules across settings are in `checks`, reading TOML in `load`.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
-from msgspec import field
+from msgspec import Meta, field
 
 from vqcodec.config.model import TokenizerConfig
-from vqcodec.config.reading import Settings
+from vqcodec.config.reading import Count, Positive, Settings, Share
 
+Above0: TypeAlias = Annotated[float, Meta(gt=0)]
+"""Number above 0."""
+AtLeast0: TypeAlias = Annotated[float, Meta(ge=0)]
+"""Number of at least 0."""
+Below1: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
+"""Number of at least 0, below 1."""
+Quality: TypeAlias = Annotated[int, Meta(ge=1, le=100)]
+"""Quality of a file."""
 Part = Literal["encoder", "quantizer", "decoder"]
 """A part of the tokenizer."""
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -24,12 +32,12 @@ class DataRecipe(Settings, frozen=True):
     """Folders, tar shards, or patterns of these such as train-*.tar."""
     val: tuple[str, ...]
     """Validation pictures, in the same form."""
-    crop: int = 128
+    crop: Positive = 128
     """Side of a crop, pixels; a multiple of the stride."""
-    batch: int = 8
+    batch: Positive = 8
     """Crops per process and accumulated part of a step, at least 1."""
-    min_scale: float = 0.5
-    """Half of the crops are cut from the picture downscaled by a random factor between this and 1 (above 0, at most 1),
+    min_scale: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """Half of the crops are cut from the picture downscaled by a random factor between this and 1,
     limited so that a crop still fits; with `resident`, by one of four fixed factors."""
     short_side: tuple[float, ...] = ()
     """Range of the short side that a picture is resized to before a crop is cut, in units of `crop`, 1..64: (1, 1.25)
@@ -39,12 +47,12 @@ class DataRecipe(Settings, frozen=True):
     """Weight of each entry of `train`: its share of the crops. Empty: an epoch holds every picture."""
     index: bool = True
     """Store names and sizes of the pictures in an index next to each folder or shard, see data/picture_index.py."""
-    cache_mb: int = 3000
+    cache_mb: Positive = 3000
     """Memory for decoded pictures, MiB."""
     size_weight: float = 0.5
     """Exponent: an epoch holds a picture in proportion to (its pixel count / that of the median picture) to this power,
     at least once."""
-    workers: int = 1
+    workers: Positive = 1
     """Threads that cut crops, at least 1."""
     resident: bool = False
     """Hold all pictures decoded in the memory of the training device and cut crops there, see data/gpu_crops.py."""
@@ -53,15 +61,15 @@ class DataRecipe(Settings, frozen=True):
 class MaskingRecipe(Settings, frozen=True):
     """Nested masking: number of groups that a sample keeps (MGVQ, section 3), see quantization/nested_masking.py."""
 
-    full: float = 0.5
+    full: Share = 0.5
     """Share of samples with all groups, 0..1."""
-    block: float = 0.2
+    block: Share = 0.2
     """Share of samples whose number of groups is drawn per block of the token grid; the remaining samples draw one
     number each."""
     prefixes: tuple[float, ...] = ()
     """Weights of keeping 1, 2, ... G groups where the number is drawn. Empty: uniform."""
-    draws: int = 1
-    """Times that a batch is decoded in a step, 1..16, each with masks of its own; of several, the first keeps all."""
+    draws: Annotated[int, Meta(ge=1, le=16)] = 1
+    """Times that a batch is decoded in a step, each with masks of its own; of several, the first keeps all."""
     per: Literal["sample", "batch"] = "sample"
     """batch: one draw for all samples of a batch."""
     losses: Literal["all", "kept"] = "all"
@@ -79,22 +87,22 @@ class CodebookRecipe(Settings, frozen=True):
 
     learning: Literal["ema", "gradient"] = "ema"
     """ema: moving averages of the latents; gradient: the loss vq/codebook."""
-    decay: float = 0.95
+    decay: Share = 0.95
     """Decay of the moving averages, per step."""
     start: Literal["random", "klt"] = "random"
     """klt: the backbone's linear path starts as the Karhunen-Loeve transform of the training pictures."""
-    kmeans_at: int = 600
+    kmeans_at: Count = 600
     """Steps before this one train without quantization; then k-means on recent latents sets the codebooks. 0: random
     codewords, quantized from the first step."""
     revival: Literal["replace", "blend", "none"] = "replace"
     """replace: dead codewords become random latents; blend: CVQ-VAE, as in MGVQ."""
-    revive_every: int = 50
+    revive_every: Positive = 50
     """Steps between revivals, at least 1; none take place while the learning rate decays."""
-    rate: float = 0.0
+    rate: AtLeast0 = 0.0
     """Weight of one bit in the selection of codewords: squared error (pixels in -1..1, summed). 0: nearest codeword."""
-    rate_range: tuple[float, ...] = (0.5, 8.0)
+    rate_range: tuple[Above0, Above0] = (0.5, 8.0)
     """Range of the factor on `rate` that is drawn for each sample, so that one model serves a range of rates."""
-    rate_caps: tuple[float, ...] = ()
+    rate_caps: tuple[AtLeast0, ...] = ()
     """Largest factor that applies to the first groups, in order; further groups have no cap."""
     refit: tuple[Literal["groups", "balance", "refinements"], ...] = ()
     """Parts of the codebooks that are refitted on the latents of the frozen encoder the run starts from: `groups` and
@@ -102,34 +110,34 @@ class CodebookRecipe(Settings, frozen=True):
     start/rate_balance.py."""
     choice: str = ""
     """Name or folder of a model whose context model prices the indices, in a run with a frozen quantizer."""
-    rate_ramp: int = 1000
+    rate_ramp: Count = 1000
     """Steps from the start of the codebooks over which `rate` rises from 0."""
 
 
 class OptimizerRecipe(Settings, frozen=True):
     """AdamW: steps, learning rate, gradient estimator and frozen parts."""
 
-    steps: int
+    steps: Positive
     """Length of the run."""
-    lr: float = 4e-4
+    lr: Above0 = 4e-4
     """Largest learning rate, above 0."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate after the warm-up, see schedule.py."""
-    warmup: int = 500
+    warmup: Count = 500
     """Steps over which the learning rate rises from 0."""
-    decay: int = 0
+    decay: Count = 0
     """Last steps of a constant schedule that fall along a cosine, 0..steps."""
-    floor: float = 0.001
+    floor: Share = 0.001
     """End of the cosine, as a share of `lr`, 0..1."""
-    betas: tuple[float, ...] = (0.9, 0.99)
+    betas: tuple[Share, Share] = (0.9, 0.99)
     """AdamW's two betas."""
-    weight_decay: float = 0.0
+    weight_decay: AtLeast0 = 0.0
     """AdamW's weight decay; codewords have none."""
-    accumulate: int = 1
+    accumulate: Positive = 1
     """Batches whose gradients make one step, at least 1."""
-    clip: float = 1.0
+    clip: Above0 = 1.0
     """Largest norm of the gradient, above 0."""
-    ema: float = 0.999
+    ema: Share = 0.999
     """Decay of the moving average of the weights, which is validated and exported."""
     estimator: Literal["noise", "straight-through", "half-and-half", "balanced", "codewords"] = "noise"
     """Gradient estimator of the quantizer, see vqcodec.quantizers.estimators. balanced: for codewords selected by a
@@ -144,9 +152,9 @@ class GanRecipe(Settings, frozen=True):
 
     discriminator: Literal["patch", "patch-plain", "style", "dino", "dino-batch"] = "patch"
     """patch-plain: without normalization; dino-batch: batch normalization in the heads."""
-    channels: int = 64
+    channels: Positive = 64
     """Channels of patch and style at full resolution, at least 1."""
-    layers: int = 3
+    layers: Annotated[int, Meta(ge=1, le=8)] = 3
     """Layers of patch, 1..8."""
     backbone: str = "dino-small"
     """Frozen network of dino, see alignment/teachers.py."""
@@ -156,23 +164,23 @@ class GanRecipe(Settings, frozen=True):
     """Loss of the discriminator."""
     generator: Literal["hinge", "vanilla", "non-saturating"] = "hinge"
     """The loss gan/generator; vanilla equals hinge."""
-    start: int = 20000
+    start: Count = 20000
     """Step from which both sides train."""
-    lr: float = 1e-4
+    lr: Above0 = 1e-4
     """Learning rate of the discriminator, above 0; it follows the tokenizer's schedule."""
-    betas: tuple[float, ...] = (0.9, 0.95)
+    betas: tuple[Below1, Below1] = (0.9, 0.95)
     """AdamW's two betas, 0..1."""
-    weight_decay: float = 0.0
+    weight_decay: AtLeast0 = 0.0
     """AdamW's weight decay."""
-    clip: float = 1.0
+    clip: Above0 = 1.0
     """Largest norm of the discriminator's gradient, above 0."""
     adaptive: bool = False
     """Multiply the weight of gan/generator by the ratio of the gradients at the decoder's last layer (VQGAN)."""
-    lecam: float = 0.0
+    lecam: AtLeast0 = 0.0
     """Weight of the LeCAM regularization; 0: none."""
-    augment: float = 0.0
+    augment: Share = 0.0
     """Probability of each operation of adversarial/augment.py on the discriminator's input, 0..1."""
-    consistency: float = 0.0
+    consistency: AtLeast0 = 0.0
     """Weight of the squared change of the logits under stronger augmentation; 0: none."""
 
 
@@ -190,13 +198,13 @@ class AlignmentRecipe(Settings, frozen=True):
     the branch's tokens; or its patches, compared position by position (places). XQ-GAN, section 5."""
     branch: int = -1
     """Branch of the quantizer, from 0; -1 is the last."""
-    width: int = 1024
+    width: Positive = 1024
     """Hidden width of the projector, or of the predictor (a multiple of 8)."""
-    layers: int = 3
+    layers: Positive = 3
     """Transformer layers of the predictor."""
-    scale: float = 1.0
+    scale: Above0 = 1.0
     """Factor on similarities (the inverse of a temperature), above 0."""
-    scale_end: float = 0.0
+    scale_end: AtLeast0 = 0.0
     """Factor at the end of the run, reached linearly; 0: constant."""
     unit_length: bool = False
     """contrastive: cosine instead of the dot product."""
@@ -221,15 +229,15 @@ class AlignRecipe(Settings, frozen=True):
 class PerturbationRecipe(Settings, frozen=True):
     """Latent perturbation (RobustTok), see quantization/perturbation.py; with `samples` at 0 it has no effect."""
 
-    samples: float = 0.0
+    samples: Share = 0.0
     """Share of the batch that is perturbed, its first samples, 0..1 (beta in RobustTok, 0.1)."""
-    tokens: float = 1.0
+    tokens: Share = 1.0
     """Share of the tokens of such a sample, 0..1 (alpha)."""
-    nearest: int = 100
+    nearest: Positive = 100
     """Number of nearest codewords a token is replaced from, uniformly, 1..K (delta)."""
     anneal: tuple[int, ...] = ()
     """Two steps between which `tokens` and `nearest` fall linearly. Empty: constant."""
-    floor: float = 0.5
+    floor: Share = 0.5
     """Share of both that remains at the end, 0..1."""
 
 
@@ -256,7 +264,7 @@ class TuningRecipe(Settings, frozen=True):
     """Training of the encoder."""
     decoder: Literal["full", "lora"] = "full"
     """Training of the decoder; on lora, its last layer is trained in full."""
-    rank: int = 8
+    rank: Positive = 8
     """Rank of the updates, at least 1."""
     layers: tuple[str, ...] = ("*.expand", "*.narrow")
     """Patterns of the names of linear layers and convolutions that get an update; the default is the MLPs of a vit, as
@@ -276,17 +284,17 @@ class RunRecipe(Settings, frozen=True):
     """torch.compile for encoder and decoder: a minute at the start, faster steps on a GPU."""
     tensorboard: bool = True
     """Write TensorBoard files next to log.jsonl, if it is installed."""
-    log_every: int = 100
+    log_every: Positive = 100
     """Steps between rows of the log."""
-    val_every: int = 2000
+    val_every: Positive = 2000
     """Steps between validations."""
-    save_every: int = 500
+    save_every: Positive = 500
     """Steps between checkpoints."""
-    stop_at: int = 0
+    stop_at: Count = 0
     """Stop after this step, with a checkpoint, to continue with --resume and other settings. 0: at the end."""
-    val_crop: int = 320
+    val_crop: Positive = 320
     """Largest side of a validation crop, pixels."""
-    val_images: int = 24
+    val_images: Positive = 24
     """Validation pictures for all measurements but the use of the codebooks."""
     best: Literal["", "psnr", "ssim", "lpips", "usage", "perplexity"] = ""
     """Metric of validation by which best.pt is kept next to the last checkpoint. Empty: none."""
@@ -295,15 +303,15 @@ class RunRecipe(Settings, frozen=True):
 class ExportRecipe(Settings, frozen=True):
     """Quality ladder, layers and packing of the exported model."""
 
-    quality: tuple[int, ...] = (1, 100)
+    quality: tuple[Quality, Quality] = (1, 100)
     """First and last quality of the ladder, 1..100."""
-    rates: tuple[float, ...] = ()
+    rates: tuple[AtLeast0, ...] = ()
     """Factors on `codebook.rate` along the ladder, falling. Empty: twelve steps over codebook.rate_range. Without a
     rate the ladder has one step per layer."""
-    layers: tuple[int, ...] = ()
+    layers: tuple[Positive, ...] = ()
     """Planes in each layer of a file, at most 16 layers. Empty: those of the quantizer, or one layer for groups that
     training never leaves out, see quantization/layers.py."""
-    refine_below: float = 0.0
+    refine_below: AtLeast0 = 0.0
     """Largest factor at which files of the ladder hold the layers of refinements; 0: all of them do."""
     packed: tuple[Literal["encoder", "decoder"], ...] = ()
     """Parts whose weights are written in 8 bits, see vqcodec.models.weights_int8."""

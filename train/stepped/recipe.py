@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import field
+from msgspec import Meta, field
 
 from vqcodec.config.model import FoldedConfig, TokenizerConfig, UniformConfig, check_tokenizer
 from vqcodec.config.quantizers import STEPS
-from vqcodec.config.reading import Settings, read
+from vqcodec.config.reading import Count, Positive, Settings, Share, read
 from vqcodec.errors import ModelError, UsageError
 
-from ..recipe.schema import DataRecipe
+from ..recipe.schema import Above0, AtLeast0, Below1, DataRecipe, Quality
+
+StepNumber: TypeAlias = Annotated[int, Meta(ge=0, le=STEPS - 1)]
+"""Number of a quantization step, 0..63."""
+SMALLEST_MS_SSIM = 160
+"""MS-SSIM with five scales needs larger crops, pixels."""
 
 
 class OptimizerRecipe(Settings, frozen=True):
     """Steps and learning rates."""
 
-    steps: int
+    steps: Positive
+    """Length of the run."""
     kind: Literal["adamw", "soap", "muon"] = "adamw"
     """adamw, or soap or muon of the package pytorch-optimizer."""
-    lr: float = 4e-4
+    lr: Above0 = 4e-4
     """Learning rate of the networks."""
-    context_lr: float = 1e-3
+    context_lr: Above0 = 1e-3
     """Learning rate of the context network."""
-    linear_lr: float = 0.1
+    linear_lr: AtLeast0 = 0.1
     """Learning rate of linear maps between pixels and latent, as a share of `lr`."""
-    warmup: int = 200
+    warmup: Count = 200
     """Steps over which the learning rates rise from 0."""
-    decay: int = 0
+    decay: Count = 0
     """Last steps, over which they fall to 0 along a cosine."""
-    clip: float = 1.0
+    clip: Above0 = 1.0
     """Largest norm of the gradient."""
-    ema: float = 0.999
+    ema: Share = 0.999
     """Decay of the moving average of the weights, which is validated and exported."""
     frozen: tuple[Literal["encoder", "decoder", "context"], ...] = ()
     """Parts that are not trained."""
@@ -41,28 +48,28 @@ class OptimizerRecipe(Settings, frozen=True):
 class RateRecipe(Settings, frozen=True):
     """Step numbers, weight of a bit and rounding in training."""
 
-    steps: tuple[int, ...] = (0, 52)
+    steps: tuple[StepNumber, StepNumber] = (0, 52)
     """First and last step number; samples draw one uniformly."""
-    weight: float = 1.0
+    weight: AtLeast0 = 1.0
     """Factor on the weight of a bit, ln(4) / 12 squared steps."""
-    rounding: tuple[float, ...] = (0.3, 0.5)
+    rounding: tuple[Share, Share] = (0.3, 0.5)
     """Range of the rounding offset t, 0..0.5: a value v becomes sign(v) floor(|v| + t). 0.5 rounds to the nearest,
     smaller offsets round towards 0, as the encoder's selection does."""
     select: bool = False
     """Select values by distortion and bits under the context network, as the encoder does, instead of thresholds; for
     the last stage, when the network predicts the bits well."""
-    plain: int = 0
+    plain: Count = 0
     """Number of first layers whose values are rounded to the nearest."""
 
 
 class LossRecipe(Settings, frozen=True):
     """Terms of the distortion."""
 
-    ms_ssim: float = 0.3
+    ms_ssim: Below1 = 0.3
     """Share of 1 - MS-SSIM in the distortion, in units of the squared error; the rest is squared error."""
-    ms_ssim_crops: float = 0.34
+    ms_ssim_crops: Share = 0.34
     """Share of the crops that MS-SSIM is measured on."""
-    masked: float = 0.12
+    masked: Share = 0.12
     """Share of samples that keep only the first layers, their number drawn evenly (nested masking, MGVQ section 3)."""
 
 
@@ -70,32 +77,37 @@ class RunRecipe(Settings, frozen=True):
     """Seeds, precision and intervals, in steps."""
 
     seed: int = 0
+    """Seed of all random numbers."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto: bfloat16 where the device is fast at it."""
     compile: bool = False
     """torch.compile for encoder and decoder."""
-    log_every: int = 100
-    val_every: int = 1000
-    save_every: int = 200
-    stop_at: int = 0
+    log_every: Positive = 100
+    """Steps between rows of the log."""
+    val_every: Positive = 1000
+    """Steps between validations."""
+    save_every: Positive = 200
+    """Steps between checkpoints."""
+    stop_at: Count = 0
     """Stop after this step, with a checkpoint; 0: at the end."""
-    minutes: float = 0.0
+    minutes: AtLeast0 = 0.0
     """Minutes after which the run stops, with a checkpoint; 0: no limit."""
-    val_crop: int = 512
+    val_crop: Positive = 512
     """Largest side of validation crops, pixels."""
-    val_images: int = 24
+    val_images: Positive = 24
+    """Validation pictures."""
 
 
 class ExportRecipe(Settings, frozen=True):
     """Ladder and packing of the exported model."""
 
-    quality: tuple[int, ...] = (1, 100)
+    quality: tuple[Quality, Quality] = (1, 100)
     """First and last quality of the ladder."""
-    steps: tuple[int, ...] = (56, 4)
+    steps: tuple[StepNumber, StepNumber] = (56, 4)
     """Step numbers of the first and the last quality."""
-    rungs: int = 27
+    rungs: Annotated[int, Meta(ge=2)] = 27
     """Steps of the ladder."""
-    packed: tuple[str, ...] = ("encoder", "decoder")
+    packed: tuple[Literal["encoder", "decoder"], ...] = ("encoder", "decoder")
     """Parts whose weights are written in 8 bits."""
 
 
@@ -129,20 +141,19 @@ def stepped_recipe(tree: dict[str, Any]) -> SteppedRecipe:
         check_tokenizer(recipe.tokenizer, "recipe.tokenizer")
     except ModelError as error:
         raise UsageError(str(error)) from error
+    for problem in _problems(recipe):
+        raise UsageError(f"recipe.{problem}")
+    return recipe
+
+
+def _problems(recipe: SteppedRecipe) -> Iterator[str]:
+    """Problems across settings, `key: what is needed`."""
     tokenizer, steps = recipe.tokenizer, recipe.rate.steps
     if not isinstance(tokenizer.quantizer, UniformConfig) or not isinstance(tokenizer.backbone, FoldedConfig):
-        raise UsageError("recipe.tokenizer: a uniform quantizer needs the backbone of kind 'folded'")
-    for wrong, problem in (
-        (len(steps) != 2 or not 0 <= steps[0] <= steps[1] < STEPS, f"rate.steps: two numbers, 0..{STEPS - 1}, rising"),
-        (len(recipe.rate.rounding) != 2, "rate.rounding: two numbers"),
-        (recipe.data.crop % tokenizer.stride, f"data.crop: a multiple of {tokenizer.stride} needed"),
-        (len(recipe.export.steps) != 2 or recipe.export.rungs < 2, "export: two steps and at least 2 rungs needed"),
-        (not 0 <= recipe.loss.ms_ssim < 1, "loss.ms_ssim: at least 0, below 1"),
-        (
-            recipe.loss.ms_ssim > 0 and recipe.data.crop <= 160,
-            "loss.ms_ssim: needs data.crop above 160 px; set it to 0",
-        ),
-    ):
-        if wrong:
-            raise UsageError(f"recipe.{problem}")
-    return recipe
+        yield "tokenizer: a uniform quantizer needs the backbone of kind 'folded'"
+    if steps[0] > steps[1]:
+        yield "rate.steps: the smaller one first"
+    if recipe.data.crop % tokenizer.stride:
+        yield f"data.crop: a multiple of {tokenizer.stride} needed"
+    if recipe.loss.ms_ssim and recipe.data.crop <= SMALLEST_MS_SSIM:
+        yield f"loss.ms_ssim: needs data.crop above {SMALLEST_MS_SSIM} px; set it to 0"
