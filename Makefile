@@ -1,9 +1,5 @@
 # Chores. The development environment of README.md must be active.
 
-# The test files that need neither a bundled network nor a training run.
-FAST = tests/config tests/container tests/entropy tests/geometry tests/image tests/quantizers \
-	tests/test_metrics.py tests/test_package.py
-
 .PHONY: check lint format types fast test ci bench figures
 
 check: lint fast       ## the default: lint, then the fast tests
@@ -17,11 +13,11 @@ format:                ## apply ruff's fixes and formatting
 	ruff check --fix .
 	ruff format .
 
-fast:                  ## minutes
-	python -m pytest -q $(FAST)
+fast:                  ## the tests that are not marked slow, about a minute
+	python -m pytest -n auto -m "not slow"
 
 test:                  ## every test
-	python -m pytest
+	python -m pytest -n auto
 
 ci:                    ## what the workflow runs: README's development block, lint, training, wheel
 	.ci/run

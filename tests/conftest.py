@@ -13,6 +13,19 @@ import pytest
 from PIL import Image
 
 TINY = "tiny"
+SLOW_FOLDERS = ("train", "importing", "sampling")
+"""Folders of tests whose tests are all slow: they train, or build networks of full size."""
+
+# Networks of tests are small, and tests run in several processes: further threads only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow folders."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in SLOW_FOLDERS:
+            item.add_marker(pytest.mark.slow)
 
 
 def write_tiny_model(

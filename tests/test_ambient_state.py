@@ -116,6 +116,7 @@ def _encoded(image: Image.Image, model: str, effort: int) -> bytes:
     return vqcodec.encode(image, model, effort=effort)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("effort", [3, 6])

@@ -104,6 +104,7 @@ def test_curves_are_those_of_the_tables() -> None:
     assert curves["JPEG"][-1] == pytest.approx((1.389, 35.39 - 2.56, 0.9928 - 0.0070))
 
 
+@pytest.mark.slow
 @needs_model
 def test_python_examples(clone: Path) -> None:
     names: dict[str, Any] = {}
@@ -112,6 +113,7 @@ def test_python_examples(clone: Path) -> None:
     assert (clone / "lake.vqc").is_file()
 
 
+@pytest.mark.slow
 @needs_model
 def test_command_examples(clone: Path, invoke: Callable[..., tuple[int, str, str]]) -> None:
     for line in (line for block in blocks(read("docs/cli.md"), "bash") for line in lines(block)):

@@ -51,6 +51,7 @@ def test_commands_that_answer_at_once(tiny_model: str, arguments: list[str]) -> 
     assert not modules & HEAVY
 
 
+@pytest.mark.slow
 def test_what_needs_no_array_loads_no_numpy(tiny_model: str, vqc_file: Path) -> None:
     for arguments in ("'--help'", "'models', 'list'", f"'info', {str(vqc_file)!r}"):
         modules, _ = loaded(COMMAND.format(arguments))

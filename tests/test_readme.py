@@ -23,7 +23,7 @@ def test_the_first_two_blocks() -> None:
     """.ci/run executes the second one."""
     first, second = blocks(README, "bash")[:2]
     assert lines(first)[0] == "pip install -e ."
-    assert lines(second) == ['pip install -e ".[dev]"', "python -m pytest"]
+    assert lines(second) == ['pip install -e ".[dev]"', "python -m pytest -n auto"]
 
 
 def test_the_table_has_every_command() -> None:

@@ -226,6 +226,7 @@ def check_indices(planes: list[torch.Tensor], expected: torch.Tensor, margin: to
     assert torch.equal(torch.stack(planes, -1)[clear], expected.long()[clear])
 
 
+@pytest.mark.slow
 @referenced
 def test_a_full_sized_model_agrees_with_the_authors_code() -> None:
     fill = filled()

@@ -145,6 +145,7 @@ def test_it_trains() -> None:
 # The authors' numbers
 
 
+@pytest.mark.slow
 @referenced
 def test_a_full_sized_model_agrees_with_the_authors_code() -> None:
     data = vector("xqgan_vits_vq_filled")

@@ -171,6 +171,7 @@ def test_a_small_network_agrees_with_the_authors_code() -> None:
         close(tokenizer.decode(planes), data["out/recon"], 1e-4)
 
 
+@pytest.mark.slow
 @referenced
 def test_fqgan_agrees_with_the_authors_code() -> None:
     data = vector("fqgan_dual_vq16_filled")

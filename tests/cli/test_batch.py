@@ -137,6 +137,7 @@ def test_the_manifest_may_lie_elsewhere(run_batch: Run, src: Path, dst: Path, tm
     assert Manifest(book).done == {}
 
 
+@pytest.mark.slow
 def test_several_processes(run_batch: Run, src: Path, dst: Path) -> None:
     (src / "bad.png").write_bytes(b"no picture")
     code, stdout, stderr = run_batch("-j", 2, "--json", "-v")

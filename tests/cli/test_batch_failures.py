@@ -154,6 +154,7 @@ def test_a_process_that_dies_loses_only_its_file(tmp_path: Path) -> None:
     assert "its process died" in outcomes["bad"].error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_whole_files(number: int, src: Path, dst: Path, tiny_model: str) -> None:
     for i in range(1000):

@@ -113,6 +113,7 @@ def test_stdout_that_is_a_terminal_is_refused(work: Path, invoke: Invoke, monkey
     fails(invoke("truncate", "kitty.vqc", "-o", "-", "--keep", 1), 7, "terminal", "-f")
 
 
+@pytest.mark.slow
 def test_pipes(work: Path, shell: Callable[..., object], tiny_vqc: bytes) -> None:
     encoded = shell("encode", "-", "-m", "tiny", input=(work / "cat.png").read_bytes())
     assert (encoded.returncode, encoded.stdout) == (0, tiny_vqc)

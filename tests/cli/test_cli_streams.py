@@ -49,6 +49,7 @@ def test_names_that_stdout_cannot_hold(line: Shell, work: Path, tiny_vqc: bytes,
     assert rb"\udcff" in found.stdout
 
 
+@pytest.mark.slow
 @needs_shell
 @pytest.mark.parametrize(
     "text",
@@ -64,6 +65,7 @@ def test_readers_who_leave(line: Shell, text: str) -> None:
     assert b"rror" not in found.stderr
 
 
+@pytest.mark.slow
 @needs_full
 @pytest.mark.parametrize(
     ("text", "stream"),
@@ -82,6 +84,7 @@ def test_full_disks(line: Shell, text: str, stream: bytes) -> None:
     assert not stream or b"stdout: cannot be written: No space left" in found.stderr
 
 
+@pytest.mark.slow
 @needs_full
 def test_work_goes_on_when_messages_cannot_be_written(line: Shell, work: Path) -> None:
     Image.new("RGB", (32, 32)).save(work / "a.png")
@@ -90,6 +93,7 @@ def test_work_goes_on_when_messages_cannot_be_written(line: Shell, work: Path) -
     assert names(work) >= {"a.vqc", "cat.vqc"}
 
 
+@pytest.mark.slow
 @needs_shell
 @pytest.mark.parametrize(
     ("text", "code", "message"),

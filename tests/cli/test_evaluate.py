@@ -99,6 +99,7 @@ KEEPS = (1, 2, 3, 4)
 COLUMNS = "picture width height subset codec model kind setting rival_of bytes bpp psnr ms_ssim".split()
 
 
+@pytest.mark.slow
 def test_json_report(model: list[str], folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.json"
     printed = run(folder, "-o", out, "--codecs", "vqcodec,jpeg", "--limit", "2", "--no-times")

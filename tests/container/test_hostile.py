@@ -112,6 +112,7 @@ def test_segments_of_garbage(tiny_vqc: bytes) -> None:
             vqcodec.decode(container.write(file.header, segments))
 
 
+@pytest.mark.slow
 def test_metadata_of_garbage(tiny_vqc: bytes, tmp_path: Path, invoke: Invoke) -> None:
     file, path = container.read(tiny_vqc), tmp_path / "x.vqc"
     for junk in (b"", b"junk", b"Exif\0\0II*\0\xff\xff\xff\xff", bytes(200), b"\xff" * 70_000):

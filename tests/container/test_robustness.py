@@ -78,6 +78,7 @@ def cut_everywhere(data: bytes, ends: list[int]) -> None:
     assert vqcodec.decode(data, allow_partial=True) == vqcodec.decode(data)
 
 
+@pytest.mark.slow
 def test_every_prefix_of_a_small_file(tiny_vqc: bytes) -> None:
     cut_everywhere(tiny_vqc, list(range(1, len(tiny_vqc))))
     with pytest.raises(InputError):
@@ -109,6 +110,7 @@ def test_cut_files_on_the_command_line(rich: bytes, tmp_path: Path, invoke: Invo
 # --- damaged files ---
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_noticed(tiny_vqc: bytes) -> None:
     for bit in range(8 * len(tiny_vqc)):
         damaged = bytearray(tiny_vqc)
@@ -145,6 +147,7 @@ QUICK = settings(
 )
 
 
+@pytest.mark.slow
 @QUICK
 @given(data=st.data())
 def test_mutations(data: st.DataObject, tiny_vqc: bytes, rich: bytes, tiled: bytes) -> None:

@@ -81,6 +81,7 @@ def mapped(picture: Image.Image) -> bytes:
     return data
 
 
+@pytest.mark.slow
 def test_files_with_maps(picture: Image.Image, mapped: bytes, tmp_path: Path) -> None:
     encoder = encoder_for(as_picture(picture), "photo", effort=7)
     step = encoder.ladder[1]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
@@ -102,8 +102,11 @@ def test_selection_in_context_lowers_the_cost(name: str, picture: Image.Image) -
     assert costs[1] < 0.98 * costs[0]
 
 
-@settings(max_examples=12, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=3, deadline=None)
 @given(share=st.floats(0.02, 1.3))
+@example(0.02)
+@example(1.3)
 def test_budgets_are_kept_and_used(name: str, picture: Image.Image, sizes: list[int], share: float) -> None:
     budget = round(sizes[-1] * share)
     least = len(encoder_of(picture, name).file(RATES[0], 1))
@@ -164,6 +167,7 @@ def test_the_smallest_file_that_reaches_a_quality(name: str, photo: Image.Image)
         vqcodec.encode(photo, name, min_quality=("psnr", 90.0))
 
 
+@pytest.mark.slow
 def test_a_larger_budget_makes_no_worse_picture() -> None:
     """Of what is smooth the model of larger files makes larger ones that are worse."""
     data = pytest.importorskip("skimage.data", reason="the photographs come with scikit-image")

@@ -25,6 +25,7 @@ def picture() -> Image.Image:
     return Image.fromarray(data.chelsea()).resize((256, 192), Image.Resampling.LANCZOS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "effort"), [("photo", 6), ("photo-hq", 6), ("photo", 7)])
 def test_a_pass_makes_a_better_picture_for_its_bytes(picture: Image.Image, model: str, effort: int) -> None:
     plain, refined = (encoder_for(as_picture(picture), model, effort=e) for e in (5, effort))
@@ -54,6 +55,7 @@ def step_of(encoder: IndexEncoder, lmbda: float = 1.0) -> np.ndarray:
     return change
 
 
+@pytest.mark.slow
 def test_windows_make_no_difference_to_squared_error(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distortion, "SIMILARITY", 0.0)
     monkeypatch.setattr(latent_refinement, "in_bfloat16", lambda device: contextlib.nullcontext())

@@ -279,6 +279,7 @@ def test_integers_are_the_network_that_was_trained() -> None:
     assert spent == pytest.approx(predicted, rel=0.01)
 
 
+@pytest.mark.slow
 def test_training_finds_the_structure_of_codes() -> None:
     """Plane 1 repeats plane 0, plane 2 is its left neighbour: a model of contexts must see both."""
     rng = np.random.default_rng(0)

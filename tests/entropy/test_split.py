@@ -110,6 +110,7 @@ def test_selection_goes_by_parts(model: ContextModel) -> None:
     assert [dear.segments] == encode_tiles(model, [dear.planes], LAYERS)
 
 
+@pytest.mark.slow
 def test_a_prior_of_a_large_alphabet_finds_structure() -> None:
     """Plane 1 repeats plane 0 of 2048 codes, of which 16 are in use, spread over all numbers."""
     rng = np.random.default_rng(0)

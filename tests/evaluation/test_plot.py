@@ -74,6 +74,7 @@ def test_odd_values_are_drawn_without_a_warning() -> None:
     assert draw_curves(a_comparison(rows), ".png")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("library")
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)

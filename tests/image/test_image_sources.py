@@ -50,6 +50,7 @@ def long_profile(size: int) -> bytes:
 # --- long compressed chunks ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1_200_000, 3_000_000, MAX_CHUNK_BYTES])
 def test_long_profiles_and_text_are_read(size: int) -> None:
     pixels, icc, xmp = noise(7, 5, 3), long_profile(size), b"<x>" + b" " * (size - 7) + b"</x>"

@@ -273,6 +273,7 @@ def test_each_picture_of_a_batch_gets_its_model(batch: Callable[..., dict]) -> N
     assert batch("--target-size", 250, "-m", "small")["done"] == 2
 
 
+@pytest.mark.slow
 def test_a_batch_is_done_again_only_where_the_models_matter(
     batch: Callable[..., dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:

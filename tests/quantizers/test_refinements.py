@@ -278,6 +278,7 @@ REFINED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["run", "model"])
 def test_a_finished_tokenizer_gets_refinements(
     changes: list[str], tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
@@ -312,6 +313,7 @@ def test_a_finished_tokenizer_gets_refinements(
     assert vqcodec.decode(vqcodec.encode(picture, model=str(tmp_path / "exported"))).size == (96, 96)
 
 
+@pytest.mark.slow
 def test_a_new_network_starts_from_a_refined_model(changes: list[str], tmp_path: Path) -> None:
     from vqcodec.train.export import export_run
 

@@ -78,6 +78,7 @@ def test_of_a_nested_model_any_group(tiny_vqc: bytes) -> None:
         vqcodec.decode(tiny_vqc, only_group=3, keep=2)
 
 
+@pytest.mark.slow
 def test_the_command(work: Path, at_hand: Path, photo: Image.Image, invoke: Invoke) -> None:
     window_of(photo).save("a.png")
     for name in ("fqgan-dual-16", "softvq-l-64"):
