@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vqcodec import container
 from vqcodec.container import Chunk, File, Head, Header, read, read_head, write, write_head
 from vqcodec.container.bytes_reader import varint_bytes
-from vqcodec.container.header import HEADER_FIELDS
+from vqcodec.container.header import HEADER_FIELDS, LENGTH_FIELDS
 from vqcodec.errors import FormatError, LimitError
 from vqcodec.models.file_info import HEADER_NAMES, read_info
 
@@ -224,6 +224,16 @@ def test_the_length_of_the_table_of_contents(words: int, cut: bool) -> None:
     last = 2 * words + 1 if cut else words
     assert len(head.contents) == len(varint_bytes(words)) + len(varint_bytes(last)) + 2
     assert head.size - len(head.contents) == HEAD_BYTES - 2 - 4
+
+
+def test_the_specification_lists_the_fields_of_the_table() -> None:
+    text = Path(container.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
+    rows = text.split("| offset | size | field | values |\n|---|---|---|---|\n")[1].split("\n\n")[0].splitlines()
+    names = [row.split("|")[3].strip() for row in rows]
+    fields = [field.name for field in (*HEADER_FIELDS, *LENGTH_FIELDS)]
+    assert names == ["magic", "version", "flags", *fields, "table of contents", "CRC-32"]
+    flagged = [f"flag bit {field.flag.bit_length() - 1}" for field in (*HEADER_FIELDS, *LENGTH_FIELDS) if field.flag]
+    assert [row.split("only with ")[1][:10] for row in rows if "only with " in row] == flagged
 
 
 def test_the_table_of_fields_holds_every_attribute_of_the_header() -> None:

@@ -1,11 +1,11 @@
-"""Alpha planes to bytes and back without loss: a filter per row as in PNG, then zstandard.
+"""Lossless coding of alpha planes: one PNG filter per row, then zstandard.
 
-`container.py` stores the bytes and their CRC. Only the filters None, Sub and Up are used: each can be undone by
-array arithmetic, a row or the whole plane at a time, whereas Average and Paeth need a loop over single pixels.
+Only PNG's filters None, Sub and Up are used: their inverses are array operations on a row or the whole plane, whereas
+Average and Paeth need a loop over single pixels.
 
-Bytes: one byte if the plane is constant, its value; otherwise one zstandard frame that states its content size
-and holds H rows of a filter byte (0 None, 1 Sub: minus the pixel to the left, 2 Up: minus the pixel above;
-outside the plane is 0, everything mod 256) and W residuals.
+Bytes: a constant plane is one byte, its value. Any other plane is one zstandard frame that states its content size and
+holds H rows of a filter byte (0 None; 1 Sub: minus the pixel to the left; 2 Up: minus the pixel above) and W residuals.
+Pixels outside the plane are 0, arithmetic is mod 256.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from ..errors import FormatError
 
 NONE, SUB, UP = 0, 1, 2
 LEVEL = 12
-STRIP = 2**20  # pixels filtered at a time: bounds the memory taken on top of the plane and its result
+"""Compression level of zstandard."""
+STRIP = 2**20
+"""Pixels filtered at a time, which bounds the memory on top of the plane and its result."""
 
 Plane = npt.NDArray[np.uint8]
 
 
 def encode_alpha(alpha: Plane) -> bytes:
-    """Compress a plane uint8 [H, W]; the same plane gives the same bytes with the same zstandard library.
+    """Bytes of an alpha plane uint8 [H, W]. They depend on the version of the zstandard library.
 
-    Raises: ValueError, if `alpha` is not uint8, not 2-D, or empty.
+    Raises: ValueError if `alpha` is not uint8, not 2-D, or empty.
     """
     if alpha.dtype != np.uint8 or alpha.ndim != 2 or not alpha.size:
         raise ValueError(f"alpha must be uint8 [H, W] and not empty, got {alpha.dtype} {list(alpha.shape)}")
@@ -41,10 +43,10 @@ def encode_alpha(alpha: Plane) -> bytes:
 
 
 def decode_alpha(data: bytes, width: int, height: int) -> Plane:
-    """Undo `encode_alpha`: uint8 [height, width].
+    """The plane uint8 [height, width]; inverse of `encode_alpha`.
 
     Raises:
-        FormatError: `data` is not a plane of that size. Nothing larger than the plane is ever allocated.
+        FormatError: `data` is not a plane of that size; found before memory beyond the plane's is allocated.
         ValueError: `width` or `height` is below 1.
     """
     if width < 1 or height < 1:
@@ -53,7 +55,7 @@ def decode_alpha(data: bytes, width: int, height: int) -> Plane:
         return np.full((height, width), data[0], np.uint8)
     size = height * (width + 1)
     try:
-        # the library trusts the size stated in the frame over max_output_size, so it is checked first
+        # zstandard follows the size stated in the frame rather than max_output_size, so that size is checked first
         stated = zstandard.frame_content_size(data)
         if stated != size:
             raise FormatError(f"alpha: expected {size} bytes in the zstandard frame, found {stated}")
@@ -74,7 +76,9 @@ def _filter(alpha: Plane, rows: Plane, top: int, bottom: int) -> None:
     if top:
         up[0] -= alpha[top - 1]
     choices = (plain, sub, up)
-    cost = np.stack([np.minimum(r, 0 - r).sum(axis=1, dtype=np.int64) for r in choices])  # of |residual| as signed
+    cost = np.stack(
+        [np.minimum(r, 0 - r).sum(axis=1, dtype=np.int64) for r in choices]
+    )  # of |residual|, residuals taken as signed bytes
     best = cost.argmin(axis=0)
     rows[top:bottom, 0] = best
     for kind, residual in enumerate(choices):
@@ -82,7 +86,7 @@ def _filter(alpha: Plane, rows: Plane, top: int, bottom: int) -> None:
 
 
 def _unfilter(rows: Plane) -> Plane:
-    """Undo `_filter` for all of `rows` [H, 1 + W]: the plane [H, W]."""
+    """The plane [H, W] of filtered `rows` [H, 1 + W]; inverse of `_filter`."""
     kinds, alpha = rows[:, 0], rows[:, 1:].copy()
     if kinds.max() > UP:
         y = int((kinds > UP).argmax())
@@ -92,7 +96,7 @@ def _unfilter(rows: Plane) -> Plane:
     for i in range(0, len(sub), step):
         some = sub[i : i + step]
         alpha[some] = np.cumsum(alpha[some], axis=1, dtype=np.uint8)
-    for row in np.flatnonzero(kinds == UP):  # top to bottom: the row above is finished
+    for row in np.flatnonzero(kinds == UP):  # top to bottom: the row above is decoded
         if row:
             alpha[row] += alpha[row - 1]
     return alpha

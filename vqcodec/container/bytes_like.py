@@ -1,7 +1,4 @@
-"""The bytes of a .vqc file from whatever holds bytes: memory maps, views, arrays.
-
-Differs from image.as_picture, which takes whatever holds a picture.
-"""
+"""Bytes of a .vqc file from any bytes-like object: memory maps, views, arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from ..errors import UsageError
 def as_bytes(data: Any) -> bytes:
     """`data` itself if it is bytes, else a copy of a bytes-like object (memoryview, mmap, uint8 array, bytearray).
 
-    Raises UsageError, which says what to do, for paths, open files and all else.
+    Raises UsageError, with a hint, for paths, open files and other types.
     """
     if isinstance(data, bytes):
         return data

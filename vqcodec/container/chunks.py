@@ -1,7 +1,4 @@
-"""Metadata behind the segments, in PNG-style chunks: length, type, data, CRC-32.
-
-Differs from container.py: knows nothing of segments.
-"""
+"""Chunks: metadata after the last segment, each as length, type, data and CRC-32, similar to PNG."""
 
 from __future__ import annotations
 
@@ -13,21 +10,25 @@ from ..errors import FormatError, LimitError
 from .bytes_reader import Reader, fault, varint_bytes
 
 MAX_CHUNK_BYTES = 16 * 2**20
+"""Data of one chunk."""
 MAX_CHUNKS_BYTES = 64 * 2**20
+"""All chunks as stored."""
 MAX_CHUNKS = 256
 KNOWN_CHUNKS = frozenset({"iCCP", "eXIf", "xMPd"})
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Metadata. `kind` is four ASCII letters, the first in lower case if a reader may ignore the chunk."""
+    """One chunk of metadata."""
 
     kind: str
+    """Four ASCII letters; the first is lower case if a reader that does not know the type may ignore the chunk."""
     data: bytes
+    """0..MAX_CHUNK_BYTES bytes."""
 
 
 def write_chunks(chunks: Sequence[Chunk]) -> bytes:
-    """Chunks as stored. Raises ValueError for a bad type and LimitError for more than the format holds."""
+    """Chunks as stored. Raises ValueError for an invalid type, LimitError beyond the limits of the format."""
     parts = []
     kinds = [chunk.kind for chunk in chunks]
     for chunk in chunks:
@@ -43,9 +44,9 @@ def write_chunks(chunks: Sequence[Chunk]) -> bytes:
 
 
 def read_chunks(data: bytes, start: int, stop: int, faults: list[FormatError]) -> tuple[Chunk, ...]:
-    """The chunks in data[start:stop] that are whole; the others are added to `faults`.
+    """The undamaged chunks in data[start:stop]; appends an error to `faults` for each of the others.
 
-    A critical chunk that is not known raises FormatError.
+    Raises FormatError for an unknown critical chunk and for an invalid or repeated type.
     """
     r = Reader(data, start, stop)
     chunks: list[Chunk] = []
@@ -62,7 +63,7 @@ def read_chunks(data: bytes, start: int, stop: int, faults: list[FormatError]) -
         else:
             if r.pos != stop:
                 raise fault("chunks", r.pos, f"at most {MAX_CHUNKS}", "more")
-    except FormatError as error:  # behind a length that cannot be there is nothing to be found
+    except FormatError as error:  # after an invalid length the start of the next chunk is unknown
         faults.append(error)
     kinds = [chunk.kind for chunk in chunks]
     for chunk in chunks:
@@ -72,6 +73,7 @@ def read_chunks(data: bytes, start: int, stop: int, faults: list[FormatError]) -
 
 
 def _chunk_problem(kind: str, kinds: Sequence[str]) -> str | None:
+    """Reason why a chunk of type `kind` is not valid among chunks of types `kinds`; None if it is."""
     if len(kind) != 4 or not kind.isascii() or not kind.isalpha():
         return f"a type must be 4 ASCII letters, got {kind!r}"
     if kind in KNOWN_CHUNKS:

@@ -1,4 +1,4 @@
-"""What a cut or damaged file has lost, in one line; differs from container.py, which finds out."""
+"""One line that names the missing parts of an incomplete file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from .. import container
 from .chunks import write_chunks
 
 INCOMPLETE = "cut or damaged file"
-"""Every such line begins with this."""
+"""First words of the line."""
 
 
 def damage(file: container.File, n_bytes: int) -> str:
-    """What is not to be had of a file of `n_bytes` bytes that is not complete; layers count from 1."""
+    """One line naming the missing layers (from 1), alpha and metadata of an incomplete file of `n_bytes` bytes."""
     head, lost = file.head, _lost_layers(file)
     if head.alpha_bytes is not None and file.alpha is None:
         lost.append("alpha")
@@ -27,10 +27,13 @@ def damage(file: container.File, n_bytes: int) -> str:
 
 
 def _lost_layers(file: container.File) -> list[str]:
-    """As "layer 2 in 1 of 6 tiles", "layers 3 to 8": what is lost of a tile takes its finer layers along."""
+    """Phrases such as "layer 2 in 1 of 6 tiles" and "layers 3 to 8".
+
+    A tile is decoded up to its first missing segment, so its finer layers count as missing too.
+    """
     header = file.header
-    reached = [_reached([layer[t] for layer in file.segments]) for t in range(header.n_tiles)]
-    counts = [sum(n < layer for n in reached) for layer in range(1, header.n_layers + 1)]
+    n_decodable = [_n_decodable([layer[t] for layer in file.segments]) for t in range(header.n_tiles)]
+    counts = [sum(n < layer for n in n_decodable) for layer in range(1, header.n_layers + 1)]
     lost = []
     for count in sorted(set(counts) - {0}):
         first = counts.index(count) + 1
@@ -40,6 +43,6 @@ def _lost_layers(file: container.File) -> list[str]:
     return lost
 
 
-def _reached(segments: list[bytes | None]) -> int:
-    """Layers before the first that is missing."""
+def _n_decodable(segments: list[bytes | None]) -> int:
+    """Number of layers before the first missing segment of a tile."""
     return next((k for k, segment in enumerate(segments) if segment is None), len(segments))

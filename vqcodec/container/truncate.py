@@ -1,6 +1,6 @@
-"""Making a .vqc file smaller without its model: whole layers, or as much of the next layer as a budget allows.
+"""Truncation of a .vqc file without its model: to whole layers, or to a number of bytes.
 
-Only segments are dropped or shortened; what stays is byte for byte what it was.
+Segments are dropped or shortened; the remaining bytes of segments, alpha and chunks are unchanged.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from ..errors import TargetError, UsageError
 
 
 def cut_to_layers(file: container.File, keep: int) -> bytes:
-    """The first `keep` layers. Raises UsageError if the file does not hold them."""
+    """File with the first `keep` layers. Raises UsageError if `keep` is not 1..layers of the file."""
     check_keep(keep, file.header.n_layers)
     segments = [[segment or b"" for segment in layer] for layer in file.segments[:keep]]
-    all_of_it = keep == file.header.n_layers
-    header = dataclasses.replace(file.header, n_layers=keep, cut=file.header.cut or not all_of_it)
-    return container.write(header, segments, file.alpha, file.chunks, file.head.partial if all_of_it else ())
+    keeps_all = keep == file.header.n_layers
+    header = dataclasses.replace(file.header, n_layers=keep, cut=file.header.cut or not keeps_all)
+    return container.write(header, segments, file.alpha, file.chunks, file.head.partial if keeps_all else ())
 
 
 def cut_to_bytes(file: container.File, max_bytes: int) -> bytes:
-    """As many layers as fit into `max_bytes`, and as much of the next one, shared evenly over the tiles.
+    """File of at most `max_bytes` bytes: the layers that fit, and the same share of the next one in each tile.
 
-    Raises TargetError if not even the first layer fits.
+    Raises TargetError if the first layer does not fit.
     """
     keep = file.header.n_layers
     whole = cut_to_layers(file, keep)
@@ -32,7 +32,7 @@ def cut_to_bytes(file: container.File, max_bytes: int) -> bytes:
         if keep == 0:
             least = len(whole)
             raise TargetError(
-                f"{max_bytes} bytes: too few, the first layer alone makes {least}; ask for at least {least} bytes"
+                f"{max_bytes} bytes: too few, the first layer alone takes {least}; ask for at least {least} bytes"
             )
         whole = cut_to_layers(file, keep)
     if keep == file.header.n_layers:
@@ -41,11 +41,11 @@ def cut_to_bytes(file: container.File, max_bytes: int) -> bytes:
 
 
 def _with_part_of_next(file: container.File, keep: int, max_bytes: int) -> bytes | None:
-    """`keep` layers and the largest even share of the next one that fits; None if nothing of it does."""
+    """`keep` layers and the largest equal share of the next one that fits; None if no word of it does."""
     header = dataclasses.replace(file.header, n_layers=keep + 1, cut=True)
     full = [[segment or b"" for segment in layer] for layer in file.segments[: keep + 1]]
     lengths = [len(segment) // 4 for segment in full[keep]]
-    # Which of these segments had been shortened before.
+    # Segments of the next layer that the file holds only in part.
     ended = file.head.partial if keep + 1 == file.header.n_layers and file.header.cut else (False,) * len(lengths)
 
     def written(words: list[int]) -> bytes:
@@ -64,7 +64,7 @@ def _with_part_of_next(file: container.File, keep: int, max_bytes: int) -> bytes
     best = written(words)
     if len(best) > max_bytes:
         return None
-    # What the even share leaves over goes word by word to the first tiles that can take one.
+    # Bytes left over by the equal share: one word more for each of the first tiles that have one.
     spare = (max_bytes - len(best)) // 4
     for t in range(len(words)):
         if spare > 0 and 0 < words[t] < lengths[t]:
