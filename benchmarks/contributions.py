@@ -83,7 +83,7 @@ def points(
     found: dict[str, list[tuple[float, float, float]]] = {variant: [] for variant in VARIANTS}
     for step in encoders[ANCHOR].ladder[::stride]:
         for variant, encoder in encoders.items():
-            data = encoder.file(step.rate, step.keep)
+            data = encoder.file(step.lmbda, step.keep)
             tokens = read_tokens(container.read(data), encoder.model)
             if variant == ANCHOR:
                 data = write_tokens(tokens, other)

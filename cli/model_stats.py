@@ -82,7 +82,7 @@ def _count(
     if has_step(entry.config):
         raise UsageError(f"model '{entry.config.name}': its indices are numbers, not codewords; give no pictures")
     model = loading.load(entry, device)
-    rate = entry.config.ladder[-1].rate if entry.config.ladder else 1.0
+    rate = entry.config.ladder[-1].lmbda if entry.config.ladder else 1.0
     too_large = 0
 
     def skip(reason: str) -> None:

@@ -152,7 +152,7 @@ def _used_for(part: tuple[int, int] | None) -> str:
 
 def _place(step: LadderStep) -> str:
     """`-q 51: 16 layers at rate 2`; the rate is left out where it is 1, as for models trained without one."""
-    return f"-q {step.quality}: {step.keep} layers" + ("" if step.rate == 1 else f" at rate {step.rate:g}")
+    return f"-q {step.quality}: {step.keep} layers" + ("" if step.lmbda == 1 else f" at rate {step.lmbda:g}")
 
 
 def _kind(record: dict[str, Any]) -> str:

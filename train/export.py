@@ -124,7 +124,7 @@ def _counted(
     least = fixed_side(recipe.tokenizer) or recipe.tokenizer.stride
     pictures = scan(data or recipe.data.train, least, recipe.data.index)
     report(f"counting indices over {len(pictures.members)} pictures")
-    rates = list(dict.fromkeys(step.rate for step in ladder))
+    rates = list(dict.fromkeys(step.lmbda for step in ladder))
     found = prepared_tables(tokenizer, pictures, rates)
     return {f"entropy.tables.{s}": tables.astype(np.int32) for s, tables in enumerate(found)}
 
@@ -152,7 +152,7 @@ def make_ladder(recipe: Recipe) -> tuple[LadderStep, ...]:
 
 def rates_of(config: ModelConfig) -> list[float]:
     """Rates of a model's quality ladder."""
-    return list(dict.fromkeys(step.rate for step in config.ladder)) or [1.0]
+    return list(dict.fromkeys(step.lmbda for step in config.ladder)) or [1.0]
 
 
 def prepared_tables(

@@ -259,7 +259,7 @@ def tokenize(
     from .encoder.build import encoder_for  # loads torch
 
     encoder = encoder_for(_to_picture(image), next(iter(registry.candidates(model))), device, effort)
-    return encoder.tokens(encoder.ladder[-1].rate if rate is None else rate)
+    return encoder.tokens(encoder.ladder[-1].lmbda if rate is None else rate)
 
 
 @in_codec_modes

@@ -171,7 +171,7 @@ def _check(settings: Settings) -> str:
         loading.load_model(name)  # a damaged model is one error instead of one per file
     if settings.rate["quality"] is not None:  # the digest holds the step, since a model's ladder may change
         step = at_quality(candidates, settings.rate["quality"])[1]
-        rates |= {"-q": None, "--keep": step.keep} | ({"rate": step.rate} if step.rate != 1 else {})
+        rates |= {"-q": None, "--keep": step.keep} | ({"rate": step.lmbda} if step.lmbda != 1 else {})
     digests = [candidates[name].weights_sha256 for name in names]
     made_by = digests[0] if len(digests) == 1 else digests
     more = {} if settings.effort == options.DEFAULT_EFFORT else {"effort": settings.effort}

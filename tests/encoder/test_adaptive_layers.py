@@ -85,7 +85,7 @@ def mapped(picture: Image.Image) -> bytes:
 def test_files_with_maps(picture: Image.Image, mapped: bytes, tmp_path: Path) -> None:
     encoder = encoder_for(as_picture(picture), "photo", effort=7)
     step = encoder.ladder[1]
-    tokens = encoder.tokens(step.rate, step.keep)
+    tokens = encoder.tokens(step.lmbda, step.keep)
     found = vqcodec.decode_tokens(mapped)
     assert any((plane == MISSING).any() for plane in tokens.planes)
     for ours, theirs in zip(tokens.planes, found.planes, strict=True):

@@ -33,7 +33,7 @@ def test_a_pass_makes_a_better_picture_for_its_bytes(picture: Image.Image, model
     pixels = np.asarray(picture)
 
     def points(encoder: Encoder) -> list[tuple[float, float]]:
-        files = [encoder.file(step.rate, step.keep) for step in steps]
+        files = [encoder.file(step.lmbda, step.keep) for step in steps]
         return [(np.log(len(f)), METRICS["psnr"].measure(pixels, np.asarray(vqcodec.decode(f)))) for f in files]
 
     curve = points(plain)

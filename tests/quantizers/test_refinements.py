@@ -167,7 +167,7 @@ def name(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_files_hold_what_was_chosen(name: str, photo: Image.Image) -> None:
     encoder = encoder_for(as_picture(np.asarray(photo)), name)
     for step in encoder.ladder:
-        file, tokens = encoder.file(step.rate, step.keep), encoder.tokens(step.rate, step.keep)
+        file, tokens = encoder.file(step.lmbda, step.keep), encoder.tokens(step.lmbda, step.keep)
         found = vqcodec.decode_tokens(file)
         shown = [s for layer in encoder.model.layers[: step.keep] for s in layer]
         assert all(np.array_equal(found.planes[s], tokens.planes[s]) for s in shown)
@@ -201,7 +201,7 @@ def test_a_prior_learns_from_what_files_hold(name: str, photo: Image.Image, tmp_
 def test_a_quality_below_the_ladder_takes_fewer_layers(name: str, photo: Image.Image) -> None:
     encoder = encoder_for(as_picture(np.asarray(photo)), name)
     found = encode_at_least(encoder, lambda _, rate, keep: keep + 1 / (1 + rate), 1.0)
-    assert found == encoder.file(encoder.ladder[0].rate, 1)
+    assert found == encoder.file(encoder.ladder[0].lmbda, 1)
 
 
 @pytest.mark.parametrize("quality", [0.2, 0.5, 0.8])
@@ -215,7 +215,7 @@ def test_a_quality_between_steps_of_other_layers_is_reached(name: str, photo: Im
         planes = [torch.from_numpy(p.astype(np.int64))[None] for p in encoder.tokens(rate, keep).planes]
         return -float((z - made.dequantize(planes)[0]).square().mean())
 
-    ends = [measured(encoder, step.rate, step.keep) for step in encoder.ladder[1:3]]
+    ends = [measured(encoder, step.lmbda, step.keep) for step in encoder.ladder[1:3]]
     target = ends[0] + quality * (ends[1] - ends[0])
     found = encode_at_least(encoder, measured, target)
     assert found is not None
@@ -306,8 +306,8 @@ def test_a_finished_tokenizer_gets_refinements(
     assert second.recipe.export.packed == ("encoder",)
     config = export_run(tmp_path / "refined", tmp_path / "exported", report=lambda _: None)
     assert config.layers == ((0,), (1,), (2, 3))
-    assert {step.keep for step in config.ladder if step.rate > 2} == {2}
-    assert {step.keep for step in config.ladder if step.rate <= 2} == {3}
+    assert {step.keep for step in config.ladder if step.lmbda > 2} == {2}
+    assert {step.keep for step in config.ladder if step.lmbda <= 2} == {3}
     picture = np.asarray(Image.open(next((tmp_path / "pictures").iterdir())))
     monkeypatch.setenv("VQCODEC_MODELS", str(tmp_path))
     assert vqcodec.decode(vqcodec.encode(picture, model=str(tmp_path / "exported"))).size == (96, 96)

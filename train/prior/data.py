@@ -65,7 +65,7 @@ def collect_tiles(model: Model, pictures: Pictures, tile: int, effort: int = EFF
             some = rng.permutation(len(rects))[:MOST_TILES]
             tiles = [(t, float(drawn[i % RATES])) for i, t in enumerate(some)]
         for t, rate in tiles:
-            keep = next((step.keep for step in encoder.ladder if step.rate <= rate), encoder.ladder[-1].keep)
+            keep = next((step.keep for step in encoder.ladder if step.lmbda <= rate), encoder.ladder[-1].keep)
             planes = encoder.tile_planes([rects[t]], rate, keep)[0]
             found.append(np.stack(planes[: sum(map(len, model.layers[:keep]))]).astype(kind))
     return found

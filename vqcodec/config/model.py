@@ -66,15 +66,16 @@ class TokenizerConfig(Settings, frozen=True):
 
 
 class LadderStep(Settings, frozen=True):
-    """From `quality` (1..100) on, keep the first `keep` layers of tokens that were chosen at `rate`.
+    """One step of a model's quality ladder: from `quality` on, the first `keep` layers at multiplier `lmbda`.
 
-    Quality is one scale for models that stand in for each other: the first step of a model is where its part begins.
+    Quality is one scale for all bundled models; the part of a model begins at its first step.
     """
 
     quality: Annotated[int, Meta(ge=1, le=100)]
     keep: Positive
-    rate: Annotated[float, Meta(ge=0, lt=1e6)] = 1.0
-    """How much bits count when codewords are chosen, 0 for the nearest; no effect on models trained without a rate."""
+    lmbda: Annotated[float, Meta(ge=0, lt=1e6)] = field(default=1.0, name="rate")
+    """Lagrangian multiplier, the weight of bits in the selection of indices; key `rate` in config.json. 0 selects the
+    nearest codewords. Models trained without a rate term ignore it."""
 
 
 class ModelConfig(Settings, frozen=True):

@@ -57,7 +57,7 @@ class Encoder(ABC):
 
     def file_at_step(self, i: int) -> bytes:
         """The complete file at step i of the ladder, 0..len(ladder) - 1."""
-        return self.file(self.ladder[i].rate, self.ladder[i].keep)
+        return self.file(self.ladder[i].lmbda, self.ladder[i].keep)
 
     def _tokens(self, planes: Sequence[np.ndarray]) -> Tokens:
         """Index planes with alpha, metadata and size of the picture."""

@@ -81,7 +81,7 @@ def _within(encoder: Encoder, max_bytes: int) -> bytes:
     under, over = encode_near(encoder, max_bytes)
     if under is not None and len(under) >= CLOSE * max_bytes:
         return under
-    part = cut_to_budget(over, max_bytes, lambda: encoder.file(encoder.ladder[0].rate, 1))
+    part = cut_to_budget(over, max_bytes, lambda: encoder.file(encoder.ladder[0].lmbda, 1))
     return max(under or b"", part, key=len)
 
 
@@ -106,7 +106,7 @@ def encode_reaching(names: list[str], picture: Picture, metric: str, target: flo
         found = encode_at_least(encoder, quality, target)
         if found is not None:
             return found
-        reached = quality(encoder, encoder.ladder[-1].rate, encoder.ladder[-1].keep)
+        reached = quality(encoder, encoder.ladder[-1].lmbda, encoder.ladder[-1].keep)
     raise TargetError(f"{metric} {target:g}: the best file of model '{name}' reaches {reached:.4g}; ask for less")
 
 

@@ -35,6 +35,6 @@ def encode_picture(
 
     if (quality := size.get("quality")) is not None:
         name, step = at_quality(candidates, quality)
-        return encoder_for(picture, name, device, effort).file(step.rate, step.keep)
+        return encoder_for(picture, name, device, effort).file(step.lmbda, step.keep)
     last = ladder(candidates[names[0]])[-1]
-    return encoder_for(picture, names[0], device, effort).file(last.rate, size.get("keep"))
+    return encoder_for(picture, names[0], device, effort).file(last.lmbda, size.get("keep"))

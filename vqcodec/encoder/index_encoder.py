@@ -87,7 +87,7 @@ class IndexEncoder(Encoder):
         """
         if not self.passes or lmbda <= 0:
             return self.latent
-        lmbda = next((step.rate for step in self.ladder if 0 < step.rate <= lmbda), lmbda)
+        lmbda = next((step.lmbda for step in self.ladder if 0 < step.lmbda <= lmbda), lmbda)
         return self._refined.get((lmbda, len(layers)), lambda: self._refine(lmbda, layers))
 
     def _refine(self, lmbda: float, layers: Layers) -> Latent:

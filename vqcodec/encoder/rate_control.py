@@ -56,7 +56,7 @@ def encode_near(encoder: Encoder, max_bytes: int) -> tuple[bytes | None, bytes]:
     if not encoder.uses_lmbda or under is None:
         return under, over
     # Files between two steps have the layers of the later one.
-    low, high = encoder.ladder[i].rate, encoder.ladder[i - 1].rate
+    low, high = encoder.ladder[i].lmbda, encoder.ladder[i - 1].lmbda
     for _ in range(MAX_TRIES):
         if len(under) >= CLOSE * max_bytes or high / max(low, 1e-9) < NEAR:
             break
@@ -77,20 +77,20 @@ def encode_at_least(encoder: Encoder, quality: Quality, target: float) -> bytes 
     """
 
     def is_enough(tried: Encoder, step: int) -> bool:
-        return quality(tried, tried.ladder[step].rate, tried.ladder[step].keep) >= target
+        return quality(tried, tried.ladder[step].lmbda, tried.ladder[step].keep) >= target
 
     i = first_step(encoder, is_enough)
     if not is_enough(encoder, i):
         return None
     if i == 0:
         # Below the ladder there are the first layers of its first file.
-        lmbda, keep = encoder.ladder[0].rate, encoder.ladder[0].keep
+        lmbda, keep = encoder.ladder[0].lmbda, encoder.ladder[0].keep
         fewer = (k for k in range(1, keep) if quality(encoder, lmbda, k) >= target)
         return encoder.file(lmbda, next(fewer, keep))
     best = encoder.file_at_step(i)
     if not encoder.uses_lmbda:
         return best
-    low, high = encoder.ladder[i].rate, encoder.ladder[i - 1].rate
+    low, high = encoder.ladder[i].lmbda, encoder.ladder[i - 1].lmbda
     for _ in range(MAX_TRIES):
         if high / max(low, 1e-9) < NEAR:
             break

@@ -109,7 +109,7 @@ def _middle_step(config: ModelConfig) -> int | None:
         return None
     from ..quantizers.uniform import step_number
 
-    return step_number(math.sqrt(config.ladder[len(config.ladder) // 2].rate))
+    return step_number(math.sqrt(config.ladder[len(config.ladder) // 2].lmbda))
 
 
 def _grids(planes: Sequence[np.ndarray], tokenizer: TokenizerConfig) -> list[list[np.ndarray]]:
