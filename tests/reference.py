@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from vqcodec.config.model import TokenizerConfig
-from vqcodec.quantizers.product import NO_CAP
-from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
+from vqcodec.tokenizer import NO_RATE, Tokenizer, training_only
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 referenced = pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"needs the authors' numbers in {REFERENCE}")
@@ -66,11 +65,7 @@ def loaded(config: TokenizerConfig, state: Mapping[str, Tensor], from_released: 
     with torch.device("meta"):
         tokenizer = Tokenizer(config).eval().requires_grad_(False)
     ours = tokenizer.state_dict()
-    no_rate = {
-        name: torch.full(ours[name].shape, value)
-        for name, value in ((COSTS, 0.0), (CAPS, NO_CAP), (PRICES, 0.0))
-        if name in ours
-    }
+    no_rate = {name: torch.full(ours[name].shape, value) for name, value in NO_RATE.items() if name in ours}
     found = tokenizer.load_state_dict(from_released(config, state) | no_rate, strict=False, assign=True)
     assert found.unexpected_keys == []
     assert all(training_only(name) for name in found.missing_keys)

@@ -19,7 +19,7 @@ from vqcodec.models.identity import token_identity
 from vqcodec.models.loading import write_model
 from vqcodec.models.registry import WEIGHTS, find
 from vqcodec.models.weights_int8 import pack, unpack
-from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, to_unit, training_only
+from vqcodec.tokenizer import LAMBDA_WEIGHTS, NO_RATE, Tokenizer, to_unit, training_only
 
 from .checkpoint import read_checkpoint
 from .data.pictures import Pictures, scan
@@ -69,10 +69,10 @@ def export_run(
         raise InputError(f"{run}: the checkpoint holds no recipe: {error}") from error
     if recipe.codebook.rate:
         # Checkpoints from before prices were a part of the model.
-        state["model"].setdefault(PRICES, recipe.codebook.rate / state["codebooks"]["gains"])
+        state["model"].setdefault(LAMBDA_WEIGHTS, recipe.codebook.rate / state["codebooks"]["gains"])
     tokenizer = Tokenizer(recipe.tokenizer)
-    if PRICES in tokenizer.state_dict():
-        state["model"].setdefault(PRICES, tokenizer.quantizer.prices)
+    if LAMBDA_WEIGHTS in tokenizer.state_dict():
+        state["model"].setdefault(LAMBDA_WEIGHTS, tokenizer.product_vq.lambda_weights)
     tokenizer.load_state_dict(merged({**state["model"], **state["ema"]}))
     # The codec uses the rounded weights, so the tables are counted with them.
     tokenizer = tokenizer.half().float().eval()
@@ -80,7 +80,7 @@ def export_run(
     tensors = {
         key: np.ascontiguousarray(value.numpy().astype(np.float16))
         for key, value in tokenizer.state_dict().items()
-        if not training_only(key) and (key not in (COSTS, CAPS, PRICES) or recipe.codebook.rate)
+        if not training_only(key) and (key not in NO_RATE or recipe.codebook.rate)
     }
     ladder = make_ladder(recipe)
     tensors = pack(tensors, recipe.export.packed)

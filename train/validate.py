@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcodec.config.model import ProductVQConfig
 from vqcodec.tokenizer import Tokenizer, to_pixels, to_unit
 
 from .data.cuts import resized_picture
@@ -113,7 +112,7 @@ class Validation:
 
 def knows_rate(model: Tokenizer) -> bool:
     """True if codewords are selected with a rate term."""
-    return isinstance(model.config.quantizer, ProductVQConfig) and bool(model.quantizer.costs.any())
+    return model.quantizer.has_rate_term
 
 
 def tiles(pixels: np.ndarray, stride: int, window: int = 0) -> Iterator[Tensor]:

@@ -6,7 +6,7 @@ The codec calls `encode` and `decode`; the trainer calls `forward` with a keep m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,11 @@ from .backbones.vit import VitDecoder, VitEncoder
 from .backbones.vqgan import VqganDecoder, VqganEncoder
 from .config.model import ProductVQConfig, TokenizerConfig
 from .planes import MISSING
-from .quantizers.base import Quantized
+from .quantizers.base import Quantized, Quantizer
 from .quantizers.build import build_quantizer
+from .quantizers.product import NO_CAP, ProductVQ
 from .quantizers.split import Split
+from .quantizers.uniform import Uniform
 
 BACKBONES: dict[str, tuple[Callable[..., Encoder], Callable[..., Decoder]]] = {
     "conv": (ConvEncoder, ConvDecoder),
@@ -32,9 +34,10 @@ BACKBONES: dict[str, tuple[Callable[..., Encoder], Callable[..., Decoder]]] = {
 }
 """By the `kind` of a backbone's configuration."""
 
-COSTS, CAPS, PRICES = "quantizer.costs", "quantizer.caps", "quantizer.prices"
-"""State-dict names of what choosing a codeword costs, of the largest rate that counts, and of what a bit is worth; none
-of them is in a model that was trained without a rate."""
+BIT_COSTS, LAMBDA_CAPS, LAMBDA_WEIGHTS = "quantizer.bit_costs", "quantizer.lambda_caps", "quantizer.lambda_weights"
+"""Names of the rate term's tensors in a state dict, see ProductVQ."""
+NO_RATE = {BIT_COSTS: 0.0, LAMBDA_CAPS: NO_CAP, LAMBDA_WEIGHTS: 0.0}
+"""Value of each of these tensors in a model trained without a rate term, whose files lack them."""
 
 
 HALF_RANGE = 127.5
@@ -95,8 +98,7 @@ class Tokenizer(nn.Module):
         self.channels = channels
         encoder, decoder = BACKBONES[config.backbone.kind]
         self.encoder = encoder(config.backbone, channels, groups)
-        # Parts that are not of every quantizer (a bank, costs) are the business of who knows which one it is.
-        self.quantizer: Any = build_quantizer(config.quantizer, learning)
+        self.quantizer: Quantizer = build_quantizer(config.quantizer, learning)
         if isinstance(self.quantizer, Split) and config.side:
             self.quantizer.window_grid = config.window_grid
         self.decoder = decoder(config.backbone, channels, groups)
@@ -104,8 +106,21 @@ class Tokenizer(nn.Module):
     @property
     def sizes(self) -> tuple[int, ...]:
         """Alphabet size of each plane."""
-        sizes: tuple[int, ...] = self.quantizer.sizes
-        return sizes
+        return self.quantizer.sizes
+
+    @property
+    def product_vq(self) -> ProductVQ:
+        """The quantizer, where it is a product quantizer. Raises TypeError for any other."""
+        if not isinstance(self.quantizer, ProductVQ):
+            raise TypeError(f"a product quantizer is needed, found {type(self.quantizer).__name__}")
+        return self.quantizer
+
+    @property
+    def uniform(self) -> Uniform:
+        """The quantizer, where it is a uniform scalar quantizer. Raises TypeError for any other."""
+        if not isinstance(self.quantizer, Uniform):
+            raise TypeError(f"a uniform quantizer is needed, found {type(self.quantizer).__name__}")
+        return self.quantizer
 
     @property
     def layers(self) -> tuple[tuple[int, ...], ...]:
@@ -117,16 +132,14 @@ class Tokenizer(nn.Module):
     @property
     def codebooks(self) -> Tensor:
         """[G, K, d] of a quantizer that has one bank of codebooks."""
-        codebooks: Tensor = self.quantizer.bank.codebooks
-        return codebooks
+        return self.product_vq.bank.codebooks
 
     def encode(self, x: Tensor, rate: float = 1.0) -> list[Tensor]:
         """Pixels x [B, 3, H, W] in -1..1 -> planes [B, *] int64, coarse to fine.
 
         `rate` says how much bits count when codewords are chosen; it has no effect where training knew no rate.
         """
-        planes: list[Tensor] = self.quantizer.quantize(self.encoder(x).float(), rate)
-        return planes
+        return self.quantizer.quantize(self.encoder(x).float(), rate)
 
     def decode(
         self, planes: list[Tensor], keep: int | None = None, step: int | None = None, strong: Tensor | None = None
@@ -139,8 +152,9 @@ class Tokenizer(nn.Module):
         if keep is not None:
             shown = {s for layer in self.layers[:keep] for s in layer}
             planes = [p if s in shown else torch.full_like(p, MISSING) for s, p in enumerate(planes)]
-        told = () if step is None else (step, strong)
-        return self.decoder(*self.quantizer.dequantize(planes, *told))
+        if step is None:
+            return self.decoder(*self.quantizer.dequantize(planes))
+        return self.decoder(*self.uniform.dequantize(planes, step, strong))
 
     def forward(
         self, x: Tensor, kept: Tensor, noise: Tensor, quantized: bool = True, rate: Tensor | None = None
@@ -159,7 +173,7 @@ class Tokenizer(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             if not quantized:
                 made = self.quantizer.bypass(z, noise)
-            elif getattr(self.quantizer, "only_kept", False):
+            elif isinstance(self.quantizer, ProductVQ) and self.quantizer.only_kept:
                 counted = kept.reshape(-1, len(z), *kept.shape[1:]).amax(0)  # kept in any of the draws
                 made = self.quantizer(z, noise, rate, counted)
             else:

@@ -39,8 +39,7 @@ from vqcodec.importing.mgvq import CODEBOOKS, RELEASES, SKIPPED, from_released, 
 from vqcodec.inference import networks
 from vqcodec.models import loading
 from vqcodec.planes import MISSING
-from vqcodec.quantizers.product import NO_CAP
-from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
+from vqcodec.tokenizer import NO_RATE, Tokenizer, training_only
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 referenced = pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"needs the authors' numbers in {REFERENCE}")
@@ -76,8 +75,8 @@ def loaded(config: TokenizerConfig, state: dict[str, torch.Tensor]) -> Tokenizer
     """A tokenizer with released tensors, in evaluation mode."""
     with torch.device("meta"):
         tokenizer = Tokenizer(config).eval().requires_grad_(False)
-    groups, size = config.quantizer.groups, config.quantizer.codebook_size
-    no_rate = {COSTS: torch.zeros(groups, size), CAPS: torch.full((groups,), NO_CAP), PRICES: torch.zeros(groups)}
+    ours = tokenizer.state_dict()
+    no_rate = {name: torch.full(ours[name].shape, value) for name, value in NO_RATE.items()}
     found = tokenizer.load_state_dict(from_released(config, state) | no_rate, strict=False, assign=True)
     assert found.unexpected_keys == []
     assert all(training_only(name) for name in found.missing_keys)

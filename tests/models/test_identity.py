@@ -14,6 +14,7 @@ from vqcodec.entropy.adaptive_tables import PREPARED_TOTAL, AdaptiveTables
 from vqcodec.models import registry
 from vqcodec.models.identity import token_identity
 from vqcodec.models.loading import load
+from vqcodec.models.tensor_names import file_name
 from vqcodec.quantizers.build import build_quantizer
 from vqcodec.tokenizer import training_only
 
@@ -47,7 +48,7 @@ def tensors_of(config: QuantizerConfig) -> dict[str, np.ndarray]:
     """Tensors of model.safetensors of a model with this quantizer, as far as an identity may depend on them."""
     state = {f"quantizer.{name}": tuple(value.shape) for name, value in build_quantizer(config).state_dict().items()}
     networks = {"encoder.stem.weight": (4, 3), "decoder.head.bias": (3,)}
-    return {name: filled(shape) for name, shape in (state | networks).items() if not training_only(name)}
+    return {file_name(name): filled(shape) for name, shape in (state | networks).items() if not training_only(name)}
 
 
 @pytest.mark.parametrize("number", range(len(GOLDEN)))

@@ -106,7 +106,7 @@ def test_both_ways_of_learning_read_each_other_and_older_checkpoints() -> None:
     assert (
         set(ema.state_dict())
         == set(gradient.state_dict())
-        == {"bank.codebooks", "bank.counts", "bank.energy", "caps", "costs", "prices", "fill"}
+        == {"bank.codebooks", "bank.counts", "bank.energy", "lambda_caps", "bit_costs", "lambda_weights", "fill"}
     )
     gradient.load_state_dict({**ema.state_dict(), "bank.sums": torch.zeros(2, 4, 2)})
     assert torch.equal(gradient.bank.codebooks, ema.bank.codebooks)
@@ -196,8 +196,8 @@ def test_normalised_codewords_have_length_one_and_zeros_fill() -> None:
 def test_a_rate_makes_cheap_codewords_win_up_to_the_cap() -> None:
     quantizer = ProductVQ(ProductVQConfig(2, 2, 1)).eval()
     quantizer.bank.codebooks.copy_(torch.tensor([[[0.0], [1.0]]] * 2))
-    quantizer.costs.copy_(torch.tensor([[0.0, 1.0]] * 2))
-    quantizer.caps[0] = 0.5
+    quantizer.bit_costs.copy_(torch.tensor([[0.0, 1.0]] * 2))
+    quantizer.lambda_caps[0] = 0.5
     z = torch.full((1, 2, 1, 1), 0.9)  # 0.81 from the cheap codeword, 0.01 from the dear one
     found = {rate: [int(plane) for plane in quantizer.quantize(z, rate)] for rate in (0.0, 0.7, 0.9, 5.0)}
     assert found == {0.0: [1, 1], 0.7: [1, 1], 0.9: [1, 0], 5.0: [1, 0]}

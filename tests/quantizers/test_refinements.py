@@ -46,8 +46,8 @@ def quantizer(seed: int = 0) -> ProductVQ:
     made.refinements.codebooks.copy_(0.3 * torch.randn((2, 8, 4), generator=generator))
     made.refinements.codebooks[:, 0] = 0
     made.refinements.codebooks[1, :, 2:] = 0
-    made.prices.copy_(torch.tensor([0.1, 0.2, 0.4, 0.2, 0.2]))
-    made.costs.copy_(torch.rand((5, 8), generator=generator))
+    made.lambda_weights.copy_(torch.tensor([0.1, 0.2, 0.4, 0.2, 0.2]))
+    made.bit_costs.copy_(torch.rand((5, 8), generator=generator))
     return made
 
 
@@ -95,7 +95,7 @@ def test_a_training_pass_sees_what_a_file_holds() -> None:
 
 def test_measured_distances_are_those_of_the_quantizer() -> None:
     made, z = quantizer(), latent(5, 4)[:1]
-    made.costs.zero_()
+    made.bit_costs.zero_()
     planes = made.quantize(z, 0.0)
     distances, positions = CodewordDistances(made), np.arange(20)
     chosen: list[np.ndarray] = []
@@ -294,7 +294,7 @@ def test_a_finished_tokenizer_gets_refinements(
     tolerance = 0 if source == "run" else 2e-3  # a model has its numbers in 16 bits
     torch.testing.assert_close(second.model.codebooks, first.model.codebooks, atol=tolerance, rtol=tolerance)
     torch.testing.assert_close(
-        second.model.quantizer.prices[:2], first.model.quantizer.prices, atol=tolerance, rtol=tolerance
+        second.model.quantizer.lambda_weights[:2], first.model.quantizer.lambda_weights, atol=tolerance, rtol=tolerance
     )
     x = torch.cat([second.batches(i) for i in range(8)]).float() / 127.5 - 1
     with torch.no_grad():

@@ -25,8 +25,8 @@ def model_of(refinements: tuple[int, ...] = ()) -> SimpleNamespace:
     quantizer = ProductVQ(
         ProductVQConfig(groups=3, codebook_size=16, dim=3, dims=(1, 2, 3), fill="none", refinements=refinements)
     )
-    quantizer.prices[:3] = 0.05
-    quantizer.caps[0] = 0.5
+    quantizer.lambda_weights[:3] = 0.05
+    quantizer.lambda_caps[0] = 0.5
     return SimpleNamespace(quantizer=quantizer, decoder=lambda z, kept: z * SCALES[None, :, None, None])
 
 
@@ -57,15 +57,15 @@ def test_codebooks_come_into_balance() -> None:
     model, (x, z, rates) = model_of(), latents(40)
     quantizer = model.quantizer
     quantizer.bank.kmeans(quantizer.rows(z), torch.Generator().manual_seed(0))
-    quantizer.prices[:] = RATE / SCALES[[0, 1, 3]].square()
-    quantizer.caps.fill_(NO_CAP)
+    quantizer.lambda_weights[:] = RATE / SCALES[[0, 1, 3]].square()
+    quantizer.lambda_caps.fill_(NO_CAP)
     before = lagrangian(quantizer, x, z, rates)
-    quantizer.prices[:], quantizer.caps[0] = 0.05, 0.5
+    quantizer.lambda_weights[:], quantizer.lambda_caps[0] = 0.05, 0.5
     balance(model, x, z, rates, RATE)  # type: ignore[arg-type]
-    torch.testing.assert_close(quantizer.prices, RATE / torch.tensor([9.0, 1.0, 0.04]))
-    assert quantizer.caps[0] == 0.5
-    assert quantizer.caps[1] == NO_CAP
-    quantizer.caps.fill_(NO_CAP)
+    torch.testing.assert_close(quantizer.lambda_weights, RATE / torch.tensor([9.0, 1.0, 0.04]))
+    assert quantizer.lambda_caps[0] == 0.5
+    assert quantizer.lambda_caps[1] == NO_CAP
+    quantizer.lambda_caps.fill_(NO_CAP)
     assert lagrangian(quantizer, x, z, rates) < 0.9 * before
     # What costs more bits than it is worth is not chosen at all, even where no rate counts.
     assert 1 < quantizer.nearest_planes(z, torch.zeros(1))[2].unique().numel() < 16
@@ -92,8 +92,8 @@ def test_a_group_that_shows_nothing_keeps_codewords_of_some_price() -> None:
     shown = SCALES * torch.tensor([1, 1, 1, 0, 0, 0])
     model.decoder = lambda z, kept: z * shown[None, :, None, None]
     balance(model, x * (shown / SCALES)[None, :, None, None], z, rates, RATE)  # type: ignore[arg-type]
-    torch.testing.assert_close(quantizer.prices, torch.tensor([RATE / 9, RATE, 0.05 / LEAST_GAIN]))
-    assert torch.isfinite(quantizer.costs.half()).all()
+    torch.testing.assert_close(quantizer.lambda_weights, torch.tensor([RATE / 9, RATE, 0.05 / LEAST_GAIN]))
+    assert torch.isfinite(quantizer.bit_costs.half()).all()
 
 
 @pytest.mark.parametrize(

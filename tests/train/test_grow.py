@@ -154,8 +154,8 @@ def test_refitted_codebooks_are_closer_to_the_latent_and_nothing_else_changes(
     changes: list[str], tmp_path: Path
 ) -> None:
     first, second = refitted(changes, tmp_path, "groups")
-    torch.testing.assert_close(second.model.quantizer.prices, first.model.quantizer.prices)
-    assert second.model.quantizer.costs.any()
+    torch.testing.assert_close(second.model.quantizer.lambda_weights, first.model.quantizer.lambda_weights)
+    assert second.model.quantizer.bit_costs.any()
     x = torch.cat([first.batches(i) for i in range(12)]).float() / 127.5 - 1
     errors = []
     for run in (first, second):
@@ -169,11 +169,11 @@ def test_refitted_codebooks_are_closer_to_the_latent_and_nothing_else_changes(
 def test_a_run_starts_with_a_balance(changes: list[str], tmp_path: Path) -> None:
     first, second = refitted(changes, tmp_path, "balance", "codebook.rate_caps=[3.0]")
     old, new = first.model.quantizer, second.model.quantizer
-    assert not torch.equal(old.prices, new.prices)
+    assert not torch.equal(old.lambda_weights, new.lambda_weights)
     assert not torch.equal(old.codebooks, new.codebooks)
-    assert new.caps[0] == 3.0
-    assert (new.caps[1:] > 1e3).all()
-    assert torch.isfinite(new.costs).all()
+    assert new.lambda_caps[0] == 3.0
+    assert (new.lambda_caps[1:] > 1e3).all()
+    assert torch.isfinite(new.bit_costs).all()
     for key, value in second.model.encoder.state_dict().items():
         assert torch.equal(value, first.average.values[f"encoder.{key}"]), key
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from vqcodec.errors import InputError, UsageError
 from vqcodec.inference.networks import pixels_to_planes
 from vqcodec.models.loading import Model
-from vqcodec.tokenizer import COSTS
+from vqcodec.models.tensor_names import file_name
+from vqcodec.tokenizer import BIT_COSTS
 
 from ..data.cuts import resized_picture
 from ..data.pictures import Member, Pictures
@@ -84,7 +85,7 @@ def labelled_tiles(
 
 def tiles_of(model: Model, pictures: Pictures, tile: int) -> list[Tile]:
     """Tiles as from `collect_tiles`, but computed on the device of `model` if it has no rate term."""
-    costs = model.tensors.get(COSTS)
+    costs = model.tensors.get(file_name(BIT_COSTS))
     if costs is not None and costs.any():
         return collect_tiles(model, pictures, tile)
     kind = np.int16 if max(model.entropy.sizes) < 2**15 else np.int32

@@ -24,7 +24,7 @@ class PriorChoice:
     def __init__(self, name: str) -> None:
         model = load_model(name)
         quantizer = model.tokenizer.quantizer
-        if not quantizer.prices.any() or model.entropy.kind != "context":
+        if not quantizer.lambda_weights.any() or model.entropy.kind != "context":
             raise UsageError(f"codebook.choice: model '{name}' has no context model, or was trained without a rate")
         self.entropy = model.entropy
         self.sizes = quantizer.sizes

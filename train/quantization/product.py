@@ -66,7 +66,7 @@ class ProductCodebooks(CodebookTraining):
 
     def restart(self) -> None:
         """Set the recipe's caps, which a state of another run or model overwrites."""
-        caps = self.model.quantizer.caps
+        caps = self.model.quantizer.lambda_caps
         caps.fill_(NO_CAP)
         for group, cap in enumerate(self.settings.rate_caps):
             caps[group] = cap
@@ -103,8 +103,8 @@ class ProductCodebooks(CodebookTraining):
         assert self.gains is not None
         ramp = min(1.0, (step - self.settings.kmeans_at) / max(self.settings.rate_ramp, 1))
         quantizer, groups = self.model.quantizer, self.model.quantizer.groups
-        quantizer.prices[:groups] = ramp * self.settings.rate / self.gains
-        quantizer.costs[:groups] = bits_of_use(self.bank.counts) * quantizer.prices[:groups, None]
+        quantizer.lambda_weights[:groups] = ramp * self.settings.rate / self.gains
+        quantizer.bit_costs[:groups] = bits_of_use(self.bank.counts) * quantizer.lambda_weights[:groups, None]
 
     def _rows(self, batch: Tensor) -> Tensor:
         """uint8 crops [B, 3, H, W] of each process -> rows [G, N, d] of all."""

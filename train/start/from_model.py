@@ -7,13 +7,13 @@ from torch import Tensor
 
 from vqcodec.errors import UsageError
 from vqcodec.models.loading import load_model
-from vqcodec.tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
+from vqcodec.tokenizer import NO_RATE, Tokenizer, training_only
 
 
 def with_room(state: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, Tensor]:
     """State dict `state`, extended by the tensors and planes that `model` has for refinements and `state` lacks."""
     found = dict(state)
-    for name in (COSTS, CAPS, PRICES):
+    for name in NO_RATE:
         if name in found and name in model and found[name].shape[1:] == model[name].shape[1:]:
             found[name] = torch.cat([found[name], model[name][len(found[name]) :].to(found[name].device)])
     return {**{name: value for name, value in model.items() if name.startswith("quantizer.refinements.")}, **found}

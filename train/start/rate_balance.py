@@ -57,18 +57,18 @@ def balance(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor, rate: float) 
     Caps are left out: they are for coding in context.
     """
     quantizer = model.quantizer
-    caps, groups = quantizer.caps.clone(), quantizer.groups
-    quantizer.caps.fill_(NO_CAP)
-    before = quantizer.prices[:groups].clone()
+    caps, groups = quantizer.lambda_caps.clone(), quantizer.groups
+    quantizer.lambda_caps.fill_(NO_CAP)
+    before = quantizer.lambda_weights[:groups].clone()
     for rounds in ROUNDS:
-        bits = quantizer.costs[:groups] / quantizer.prices[:groups, None].clamp_min(1e-30)
+        bits = quantizer.bit_costs[:groups] / quantizer.lambda_weights[:groups, None].clamp_min(1e-30)
         some = slice(0, MEASURED)
         found = gains(model, x[some], z[some], rates[some])
         known = torch.where(before > 0, rate / before.clamp_min(1e-30), found.max())
-        quantizer.prices[:groups] = rate / found.maximum(LEAST_GAIN * known)
-        quantizer.costs[:groups] = bits * quantizer.prices[:groups, None]
+        quantizer.lambda_weights[:groups] = rate / found.maximum(LEAST_GAIN * known)
+        quantizer.bit_costs[:groups] = bits * quantizer.lambda_weights[:groups, None]
         _lloyd(quantizer, z, rates, rounds)
-    quantizer.caps.copy_(caps)
+    quantizer.lambda_caps.copy_(caps)
 
 
 @torch.no_grad()
@@ -104,8 +104,8 @@ def _lloyd(quantizer: ProductVQ, z: Tensor, rates: Tensor, rounds: int) -> None:
     groups, books = quantizer.groups, quantizer.bank.codebooks
     rows = quantizer.rows(z)
     weight = rates.repeat_interleave(math.prod(z.shape[2:]))[None]
-    prices = quantizer.prices[:groups, None]
-    costs = quantizer.costs[:groups]
+    prices = quantizer.lambda_weights[:groups, None]
+    costs = quantizer.bit_costs[:groups]
     for _ in range(rounds):
         # Group by group: the distances of all rows to all codewords are large.
         one = (slice(g, g + 1) for g in range(groups))
@@ -115,5 +115,5 @@ def _lloyd(quantizer: ProductVQ, z: Tensor, rates: Tensor, rounds: int) -> None:
         costs = bits_of_use(hits) * prices
     for book, hit in zip(books, hits, strict=True):
         book[hit < DEAD] = book[hit.argmax()].clone()
-    quantizer.costs[:groups] = costs
+    quantizer.bit_costs[:groups] = costs
     quantizer.bank.restart(hits, rows)

@@ -41,7 +41,7 @@ def refit_codebooks(tokenizer: Tokenizer, settings: CodebookRecipe, seed: int, c
     low, high = settings.rate_range
     if "groups" in settings.refit:
         quantizer.bank.kmeans(quantizer.rows(z), generator)
-        quantizer.costs[: quantizer.groups] = 0
+        quantizer.bit_costs[: quantizer.groups] = 0
     if "balance" in settings.refit:
         least = low if quantizer.refinements is None else min(max(low, LEAST_RATE), high)
         balance(tokenizer, x, z, draw_rates(len(z), least, high, generator).to(z.device), settings.rate)
@@ -71,10 +71,10 @@ def _fit_refinements(quantizer: ProductVQ, z: Tensor, rate: float, generator: to
     assert refinements is not None
     refinements.codebooks.zero_()
     importance = quantizer.importance()
-    if quantizer.prices.any():
+    if quantizer.lambda_weights.any():
         # One lambda weight for all planes: that of the mean channel.
         widths = torch.tensor(quantizer.widths, device=z.device)
-        quantizer.prices[groups:] = 1 / (1 / quantizer.prices[:groups]).repeat_interleave(widths).mean()
+        quantizer.lambda_weights[groups:] = 1 / (1 / quantizer.lambda_weights[:groups]).repeat_interleave(widths).mean()
     scale = importance.sqrt()[None, :, None, None]
     rows = refinements.split((z - quantizer.dequantize(quantizer.quantize(z, rate))[0]) * scale)
     bank = CodebookBank(*refinements.codebooks.shape).to(z.device)
@@ -89,8 +89,8 @@ def _fit_refinements(quantizer: ProductVQ, z: Tensor, rate: float, generator: to
 
 def _set_costs(quantizer: ProductVQ, z: Tensor, rates: Tensor) -> None:
     """Set the costs of the codewords to their bits when each sample selects at its factor in `rates` [B]."""
-    quantizer.costs.zero_()
+    quantizer.bit_costs.zero_()
     for _ in range(ROUNDS):
         planes = quantizer.nearest_planes(z, rates)
         use = torch.stack([torch.bincount(plane.flatten(), minlength=quantizer.sizes[0]) for plane in planes]).float()
-        quantizer.costs.copy_(bits_of_use(use) * quantizer.prices[:, None])
+        quantizer.bit_costs.copy_(bits_of_use(use) * quantizer.lambda_weights[:, None])

@@ -75,7 +75,7 @@ class AdaptiveLayers:
     def _block_costs(
         self, latent: Latent, tile: Rect, selection: Selection, lmbda: float, layers: Layers
     ) -> np.ndarray:
-        quantizer, codewords = self.model.tokenizer.quantizer, self.inner.codewords
+        quantizer, codewords = self.model.tokenizer.product_vq, self.inner.codewords
         z = quantizer.codebooks.new_zeros(1, len(latent.values), 1, 1)
         kept = z.new_zeros(1, quantizer.groups, 1, 1)
         fill = quantizer.mask(z, kept)[0, :, 0, 0].cpu().numpy()

@@ -6,7 +6,6 @@ from ..image.picture import Picture
 from ..inference.networks import pixels_to_latent
 from ..models import loading
 from ..models.ladder import EFFORT, ladder
-from ..quantizers.product import ProductVQ
 from ..tokens.tokens import can_map, has_step
 from .adaptive_layers import AdaptiveLayers
 from .base import Encoder
@@ -44,9 +43,7 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
 
 def uses_lmbda(model: loading.Model) -> bool:
     """True where codewords have costs in bits and each index belongs to one position of the picture's token grid."""
-    quantizer = model.tokenizer.quantizer
-    has_costs = isinstance(quantizer, ProductVQ) and bool(quantizer.costs.any())
-    return has_costs and not model.config.tokenizer.side
+    return model.tokenizer.quantizer.has_rate_term and not model.config.tokenizer.side
 
 
 def index_encoder(picture: Picture, model: loading.Model, name: str, effort: int) -> IndexEncoder:
@@ -55,7 +52,7 @@ def index_encoder(picture: Picture, model: loading.Model, name: str, effort: int
     Without a context model each index is selected by itself. With one, indices are selected under it at every effort:
     indices selected by themselves take several times the bits there, and no less time.
     """
-    codewords = CodewordDistances(model.tokenizer.quantizer)
+    codewords = CodewordDistances(model.tokenizer.product_vq)
     individual = IndividualSelector(model)
     selector: Selector = individual
     final: Selector = individual

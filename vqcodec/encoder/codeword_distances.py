@@ -44,8 +44,8 @@ class CodewordDistances:
             for s, span in enumerate(self.spans)
         ]
         """For each plane s: (earlier plane t with channels in common, these as a slice of s, as a slice of t)."""
-        self._weights = quantizer.prices.double().cpu().numpy()
-        self._caps = quantizer.caps.double().cpu().numpy()
+        self._weights = quantizer.lambda_weights.double().cpu().numpy()
+        self._caps = quantizer.lambda_caps.double().cpu().numpy()
 
     @property
     def has_weights(self) -> bool:

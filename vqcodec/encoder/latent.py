@@ -30,6 +30,6 @@ class Latent:
 
 def encode_latent(model: Model, pixels: np.ndarray) -> Latent:
     """Pixels uint8 [H, W, 3] -> the encoder network's latent."""
-    quantizer = model.tokenizer.quantizer
-    weights = quantizer.prices[: quantizer.groups].double().cpu().numpy()
+    quantizer = model.tokenizer.product_vq
+    weights = quantizer.lambda_weights[: quantizer.groups].double().cpu().numpy()
     return Latent(pixels_to_latent(model, pixels), weights, 0.0)

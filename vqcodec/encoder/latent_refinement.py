@@ -65,9 +65,9 @@ def refine(
         fraction: f, 0..1.
         alpha: uint8 [H, W], weights errors; default opaque.
     """
-    quantizer = model.tokenizer.quantizer
+    quantizer = model.tokenizer.product_vq
     descent = descend(model, pixels, latent.values, planes, fraction, alpha=alpha)
-    weights = quantizer.prices[: quantizer.groups].double().cpu().numpy()
+    weights = quantizer.lambda_weights[: quantizer.groups].double().cpu().numpy()
     return Latent(descent.values, *measured_weights(weights, descent.squared_lengths, descent.curvatures))
 
 

@@ -71,7 +71,7 @@ class ScalarEncoder(Encoder):
         """Latent [D, h, w] -> the numbers that are rounded, see `Uniform.coefficients`."""
         import torch
 
-        quantizer = self.model.tokenizer.quantizer
+        quantizer = self.model.tokenizer.uniform
         if not quantizer.lifted:
             return latent
         strong = torch.from_numpy(np.asarray(latent[: quantizer.lifted], np.float32))[None]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..config.model import TokenizerConfig
 from ..errors import ModelError
-from ..tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
+from ..tokenizer import NO_RATE, Tokenizer, training_only
 
 SHOWN = 3
 """Most keys that one message names."""
@@ -32,7 +32,7 @@ class Source(NamedTuple):
 def own(name: str) -> bool:
     """Whether no release holds our tensor `name`: each keeps account of the codewords' use in a way of its own, and
     none knows a rate."""
-    return name in (COSTS, CAPS, PRICES) or (name.startswith("quantizer.") and training_only(name))
+    return name in NO_RATE or (name.startswith("quantizer.") and training_only(name))
 
 
 def needed(config: TokenizerConfig) -> dict[str, Tensor]:

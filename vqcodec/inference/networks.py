@@ -133,10 +133,10 @@ def strong_channels(model: Model, planes: Sequence[np.ndarray], step: int | None
     """`Uniform.strong` of the whole picture, which windows of it need; None for other quantizers."""
     if step is None:
         return None
-    quantizer = model.tokenizer.quantizer
+    quantizer = model.tokenizer.uniform
     first = [torch.from_numpy(p.astype(np.int64))[None].to(model.device) for p in planes[: quantizer.lifted]]
     with torch.inference_mode():
-        found: Tensor = quantizer.strong(first, step)
+        found = quantizer.strong(first, step)
     return found if quantizer.lifted else None
 
 

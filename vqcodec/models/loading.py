@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from copy import copy
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import structs, to_builtins
@@ -27,12 +27,14 @@ from ..runtime.forking import ForkLock
 from ..runtime.torch_state import codec_modes
 from .identity import CODEBOOKS, REFINEMENTS, token_identity
 from .registry import CONFIG, WEIGHTS, Entry, candidates, find, read_config
+from .tensor_names import file_name, state_name
 from .weights_int8 import unpack
 
 if TYPE_CHECKING:  # torch and the networks are imported when a tokenizer is built
     from ..entropy.model import EntropyModel
     from ..tokenizer import Tokenizer
 
+LAMBDA_WEIGHTS = file_name("quantizer.lambda_weights")
 ENTROPY = ("entropy.", "prior.", "scalar.")
 """Prefixes of the names of an entropy model's tensors."""
 
@@ -171,16 +173,14 @@ def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], fo
     """Build the networks and give them the tensors of a folder. Raises ModelError for wrong names, shapes, values."""
     import torch
 
-    from ..quantizers.product import NO_CAP
-    from ..tokenizer import CAPS, COSTS, PRICES, Tokenizer, training_only
+    from ..tokenizer import NO_RATE, Tokenizer, training_only
 
     with torch.device("meta"):
         tokenizer = Tokenizer(config)
     state = {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}
-    expected: dict[str, Any] = {k: v for k, v in tokenizer.state_dict().items() if not training_only(k)}
-    # Models trained without a rate term lack these tensors.
-    for key, value_without in ((COSTS, 0.0), (CAPS, NO_CAP), (PRICES, 0.0)):
-        if key in expected:
+    expected = {file_name(k): v for k, v in tokenizer.state_dict().items() if not training_only(k)}
+    for name, value_without in NO_RATE.items():
+        if (key := file_name(name)) in expected:
             state.setdefault(key, torch.full(expected[key].shape, value_without))
     for name, value in expected.items():
         if name not in state:
@@ -188,22 +188,26 @@ def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], fo
         if state[name].shape != value.shape:
             shapes = f"{list(state[name].shape)}, not {list(value.shape)}"
             raise ModelError(f"{folder / WEIGHTS}: tensor '{name}' is {shapes}")
-    if PRICES in expected and ((state[PRICES] < 0).any() or 0 < int((state[PRICES] > 0).sum()) < len(state[PRICES])):
-        raise ModelError(f"{folder / WEIGHTS}: tensor '{PRICES}' must be above 0, or 0 in all planes")
+    if (weights := state.get(LAMBDA_WEIGHTS)) is not None and not ((weights > 0).all() or (weights == 0).all()):
+        raise ModelError(f"{folder / WEIGHTS}: tensor '{LAMBDA_WEIGHTS}' must be above 0, or 0 in all planes")
     if extra := sorted(set(state) - set(expected)):
         raise ModelError(f"{folder / WEIGHTS}: unknown tensor '{extra[0]}'")
     for name, value in tokenizer.state_dict().items():
         if training_only(name):
             state[name] = torch.zeros(value.shape)
-    tokenizer.load_state_dict(state, assign=True)
+    tokenizer.load_state_dict({state_name(name): value for name, value in state.items()}, assign=True)
     return tokenizer.eval().requires_grad_(False).to(device)
 
 
 def write_model(folder: Path, config: ModelConfig, tensors: dict[str, np.ndarray]) -> ModelConfig:
-    """Write a model folder, config.json last. Returns `config` with identities and SHA-256 filled in."""
+    """Write a model folder, config.json last. Returns `config` with identities and SHA-256 filled in.
+
+    `tensors` have the names of a state dict or of model.safetensors.
+    """
     from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
+    tensors = {file_name(name): value for name, value in tensors.items()}
     data = save(tensors)
     entropy = {name: value for name, value in tensors.items() if name.startswith(ENTROPY)}
     config = structs.replace(

@@ -37,10 +37,18 @@ class Quantized(NamedTuple):
 
 
 class Quantizer(nn.Module):
-    """`sizes[s]` is the alphabet size of plane s; planes come coarse to fine."""
+    """Map between a latent and its index planes, coarse to fine.
+
+    Encoder, trainer and inference use what is declared here. What only a product quantizer or a uniform quantizer has
+    is reached through `Tokenizer.product_vq` and `Tokenizer.uniform`.
+    """
 
     sizes: tuple[int, ...]
+    """Alphabet size of each plane."""
     groups: int = 1
+    """Number of groups of latent channels, G."""
+    widths: tuple[int, ...] = ()
+    """Channels of each group, where the groups are runs of channels; otherwise empty."""
     estimate: Estimator = staticmethod(straight_through)
     """How the gradient passes the choice of codewords, a setting of training."""
     wants_entropy: bool = False
@@ -53,6 +61,11 @@ class Quantizer(nn.Module):
     def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
         """Like `forward`, for the steps before the codebooks have been started: noise instead, no indices."""
         return Quantized(z + BYPASS_NOISE * noise, [], z.square().mean(), z.new_zeros(()))
+
+    @property
+    def has_rate_term(self) -> bool:
+        """True if codewords have costs in bits, so that `rate` changes which are selected."""
+        return False
 
     def want_entropy(self) -> None:
         """Compute the entropy loss in training, here and in all parts."""

@@ -52,9 +52,6 @@ class ProductVQ(Quantizer):
     """z [B, D, h, w] <-> S planes [B, h, w] over K codewords each: those of G groups, then of R refinements.
 
     Group g has d_g channels, D in all. Rows and codewords of all groups are d = max d_g long; the rest of them is zero.
-    `costs` [S, K] are what choosing a codeword costs beyond its squared distance: bits under the codewords' use, times
-    the squared error that a bit is worth. Zero where a tokenizer was trained without a rate.
-
     Refinements do not move in training: they are fitted to a finished encoder (train/start/refit_codebooks.py).
 
     `learning` (a key of LEARNING), `estimate`, `choose` and `only_kept` are settings of training, not of the model.
@@ -73,21 +70,27 @@ class ProductVQ(Quantizer):
         self.estimate: Estimator = straight_through
         self.choose: Choose | None = None
         self.refinements = Refinements(config.refinements, config.codebook_size) if config.refinements else None
-        self.register_buffer("costs", torch.zeros(len(self.sizes), config.codebook_size))
-        self.register_buffer("caps", torch.full((len(self.sizes),), NO_CAP))
-        self.register_buffer("prices", torch.zeros(len(self.sizes)))
+        self.register_buffer("bit_costs", torch.zeros(len(self.sizes), config.codebook_size))
+        self.register_buffer("lambda_caps", torch.full((len(self.sizes),), NO_CAP))
+        self.register_buffer("lambda_weights", torch.zeros(len(self.sizes)))
         self.ragged = min(self.widths) < self.dim
         self.slots = [g * self.dim + i for g, width in enumerate(self.widths) for i in range(width)]
         self._placed: dict[torch.device, Placed] = {}
         fill = nn.Parameter(torch.zeros(self.groups, self.dim)) if config.fill == "learned" else None
         self.register_parameter("fill", fill)
 
-    costs: Tensor
-    prices: Tensor
-    """Squared error of the latent that a bit is worth in each plane [S], at rate 1: what `costs` multiply bits with."""
-    caps: Tensor
-    """Largest rate that counts for each plane [S]: in smooth areas an error in the mean of a block is a visible step,
-    and with its neighbours known its true cost is far below what `costs` know."""
+    bit_costs: Tensor
+    """Cost of each codeword [S, K], a squared distance: -log2 of its share of use, times `lambda_weights`. Selection
+    minimises squared distance + rate * cost. Zero in models trained without a rate term."""
+    lambda_weights: Tensor
+    """Weight of one bit in each plane [S] at rate 1, as a squared error of the latent."""
+    lambda_caps: Tensor
+    """Largest rate that applies to each plane [S]. In smooth areas an error in the mean of a block is a visible step,
+    and its true cost in bits, with the neighbours known, is far below `bit_costs`."""
+
+    @property
+    def has_rate_term(self) -> bool:
+        return bool(self.bit_costs.any())
 
     @property
     def codebooks(self) -> Tensor:
@@ -122,11 +125,11 @@ class ProductVQ(Quantizer):
         return Quantized(z_q, [], z.square().mean(), z.new_zeros(()))
 
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
-        return self.nearest_planes(z, self.costs.new_tensor([rate]))
+        return self.nearest_planes(z, self.bit_costs.new_tensor([rate]))
 
     def nearest_planes(self, z: Tensor, rate: Tensor | None) -> list[Tensor]:
         """Planes [B, h, w] of the least distance + cost at `rate` [B] or [1], each codeword for itself."""
-        costs, weight = self.costs, None
+        costs, weight = self.bit_costs, None
         if rate is not None and len(rate) == 1:
             costs = costs * self._capped(rate)
         elif rate is not None:
@@ -148,15 +151,15 @@ class ProductVQ(Quantizer):
         As much as it shows in the pixels, which is what the groups' prices know. A price of a refinement is in the
         units of these distances.
         """
-        prices = self.prices[: self.groups]
+        prices = self.lambda_weights[: self.groups]
         if not prices.any():
-            return self.prices.new_ones(sum(self.widths))
+            return self.lambda_weights.new_ones(sum(self.widths))
         shown = (1 / prices).repeat_interleave(self._on(prices.device).widths[:, 0].long())
         return shown / shown.mean()
 
     def _capped(self, rate: Tensor) -> Tensor:
         """rate [N] -> [S, N]."""
-        return torch.minimum(rate[None, :], self.caps[:, None])
+        return torch.minimum(rate[None, :], self.lambda_caps[:, None])
 
     def _refined(self, planes: list[Tensor]) -> Tensor:
         """What the refinements among all planes [B, h, w] add to the latent; nothing where their group is missing."""
@@ -197,8 +200,8 @@ class ProductVQ(Quantizer):
         the batch, so that it is the same in all processes.
         """
         if self.project is unit_length:
-            return self.costs.new_ones(self.groups, 1, 1)
-        return (self.bank.energy[:, None] / self._on(self.costs.device).widths).clamp_min(1e-8)[:, :, None]
+            return self.bit_costs.new_ones(self.groups, 1, 1)
+        return (self.bank.energy[:, None] / self._on(self.bit_costs.device).widths).clamp_min(1e-8)[:, :, None]
 
     def _mean(self, squares: Tensor, counted: Tensor | None = None) -> Tensor:
         """Mean over groups of the mean over their channels; squares [G, N, d].
