@@ -1,6 +1,6 @@
-"""A second, independent decoder of the entropy-coded segments: pure Python integers, no constriction, no numpy maths.
+"""Independent decoder of entropy-coded segments, in Python integers.
 
-It follows FORMAT.md, "Entropy coding", and exists to prove that the bitstream does not depend on the library.
+It follows FORMAT.md, "Entropy coding", and proves that the bitstream depends on no library.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ PRECISION = 24
 
 
 class AnsDecoder:
-    """rANS with a 64-bit state and 32-bit words, stored in the order a decoder takes them."""
+    """rANS with a 64-bit state and 32-bit words, stored in the order of decoding."""
 
     def __init__(self, data: bytes) -> None:
         words = list(struct.unpack(f"<{len(data) // 4}I", data))
-        self.words = words[::-1]  # popped from the end
+        self.words = words[::-1]  # taken from the end
         self.state = 0
         while self.words and self.state < 2**32:
             self.state = self.state << 32 | self.words.pop()
 
     def decode(self, table: list[int]) -> int:
-        """The next symbol under integer frequencies; what a double-checked float32 division gives is done exactly."""
+        """The next symbol under integer frequencies."""
         bounds = boundaries(table)
         quantile = self.state % 2**PRECISION
         symbol = next(k for k in range(len(table)) if bounds[k] <= quantile < bounds[k + 1])
@@ -43,15 +43,15 @@ def boundaries(table: list[int]) -> list[int]:
 
 
 def to_float32(value: float) -> float:
-    """Rounded to the nearest float32; exact for products and quotients of float32 values computed in float64."""
+    """The nearest float32; correct rounding for products and quotients of float32 values computed in float64."""
     return struct.unpack("<f", struct.pack("<f", value))[0]
 
 
 def decode_adaptive_plane(coder: AnsDecoder, prepared: list[list[int]], n: int) -> list[int]:
-    """One plane of the adaptive tables: the choice, then n symbols in coding order."""
+    """One plane of adaptive tables: table and step, then n symbols in coding order."""
     steps, block, limit = (0, 16, 64, 256, 1024), 32, 2**23
-    choice = coder.decode([1] * (len(prepared) * len(steps)))
-    table, step = list(prepared[choice // len(steps)]), steps[choice % len(steps)]
+    option = coder.decode([1] * (len(prepared) * len(steps)))
+    table, step = list(prepared[option // len(steps)]), steps[option % len(steps)]
     symbols: list[int] = []
     for start in range(0, n, block):
         found = [coder.decode(table) for _ in range(min(block, n - start))]
@@ -71,7 +71,7 @@ def decode_context_planes(
     planes: list[list[list[int]]] = []
 
     def surroundings(t: int, i: int, j: int) -> list[int]:
-        """E_t(i, j)."""
+        """Embedding E_t(i, j)."""
         inside = 0 <= i < h and 0 <= j < w
         return tensors[f"prior.{t}.embedding"][planes[t][i][j] if inside else sizes[t] + 1]
 
@@ -98,10 +98,10 @@ def decode_context_planes(
         return [tensors["prior.lut"][min(max(logits) - v, 255)] for v in logits]
 
     for s, size in enumerate(sizes):
-        planes.append([[size] * w for _ in range(h)])  # not known yet
+        planes.append([[size] * w for _ in range(h)])  # not yet coded
         for p, (y, x) in enumerate(((0, 0), (1, 1), (0, 1), (1, 0))):
-            # The codes of a pass do not see each other.
+            # Positions of a pass are not inputs of each other.
             found = [(i, j, coder.decode(frequencies(s, p, i, j))) for i in range(y, h, 2) for j in range(x, w, 2)]
-            for i, j, code in found:
-                planes[s][i][j] = code
+            for i, j, symbol in found:
+                planes[s][i][j] = symbol
     return planes

@@ -1,4 +1,4 @@
-"""A second decoder of scalar planes, after FORMAT.md alone: plain Python integers, position by position."""
+"""Independent decoder of scalar planes, after FORMAT.md: Python integers, position by position."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 Symbols = Callable[[Sequence[int]], int]
-"""Decodes a symbol by a table of frequencies."""
+"""(frequencies) -> the next symbol."""
 
 
 def log_size(v: int) -> int:
@@ -60,7 +60,7 @@ def neighbour(kind: str, h: int, w: int, y: int, x: int, dy: int, dx: int, t: in
 
 
 class Reader:
-    """Values [D][h][w] of the layers of a tile."""
+    """Decoder of a tile; `values` [D][h][w] holds the layers read."""
 
     def __init__(self, widths: Sequence[int], tensors: Mapping[str, np.ndarray], h: int, w: int, step: int) -> None:
         self.widths, self.h, self.w, self.step = widths, h, w, step
@@ -84,7 +84,7 @@ class Reader:
         return found
 
     def predict(self, k: int, kind: str, level: int, y: int, x: int) -> tuple[list[int], list[int]]:
-        """Locations and classes of the channels of layer k at a position."""
+        """Location in 1/8 steps and scale class of each channel of layer k at a position."""
         get = lambda name: self.t[f"{k}.{name}"]  # noqa: E731
         first, n = sum(self.widths[:k]), self.widths[k]
         near = [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]

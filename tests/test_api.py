@@ -1,4 +1,4 @@
-"""The pipeline end to end, with a tiny model of random weights: sizes, regions, prefixes, budgets, exactness."""
+"""The public functions on a tiny model of random weights: sizes, regions, prefixes, budgets, exactness."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vqcodec.models import loading, registry
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Smooth colours with some noise: not flat, not a photograph."""
+    """Smooth colours with some noise."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
     base = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16)
@@ -29,7 +29,7 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (97, 1), (16, 16), (17, 31), (149, 101), (640, 427)])
-def test_any_size_comes_back_as_the_tokenizer_sees_it(tiny_model: str, size: tuple[int, int]) -> None:
+def test_round_trip_of_any_size(tiny_model: str, size: tuple[int, int]) -> None:
     image = picture(*size)
     data = vqcodec.encode(image, tiny_model)
     found = vqcodec.decode(data)
@@ -94,7 +94,7 @@ def test_keep_at_encode_truncate_and_decode_agree(tiny_model: str, photo: Image.
         vqcodec.decode(full, keep=5)
 
 
-def test_budgets_are_never_exceeded_and_well_used(tiny_model: str) -> None:
+def test_budgets_are_kept_and_filled(tiny_model: str) -> None:
     full = vqcodec.encode(picture(900, 700), tiny_model)
     first = len(vqcodec.truncate(full, keep=1))
     for budget in range(first, len(full), 97):
@@ -107,7 +107,7 @@ def test_budgets_are_never_exceeded_and_well_used(tiny_model: str) -> None:
 
 
 def test_a_cut_layer_improves_evenly(tiny_model: str) -> None:
-    """Half of a layer is there in every part of the picture, not just at its top."""
+    """A half of a layer refines all parts of the picture, not its top alone."""
     full = vqcodec.encode(picture(400, 400), tiny_model)
     one, two = (len(vqcodec.truncate(full, keep=k)) for k in (1, 2))
     tokens = vqcodec.decode_tokens(vqcodec.truncate(full, max_bytes=(one + two) // 2))
@@ -131,7 +131,7 @@ def test_one_limit_at_a_time(tiny_model: str, photo: Image.Image) -> None:
      {"bpp": math.inf}, {"min_quality": ("ssim", 0.9)}, {"min_quality": ("psnr", math.nan)}],
     ids=str,
 )  # fmt: skip
-def test_what_cannot_be_meant_is_refused_before_any_work(
+def test_wrong_options_are_refused_before_a_network_runs(
     tiny_model: str, photo: Image.Image, monkeypatch: pytest.MonkeyPatch, rate: dict
 ) -> None:
     monkeypatch.setattr("vqcodec.inference.networks.pixels_to_planes", None)
@@ -278,7 +278,7 @@ def test_a_region_reads_only_the_tiles_it_and_its_halo_touch(
     assert abs(whole - part).max() <= 1
 
 
-def test_overhead_is_bounded_and_told(tiny_model: str) -> None:
+def test_overhead_is_bounded_and_reported(tiny_model: str) -> None:
     for size in ((1, 1), (640, 427), (1100, 560)):
         info = vqcodec.inspect(vqcodec.encode(picture(*size), tiny_model))
         assert info.overhead_bytes <= 32 + 6 * info.n_tiles * len(info.layers)
@@ -315,7 +315,7 @@ def test_grey_pictures_come_back_grey_in_all_channels(tiny_model: str, photo: Im
     assert (found.pixels == found.pixels[..., :1]).all()
 
 
-def test_tokens_that_are_not_the_pictures_are_refused(tiny_model: str, photo: Image.Image) -> None:
+def test_tokens_of_another_picture_are_refused(tiny_model: str, photo: Image.Image) -> None:
     from dataclasses import replace
 
     tokens = vqcodec.tokenize(photo, tiny_model)
@@ -332,7 +332,7 @@ def test_tokens_that_are_not_the_pictures_are_refused(tiny_model: str, photo: Im
         vqcodec.detokenize(replace(tokens, planes=(np.full_like(first, 16), *tokens.planes[1:])))
 
 
-def test_what_is_left_of_a_damaged_file_says_so(tiny_model: str, photo: Image.Image) -> None:
+def test_pictures_of_damaged_files_are_marked_incomplete(tiny_model: str, photo: Image.Image) -> None:
     data = bytearray(vqcodec.encode(photo, tiny_model))
     assert "incomplete" not in vqcodec.decode(bytes(data)).info
     assert all(step.complete for step in vqcodec.previews(bytes(data)))

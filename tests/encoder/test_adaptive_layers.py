@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import vqcodec
+from tests.entropy.test_context_model import SIZES, a_prior
 from tests.entropy.test_layer_map import LAYERS, some_map
-from tests.entropy.test_prior import SIZES, a_prior
 from vqcodec import container
 from vqcodec.encoder.adaptive_layers import AdaptiveLayers, select_maps
 from vqcodec.encoder.build import encoder_for

@@ -156,7 +156,7 @@ def test_the_smallest_file_that_reaches_a_quality(name: str, photo: Image.Image)
     def reached(data: bytes) -> float:
         return psnr(pixels, np.asarray(vqcodec.decode(data)))
 
-    encoder = encoder_of(photo, name, effort=5)  # a decoder of random weights has no use for corrections
+    encoder = encoder_of(photo, name, effort=5)  # refinement has no effect on a decoder of random weights
     scores = [reached(encoder.file_at_step(i)) for i in range(len(RATES))]
     target = max(scores[0], scores[-1] - 0.02)
     data = vqcodec.encode(photo, name, min_quality=("psnr", target), effort=5)
@@ -169,7 +169,7 @@ def test_the_smallest_file_that_reaches_a_quality(name: str, photo: Image.Image)
 
 @pytest.mark.slow
 def test_a_larger_budget_makes_no_worse_picture() -> None:
-    """Of what is smooth the model of larger files makes larger ones that are worse."""
+    """For a smooth picture the model of larger files makes a larger and worse file."""
     data = pytest.importorskip("skimage.data", reason="the photographs come with scikit-image")
     sharp = Image.fromarray(data.chelsea()).resize((640, 448), Image.Resampling.LANCZOS)
     smooth = sharp.filter(ImageFilter.GaussianBlur(6))
@@ -182,12 +182,12 @@ def test_a_larger_budget_makes_no_worse_picture() -> None:
 
 
 @pytest.mark.parametrize("effort", [0, 10])
-def test_efforts_beyond_the_scale(name: str, photo: Image.Image, effort: int) -> None:
+def test_efforts_outside_the_scale_are_refused(name: str, photo: Image.Image, effort: int) -> None:
     with pytest.raises(UsageError, match=r"1\.\.9"):
         vqcodec.encode(photo, name, effort=effort)
 
 
-def test_close_is_what_is_promised() -> None:
+def test_budgets_are_filled_as_documented() -> None:
     assert CLOSE >= 0.97
 
 
@@ -202,7 +202,7 @@ def test_training_selects_as_files_do(name: str, photo: Image.Image) -> None:
             assert (ours[sample].numpy() != theirs).mean() < 0.01  # sums in another order: ties
 
 
-def test_training_needs_prices_and_a_context_model(tmp_path: Path) -> None:
+def test_training_needs_weights_of_bits_and_a_context_model(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "plain")
     with pytest.raises(UsageError, match="no context model"):
         PriorChoice(str(tmp_path / "plain"))

@@ -27,7 +27,7 @@ def picture() -> Image.Image:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "effort"), [("photo", 6), ("photo-hq", 6), ("photo", 7)])
-def test_a_pass_makes_a_better_picture_for_its_bytes(picture: Image.Image, model: str, effort: int) -> None:
+def test_refinement_raises_psnr_at_equal_bytes(picture: Image.Image, model: str, effort: int) -> None:
     plain, refined = (encoder_for(as_picture(picture), model, effort=e) for e in (5, effort))
     steps = plain.ladder[::4]
     pixels = np.asarray(picture)
@@ -56,7 +56,7 @@ def step_of(encoder: IndexEncoder, lmbda: float = 1.0) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_windows_make_no_difference_to_squared_error(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_do_not_change_the_step_on_squared_error(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distortion, "SIMILARITY", 0.0)
     monkeypatch.setattr(latent_refinement, "in_bfloat16", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(latent_refinement, "HALO", 1.0)
@@ -70,7 +70,7 @@ def test_windows_make_no_difference_to_squared_error(picture: Image.Image, monke
 
 
 @pytest.mark.parametrize("name", ["photo", "photo-hq"])
-def test_bfloat16_and_a_part_of_the_halo_leave_the_direction(
+def test_bfloat16_and_a_partial_halo_keep_the_direction(
     name: str, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latent_refinement, "WINDOW_PX", 128)
@@ -91,8 +91,8 @@ def test_step_fractions_fall_to_the_last() -> None:
         assert 0 < found[-1] <= found[0] < 1
 
 
-def test_a_flat_part_does_not_take_the_whole_step(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In float32, 1 - MS-SSIM of what is flat is noise; divided by itself it would outweigh all else."""
+def test_flat_areas_do_not_dominate_the_step(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 - MS-SSIM of a flat area is rounding noise in float32; divided by itself it would dominate the gradient."""
     monkeypatch.setattr(latent_refinement, "WINDOW_PX", 192)
     flat = np.full((192, 192, 3), 128, np.uint8)
     both = np.concatenate([flat, np.asarray(picture)[:, :192]], 1)

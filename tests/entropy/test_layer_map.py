@@ -1,4 +1,4 @@
-"""The map of kept layers: its coding, and tiles coded with it."""
+"""Map of kept layers: its coding, and tiles coded with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vqcodec.entropy.layer_map import code_map, full_map, kept_layers, map_bits,
 from vqcodec.entropy.tiles import decode_tiles, encode_tiles
 from vqcodec.planes import MISSING
 
-from .test_prior import SIZES, a_prior, some_tiles
+from .test_context_model import SIZES, a_prior, some_tiles
 
 LAYERS = [[0], [1, 2]]
 
@@ -28,14 +28,14 @@ def some_map(rng: np.random.Generator, shape: tuple[int, int], most: int = 2) ->
 
 
 def dropped(planes: list[np.ndarray], kept: np.ndarray) -> list[np.ndarray]:
-    """`planes` without what the map leaves out."""
+    """`planes`, MISSING where the map leaves layers out."""
     layer = {s: k for k, layer in enumerate(LAYERS) for s in layer}
     return [np.where(kept_layers(kept, p.shape) > layer[s], p, MISSING).astype(np.int32) for s, p in enumerate(planes)]
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 13), width=st.integers(1, 13))
-def test_maps_and_what_they_keep_come_back(model: ContextModel, seed: int, height: int, width: int) -> None:
+def test_round_trip_of_maps_and_planes(model: ContextModel, seed: int, height: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     shape = (height, width)
     maps = [some_map(rng, shape), some_map(rng, shape), full_map(shape)]
@@ -53,7 +53,7 @@ def test_maps_and_what_they_keep_come_back(model: ContextModel, seed: int, heigh
         np.testing.assert_array_equal(np.minimum(kept, 2), 2 if seen is None else seen)
 
 
-def test_what_is_left_out_takes_nothing(model: ContextModel) -> None:
+def test_layers_left_out_take_no_bits(model: ContextModel) -> None:
     [planes] = some_tiles(1, [(12, 12)])
     nothing = np.zeros((3, 3), np.int32)
     [segments] = encode_tiles(model, [dropped(planes, nothing)], LAYERS, [nothing])
@@ -64,7 +64,7 @@ def test_what_is_left_out_takes_nothing(model: ContextModel) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1))
-def test_a_cut_stream_gives_its_first_indices(model: ContextModel, seed: int, share: float) -> None:
+def test_a_cut_stream_holds_its_first_indices(model: ContextModel, seed: int, share: float) -> None:
     kept = some_map(np.random.default_rng(seed), (9, 10))
     [planes] = some_tiles(seed, [(9, 10)])
     tile = dropped(planes, kept)
@@ -96,14 +96,14 @@ def test_bits_of_a_map_are_those_of_its_stream() -> None:
 GOLDEN = [[0, 0, 0, 3, 3, 2, 0], [5, 1, 3, 15, 3, 4, 0], [3, 1, 4, 6, 0, 4, 0], [1, 5, 4, 12, 9, 3, 0]]
 
 
-def test_a_map_is_always_the_same_bytes() -> None:
+def test_golden_bytes_of_a_map() -> None:
     coder = TileEncoder()
     code_map(coder, np.array(GOLDEN, np.int32))
     assert coder.segments()[0].hex() == "88b93603e23f0ee0d3ad666494bec2ce"
 
 
-def test_its_tables_are_as_format_md_says() -> None:
-    """The frequencies that each entry is coded by, from the text of FORMAT.md."""
+def test_frequencies_are_those_of_format_md() -> None:
+    """Frequencies of each entry, computed as FORMAT.md specifies."""
 
     class Recorder(TileEncoder):
         def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
@@ -120,7 +120,7 @@ def test_its_tables_are_as_format_md_says() -> None:
     assert seen == expected
 
 
-def test_gaps_of_other_shapes_are_no_maps(model: ContextModel) -> None:
+def test_other_gaps_are_refused(model: ContextModel) -> None:
     [planes] = some_tiles(1, [(9, 10)])
     assert map_from_gaps(planes, LAYERS) is None
     for s, place in ((1, np.s_[0:4, 0:4]), (0, np.s_[0:4, 0:4]), (2, np.s_[3, 3])):

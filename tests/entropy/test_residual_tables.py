@@ -1,4 +1,4 @@
-"""Residual tables: every integer survives, also beyond the reach of its table and from cut streams."""
+"""Residual tables: round trips of every integer, also beyond the reach of its table, and of cut streams."""
 
 from __future__ import annotations
 

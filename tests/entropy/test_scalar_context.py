@@ -1,4 +1,4 @@
-"""The scalar context model: exact, as its float twin, never above adaptive tables, and safe on bad tensors."""
+"""Scalar context model: exact, equal to its float network, at most the bits of adaptive tables, bad tensors refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def values(shape: tuple[int, int], seed: int = 0, size: float = 3.0) -> np.ndarr
 
 
 def typical(model: ScalarContext, shape: tuple[int, int], step: int, seed: int = 0) -> np.ndarray:
-    """Values that the model itself holds for likely, so that coding them in context pays."""
+    """Values drawn from the model, so that contexts save bits."""
     planes = [np.full(shape, -1, np.int32) for _ in range(16)]
     model.at(step).code_tiles([Drawer(np.random.default_rng(seed))], [planes], LAYERS)
     return np.stack(planes) - LARGEST
@@ -67,7 +67,7 @@ def test_round_trip_of_every_prefix(model: ScalarContext, shape: tuple[int, int]
             assert (back == (plane if s in there else -1)).all()
 
 
-def test_cut_streams_hold_what_they_can(model: ScalarContext) -> None:
+def test_cut_streams_hold_their_first_values(model: ScalarContext) -> None:
     planes = planes_of(values((16, 16)))
     at = model.at(20)
     segments = encode_tile(at, planes, LAYERS)
@@ -83,14 +83,14 @@ def test_cut_streams_hold_what_they_can(model: ScalarContext) -> None:
     assert known == 3 * 256
 
 
-def test_the_step_matters(model: ScalarContext) -> None:
+def test_bits_depend_on_the_step(model: ScalarContext) -> None:
     planes = planes_of(typical(model, (16, 16), 5))
     assert encode_tile(model.at(5), planes, LAYERS) != encode_tile(model.at(45), planes, LAYERS)
     with pytest.raises(ValueError, match="step 64"):
         model.at(64)
 
 
-def test_what_the_network_expects_is_coded_in_context(model: ScalarContext) -> None:
+def test_values_of_the_model_are_coded_in_context(model: ScalarContext) -> None:
     given = typical(model, (17, 21), 30)
     coder = _Modes()
     model.at(30).code_tiles([coder], [planes_of(given)], LAYERS)
@@ -100,7 +100,7 @@ def test_what_the_network_expects_is_coded_in_context(model: ScalarContext) -> N
 
 
 def test_float_network_predicts_the_same(model: ScalarContext, stepped_folder: Path) -> None:
-    """Bits of the float twin agree with those of the integers to a per cent or so."""
+    """Bits of the float network and of the integers agree to about 1 %."""
     from vqcodec.train.stepped.context import ContextNet
 
     given = values((20, 24), 3, 0.4)
@@ -123,7 +123,7 @@ def test_float_network_predicts_the_same(model: ScalarContext, stepped_folder: P
 
 
 def _float_state(net: torch.nn.Module, tensors: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """The float weights that round to integer tensors, of those that are not tables of the step or the mixture."""
+    """Float weights whose rounded values are the integer tensors, without tables of the step and of the mixture."""
     units = {
         "linear": 512,
         "linear_bias": 512,
@@ -152,7 +152,7 @@ def _float_state(net: torch.nn.Module, tensors: dict[str, np.ndarray]) -> dict[s
 
 
 class _Modes(TileEncoder):
-    """An encoder that remembers how layers were coded."""
+    """An encoder that stores the modes of layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class _Modes(TileEncoder):
 
 
 def test_a_layer_never_costs_more_than_adaptive_tables(model: ScalarContext) -> None:
-    """Values that the network expects nowhere: constant far from 0, in a layer of weak channels."""
+    """Values that the network gives low probability: constant, far from 0, in a layer of weak channels."""
     given = np.zeros((16, 24, 24), np.int32)
     given[6:16] = 77
     coder = _Modes()
@@ -178,13 +178,13 @@ def test_a_layer_never_costs_more_than_adaptive_tables(model: ScalarContext) -> 
     assert all((a == b).all() for a, b in zip(found, planes_of(given), strict=True))
 
 
-def test_empty_layers_cost_next_to_nothing(model: ScalarContext) -> None:
+def test_empty_layers_take_few_bits(model: ScalarContext) -> None:
     segments = encode_tile(model.at(10), planes_of(np.zeros((16, 32, 32), np.int32)), LAYERS)
     assert sum(map(len, segments)) <= 8
 
 
 def test_frequencies_do_not_depend_on_blas_or_order(model: ScalarContext) -> None:
-    """Every sum is of integers below 2**24, so that float64 gives the same."""
+    """All sums are integers below 2**24, so float64 gives the same frequencies."""
     net = model.nets[3]
     largest = 127 * (np.abs(net.first).sum(0) + np.abs(net.own["cross"]).sum(0)).max()
     assert largest < 2**24
@@ -213,7 +213,7 @@ def test_bad_tensors_are_refused(tensors: dict[str, np.ndarray], change: object,
         ScalarContext(WIDTHS, broken, LIFTED)
 
 
-def test_identity_follows_the_numbers(tensors: dict[str, np.ndarray], model: ScalarContext) -> None:
+def test_identity_depends_on_the_tensors(tensors: dict[str, np.ndarray], model: ScalarContext) -> None:
     same = {name: value.astype(np.int32) for name, value in tensors.items() if name != "scalar.check"}
     assert ScalarContext(WIDTHS, same, LIFTED).identity() == model.identity()
     tensors = {name: value for name, value in tensors.items() if name != "scalar.check"}
@@ -222,10 +222,10 @@ def test_identity_follows_the_numbers(tensors: dict[str, np.ndarray], model: Sca
 
 
 @pytest.mark.parametrize(("shape", "step", "size"), [((18, 19), 12, 0.0), ((3, 5), 50, 30.0)])
-def test_a_second_decoder_reads_the_same(
+def test_an_independent_decoder_agrees(
     model: ScalarContext, tensors: dict[str, np.ndarray], shape: tuple[int, int], step: int, size: float
 ) -> None:
-    """tests/scalar_reference.py, written after FORMAT.md, in plain integers."""
+    """tests/scalar_reference.py follows FORMAT.md in plain integers."""
     given = values(shape, 9, size) if size else typical(model, shape, step)
     coder = _Modes()
     model.at(step).code_tiles([coder], [planes_of(given)], LAYERS)

@@ -28,7 +28,7 @@ from vqcodec.train.recipe.load import RECIPES, load_recipe, read_tree
 from vqcodec.train.stepped.recipe import is_stepped
 
 from ..importing.test_importing import released, small
-from ..tokens.test_layouts import gradient, largest_step
+from ..tokens.test_tokens import gradient, largest_step
 
 WINDOW, OVERLAP = 96, 32
 WIDTH, HEIGHT = 333, 190

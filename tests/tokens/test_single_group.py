@@ -1,4 +1,4 @@
-"""`decode --only-group N`: the picture of one sub-codebook alone."""
+"""Decoding of one group of codewords alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A second round of training a context model: from integers back to floats."""
+"""Continued training of a context model: integers become floats and the same integers again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entropy coding: exact words, round trips, every prefix, and a second decoder that agrees."""
+"""rANS coder and adaptive tables: golden words, round trips, prefixes, and an independent decoder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vqcodec.planes import MISSING
 
 
 def some_planes(seed: int, shapes: list[tuple[int, ...]], sizes: list[int]) -> list[np.ndarray]:
-    """Planes with a skewed distribution each, as real indices have."""
+    """Planes of skewed distributions."""
     rng = np.random.default_rng(seed)
     return [
         rng.choice(k, size=shape, p=rng.dirichlet(np.full(k, 0.2))).astype(np.int32)
@@ -96,7 +96,7 @@ def test_several_planes_in_one_layer() -> None:
         np.testing.assert_array_equal(part, plane)
 
 
-def test_every_prefix_gives_right_symbols_and_few_are_lost() -> None:
+def test_every_prefix_decodes_to_its_first_symbols() -> None:
     shapes: list[tuple[int, ...]] = [(12, 12)] * 3
     planes = some_planes(7, shapes, [64] * 3)
     model, layers = AdaptiveTables((64,) * 3), [[0], [1], [2]]
@@ -115,8 +115,8 @@ def test_every_prefix_gives_right_symbols_and_few_are_lost() -> None:
     assert reached[-1] >= whole.size - 20
 
 
-def test_the_end_of_the_stream_shows_most_damage() -> None:
-    # Not all: a short stream may decode to other symbols and still end empty. The container's CRC-16 catches the rest.
+def test_the_end_of_the_stream_reveals_most_damage() -> None:
+    # Most: a short damaged stream may end in the initial state. The container's CRC-16 detects the rest.
     planes = some_planes(3, [(24, 24)], [32])
     model = AdaptiveTables((32,))
     [segment] = encode_tile(model, planes, [[0]])
@@ -146,7 +146,7 @@ def test_a_plane_of_zeros_may_take_no_words_at_all() -> None:
     np.testing.assert_array_equal(decode_tile(model, segments, [(4, 4)], [[0]])[0], planes[0])
 
 
-def test_costs_are_what_the_coder_spends() -> None:
+def test_option_bits_are_those_of_the_stream() -> None:
     [plane] = some_planes(11, [(40, 40)], [64])
     symbols = plane.reshape(-1)[scan(plane.shape)]
     prepared = np.stack([uniform_table(64), table_from_counts(np.bincount(symbols, minlength=64))])
@@ -157,7 +157,7 @@ def test_costs_are_what_the_coder_spends() -> None:
     assert bits[len(STEPS)] < bits[0]
 
 
-def test_prepared_tables_pay() -> None:
+def test_prepared_tables_save_bits() -> None:
     [plane] = some_planes(5, [(16, 16)], [256])
     counts = np.bincount(plane.ravel(), minlength=256)
     plain = encode_tile(AdaptiveTables((256,)), [plane], [[0]])
@@ -174,7 +174,7 @@ def test_scan_visits_every_position_once_and_a_quarter_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 65536])
-def test_tables_are_positive_and_sum_up(size: int) -> None:
+def test_tables_are_positive_with_a_fixed_sum(size: int) -> None:
     for table in (uniform_table(size), table_from_counts(np.arange(size) % 7)):
         assert table.min() >= 1
         assert table.sum() == PREPARED_TOTAL
@@ -198,6 +198,6 @@ def test_identity_depends_on_tables_and_sizes() -> None:
     assert len(ids) == 3
 
 
-def test_decoder_refuses_a_stream_that_cannot_be() -> None:
+def test_decoder_refuses_an_impossible_stream() -> None:
     with pytest.raises(FormatError, match="not a valid stream"):
         TileDecoder([b"\0\0\0\0"], cut=False)

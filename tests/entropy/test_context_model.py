@@ -1,4 +1,4 @@
-"""The integer context model: exact in every order of evaluation, and the twin of the network that was trained."""
+"""Integer context model: equal frequencies in every order of evaluation, and those of the float network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LAYERS = [[0], [1], [2]]
 
 
 def a_prior(seed: int = 0, spread: float = 4.0) -> Prior:
-    """Random weights, large enough to make sharp frequencies."""
+    """Random weights, large enough for peaked frequencies."""
     torch.manual_seed(seed)
     prior = Prior(SIZES, units=32)
     with torch.no_grad():
@@ -47,7 +47,7 @@ def some_tiles(seed: int, shapes: list[tuple[int, int]]) -> list[list[np.ndarray
 
 
 class Recorder:
-    """A coder that keeps the frequencies it is given."""
+    """A coder that stores the frequencies."""
 
     def __init__(self) -> None:
         self.rows: list[np.ndarray] = []
@@ -56,11 +56,11 @@ class Recorder:
         self.rows.append(rows.copy())
 
     def end_layer(self) -> None:
-        """Layers make no difference here."""
+        """Do nothing."""
 
 
 def frequencies(model: ContextModel, tiles: list[list[np.ndarray]]) -> list[np.ndarray]:
-    """All rows of each tile."""
+    """All frequencies of each tile."""
     coders = [Recorder() for _ in tiles]
     model.code_tiles(coders, copy.deepcopy(tiles), LAYERS)  # type: ignore[arg-type]
     return [np.concatenate([rows.ravel() for rows in coder.rows]) for coder in coders]
@@ -84,7 +84,7 @@ def in_float64(net: PlaneNet) -> PlaneNet:
 
 
 def hidden_units_permuted(net: PlaneNet) -> PlaneNet:
-    """The same function with every sum over hidden units taken in another order."""
+    """An equal network with its hidden units in another order."""
     order = np.random.default_rng(1).permutation(len(net.bias2))
     return dataclasses.replace(
         net,
@@ -129,7 +129,7 @@ def test_threads_change_no_byte(model: ContextModel, threads: int) -> None:
             np.testing.assert_array_equal(plane, original)
 
 
-def test_an_error_in_a_thread_is_not_lost() -> None:
+def test_an_error_in_a_thread_is_raised() -> None:
     def work(item: int) -> None:
         if item == 3:
             raise FormatError("three")
@@ -138,8 +138,8 @@ def test_an_error_in_a_thread_is_not_lost() -> None:
         for_each(work, range(6), 2)
 
 
-def test_a_kernel_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wrong in one bit of one product, or gone: the files stay the same."""
+def test_a_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files stay the same where a product is wrong in one bit, or not in this torch."""
     tensors = a_prior().tensors()
     tiles = some_tiles(8, [(8, 8)])
     expected = encode_tiles(ContextModel(SIZES, tensors), tiles, LAYERS)
@@ -158,7 +158,7 @@ def test_a_kernel_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(model.kernels[0], ExactKernel)
 
 
-def test_weights_beyond_int8_are_not_cut_off() -> None:
+def test_weights_beyond_int8_are_not_clipped() -> None:
     tensors = golden_tensors()
     tensors["prior.1.hidden"] = tensors["prior.1.hidden"] * 3
     model = ContextModel((5, 5), tensors)
@@ -169,7 +169,7 @@ def test_weights_beyond_int8_are_not_cut_off() -> None:
         Int8Kernel(model.nets[1], model.lut)
 
 
-def test_the_stored_check_is_held_against_this_machine() -> None:
+def test_the_self_test_compares_with_this_machine() -> None:
     tensors = a_prior().tensors()
     identity = ContextModel(SIZES, {k: v for k, v in tensors.items() if k != "prior.check"}).identity()
     assert ContextModel(SIZES, tensors).identity() == identity
@@ -184,7 +184,7 @@ def test_the_stored_check_is_held_against_this_machine() -> None:
 
 
 def test_control_weights_that_are_not_integers_do_depend_on_it(model: ContextModel) -> None:
-    """The test above can fail: with weights off the grid, float32 and float64 disagree."""
+    """Control: with weights that are not integers, float32 and float64 differ."""
 
     def off_grid(net: PlaneNet) -> PlaneNet:
         return dataclasses.replace(net, own=net.own * np.float32(1.0137), hidden=net.hidden * np.float32(0.9871))
@@ -198,7 +198,7 @@ def test_control_weights_that_are_not_integers_do_depend_on_it(model: ContextMod
     assert different > 0
 
 
-def test_rows_are_what_the_coder_needs(model: ContextModel) -> None:
+def test_frequencies_are_within_the_limits_of_the_coder(model: ContextModel) -> None:
     coder = Recorder()
     model.code_tiles([coder], some_tiles(3, [(9, 7)]), LAYERS)  # type: ignore[list-item]
     for rows in coder.rows:
@@ -220,7 +220,7 @@ def test_round_trip_and_every_layer_prefix(model: ContextModel, shape: tuple[int
                 np.testing.assert_array_equal(planes[s], tile[s] if s < keep else MISSING)
 
 
-def test_a_cut_stream_gives_only_right_codes(model: ContextModel) -> None:
+def test_a_cut_stream_holds_only_correct_indices(model: ContextModel) -> None:
     [tile] = some_tiles(2, [(10, 10)])
     [segments] = encode_tiles(model, [tile], LAYERS)
     data = b"".join(segments)
@@ -251,7 +251,7 @@ def test_strips_and_batches_change_no_bit(model: ContextModel, monkeypatch: pyte
 
 
 def test_one_large_tile_takes_little_memory(model: ContextModel) -> None:
-    """The contexts of all its positions at once would be 1,600 bytes each."""
+    """The inputs of all positions at once would take 1,600 bytes each."""
     n = 400 * 400
     noise = np.random.default_rng(0).bytes(2 * n)
     tracemalloc.start()
@@ -261,14 +261,14 @@ def test_one_large_tile_takes_little_memory(model: ContextModel) -> None:
     assert peak < 100 * n
 
 
-def test_a_tile_does_not_see_its_neighbours(model: ContextModel) -> None:
+def test_contexts_end_at_the_border_of_a_tile(model: ContextModel) -> None:
     one, two, three = some_tiles(5, [(8, 8)] * 3)
     assert encode_tiles(model, [one, two], LAYERS)[0] == encode_tiles(model, [one, three], LAYERS)[0]
 
 
 def test_integers_are_the_network_that_was_trained() -> None:
-    """The float twin in its rounded mode predicts the bits that the coder spends."""
-    # Not so sharp that the look-up table ends: there the twin knows no floor.
+    """The float network in its rounded mode predicts the bits of the stream."""
+    # Frequencies above the floor of the look-up table, which the float network does not have.
     prior = a_prior(spread=0.3)
     model = ContextModel(SIZES, prior.tensors())
     for net in prior.planes:
@@ -281,7 +281,7 @@ def test_integers_are_the_network_that_was_trained() -> None:
 
 @pytest.mark.slow
 def test_training_finds_the_structure_of_codes() -> None:
-    """Plane 1 repeats plane 0, plane 2 is its left neighbour: a model of contexts must see both."""
+    """Plane 1 repeats plane 0, plane 2 its left neighbour: contexts must include both."""
     rng = np.random.default_rng(0)
     tiles = []
     for _ in range(12):
@@ -320,7 +320,7 @@ def test_bad_tensors_are_refused(name: str, change: object, message: str) -> Non
         ContextModel(SIZES, tensors)
 
 
-def test_identity_follows_every_weight() -> None:
+def test_identity_depends_on_every_weight() -> None:
     tensors = a_prior().tensors()
     del tensors["prior.check"]
     before = ContextModel(SIZES, tensors).identity()
@@ -343,7 +343,7 @@ GOLDEN_NEAR_IDENTITY = "52a0b415"
 
 
 def golden_tensors(planes: int = 2, near: int | None = None) -> dict[str, np.ndarray]:
-    """A model of planes of 5 codes with 4 hidden units; the stream of RandomState is frozen for good."""
+    """A model of planes of 5 indices with 4 hidden units; the numbers of RandomState never change."""
     rng = np.random.RandomState(0)
     tensors = {"prior.lut": np.maximum(1, (2**24 // 5 >> np.arange(256) // 16) - 3 * np.arange(256))}
     if near is not None:
@@ -374,7 +374,7 @@ def test_golden_segments_of_the_context_model() -> None:
 
 @pytest.mark.parametrize("near", [None, 1])
 def test_pure_python_decoder_agrees(near: int | None) -> None:
-    """Written after the specification alone: neither numpy nor the coder's library."""
+    """tests/rans.py follows the specification, without numpy and the coder's library."""
     n, segments = (2, GOLDEN_SEGMENTS) if near is None else (4, GOLDEN_NEAR_SEGMENTS)
     tensors = {name: value.tolist() for name, value in golden_tensors(n, near).items()}
     decoder = AnsDecoder(bytes.fromhex("".join(segments)))

@@ -1,4 +1,4 @@
-"""Large alphabets, coded as a high and a low part."""
+"""Large alphabets coded as a high and a low part."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def some_tile(shape: tuple[int, int], seed: int = 0) -> list[np.ndarray]:
 
 
 @given(st.integers(2, 5000), st.integers(0, 2**32 - 1))
-def test_parts_and_back(size: int, seed: int) -> None:
+def test_divide_and_join_are_inverse(size: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     split = AlphabetSplit(rng.permutation(size), 2 + seed % 60)
     plane = rng.integers(-1, size, (3, 4)).astype(np.int32)
@@ -54,14 +54,14 @@ def test_only_large_alphabets_are_split() -> None:
     assert sorted(split_by_similarity(1500, some_codewords(1500)).rank.tolist()) == list(range(1500))
 
 
-def test_ranks_put_codewords_that_are_alike_together() -> None:
+def test_ranks_place_similar_codewords_together() -> None:
     codewords = some_codewords(2048)
     split = split_by_similarity(2048, codewords)
     spread = codewords[split.by_rank].reshape(-1, split.low, 3).var(1).mean()
     assert spread < 0.4 * codewords.var(0).mean()
 
 
-def test_codes_survive_and_every_layer_prefix(model: ContextModel) -> None:
+def test_round_trip_of_every_layer_prefix(model: ContextModel) -> None:
     assert model.coded_sizes == (24, 64, 6, 32, 64)
     tiles = [some_tile((7, 6), seed) for seed in range(2)]
     segments = encode_tiles(model, tiles, LAYERS)
@@ -73,7 +73,7 @@ def test_codes_survive_and_every_layer_prefix(model: ContextModel) -> None:
                 np.testing.assert_array_equal(planes[s], tile[s] if s < keep else MISSING)
 
 
-def test_a_cut_stream_gives_only_right_codes(model: ContextModel) -> None:
+def test_a_cut_stream_holds_only_correct_indices(model: ContextModel) -> None:
     tile = some_tile((8, 8))
     [segments] = encode_tiles(model, [tile], LAYERS)
     data, most = b"".join(segments), 0
@@ -86,12 +86,12 @@ def test_a_cut_stream_gives_only_right_codes(model: ContextModel) -> None:
     assert most == 64
 
 
-def test_what_is_no_code_is_damage() -> None:
+def test_ranks_beyond_the_alphabet_are_damage() -> None:
     with pytest.raises(FormatError, match="beyond its alphabet"):
         AlphabetSplit(np.arange(10), 4).join(np.array([2]), np.array([3]))
 
 
-def test_selection_goes_by_parts(model: ContextModel) -> None:
+def test_selection_of_high_and_low_parts(model: ContextModel) -> None:
     books = [some_codewords(size) for size in SIZES]
     targets = [np.random.default_rng(s).normal(size=(30, 3)).astype(np.float32) for s in range(3)]
 
@@ -112,7 +112,7 @@ def test_selection_goes_by_parts(model: ContextModel) -> None:
 
 @pytest.mark.slow
 def test_a_prior_of_a_large_alphabet_finds_structure() -> None:
-    """Plane 1 repeats plane 0 of 2048 codes, of which 16 are in use, spread over all numbers."""
+    """Plane 1 repeats plane 0; 16 of 2048 indices are in use."""
     rng = np.random.default_rng(0)
     codes = rng.permutation(2048)[:16]
     tiles = []

@@ -1,4 +1,4 @@
-"""A .vqc of every kind of quantizer: grids, grids that grow, sequences, and windows with planes of their own."""
+"""Tokens and files of every kind of quantizer: grids, growing grids, sequences, windows with planes of their own."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ SYSTEMS: dict[str, tuple[QuantizerConfig, int, int]] = {
 
 
 def write(folder: Path, name: str, quantizer: QuantizerConfig, window: int = 0, overlap: int = 0) -> ModelConfig:
-    """A model of random weights, whose codewords are as far apart as its latents."""
+    """A model of random weights; its codewords have the spread of its latents."""
     tokenizer_config = TokenizerConfig(16, ConvConfig((8, 8), (1, 1), (1, 1)), quantizer, window, overlap)
     layers = quantizer.layers
     ladder = (LadderStep(1, len(layers)),)
@@ -90,7 +90,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def landscape() -> Image.Image:
-    """640 x 427 px of slopes and waves."""
+    """640 x 427 px of gradients and waves."""
     y, x = np.mgrid[:427, :640].astype(np.float64)
     waves = 60 * np.sin(x / 23) * np.cos(y / 31)
     pixels = np.stack([x / 640 * 180, y / 427 * 180, (x + y) / 1067 * 180], -1) + waves[..., None] + 30
@@ -99,12 +99,12 @@ def landscape() -> Image.Image:
 
 @pytest.fixture(scope="module")
 def detail(landscape: Image.Image) -> Image.Image:
-    """230 x 170 px of it."""
+    """230 x 170 px of the landscape."""
     return landscape.crop((200, 100, 430, 270))
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_indices_and_picture_come_back(models: Path, landscape: Image.Image, name: str) -> None:
+def test_round_trip_of_indices_and_picture(models: Path, landscape: Image.Image, name: str) -> None:
     tokens = vqcodec.tokenize(landscape, name)
     data = vqcodec.encode_tokens(tokens)
     found = vqcodec.decode_tokens(data)
@@ -119,7 +119,7 @@ def test_indices_and_picture_come_back(models: Path, landscape: Image.Image, nam
 
 
 def reconstruction(name: str, image: Image.Image) -> np.ndarray:
-    """The tokenizer's own, in one piece or blended window by window in the plainest way."""
+    """Pixels of the tokenizer itself, in one piece, or blended window by window without the codec's code."""
     model, pixels = loading.load_model(name), np.asarray(image)
     config = model.config.tokenizer
     height, width = pixels.shape[:2]
@@ -149,7 +149,7 @@ def test_a_region_is_a_part_of_the_picture(models: Path, detail: Image.Image, na
 
 @pytest.mark.parametrize("name", [n for n, (quantizer, _, _) in SYSTEMS.items() if quantizer.fill != "none"])
 def test_layers_refine_the_picture(models: Path, detail: Image.Image, name: str) -> None:
-    """Prefixes of file and tokens show the same, the last of them everything."""
+    """Prefixes of file and of tokens decode to the same picture."""
     data = vqcodec.encode(detail, name)
     n = len(vqcodec.inspect(data).layers)
     assert n > 1
@@ -256,7 +256,7 @@ def plain_model(error: float, overlap: int) -> Any:
 
 
 def largest_step(pixels: np.ndarray) -> int:
-    """Between neighbouring pixels, in levels."""
+    """Largest difference of neighbouring pixels, levels."""
     wide = pixels.astype(int)
     return max(int(abs(np.diff(wide, axis=axis)).max()) for axis in (0, 1))
 
@@ -267,15 +267,15 @@ def gradient(size: int = 300) -> np.ndarray:
     return np.stack([(x + y) / 3, x / 2 + 20, y / 2 + 40], -1).astype(np.uint8)
 
 
-def test_a_gradient_passes_windows_as_it_is() -> None:
+def test_a_gradient_passes_windows_unchanged() -> None:
     model, pixels = plain_model(0, 16), gradient()
     planes = networks.pixels_to_planes(model, pixels)
     whole = Rect(0, 300, 0, 300)
     np.testing.assert_array_equal(networks.planes_to_pixels(model, planes, whole), pixels)
 
 
-def test_neighbours_that_disagree_leave_no_seam() -> None:
-    """Windows that are up to 6 levels off, each in its own way, blend without a step of more than 2 levels."""
+def test_blending_leaves_no_seam() -> None:
+    """Windows with different errors of up to 6 levels blend without a step of more than 2 levels."""
     pixels, whole = gradient(), Rect(0, 300, 0, 300)
     steps: Callable[[int], int] = lambda overlap: largest_step(  # noqa: E731
         networks.planes_to_pixels(model := plain_model(6, overlap), networks.pixels_to_planes(model, pixels), whole)
