@@ -38,8 +38,8 @@ TINY = 1e-12
 class AdaptiveLayers:
     """Selector under the context model that leaves out the last layers of blocks where that lowers the cost.
 
-    A tile keeps all layers all the same if the decoder's distortion says that this is better: the cost above takes the
-    decoder for linear.
+    The cost above takes the decoder for linear. So a tile's map is used only if it also lowers the distortion of the
+    decoded picture plus lmbda * bits.
     """
 
     def __init__(self, inner: ContextSelector, model: Model, picture: Picture) -> None:

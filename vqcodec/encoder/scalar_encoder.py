@@ -14,12 +14,14 @@ import numpy as np
 
 from ..config.quantizers import LARGEST
 from ..entropy.coder import TileEncoder
+from ..entropy.model import EntropyModel
+from ..entropy.scalar_context import ScalarContext
 from ..geometry.token_layout import access_tiles
 from ..image.picture import Picture
 from ..models.loading import Model
 from ..planes import MISSING
 from ..quantizers.uniform import step_number, step_size
-from ..tokens.tokens import Tokens, assemble, entropy_at, header_of
+from ..tokens.tokens import Tokens, assemble, header_of
 from .base import Encoder, Recent
 from .latent_refinement import descend, step_fractions
 from .scalar_selection import select_tile
@@ -33,6 +35,9 @@ class ScalarEncoder(Encoder):
     def __init__(self, picture: Picture, model: Model, name: str, latent: np.ndarray, passes: int) -> None:
         super().__init__(picture, model, name, model.config.ladder)
         self.latent, self.passes = latent, passes
+        entropy: EntropyModel | ScalarContext = model.entropy
+        assert isinstance(entropy, ScalarContext)
+        self.entropy = entropy
         self._refined = Recent[tuple[int, float, int], np.ndarray]()
 
     def tokens(self, lmbda: float, keep: int | None = None) -> Tokens:
@@ -63,9 +68,8 @@ class ScalarEncoder(Encoder):
         self, coefficients: np.ndarray, step: int, weight: float, keep: int, coder: TileEncoder | None = None
     ) -> np.ndarray:
         """Coefficients [D, h, w] of a tile -> values int32 [D, h, w] of the first `keep` layers, 0 beyond."""
-        entropy = entropy_at(self.model, step)
         scaled = np.asarray(coefficients, np.float32) / np.float32(step_size(step))
-        return select_tile(entropy, scaled, weight, range(keep), coder)  # type: ignore[arg-type]
+        return select_tile(self.entropy.at(step), scaled, weight, range(keep), coder)
 
     def _coefficients(self, latent: np.ndarray) -> np.ndarray:
         """Latent [D, h, w] -> the numbers that are rounded, see `Uniform.coefficients`."""

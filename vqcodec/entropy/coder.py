@@ -60,9 +60,9 @@ class TileEncoder:
             self.layers[-1].append((_row(rows), symbols.astype(np.int32)))
 
     def code_choice(self, options: int, decide: Callable[[], int]) -> int:
-        choice = decide() if options > 1 else 0
-        self.code(np.ones(options, np.float32), np.array([choice], np.int32))
-        return choice
+        number = decide() if options > 1 else 0
+        self.code(np.ones(options, np.float32), np.array([number], np.int32))
+        return number
 
     def end_layer(self) -> None:
         self.layers.append([])
@@ -115,9 +115,9 @@ class TileDecoder:
             self._take(symbols, lambda coder, a, b: coder.decode(_FAMILY, rows[a:b]))
 
     def code_choice(self, options: int, decide: Callable[[], int]) -> int:
-        choice = np.zeros(1, np.int32)
-        self.code(np.ones(options, np.float32), choice)
-        return int(choice[0])
+        number = np.zeros(1, np.int32)
+        self.code(np.ones(options, np.float32), number)
+        return int(number[0])
 
     def end_layer(self) -> None:
         """Do nothing: one stream holds all layers."""

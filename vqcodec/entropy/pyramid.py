@@ -111,9 +111,9 @@ def _neighbour(
     x = np.where((x < 0) | (x >= w), columns - dx, x)
     outside = (y < 0) | (y >= h) | (x < 0) | (x >= w)
     if kind == "cross":
-        beside = np.where(columns > 0, columns - 1, np.minimum(columns + 1, w - 1))
+        across = np.where(columns > 0, columns - 1, np.minimum(columns + 1, w - 1))
         above = np.where(rows > 0, rows - 1, np.minimum(rows + 1, h - 1))
-        anchor = np.where(beside != columns, rows * w + beside, above * w + columns)
+        anchor = np.where(across != columns, rows * w + across, above * w + columns)
     else:
         anchor_y, anchor_x = _ANCHORS[kind.removesuffix("2")]
         anchor = (rows + anchor_y * step) * w + columns + anchor_x * step

@@ -248,10 +248,10 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
     ]
     entropy = entropy_at(model, header.step)
     for ending in sorted({ending for ending, _, _ in tiles}):
-        chosen = [(tile, given) for found, tile, given in tiles if found == ending]
-        shapes = [tuple(tile.of(plane).shape for plane in planes) for tile, _ in chosen]
-        parts = decode_tiles(entropy, [given for _, given in chosen], shapes, layers, ending, header.mapped)
-        for (tile, _), found_planes in zip(chosen, parts, strict=True):
+        same = [(tile, given) for found, tile, given in tiles if found == ending]
+        shapes = [tuple(tile.of(plane).shape for plane in planes) for tile, _ in same]
+        parts = decode_tiles(entropy, [given for _, given in same], shapes, layers, ending, header.mapped)
+        for (tile, _), found_planes in zip(same, parts, strict=True):
             for plane, part in zip(planes, found_planes, strict=True):
                 tile.of(plane)[...] = part
     alpha = None if file.alpha is None else decode_alpha(file.alpha, header.width, header.height)
