@@ -1,7 +1,6 @@
-"""The measures of a decoded picture: PSNR, MS-SSIM, and the rate in bits per pixel.
+"""Quality metrics of a decoded picture, PSNR and MS-SSIM, and the rate in bits per pixel.
 
-Differs from train/losses/reconstruction.py: uint8 pixels of one picture in, one float out, nothing to differentiate.
-MS-SSIM is Wang, Simoncelli and Bovik 2003, as pytorch_msssim computes it.
+Inputs are uint8 pixels of one picture. MS-SSIM: Wang, Simoncelli and Bovik 2003, computed by pytorch_msssim.
 """
 
 from __future__ import annotations
@@ -17,30 +16,31 @@ Pixels = NDArray[np.uint8]
 """sRGB, uint8 [H, W, 3]."""
 
 N_SCALES = 5
-"""Scales of MS-SSIM; each halves the sides of the one before."""
+"""Scales of MS-SSIM; each halves the sides of the previous one."""
 LEAST_SIDE = 33
-"""Pixels of the shorter side, below which no window of MS-SSIM fits."""
+"""Smallest shorter side that MS-SSIM is defined for, px."""
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
-    """Peak signal-to-noise ratio in dB, from the mean square error over all pixels and channels together.
+    """Peak signal-to-noise ratio in dB, from the mean squared error over all pixels and channels.
 
-    a, b uint8 [H, W, 3]. Equal pictures give inf. Raises ValueError if a shape or dtype is not that.
+    Args: a, b uint8 [H, W, 3]. Returns inf for equal pictures. Raises ValueError for other shapes or types.
     """
     _check(a, b)
-    # float32 is exact here (squares are at most 65025) and takes half the memory; the mean is not, hence float64.
+    # Squares (at most 65025) are exact in float32, which takes half the memory; their mean needs float64.
     difference = a.astype(np.float32) - b
     error = float(np.mean(np.square(difference), dtype=np.float64))
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
 def ms_ssim(a: Pixels, b: Pixels) -> float:
-    """Multi-scale structural similarity, 0..1 (1: equal), mean over R, G and B.
+    """Multi-scale structural similarity 0..1 (1: equal), mean over R, G and B.
 
-    a, b uint8 [H, W, 3]. The Gaussian window has 11 pixels and there are five scales, so both sides need more than
-    160 pixels. Below that the window shrinks to the largest odd one that still fits the smallest scale; such values
-    compare with each other at the same size only. With a side of 32 pixels or fewer no window is left: nan.
-    Raises ValueError if a shape or dtype is not that.
+    The Gaussian window of 11 px and five scales need sides of more than 160 px. For a smaller picture the window is the
+    largest odd one that fits the smallest scale; such values are comparable at equal size only. With a side of 32 px or
+    less no window fits, and the result is nan.
+
+    Args: a, b uint8 [H, W, 3]. Raises ValueError for other shapes or types.
     """
     _check(a, b)
     window = window_px(min(a.shape[:2]))
@@ -51,22 +51,22 @@ def ms_ssim(a: Pixels, b: Pixels) -> float:
 
     values = []
     with torch.no_grad():
-        for channel in range(3):  # one at a time: the same mean with a third of the memory
+        for channel in range(3):  # one channel at a time takes a third of the memory
             x, y = (torch.from_numpy(p[None, None, :, :, channel].astype(np.float32)) for p in (a, b))
             values.append(pytorch_msssim.ms_ssim(x, y, data_range=255, win_size=window).item())
     return float(math.fsum(values) / 3)
 
 
 def window_px(side: int) -> int | None:
-    """The MS-SSIM window for a smaller side of `side` pixels: odd, 3..11, or None if not even 3 fits."""
-    # pytorch_msssim asks for side > (window - 1) * 2**(scales - 1).
+    """Window of MS-SSIM for a shorter side of `side` px: odd, 3..11; None if 3 does not fit."""
+    # pytorch_msssim requires side > (window - 1) * 2**(scales - 1).
     window = min(11, (side - 1) // 2 ** (N_SCALES - 1) + 1)
     window -= 1 - window % 2
     return window if window >= 3 else None
 
 
 def bpp(n_bytes: int, width: int, height: int) -> float:
-    """Rate in bits per pixel of a whole file of `n_bytes`; width, height >= 1 in pixels, else ValueError."""
+    """Rate of a whole file of `n_bytes` in bits per pixel. Raises ValueError unless width, height >= 1 px."""
     if width < 1 or height < 1:
         raise ValueError(f"width x height is {width}x{height}; both must be at least 1 pixel")
     return 8 * n_bytes / (width * height)
@@ -82,20 +82,20 @@ def _check(a: Pixels, b: Pixels) -> None:
 
 @dataclass(frozen=True)
 class Metric:
-    """One measure of a decoded picture, higher is better."""
+    """One quality metric; higher is better."""
 
     name: str
-    """As `--metrics` takes it."""
+    """Name in `--metrics`."""
     title: str
-    """As a table heads it, with the unit."""
+    """Column title in tables, with the unit."""
     digits: int
-    """Decimals worth printing."""
+    """Decimals printed."""
     measure: Callable[[Pixels, Pixels], float]
     """(original, decoded) -> value."""
 
     @property
     def column(self) -> str:
-        """The name as reports spell it, fit for an identifier."""
+        """The name as an identifier, for columns of reports."""
         return self.name.replace("-", "_")
 
 
@@ -105,10 +105,13 @@ METRICS: dict[str, Metric] = {
 
 
 def visible(metric: str, a: Pixels, b: Pixels, alpha: NDArray[np.uint8] | None) -> float:
-    """A measure of METRICS over what can be seen: each error counts by its alpha, as it does in a composite.
+    """A metric of METRICS with errors weighted by alpha, as in a composite.
 
-    a original, b decoded uint8 [H, W, 3]; alpha uint8 [H, W], None for opaque. PSNR is over the visible part alone; a
-    picture without any gives inf.
+    Args:
+        a, b: original and decoded picture, uint8 [H, W, 3].
+        alpha: uint8 [H, W]; None: opaque.
+
+    The squared error of PSNR is a mean weighted by squared alpha; a fully transparent picture gives inf.
     """
     if alpha is None or alpha.min() == 255:
         return METRICS[metric].measure(a, b)

@@ -1,6 +1,6 @@
-"""`import vqcodec.pillow_plugin` makes `Image.open("x.vqc")` and `image.save("x.vqc")` work.
+"""Pillow plugin: after `import vqcodec.pillow_plugin`, `Image.open` and `image.save` read and write .vqc files.
 
-Opening reads the head alone, and metadata if there is any: no torch, no model. Pixels come with `load()`.
+Opening reads the head, and metadata if present, without torch and the model. `load()` decodes the pixels.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ MIME = "image/x-vqc"
 MODES = {(False, False): "RGB", (False, True): "RGBA", (True, False): "L", (True, True): "LA"}
 """(grey, alpha) -> mode."""
 METADATA = {"iCCP": "icc_profile", "eXIf": "exif", "xMPd": "xmp"}
-"""Chunk -> key of `info`, which is also the keyword of `save`."""
+"""Type of chunk -> key of `info`, and keyword of `save`."""
 SAVE_OPTIONS = ("model", "quality", "keep", "max_bytes", "bpp", "min_quality", "effort", "strip", "device")
-"""Keywords of `save` that go to `vqcodec.encode` as they are."""
+"""Keywords of `save` that are passed to `vqcodec.encode`."""
 
 
 class VqcImageFile(ImageFile.ImageFile):
-    """A .vqc file; modes RGB, RGBA, L and LA. `info["vqcodec"]` says how many layers it holds, and more."""
+    """A .vqc file of mode RGB, RGBA, L or LA. `info["vqcodec"]` holds its number of layers and its identities."""
 
     format = FORMAT
     format_description = "vqcodec, an image of learned tokens"
@@ -34,7 +34,7 @@ class VqcImageFile(ImageFile.ImageFile):
         assert self.fp is not None
         data = self.fp.read(container.MAX_HEAD_BYTES)
         if not _accept(data):
-            raise SyntaxError("not a .vqc file")  # Pillow then asks other plugins
+            raise SyntaxError("not a .vqc file")  # Pillow then tries other plugins
         try:
             head = container.read_head(data, max_pixels=None)  # Image.open has a limit of its own
         except VqcError as error:
@@ -50,11 +50,14 @@ class VqcImageFile(ImageFile.ImageFile):
         }
         if head.chunks_bytes:
             self.info.update(_metadata(data + self.fp.read()))
-        # Not a tile for Pillow's decoders: it says that pixels are still to come, `load` takes it away.
+        # Marks the pixels as not yet decoded; Pillow's own decoders never see it, since `load` removes it.
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
 
     def verify(self) -> None:
-        """Check every checksum, without a model; OSError for a damaged or cut file. Open it again to read pixels."""
+        """Check every checksum, without the model. Raises OSError for a damaged or cut file.
+
+        As in Pillow's own plugins, open the file again to read its pixels.
+        """
         if self.fp is None:
             raise ValueError("Operation on closed image")
         self.fp.seek(0)
@@ -65,7 +68,7 @@ class VqcImageFile(ImageFile.ImageFile):
         super().verify()
 
     def load(self) -> Any:
-        """Decode the pixels. OSError for a damaged file or a model that is not at hand."""
+        """Decode the pixels. Raises OSError for a damaged file or a model that is not installed."""
         if self.tile:
             from .api import decode
 
@@ -93,7 +96,7 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _metadata(data: bytes) -> dict[str, bytes]:
-    """ICC profile, Exif and XMP of a file, as far as they are there and whole; damage is for `load` to report."""
+    """Undamaged ICC profile, Exif and XMP of a file, by key of `info`; `load` reports damage."""
     try:
         chunks = container.read(data, allow_partial=True, max_pixels=None).chunks
     except FormatError:
@@ -104,8 +107,8 @@ def _metadata(data: bytes) -> dict[str, bytes]:
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """`image.save("x.vqc", quality=, keep=, max_bytes=, bpp=, model=, effort=, strip=, icc_profile=, exif=, xmp=)`.
 
-    Without `model` it is chosen as `vqcodec.encode` does, by quality or by how much of a budget is used.
-    Metadata comes from the keywords first, then from `image.info`; a keyword of None or b"" leaves it out.
+    Without `model`, `vqcodec.encode` selects one by quality or budget. Metadata given as a keyword replaces that of
+    `image.info`; None or b"" removes it.
     """
     from .api import encode
 
@@ -117,7 +120,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     try:
         fp.write(encode(im, **{key: given[key] for key in SAVE_OPTIONS if key in given}))
     except UsageError:
-        raise  # a ValueError, as Pillow's own plugins have it
+        raise  # a ValueError, as Pillow's own plugins raise
     except VqcError as error:
         raise OSError(str(error)) from error
 

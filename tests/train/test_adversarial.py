@@ -296,7 +296,10 @@ def test_accumulated_batches_make_one_step(accelerator_of: Callable[..., Any]) -
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        (["gan.discriminator=pitch"], "discriminator: 'pitch' is not one of dino, dino-batch, patch, patch-plain, style"),
+        (
+            ["gan.discriminator=pitch"],
+            "discriminator: 'pitch' is not one of dino, dino-batch, patch, patch-plain, style",
+        ),
         (["gan.channels=0"], "channels"),
         (["gan.layers=0"], "layers"),
         (["gan.layers=5", "data.crop=64"], "need crops of 96 px"),

@@ -76,9 +76,8 @@ def _filter(alpha: Plane, rows: Plane, top: int, bottom: int) -> None:
     if top:
         up[0] -= alpha[top - 1]
     choices = (plain, sub, up)
-    cost = np.stack(
-        [np.minimum(r, 0 - r).sum(axis=1, dtype=np.int64) for r in choices]
-    )  # of |residual|, residuals taken as signed bytes
+    # Cost: the sum of |residual|, residuals taken as signed bytes.
+    cost = np.stack([np.minimum(r, 0 - r).sum(axis=1, dtype=np.int64) for r in choices])
     best = cost.argmin(axis=0)
     rows[top:bottom, 0] = best
     for kind, residual in enumerate(choices):

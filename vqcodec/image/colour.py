@@ -1,7 +1,7 @@
-"""Colour that a file states without an ICC profile: PNG gAMA, cHRM and cICP, AVIF nclx, TIFF chromaticities, Exif.
+"""Colour stated without an ICC profile: PNG gAMA, cHRM and cICP, AVIF nclx, TIFF chromaticities, Exif.
 
-Beside `image_pixels.py`, which knows profiles. A tone curve is applied; other primaries become a small profile, so that
-no colour is clipped; HDR curves are named in a warning. Codes of cICP and nclx are those of ITU-T H.273.
+A tone curve is applied to the samples; other primaries become a small ICC profile, so that no colour is clipped; HDR
+transfer curves are named in a warning. Codes of cICP and nclx are those of ITU-T H.273.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 from PIL.ExifTags import IFD
 
 Primaries = tuple[float, float, float, float, float, float, float, float]
-"""x and y of white, red, green and blue, as in cHRM."""
+"""CIE x and y of white, red, green and blue, as in cHRM."""
 SRGB: Primaries = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 ADOBE: Primaries = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 H273_PRIMARIES: dict[int, Primaries] = {
@@ -32,32 +32,36 @@ H273_PRIMARIES: dict[int, Primaries] = {
     22: (0.3127, 0.3290, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
 H273_EXPONENTS = {4: 2.2, 5: 2.8, 8: 1.0}
-"""Transfer curves, light by samples. The curves of video (1, 6, 14, 15) are shown as sRGB's by nearly everyone."""
+"""Exponents of light as a function of samples, by H.273 code. The curves of video (1, 6, 14, 15) are taken as sRGB's,
+as most programs do."""
 HDR = {16: "PQ", 18: "HLG"}
+"""HDR transfer curves by H.273 code."""
 SRGB_EXPONENT = 2.2
 ADOBE_EXPONENT = 563 / 256
 SAME_EXPONENT, SAME_PLACE = 0.1, 0.006
-"""Differences up to which a curve is sRGB's, and a chromaticity too."""
-MOST_HEAD = 2**16
-"""Bytes in which the properties of an AVIF or HEIF file stand."""
-MOST_CHUNKS = 1000
+"""Differences of an exponent and of a chromaticity up to which they are taken as equal."""
+MAX_PROPERTIES_BYTES = 2**16
+"""Bytes at the start of an AVIF or HEIF file that are searched for its properties."""
+MAX_PNG_CHUNKS = 1000
+"""Chunks of a PNG that are searched."""
 D50 = np.array([0.9642, 1.0, 0.8249])
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
 @dataclass(frozen=True)
 class Stated:
-    """Treatment of colour that differs from sRGB."""
+    """Treatment of samples whose stated colour differs from sRGB; all None and empty: samples are sRGB."""
 
     table: NDArray[np.uint8] | None = None
-    """[256], to be applied to the samples; they are sRGB then."""
+    """[256], sample -> sRGB sample."""
     icc: bytes | None = None
-    """Profile that describes the samples."""
+    """Profile of the samples."""
     notes: tuple[str, ...] = ()
+    """Warnings for the user."""
 
 
 def stated_colour(image: Image.Image, grey: bool) -> Stated:
-    """Treatment of a picture without an ICC profile; to be asked before `image.load()`, which closes its file."""
+    """Treatment of a picture without an ICC profile. Reads the image's file: call it before `image.load()`."""
     primaries, exponent, source = SRGB, SRGB_EXPONENT, ""
     codes = _h273(image)
     if codes is not None:
@@ -69,8 +73,8 @@ def stated_colour(image: Image.Image, grey: bool) -> Stated:
         gamma = image.info.get("gamma")
         if isinstance(gamma, int | float) and 0.1 <= gamma <= 10:
             exponent, source = 1 / gamma, f"gAMA {gamma:g}"
-        said = _chromaticities(image)
-        primaries = said if said is not None else primaries
+        found = _chromaticities(image)
+        primaries = found if found is not None else primaries
     notes: list[str] = []
     if not grey and not _near(primaries, SRGB):
         try:
@@ -83,16 +87,17 @@ def stated_colour(image: Image.Image, grey: bool) -> Stated:
 
 
 def to_srgb_table(exponent: float) -> NDArray[np.uint8]:
-    """[256] samples of light ** (1 / exponent) -> samples of sRGB (IEC 61966-2-1)."""
+    """[256], samples with light = sample ** exponent -> samples of sRGB (IEC 61966-2-1)."""
     light = (np.arange(256) / 255) ** exponent
     curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return np.rint(255 * curve).astype(np.uint8)
 
 
 def profile(primaries: Primaries, exponent: float) -> bytes:
-    """A version 2 RGB profile of these primaries; the curve is sRGB's for an exponent near 2.2, except Adobe RGB's.
+    """ICC profile (version 2, RGB) of these primaries and tone curve.
 
-    Raises ValueError or LinAlgError for chromaticities that are none.
+    The curve is sRGB's for an exponent near 2.2, except for the primaries of Adobe RGB. Raises ValueError or
+    LinAlgError for invalid chromaticities.
     """
     columns = _matrix(primaries)
     if not np.isfinite(columns).all() or np.abs(columns).max() > 100:
@@ -118,13 +123,13 @@ def profile(primaries: Primaries, exponent: float) -> bytes:
 
 
 def to_linear(entries: int = 64) -> NDArray[np.float64]:
-    """Light 0..1 of evenly spaced samples of sRGB."""
+    """Light 0..1 of evenly spaced sRGB samples, [entries] (IEC 61966-2-1)."""
     sample = np.linspace(0, 1, entries)
     return np.where(sample <= 0.04045, sample / 12.92, ((sample + 0.055) / 1.055) ** 2.4)
 
 
 def named_profile(exif: bytes | None, xmp: bytes | None) -> tuple[bytes | None, str]:
-    """Profile of a colour space that Exif or XMP name, for pixels without one; and a warning where it is unknown."""
+    """Profile of the colour space that Exif or XMP name, None for sRGB; and a warning if the space is unknown."""
     space, index = _exif_space(exif)
     if space == 2 or index == "R03" or (xmp is not None and b'ICCProfile="Adobe RGB (1998)"' in xmp):
         return profile(ADOBE, ADOBE_EXPONENT), ""
@@ -134,9 +139,9 @@ def named_profile(exif: bytes | None, xmp: bytes | None) -> tuple[bytes | None, 
 
 
 def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """(type, offset of the data, length) of each chunk, as far as they are whole; at most MOST_CHUNKS."""
+    """(type, offset of the data, length) of each complete PNG chunk; at most MAX_PNG_CHUNKS."""
     place, end = 8, file.seek(0, io.SEEK_END)
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_PNG_CHUNKS):
         file.seek(place)
         head = file.read(8)
         if len(head) < 8 or place + 12 > end:
@@ -147,7 +152,7 @@ def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _h273(image: Image.Image) -> tuple[int, int] | None:
-    """(primaries, transfer) of a PNG's cICP or an AVIF's nclx."""
+    """H.273 codes (primaries, transfer) of a PNG's cICP or an AVIF's nclx; None without."""
     file: Any = getattr(image, "fp", None)
     if file is None or image.format not in ("PNG", "AVIF", "HEIF"):
         return None
@@ -174,7 +179,7 @@ def _cicp(file: BinaryIO) -> tuple[int, int] | None:
 
 def _nclx(file: BinaryIO) -> tuple[int, int] | None:
     file.seek(0)
-    head = file.read(MOST_HEAD)
+    head = file.read(MAX_PROPERTIES_BYTES)
     place = head.find(b"colrnclx") + 8
     return struct.unpack_from(">HH", head, place) if 8 <= place <= len(head) - 4 else None
 
@@ -199,9 +204,9 @@ def _near(one: Primaries, other: Primaries) -> bool:
 
 
 def _matrix(primaries: Primaries) -> NDArray[np.float64]:
-    """[3, 3]: columns XYZ of red, green and blue, white adapted to D50 by Bradford's cone responses."""
+    """[3, 3]: XYZ of red, green and blue in columns, white adapted to D50 by the Bradford transform."""
     if min(primaries[1::2]) <= 0:
-        raise ValueError("a chromaticity without light")
+        raise ValueError("a chromaticity y is not positive")
     x, y = np.array(primaries[0::2]), np.array(primaries[1::2])
     xyz = np.stack([x / y, np.ones(4), (1 - x - y) / y])
     columns = xyz[:, 1:] * np.linalg.solve(xyz[:, 1:], xyz[:, 0])
@@ -223,6 +228,6 @@ def _exif_space(exif: bytes | None) -> tuple[int | None, str]:
         found.load(exif)
         space = found.get_ifd(IFD.Exif).get(0xA001)
         index = found.get_ifd(IFD.Interop).get(1, "")
-    except Exception:  # Pillow's reader of a damaged directory raises nearly anything
+    except Exception:  # Pillow raises many kinds for damaged directories
         return None, ""
     return space if isinstance(space, int) else None, str(index).strip("\0 ")

@@ -1,6 +1,6 @@
-"""Exif blocks as bytes: the thumbnail taken out, a density put in, without moving anything that maker notes point to.
+"""Exif blocks as bytes: removal of the thumbnail, addition of a density, without moving data that maker notes point to.
 
-Below `image_metadata.py`. A block is a TIFF structure; offsets count from its start, after the prefix.
+A block is a TIFF structure; offsets count from its start, after the prefix.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ PREFIX = b"Exif\0\0"
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 """Bytes of a value, by the type of its entry."""
 DIRECTORIES = (0x8769, 0x8825, 0xA005)
+"""Tags that point to a directory: Exif, GPS, interoperability."""
 THUMBNAIL, THUMBNAIL_BYTES = 0x0201, 0x0202
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 PAD = 4
-"""Bytes between two parts that may belong to neither."""
+"""Largest gap between two parts, bytes, that is taken as padding."""
 
 Entry = tuple[int, int, int, bytes]
-"""Tag, type, count, and the four bytes of the value or of its offset."""
+"""Tag, type, count, and the four bytes of the value or its offset."""
 
 
 def order_of(data: bytes) -> str:
-    """Byte order for `struct`. Raises ValueError for what does not start with a TIFF header."""
+    """Byte order, for `struct`. Raises ValueError for data without a TIFF header."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None:
         raise ValueError("Exif does not start with a TIFF header")
@@ -30,9 +31,10 @@ def order_of(data: bytes) -> str:
 
 
 def without_thumbnail(data: bytes) -> bytes:
-    """The block without prefix and without its second directory; its bytes go too, where they are the last.
+    """A block without prefix and without its second directory, which describes the thumbnail.
 
-    Raises ValueError or struct.error where the first directory is damaged.
+    The thumbnail's bytes are removed if they are at the end of the block. Raises ValueError or struct.error if the
+    first directory is damaged.
     """
     order = order_of(data)
     (first,) = struct.unpack_from(order + "I", data, 4)
@@ -59,9 +61,10 @@ def without_thumbnail(data: bytes) -> bytes:
 
 
 def with_resolution(exif: bytes | None, x: float, y: float) -> bytes | None:
-    """A block with prefix that states x and y dots per inch; one that states a density already stays.
+    """A block with prefix that states x and y dots per inch; unchanged if it states a density already.
 
-    The first directory is written anew behind all else. Raises ValueError or struct.error where it is damaged.
+    The first directory is rewritten at the end of the block, so that other data stay in place. Raises ValueError or
+    struct.error if it is damaged.
     """
     data = b"II*\0\x08\0\0\0" if exif is None else exif.removeprefix(PREFIX)
     order = order_of(data)
@@ -73,9 +76,9 @@ def with_resolution(exif: bytes | None, x: float, y: float) -> bytes | None:
     entries = [entry for entry in entries if entry[0] != RESOLUTION_UNIT]
     values = b"".join(struct.pack(order + "II", *_rational(value)) for value in (x, y))
     start = len(data)
-    behind = start + 2 + 12 * (len(entries) + 3) + 4
+    values_start = start + 2 + 12 * (len(entries) + 3) + 4
     for place, tag in enumerate((X_RESOLUTION, Y_RESOLUTION)):
-        entries.append((tag, 5, 1, struct.pack(order + "I", behind + 8 * place)))
+        entries.append((tag, 5, 1, struct.pack(order + "I", values_start + 8 * place)))
     entries.append((RESOLUTION_UNIT, 3, 1, struct.pack(order + "HH", 2, 0)))
     written = b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in sorted(entries))
     directory = struct.pack(order + "H", len(entries)) + written + bytes(4)
@@ -97,7 +100,7 @@ def _entries(data: bytes, order: str, directory: int) -> list[Entry]:
 
 
 def _parts(data: bytes, order: str, directory: int, depth: int = 0) -> list[tuple[int, int]]:
-    """(start, end) of a directory, of what its entries hold elsewhere, and of the directories below it."""
+    """(start, end) of a directory, of the values that its entries point to, and of its subdirectories."""
     entries = _entries(data, order, directory)
     parts = [(directory, directory + 2 + 12 * len(entries) + 4)]
     found: dict[int, int] = {}

@@ -1,8 +1,8 @@
-"""Colour under transparent pixels: a smooth continuation of what can be seen, which is all that a file depends on.
+"""Colour of transparent pixels, replaced by a smooth continuation of the visible ones.
 
-Nobody sees that colour, but networks do: left as it is it costs bytes and bleeds into the visible edge. The fill is a
-push-pull pyramid (Gortler et al. 1996, "The Lumigraph", section 3.3) with a few steps of diffusion at each level.
-Works channel by channel in small integers: 6 bytes a pixel beside the picture.
+The original colour of transparent pixels is invisible, but it would cost bytes and affect visible pixels near the edge
+through the networks. The fill is a push-pull pyramid (Gortler et al. 1996, "The Lumigraph", section 3.3) with a few
+steps of diffusion at each level, computed channel by channel in small integers: 6 bytes per pixel of extra memory.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from .picture import Picture
 
 Plane = NDArray[np.uint8]
 FAINT = 1
-"""Largest alpha of what is filled; in a composite that is an error of at most one level of 255."""
+"""Largest alpha of pixels that are replaced: the error in a composite is at most one level of 255."""
 DIFFUSION = 6
-"""Steps at each level: enough to take away the pyramid's blocks."""
+"""Steps of diffusion at each level: enough to remove the block pattern of the pyramid."""
 
 
 def with_hidden_filled(picture: Picture) -> Picture:
-    """The picture with other pixels where alpha is FAINT or less, which depend on the others alone; alpha stays."""
+    """The picture with pixels of alpha 0..FAINT replaced by a function of the others; alpha is unchanged."""
     alpha = picture.alpha
     if alpha is None or alpha.min() > FAINT:
         return picture
@@ -40,7 +40,7 @@ def with_hidden_filled(picture: Picture) -> Picture:
 
 
 def _filled(plane: Plane, weights: list[Plane]) -> Plane:
-    """`plane` [H, W] with new values where weights[0] is 0; weights[i] are those of level i of the pyramid."""
+    """`plane` [H, W] with values filled where weights[0] is 0; weights[i] belong to level i of the pyramid."""
     levels = [np.ascontiguousarray(plane)]
     for weight in weights[:-1]:
         levels.append(_half(levels[-1], weight))
@@ -63,13 +63,13 @@ def _quarters(plane: NDArray[np.uint16], total: NDArray[np.uint32]) -> NDArray[n
 
 
 def _half_weights(weight: Plane) -> Plane:
-    """Mean weight of blocks of 2 x 2, at least 1 where there is any."""
+    """Mean weight of blocks of 2 x 2, rounded up: 0 only where all four are 0."""
     total = np.zeros(tuple((side + 1) // 2 for side in weight.shape), np.uint32)
     return ((_quarters(weight.astype(np.uint16), total) + 3) // 4).astype(np.uint8)
 
 
 def _half(plane: Plane, weight: Plane) -> Plane:
-    """Weighted mean of blocks of 2 x 2, 0 where nothing has weight."""
+    """Weighted mean of blocks of 2 x 2; 0 where all weights are 0."""
     shape = tuple((side + 1) // 2 for side in plane.shape)
     total = _quarters(weight.astype(np.uint16), np.zeros(shape, np.uint32))
     found = _quarters(plane.astype(np.uint16) * weight, np.zeros(shape, np.uint32))
@@ -79,7 +79,7 @@ def _half(plane: Plane, weight: Plane) -> Plane:
 
 
 def _doubled(plane: Plane, shape: tuple[int, ...]) -> Plane:
-    """Twice the size, bilinear, cut to `shape`."""
+    """`plane` enlarged twice by bilinear interpolation, cropped to `shape`."""
     for axis in (0, 1):
         plane = np.moveaxis(plane, axis, 0)
         before, after = np.concatenate([plane[:1], plane[:-1]]), np.concatenate([plane[1:], plane[-1:]])

@@ -1,7 +1,7 @@
-"""Exif and XMP of a Pillow image with the orientation taken out, so that upright pixels are not turned twice.
+"""Exif and XMP of a Pillow image with orientation 1, so that upright pixels are not rotated again.
 
-Below `image.py`; the twin of `image_pixels.py`. Exif is patched in place, never rebuilt: maker notes hold offsets.
-Copies of the picture in it are left out; density goes into it; what has no place in it is named in a warning.
+Exif is patched in place, never rebuilt, because maker notes hold offsets. Thumbnails are removed, the density of the
+file's own header is added, and properties that a .vqc file cannot hold are named in warnings.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from .sources import is_upright
 from .xmp import whole_xmp
 
 TRIVIAL = re.compile(r"XML:com\.adobe\.xmp$|Raw profile type |date:|[Ss]oftware$")
-"""Text of a PNG that is read as Exif or XMP, or says nothing of the picture."""
+"""Keywords of PNG text that is read as Exif or XMP, or does not describe the picture."""
 IPTC, IPTC_TAGS = 0x0404, (33723, 34377)
 XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation\s*(?:=\s*["']|>))\s*([0-9]+)""")
-# What of a TIFF's own directory describes the picture rather than the layout of that file.
 DESCRIPTIVE = (
     Base.ImageDescription, Base.Make, Base.Model, Base.XResolution, Base.YResolution, Base.ResolutionUnit,
     Base.Software, Base.DateTime, Base.Artist, Base.HostComputer, Base.Copyright, IFD.Exif, IFD.GPSInfo,
 )  # fmt: skip
+"""Tags of a TIFF's own directory that describe the picture, not the layout of the file."""
 
 
 def metadata(image: Image.Image) -> tuple[int, bytes | None, bytes | None, list[str]]:
-    """Orientation 1..8 still to be applied to the pixels, Exif and XMP that say 1, and warnings.
+    """Orientation 1..8 of the stored pixels; Exif and XMP with orientation 1, or None; warnings.
 
-    Exif wins over XMP where both name an orientation, as in Pillow.
+    The orientation of Exif takes precedence over that of XMP, as in Pillow.
     """
     notes: list[str] = []
     orientation: int | None = None
@@ -43,7 +43,7 @@ def metadata(image: Image.Image) -> tuple[int, bytes | None, bytes | None, list[
             orientation, exif = upright_exif(exif)
         else:
             orientation, exif = _exif_elsewhere(image)
-    except Exception:  # Pillow's reader of a damaged directory raises nearly anything
+    except Exception:  # Pillow raises many kinds for damaged directories
         exif = None
         notes.append("damaged Exif dropped")
     exif = _with_density(exif, image)
@@ -60,10 +60,10 @@ def metadata(image: Image.Image) -> tuple[int, bytes | None, bytes | None, list[
 
 
 def upright_exif(exif: bytes) -> tuple[int | None, bytes]:
-    """Orientation 1..8 of an Exif block, None without the tag, and the block with the prefix and that tag set to 1.
+    """Orientation 1..8 of an Exif block, None without the tag; and the block with prefix and orientation 1.
 
-    The thumbnail is left out: it shows the picture as it was stored, and can be larger than a .vqc file.
-    Raises ValueError or struct.error when its first directory is damaged.
+    The thumbnail is removed: it has the old orientation, and can be larger than a .vqc file.
+    Raises ValueError or struct.error if the first directory is damaged.
     """
     while exif.startswith(PREFIX):
         exif = exif[len(PREFIX) :]
@@ -82,13 +82,13 @@ def upright_exif(exif: bytes) -> tuple[int | None, bytes]:
 
 
 def density(exif: bytes | None) -> tuple[float, float] | None:
-    """Dots per inch, x and y, that Exif states; None without, and for 72, which is what nobody has set."""
+    """Dots per inch (x, y) stated by Exif; None without, and for 72, the default of programs that set none."""
     found = Image.Exif()
     try:
         found.load(exif or b"")
         scale = {2: 1.0, 3: 2.54}[found.get(Base.ResolutionUnit, 2)]
         x, y = (scale * float(found[tag]) for tag in (Base.XResolution, Base.YResolution))
-    except Exception:  # no tags, or a damaged directory, of which Pillow's reader raises nearly anything
+    except Exception:  # no tags, or a damaged directory, for which Pillow raises many kinds
         return None
     return (x, y) if _is_density((x, y)) else None
 
@@ -100,7 +100,7 @@ def _is_density(dpi: object) -> bool:
 
 
 def _with_density(exif: bytes | None, image: Image.Image) -> bytes | None:
-    """Exif with the density of a PNG's, JPEG's or BMP's own header, unless it states one or there is none."""
+    """Exif with the density of a PNG, JPEG or BMP header, unless Exif states a density or the header has none."""
     dpi = image.info.get("dpi")
     try:
         if not _is_density(dpi) or image.format == "TIFF":
@@ -112,7 +112,7 @@ def _with_density(exif: bytes | None, image: Image.Image) -> bytes | None:
 
 
 def _left_out(image: Image.Image, lost: list[str]) -> list[str]:
-    """Warnings for what a .vqc file has no place for: other pictures, text, comments, IPTC."""
+    """Warnings for properties that a .vqc file cannot hold: further pictures, text, comments, IPTC."""
     notes = []
     frames = _pictures_of_mpf(image) if image.format == "JPEG" else 0
     more = frames - 1 if frames > 1 else sum(len(image.info.get(key) or ()) for key in ("aux", "depth_images"))
@@ -123,7 +123,7 @@ def _left_out(image: Image.Image, lost: list[str]) -> list[str]:
         if names:
             shown = ", ".join(name[:40] for name in sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
             notes.append(f"text left out: {shown}")
-    if image.info.get("comment") and image.format in ("JPEG", "MPO", "GIF"):  # others name the program there
+    if image.info.get("comment") and image.format in ("JPEG", "MPO", "GIF"):  # in other formats it names the program
         notes.append("comment left out")
     photoshop = image.info.get("photoshop")
     tags = getattr(image, "tag_v2", {})
@@ -133,7 +133,7 @@ def _left_out(image: Image.Image, lost: list[str]) -> list[str]:
 
 
 def _pictures_of_mpf(image: Image.Image) -> int:
-    """Number of pictures that a JPEG's multi-picture index lists, that Pillow takes for one."""
+    """Number of pictures in the multi-picture index of a JPEG that Pillow opens as a single picture."""
     try:
         return int(image._getmp()[45057])  # type: ignore[attr-defined]
     except Exception:  # no index, or a damaged one
@@ -141,7 +141,7 @@ def _pictures_of_mpf(image: Image.Image) -> int:
 
 
 def _exif_elsewhere(image: Image.Image) -> tuple[int | None, bytes | None]:
-    """The same for tags that are no block of their own: a TIFF's directory, or text in a PNG."""
+    """As `upright_exif`, for tags outside an Exif block: in a TIFF's directory, or in text of a PNG."""
     found = image.getexif()
     kept = Image.Exif()
     for tag in DESCRIPTIVE:

@@ -1,7 +1,6 @@
-"""Pixels of any Pillow mode to 8-bit grey or RGB with or without alpha, and the colour profiles that describe them.
+"""Conversion of any Pillow mode to 8-bit grey or RGB with optional alpha, and of pixels to sRGB by an ICC profile.
 
-Below `image.py`, which owns the picture; `image_metadata.py` is its twin for Exif and XMP. Works in blocks, so that no
-conversion, not even one through 64-bit floats, needs more memory than the result.
+Works in blocks, so that no conversion, even one through 64-bit floats, needs more memory than the result.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from .sources import is_white_at_zero, key_16_bit
 
 Bytes = NDArray[np.uint8]
 BLOCK = 2**20
+"""Most pixels of a block."""
 
-# Modes stored in another form: the mode Pillow turns them into, and the warning that this deserves, if any.
 CONVERSIONS = {
     "1": ("L", ""),
     "La": ("LA", "premultiplied alpha divided out"),
@@ -34,10 +33,13 @@ CONVERSIONS = {
     "HSV": ("RGB", "HSV converted to RGB"),
     "LAB": ("RGB", "Lab converted to sRGB: colours outside sRGB are clipped"),
 }
+"""Pillow mode -> mode that it is converted to, and the warning for the user, empty if nothing is lost."""
 OWN_COLOUR = ("CMYK", "LAB", "YCbCr", "HSV")
-"""Modes whose pixels come out as sRGB, whatever the file says of its samples."""
+"""Modes that are converted to sRGB, so that colour stated for their samples does not apply to the result."""
 NUMERIC = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+"""Modes of grey samples with more than 8 bits."""
 ICC_CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")
+"""Classes of ICC profiles that describe a device or a colour space."""
 
 
 def blocks(height: int, width: int) -> Iterator[tuple[slice, slice]]:
@@ -50,7 +52,7 @@ def blocks(height: int, width: int) -> Iterator[tuple[slice, slice]]:
 
 
 def raw_mode(image: Image.Image) -> str:
-    """How the samples lie in the file ("RGB;16B", "L;2", ...), or "": known only before `image.load()`."""
+    """Pillow's name of the sample layout in the file ("RGB;16B", "L;2", ...), "" if unknown or after `image.load()`."""
     tile = getattr(image, "tile", None)
     if not tile:
         return ""
@@ -64,14 +66,21 @@ def raw_mode(image: Image.Image) -> str:
 def render(
     image: Image.Image, raw: str, icc: bytes | None, orientation: int, stated: Stated, low: Image.Image | None
 ) -> tuple[Bytes, Bytes | None, bool, bytes | None, list[str]]:
-    """Upright pixels [H, W, 3], alpha [H, W] or None, greyness, the profile of those pixels, and warnings.
+    """Upright 8-bit pixels of an image.
 
-    `image` is loaded and stays as it is; `raw` is its `raw_mode`; `orientation` is Exif's, 1..8. `stated` is the
-    colour of pixels without a profile; `low` are the lower bytes of 16-bit samples, for a transparent colour of those.
+    Args:
+        image: loaded; not changed.
+        raw: its `raw_mode` before loading.
+        icc: its ICC profile.
+        orientation: Exif orientation of the stored pixels, 1..8.
+        stated: treatment of colour stated without an ICC profile.
+        low: lower bytes of 16-bit samples, needed for a transparent colour among these.
+
+    Returns: pixels [H, W, 3]; alpha [H, W] or None; True if grey; the profile of these pixels or None; warnings.
     """
     notes: list[str] = []
     if image.mode == "LAB":
-        icc = None  # at best the standard Lab space, which the conversion takes anyway
+        icc = None  # a valid one states the standard Lab space, which the conversion assumes
     if icc is not None and not is_profile(icc):
         icc = None
         notes.append("damaged ICC profile dropped")
@@ -82,7 +91,7 @@ def render(
     key = key_16_bit(image, raw)
     if key is not None and low is None:
         key = None
-        notes.append("transparent colour of 16-bit samples dropped: 8 bits do not tell it from its neighbours")
+        notes.append("transparent colour of 16-bit samples dropped: with 8 bits it equals other colours")
     read, has_alpha, grey, icc = _reader(image, raw, icc, notes)
     has_alpha = has_alpha or key is not None
     if ";16" in raw and not image.mode.startswith(("I", "F")):
@@ -95,7 +104,7 @@ def render(
     size = (image.width, image.height) if orientation >= 5 else (image.height, image.width)
     pixels = np.empty((*size, 3), np.uint8)
     alpha = np.empty(size, np.uint8) if has_alpha else None
-    # Writing through a view that undoes the rotation turns the picture without a second copy.
+    # Writing through a view in the stored order rotates the picture without a second copy.
     stored = as_stored(pixels, orientation)
     stored_alpha = None if alpha is None else as_stored(alpha, orientation)
     for rows, columns in blocks(image.height, image.width):
@@ -112,7 +121,7 @@ def render(
 
 
 def as_stored(upright: Bytes, orientation: int) -> Bytes:
-    """View of an upright [H, W, ...] array in the order of a file with this Exif orientation (1..8)."""
+    """View of an upright [H, W, ...] array in the stored order of a file with this Exif orientation (1..8)."""
     match orientation:
         case 2:
             return upright[:, ::-1]
@@ -133,7 +142,7 @@ def as_stored(upright: Bytes, orientation: int) -> Bytes:
 
 
 def is_profile(icc: bytes) -> bool:
-    """Whether the bytes are a profile of a device or colour space that the colour engine can open."""
+    """True if the bytes are a profile of a device or colour space that LittleCMS can open."""
     if len(icc) < 132 or icc[36:40] != b"acsp" or icc[12:16] not in ICC_CLASSES:
         return False
     try:
@@ -144,7 +153,7 @@ def is_profile(icc: bytes) -> bool:
 
 
 def to_srgb(icc: bytes, mode: str) -> Callable[[Image.Image], Image.Image]:
-    """Function from an image of `mode` in the profile's space to sRGB; PyCMSError if the two do not fit."""
+    """Function from an image of `mode` in the profile's space to sRGB. Raises PyCMSError if they do not fit."""
     source, target = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
     relative, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
     transform = ImageCms.buildTransform(source, ImageCms.ImageCmsProfile(target), mode, "RGB", relative, flags)
@@ -152,7 +161,10 @@ def to_srgb(icc: bytes, mode: str) -> Callable[[Image.Image], Image.Image]:
 
 
 def pixels_in_srgb(pixels: Bytes, icc: bytes, grey: bool) -> Bytes:
-    """Pixels [H, W, 3] as sRGB; the array itself where the profile is sRGB to within one step. PyCMSError as above."""
+    """Pixels [H, W, 3] converted to sRGB; the array itself if the profile equals sRGB within one level of 255.
+
+    Raises PyCMSError as `to_srgb`.
+    """
     convert = to_srgb(icc, "L" if grey else "RGB")
     if grey:
         ramp = np.arange(256, dtype=np.uint8)[None]
@@ -174,19 +186,22 @@ def pixels_in_srgb(pixels: Bytes, icc: bytes, grey: bool) -> Bytes:
 def _reader(
     image: Image.Image, raw: str, icc: bytes | None, notes: list[str]
 ) -> tuple[Callable[[Image.Image], Bytes], bool, bool, bytes | None]:
-    """Function from a block of the image to uint8 [h, w, 1..4], whether it has alpha, is grey, and the profile left."""
+    """Function from a block of the image to uint8 [h, w, 1..4]; True if that has alpha; True if grey; its profile.
+
+    Appends warnings to `notes`.
+    """
     mode = image.mode
     key = _transparent(image, raw)
     scale: Callable[[NDArray[Any]], Bytes] = _same
     target, note = CONVERSIONS.get(mode, (mode, ""))
     convert: Callable[[Image.Image], Image.Image] | None = None
     if mode == "P":
-        # A palette's tRNS is an index or a list of alphas; Pillow refuses anything else.
+        # The transparency of a palette is an index or a list of alphas; Pillow raises for other types.
         known = isinstance(image.info.get("transparency"), int | bytes)
         opaque = image.palette is None or not image.palette.mode.endswith("A")
         target = "RGBA" if known or ("transparency" not in image.info and not opaque) else "RGB"
     elif mode == "RGBA" and raw.startswith("LA"):
-        target = "LA"  # 16-bit grey with alpha in PNG, which Pillow widens
+        target = "LA"  # 16-bit grey with alpha in PNG, which Pillow expands to RGBA
     elif mode in NUMERIC:
         scale, note, keeps_icc = _scaler(image)
         if is_white_at_zero(image):
@@ -197,7 +212,7 @@ def _reader(
         with suppress(OSError, ValueError, ImageCms.PyCMSError):
             convert = to_srgb(icc, "CMYK")
             note = "CMYK converted to sRGB through its ICC profile"
-        icc = None  # whatever it is, it does not describe the pixels that come out
+        icc = None  # the result is sRGB, or an approximation of it
     elif mode not in CONVERSIONS and mode not in NUMERIC and mode not in ("L", "LA", "P", "RGB", "RGBA"):
         target, note = "RGB", f"mode {mode} converted to RGB"
     if note:
@@ -223,7 +238,7 @@ def _reader(
 
 
 def _transparent(image: Image.Image, raw: str) -> NDArray[np.int64] | None:
-    """The colour that `info["transparency"]` makes clear, as the loaded samples show it ([1] or [3]), or None."""
+    """Transparent colour of `info["transparency"]` in the scale of the loaded samples, [1] or [3]; None without one."""
     value = image.info.get("transparency")
     if image.mode in ("1", "L", "I;16", "I;16B", "I;16L") and isinstance(value, int):
         return np.array([value * {"L;2": 85, "L;4": 17}.get(raw, 1)])
@@ -233,7 +248,7 @@ def _transparent(image: Image.Image, raw: str) -> NDArray[np.int64] | None:
 
 
 def _scaler(image: Image.Image) -> tuple[Callable[[NDArray[Any]], Bytes], str, bool]:
-    """Function from the samples of a numeric mode to 0..255, its warning, and whether a grey profile still fits."""
+    """Function from samples of a numeric mode to 0..255; its warning; True if a grey profile still applies."""
     low, high = _range(image)
     if image.mode.startswith("I;16"):
         return _from_16_bit, "16-bit grey scaled to 8 bits", True
@@ -248,7 +263,7 @@ def _scaler(image: Image.Image) -> tuple[Callable[[NDArray[Any]], Bytes], str, b
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
-    """Smallest and largest finite sample; (0, 0) if there is none."""
+    """Smallest and largest finite sample; (0, 0) without finite samples."""
     low, high = math.inf, -math.inf
     for rows, columns in blocks(image.height, image.width):
         block = np.asarray(image.crop((columns.start, rows.start, columns.stop, rows.stop)))
@@ -259,7 +274,7 @@ def _range(image: Image.Image) -> tuple[float, float]:
 
 
 def _inverted(scale: Callable[[NDArray[Any]], Bytes]) -> Callable[[NDArray[Any]], Bytes]:
-    """`scale` for samples whose smallest is white."""
+    """`scale` for samples of which the smallest is white."""
 
     def inverted(values: NDArray[Any]) -> Bytes:
         return 255 - scale(values)
@@ -276,7 +291,7 @@ def _from_16_bit(values: NDArray[Any]) -> Bytes:
 
 
 def _linear(low: float, high: float) -> Callable[[NDArray[Any]], Bytes]:
-    """Map low..high onto 0..255; a not-a-number becomes 0, infinities the ends."""
+    """Linear map of low..high onto 0..255; NaN becomes 0, infinities become 0 and 255."""
     span = high - low if high > low else math.inf
 
     def scale(values: NDArray[Any]) -> Bytes:

@@ -1,6 +1,6 @@
-"""Files that Pillow opens and reads wrongly or not at all: camera raw, thumbnails first, long text, 16-bit colour keys.
+"""Files that Pillow reads wrongly or not at all: camera raw, thumbnail pages, long PNG text, 16-bit colour keys.
 
-Below `image.py`. Whatever has to be asked before `image.load()`, which closes the file, is asked here.
+These functions read the image's file and are called before `image.load()`, which closes it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .colour import png_chunks
 RAW = "camera raw files are not read; develop it first, to TIFF or PNG"
 DNG_VERSION, SUB_IFDS, NEW_SUBFILE_TYPE = 50706, 330, 254
 LONG = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
-"""Types of PNG chunks whose length Pillow limits."""
+"""PNG chunk types whose length Pillow limits."""
 
 
 def first_full_page(image: Image.Image, name: str) -> list[str]:
-    """Turn a TIFF to its first page that is no thumbnail; a warning if that is not the first.
+    """Seek a TIFF to its first page that is no thumbnail; a warning if that is not page 0.
 
-    Raises InputError for camera raw, and where the picture is not among the pages.
+    Raises InputError for camera raw, and if the picture is not among the pages.
     """
     tags: Any = getattr(image, "tag_v2", None)
     if tags is None or image.format != "TIFF":
@@ -42,11 +42,11 @@ def first_full_page(image: Image.Image, name: str) -> list[str]:
     image.seek(0)
     if SUB_IFDS in tags:
         raise InputError(f"{name}: the first page is a thumbnail, as in camera raw; {RAW}")
-    return ["the file holds a page that calls itself a thumbnail, and no other"]
+    return ["the only page of the file is marked as a thumbnail"]
 
 
 def low_bytes(image: Image.Image) -> Image.Image | None:
-    """The lower 8 bits of each sample of a 16-bit RGB PNG, of which Pillow shows the upper; None without its file."""
+    """Lower 8 bits of each sample of a 16-bit RGB PNG; Pillow gives the upper 8. None without the image's file."""
     file: Any = getattr(image, "fp", None)
     if file is None or image.format != "PNG" or not getattr(image, "tile", None):
         return None
@@ -57,7 +57,7 @@ def low_bytes(image: Image.Image) -> Image.Image | None:
         codec, box, offset, args = other.tile[0][:4]
         if args != "RGB;16B":
             return None
-        # Read as little-endian the second byte of each sample is the upper one.
+        # Read as little-endian, the second byte of each sample is its upper byte.
         other.tile = [type(other.tile[0])(codec, box, offset, "RGB;16L")]
         other.load()
         return other
@@ -66,12 +66,12 @@ def low_bytes(image: Image.Image) -> Image.Image | None:
 
 
 def is_upright(image: Image.Image) -> bool:
-    """True if the decoder has applied the orientation that Exif still names, as JPEG XL's does unless it is a JPEG."""
+    """True if the decoder has applied the orientation that Exif still states, as JPEG XL's does unless it is a JPEG."""
     return image.format == "JXL" and not getattr(image, "jpeg", False)
 
 
 def without_long_text(file: BinaryIO) -> tuple[BinaryIO, list[str]]:
-    """A PNG without the text and profiles that are longer than a .vqc file could hold, and a warning for each kind."""
+    """A PNG without text and profiles over the limits of a .vqc file, and a warning for each kind removed."""
     kept = io.BytesIO()
     file.seek(0)
     kept.write(file.read(8))
@@ -93,7 +93,7 @@ def without_long_text(file: BinaryIO) -> tuple[BinaryIO, list[str]]:
 
 
 def key_16_bit(image: Image.Image, raw: str) -> np.ndarray | None:
-    """The transparent colour [3] of a 16-bit RGB picture, None where it has none."""
+    """Transparent colour [3], 0..65535, of a 16-bit RGB picture; None without one."""
     value = image.info.get("transparency")
     if image.mode != "RGB" or not isinstance(value, tuple) or len(value) != 3:
         return None
@@ -101,7 +101,7 @@ def key_16_bit(image: Image.Image, raw: str) -> np.ndarray | None:
 
 
 def _plain_size(kind: bytes, data: bytes) -> int:
-    """Bytes of a text or profile once it is decompressed, counted up to one more than may be."""
+    """Length of a text or profile after decompression, at most MAX_CHUNK_BYTES + 1."""
     if kind == b"tEXt":
         return len(data)
     _, _, rest = data.partition(b"\0")
@@ -134,6 +134,6 @@ def _is_canon_raw(image: Image.Image) -> bool:
 
 
 def is_white_at_zero(image: Image.Image) -> bool:
-    """True if a TIFF's 0 is white and Pillow has left it so, which it does for samples of more than 8 bits."""
+    """True if 0 is white in a TIFF and Pillow has not inverted it: samples of more than 8 bits."""
     tags: Any = getattr(image, "tag_v2", None)
     return tags is not None and image.format == "TIFF" and tags.get(Base.PhotometricInterpretation) == 0

@@ -1,6 +1,6 @@
-"""XMP as a picture of one frame can have it: in one packet, and without claims about what is left out.
+"""XMP of a picture as one packet, without statements about parts of the source file that are left out.
 
-Twin of `image_metadata.py`. Packets are changed by text, never parsed and written anew, in time linear in their length.
+Packets are edited as text, not parsed and serialized, in time linear in their length.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STANDARD, EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/x
 
 
 def _claim(name: bytes) -> re.Pattern[bytes]:
-    """A property with a short value, as an attribute or as an element."""
+    """Pattern of a property with a value of at most 99 bytes, as an attribute or as an element."""
     attribute = rb"""\s%b\s{0,9}=\s{0,9}(?:"[^"<]{0,99}"|'[^'<]{0,99}')""" % name
     return re.compile(attribute + rb"|<%b>[^<]{0,99}</%b>" % (name, name))
 
@@ -28,12 +28,12 @@ CLAIMS = (
     (_claim(b"hdrgm:Version"), "HDR gain map left out: the picture is the SDR one"),
     (_claim(b"GCamera:(?:MotionPhoto|MicroVideo)"), "video of a motion photo left out"),
 )
-"""Statements of XMP on other pictures in the file, and the warning for each."""
+"""Statements about further pictures or video in the file, and the warning for each."""
 THUMBNAILS = ((b"<xmp:Thumbnails", b"</xmp:Thumbnails>"), (b"<xap:Thumbnails", b"</xap:Thumbnails>"))
 
 
 def whole_xmp(image: Image.Image) -> tuple[bytes | None, list[str]]:
-    """The XMP packet of an image, extension joined, without thumbnails and claims; and warnings."""
+    """XMP packet of an image with its extension joined, without thumbnails and CLAIMS, or None; and warnings."""
     notes: list[str] = []
     xmp = image.info.get("xmp", image.info.get("XML:com.adobe.xmp"))
     if isinstance(xmp, str):
@@ -58,7 +58,7 @@ def whole_xmp(image: Image.Image) -> tuple[bytes | None, list[str]]:
 
 
 def _joined(xmp: bytes, segments: Sequence[bytes], notes: list[str]) -> bytes:
-    """The packet with what the extension segments hold (XMP specification part 3, section 1.1.3.1)."""
+    """The packet joined with its extension segments (XMP specification part 3, section 1.1.3.1)."""
     pointer = POINTER.search(xmp)
     if pointer is None and not segments:
         return xmp
@@ -75,7 +75,7 @@ def _joined(xmp: bytes, segments: Sequence[bytes], notes: list[str]) -> bytes:
 
 
 def _extension(pointer: bytes, segments: Sequence[bytes]) -> bytes:
-    """The extension that the pointer names, b"" if a part of it is missing."""
+    """The extension that the pointer names; b"" if a part of it is missing."""
     parts: dict[int, bytes] = {}
     length = 0
     for segment in segments:
@@ -93,7 +93,7 @@ def _extension(pointer: bytes, segments: Sequence[bytes]) -> bytes:
 
 
 def _is_xml(packet: bytes) -> bool:
-    """True if it parses; documents that declare entities are refused, which could grow without bound."""
+    """True if the packet is well-formed XML without declarations: entities could expand without bound."""
     if b"<!" in packet:
         return False
     try:
@@ -104,7 +104,7 @@ def _is_xml(packet: bytes) -> bool:
 
 
 def _without(xmp: bytes, begin: bytes, end: bytes) -> bytes:
-    """Without the elements from `begin` to `end`."""
+    """`xmp` without the elements from `begin` to `end`."""
     kept: list[Any] = []
     place = 0
     while (start := xmp.find(begin, place)) >= 0 and (stop := xmp.find(end, start)) >= 0:
