@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes the model `photo-stepped` from a folder of pictures (or tar shards): every stage, each resumable.
+# Trains the model `photo-stepped` on a folder of pictures (or tar shards): all stages, each resumable.
 #
 #   scripts/train_photo.sh PICTURES OUT [VALIDATION]
 #
-# OUT receives the runs and, as OUT/model, the model folder. VALIDATION pictures default to PICTURES. Run it again after
-# an interruption: finished stages are skipped, the one under way goes on from its last checkpoint.
+# OUT receives the runs and the model folder OUT/model. VALIDATION defaults to PICTURES. After an interruption run it
+# again: finished stages are skipped, an unfinished one continues from its last checkpoint.
 #
 # Environment: STEPS and LAST_STEPS (steps of the two stages), DEVICE (cpu, cuda), CROP and LAST_CROP (pixels),
 # SETTINGS and LAST_SETTINGS (further KEY=VALUE pairs of the stages, separated by spaces). On a GPU, for example:
@@ -17,12 +17,12 @@ pictures=$1 out=$2 validation=${3:-$1}
 steps=${STEPS:-200000} last_steps=${LAST_STEPS:-20000}
 case $pictures$validation in *[\"\\]*) echo "$0: folders with quotes or backslashes in their names" >&2; exit 2 ;; esac
 
-# stage NAME STEPS CROP KEY=VALUE...: run or resume a stage that has not finished before.
+# stage NAME STEPS CROP KEY=VALUE...: run or resume a stage unless it has finished.
 stage() {
   local run="$out/$1" steps=$2 crop=$3
   shift 3
   if [ -f "$run/finished" ]; then
-    echo "$run: finished before"
+    echo "$run: finished already"
     return
   fi
   local resume=()

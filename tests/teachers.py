@@ -1,4 +1,4 @@
-"""A small stand-in for the frozen vision transformers of vqcodec.train.alignment.teachers."""
+"""Small replacement of the frozen vision transformers of vqcodec.train.alignment.teachers."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +20,13 @@ from vqcodec.models.identity import token_identity
 from vqcodec.models.loading import write_model
 from vqcodec.models.registry import WEIGHTS, find
 from vqcodec.models.weights_int8 import pack, unpack
-from vqcodec.tokenizer import LAMBDA_WEIGHTS, NO_RATE, Tokenizer, to_unit, training_only
+from vqcodec.tokenizer import NO_RATE, Tokenizer, to_unit, training_only
 
 from .checkpoint import read_checkpoint
 from .data.pictures import Pictures, scan
 from .finetuning import merged
 from .first_weight import measured_config
+from .logs import Report
 from .quantization.layers import file_layers
 from .recipe.load import from_tree
 from .recipe.schema import Recipe
@@ -44,7 +46,7 @@ def export_run(
     run: Path,
     out: Path,
     name: str | None = None,
-    report=print,
+    report: Report = print,
     data: tuple[str, ...] = (),
     card: str = "",
     prior: str = "",
@@ -67,35 +69,18 @@ def export_run(
         recipe = from_tree(json.loads(state["recipe"]))
     except (KeyError, ValueError) as error:
         raise InputError(f"{run}: the checkpoint holds no recipe: {error}") from error
-    if recipe.codebook.rate:
-        # Checkpoints from before prices were a part of the model.
-        state["model"].setdefault(LAMBDA_WEIGHTS, recipe.codebook.rate / state["codebooks"]["gains"])
-    tokenizer = Tokenizer(recipe.tokenizer)
-    if LAMBDA_WEIGHTS in tokenizer.state_dict():
-        state["model"].setdefault(LAMBDA_WEIGHTS, tokenizer.product_vq.lambda_weights)
-    tokenizer.load_state_dict(merged({**state["model"], **state["ema"]}))
-    # The codec uses the rounded weights, so the tables are counted with them.
-    tokenizer = tokenizer.half().float().eval()
+    tokenizer = averaged_tokenizer(recipe, state)
     settings = measured_config(tokenizer, recipe, data, prior, report)
-    tensors = {
-        key: np.ascontiguousarray(value.numpy().astype(np.float16))
-        for key, value in tokenizer.state_dict().items()
-        if not training_only(key) and (key not in NO_RATE or recipe.codebook.rate)
-    }
     ladder = make_ladder(recipe)
-    tensors = pack(tensors, recipe.export.packed)
-    if prior:
-        tensors |= entropy_tensors(prior)
-    else:
-        tensors |= _counted(tokenizer, recipe, data, ladder, report)
-    layers = file_layers(recipe)
+    tensors = pack(network_tensors(tokenizer, rated=bool(recipe.codebook.rate)), recipe.export.packed)
+    tensors |= entropy_tensors(prior) if prior else _counted(tokenizer, recipe, data, ladder, report)
     config = ModelConfig(
         name=name or recipe.name,
         tokenizer=settings,
         token_id="",
         entropy_id="",
         weights_sha256="",
-        layers=layers,
+        layers=file_layers(recipe),
         ladder=ladder,
         license="see README.md",
         description=recipe.description,
@@ -109,6 +94,22 @@ def export_run(
     return config
 
 
+def averaged_tokenizer(recipe: Recipe, state: dict[str, Any]) -> Tokenizer:
+    """Tokenizer with the averaged weights of a checkpoint, rounded to float16 as the codec will use them."""
+    tokenizer = Tokenizer(recipe.tokenizer)
+    tokenizer.load_state_dict(merged({**state["model"], **state["ema"]}))
+    return tokenizer.half().float().eval()
+
+
+def network_tensors(tokenizer: Tokenizer, rated: bool) -> dict[str, np.ndarray]:
+    """Tensors of the model file, float16; costs, caps and lambda weights only for a model trained with a rate term."""
+    return {
+        key: np.ascontiguousarray(value.numpy().astype(np.float16))
+        for key, value in tokenizer.state_dict().items()
+        if not training_only(key) and (key not in NO_RATE or rated)
+    }
+
+
 def entropy_tensors(model: str) -> dict[str, np.ndarray]:
     """Tensors of the entropy model in the model called `model` or in that folder. Raises ModelError."""
     from safetensors.numpy import load_file
@@ -118,7 +119,7 @@ def entropy_tensors(model: str) -> dict[str, np.ndarray]:
 
 
 def _counted(
-    tokenizer: Tokenizer, recipe: Recipe, data: tuple[str, ...], ladder: Sequence[LadderStep], report
+    tokenizer: Tokenizer, recipe: Recipe, data: tuple[str, ...], ladder: Sequence[LadderStep], report: Report
 ) -> dict[str, np.ndarray]:
     """Prepared tables, as tensors of the model file."""
     least = fixed_side(recipe.tokenizer) or recipe.tokenizer.stride

@@ -156,9 +156,8 @@ class TokenizerRun:
             playing = self.adversary is not None and self.adversary.active(self.step)
             if self.adversary is not None and playing:
                 gan = self.adversary.generator_loss(result.x, chances)
-                weight = weights["gan/generator"] * self._adaptive_weight(losses, weights, gan)
                 losses["gan/generator"] = gan
-                total = total + weight * gan
+                total = total + weights["gan/generator"] * self._adaptive_weight(losses, weights, gan) * gan
         with self.clock("backward"):
             self.accelerator.backward(total / parts)
         logged = {name: value.detach() for name, value in losses.items()}
@@ -170,7 +169,8 @@ class TokenizerRun:
     def _adaptive_weight(self, losses: dict[str, Tensor], weights: dict[str, float], gan: Tensor) -> Tensor | float:
         if self.adversary is None or not self.recipe.gan.adaptive:
             return 1.0
-        rec = sum(weights[name] * loss for name, loss in losses.items() if name.startswith("rec/"))
+        parts = (weights[name] * loss for name, loss in losses.items() if name.startswith("rec/"))
+        rec = sum(parts, gan.new_zeros(()))
         return self.adversary.adaptive_weight(rec, gan, self.model.decoder.last_layer)
 
     def _draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -62,11 +62,7 @@ def train_tokenizer(
     say: Report = report if first else lambda _: None
     for line in pictures.skipped:
         say(f"skipped {line}")
-    part = accelerator.process_index, accelerator.num_processes
-    if recipe.data.resident:
-        crops: Crops = ResidentCrops(pictures, recipe.data, recipe.run.seed, *part, device=accelerator.device)
-    else:
-        crops = Crops(pictures, recipe.data, recipe.run.seed, *part)
+    crops = _crops(recipe, pictures, accelerator)
     run = TokenizerRun(recipe, accelerator, crops.batch)
     if checkpoint.exists():
         run.load(checkpoint)
@@ -88,6 +84,14 @@ def train_tokenizer(
     for name, reason in crops.damaged.items():
         report(f"skipped {name}: {reason}")
     return run
+
+
+def _crops(recipe: Recipe, pictures: Pictures, accelerator: Accelerator) -> Crops:
+    """Crops of this process."""
+    part = accelerator.process_index, accelerator.num_processes
+    if recipe.data.resident:
+        return ResidentCrops(pictures, recipe.data, recipe.run.seed, *part, device=accelerator.device)
+    return Crops(pictures, recipe.data, recipe.run.seed, *part)
 
 
 def _start(run: TokenizerRun, pictures: Pictures) -> None:

@@ -224,7 +224,7 @@ def test_state_of_another_discriminator_is_refused() -> None:
 
 
 class TwoProcesses:
-    """Stands in for accelerate with a second process whose values are all 1."""
+    """Replacement of accelerate with a second process whose values are all 1."""
 
     sync_gradients = True
 
@@ -258,7 +258,7 @@ def test_processes_share_averages_and_adaptive_weight() -> None:
 
 @pytest.fixture
 def accelerator_of() -> Iterator[Callable[..., Any]]:
-    """accelerate's Accelerator, whose settings are global: they must not reach other tests, nor theirs this one."""
+    """accelerate's Accelerator with its global settings restored afterwards."""
     accelerate = pytest.importorskip("accelerate", reason="the trainer's way to several processes")
     states = (accelerate.state.AcceleratorState, accelerate.state.PartialState, accelerate.state.GradientState)
     for state in states:

@@ -119,7 +119,7 @@ def test_every_kind_trains_tokens_and_head(name: str, batch: int) -> None:
     loss.backward()
     assert tokens.grad is not None
     assert bool(tokens.grad.isfinite().all())
-    # Where nothing can be told apart, there is nothing to learn.
+    # The loss has no gradient if all pictures are equal.
     assert (tokens.grad.abs().max() > 0) == (batch > 1 or "cosine" in name)
     assert all(value.grad is not None for value in subject.parameters())
     assert not any("teacher" in key for key in subject.state_dict())
@@ -266,7 +266,7 @@ def test_a_vision_transformer_of_timm() -> None:
     assert features.places.shape == (2, 16, 12)
     depths = teacher.depths(x, (0, 1, 4))
     assert [d.shape for d in depths] == [(2, 16, 12)] * 3
-    # After the last block comes one norm, then what forward gives.
+    # The last block is followed by one norm, then by the output of forward.
     torch.testing.assert_close(
         features.places + features.picture[:, None], _normed(network, teacher, x), atol=1e-4, rtol=1e-4
     )

@@ -20,7 +20,7 @@ RATE = 0.02
 
 
 def model_of(refinements: tuple[int, ...] = ()) -> SimpleNamespace:
-    """Three groups of 1, 2 and 3 channels; the decoder makes a pixel of each, so that gains are known."""
+    """Three groups of 1, 2 and 3 channels; the decoder makes a pixel of each, so that the gains follow by hand."""
     torch.manual_seed(0)
     quantizer = ProductVQ(
         ProductVQConfig(groups=3, codebook_size=16, dim=3, dims=(1, 2, 3), fill="none", refinements=refinements)
@@ -43,7 +43,7 @@ def test_gains_are_those_of_the_decoder(refinements: tuple[int, ...]) -> None:
 
 
 def lagrangian(quantizer: ProductVQ, x: Tensor, z: Tensor, rates: Tensor) -> float:
-    """Squared error of the pixels + rate * bits, a bit worth RATE; bits under the codewords' own use."""
+    """Squared error of the pixels + RATE * bits, with bits under the codewords' own use."""
     planes = quantizer.nearest_planes(z, rates)
     code, _ = quantizer.dequantize(planes)
     total = ((z - code) * SCALES[None, :, None, None]).square().sum((1, 2, 3))
@@ -67,7 +67,7 @@ def test_codebooks_come_into_balance() -> None:
     assert quantizer.lambda_caps[1] == NO_CAP
     quantizer.lambda_caps.fill_(NO_CAP)
     assert lagrangian(quantizer, x, z, rates) < 0.9 * before
-    # What costs more bits than it is worth is not chosen at all, even where no rate counts.
+    # A codeword that costs more bits than it saves is not selected at all, even at rate 0.
     assert 1 < quantizer.nearest_planes(z, torch.zeros(1))[2].unique().numel() < 16
 
 

@@ -1,4 +1,4 @@
-"""The curve of a run: which lines of its log count, and what is missing from some of them."""
+"""Curve of a run: the lines of its log that count, and values that some of them lack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers and ladders of exported models: what training left out is a layer, what it never did is none."""
+"""Layers and ladders of exported models: only planes that training masked make a layer of their own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WHOLE = ["masking.full=0.0", "masking.block=0.0"]
 @pytest.mark.parametrize(
     ("name", "changes", "layers"),
     [
-        # Branches that training always sees together, as released: one layer, as imported models have it.
+        # Branches that training never masks, as released: one layer, as in imported models.
         ("fqgan-dual-16", [], ((0, 1),)),
         ("fqgan-triple-8", [], ((0, 1, 2),)),
         ("xqgan-vp2-4096", [], ((0, 1),)),

@@ -141,7 +141,7 @@ def test_more_planes_than_layers_share_the_coarse_ones(planes: int, sizes: list[
 
 
 def refitted(changes: list[str], folder: Path, refit: str, *more: str) -> tuple[TokenizerRun, TokenizerRun]:
-    """A run whose codewords are chosen by a rate, and one step of another that starts from it with a refit."""
+    """A run with a rate term, and one step of another run that starts from it with a refit."""
     own = [*changes, "tokenizer.quantizer.groups=2", "tokenizer.quantizer.dims=[2,4]", "codebook.rate=5.0"]
     own += ["codebook.kmeans_at=2", "codebook.rate_ramp=1", "optimizer.decay=0", "tokenizer.quantizer.codebook_size=32"]
     first = train_tokenizer(load_recipe("tiny", [*own, "optimizer.steps=30"]), folder / "first", report=silent)

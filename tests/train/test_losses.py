@@ -100,7 +100,7 @@ def test_what_no_picture_can_show_does_not_count_in_ms_ssim() -> None:
 
 
 def tokenizer_of(codebooks: Tensor, counts: Tensor, normalised: bool = False) -> Any:
-    """What usage_bits reads of a Tokenizer; codebooks [G, K, d], counts [G, K]."""
+    """The parts of a Tokenizer that usage_bits reads; codebooks [G, K, d], counts [G, K]."""
     quantizer = ProductVQ(ProductVQConfig(*codebooks.shape, normalised=normalised))
     quantizer.bank.codebooks.copy_(codebooks)
     quantizer.bank.counts.copy_(counts)

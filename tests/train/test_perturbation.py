@@ -1,4 +1,4 @@
-"""RobustTok's perturbation: which tokens change, into what, and that only the decoder sees it."""
+"""RobustTok's perturbation: the tokens that change, their replacements, and that only the decoder receives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backbones that start from DINOv2: what becomes of its tensors, and runs that start so."""
+"""Backbones that start from DINOv2: the mapping of its tensors, and runs from this start."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="the extra `al
 
 
 def timm_network(state: dict[str, Tensor], **sizes: int) -> Any:
-    """The network of timm that holds `state`."""
+    """Network of timm with the weights `state`."""
     timm: Any = teachers._import("timm", "a test", "")
     with teachers._quiet():
         network = timm.models.VisionTransformer(
@@ -67,7 +67,7 @@ def started(subject: Recipe) -> Any:
 
 BOTH = 'pretrained.parts=["encoder","decoder"]'
 
-# What becomes of the tensors
+# Mapping of the tensors
 
 
 @needs_timm

@@ -1,4 +1,4 @@
-"""What a backbone cannot start from is refused in one line, before anything is written."""
+"""Unusable pretrained weights are refused in one line, before anything is written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 class Call:
-    """What a pickle may ask for: a call."""
+    """A call that a pickle may request."""
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
         return (print, ("run",))

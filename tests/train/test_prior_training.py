@@ -1,4 +1,4 @@
-"""Training of priors: the twins agree, a killed run goes on, and a model file with a prior is checked when read."""
+"""Training of context models: float and integer twins agree, interrupted runs resume, and model files are checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two processes do what one does with the double batch: losses, k-means, averages of codebooks, revival and masks."""
+"""Two processes train as one does with the double batch: losses, k-means, codebook averages, revival and masks."""
 
 from __future__ import annotations
 

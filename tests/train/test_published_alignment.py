@@ -1,7 +1,7 @@
 """The alignment losses of every bundled recipe against those of the papers and the released trainers.
 
-Each row names where its settings are written: systems.md, which holds the facts read from the released code, or a
-paper. Where those texts are available, the quoted words are looked up in the section that is named.
+Each row names the source of its settings: systems.md, with facts read from the released code, or a paper. Where those
+texts are available, the quoted words are looked up in the section that is named.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Published:
-    """The losses align/NAME of one or several recipes: name -> (weight, settings), and who says so."""
+    """The losses align/NAME of one or several recipes: name -> (weight, settings), and their source."""
 
     losses: dict[str, tuple[float, AlignmentRecipe]]
     sources: tuple[Source, ...]
@@ -131,7 +131,7 @@ SOFTVQ_L = softvq("dinov2-large-p16")
 SOFTVQ_B = softvq("dinov2-base-p16", Source(SOFTVQ, "4.4", "DINOv2-B [79]	DINOv2-B [79]	0.88"))
 
 SOFTVQ_S, XQ_VARIANT = (Published(row.losses, ()) for row in (SOFTVQ_L, XQ_DINO))
-"""Sizes and quantizers whose settings nobody has published: they align as the recipes they derive from."""
+"""Sizes and quantizers without published settings: they align as the recipes they derive from."""
 
 TABLE: dict[str, Published] = {
     **dict.fromkeys(("softvq-l-32-512",), SOFTVQ_L),
@@ -190,5 +190,5 @@ def test_teachers_of_softvq_are_those_of_the_manifests(name: str) -> None:
     teacher = TEACHERS[part.teacher]
     assert (teacher.name, teacher.patch) == (config["repa_model"], config["repa_patch_size"])
     assert (part.width, config["repa_align"]) == (config["repa_proj_dim"], "repeat")
-    # As many patches as the encoder has: none has to be interpolated.
+    # Equal numbers of patches in teacher and encoder: no interpolation.
     assert teacher.px // teacher.patch == load_recipe(name).data.crop // teacher.patch == 16

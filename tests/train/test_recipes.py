@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from vqcodec.errors import UsageError
 from vqcodec.models.registry import BUNDLED, read_config
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.export import make_ladder
+from vqcodec.train.recipe import schema
 from vqcodec.train.recipe.load import RECIPES, load_recipe, read_tree
 from vqcodec.train.run import CHECKPOINT
 from vqcodec.train.stepped.recipe import is_stepped
@@ -56,7 +58,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def thin(name: str, photos: Path) -> list[str]:
-    """Changes that make a recipe one of seconds; LPIPS and pretrained weights are left out, teachers are stand-ins
+    """Changes that make a recipe run in seconds; LPIPS and pretrained weights are left out, teachers are small ones
     (`small_teachers`)."""
     recipe = load_recipe(name)
     backbone, quantizer = recipe.tokenizer.backbone, recipe.tokenizer.quantizer
@@ -146,7 +148,7 @@ def test_every_recipe_takes_steps(name: str, photos: Path, tmp_path: Path) -> No
     losses = [row for row in rows if "total" in row]
     assert len(losses) == 3
     assert all(np.isfinite(row["total"]) for row in losses)
-    # What the recipe weighs is what the log shows, by the same names.
+    # The log contains the losses of the recipe, by the same names.
     weighed = {key for key, weight in run.recipe.losses.items() if weight}
     assert weighed <= set(losses[-1])
     assert ("gan/discriminator" in losses[-1]) == ("gan/generator" in weighed)
@@ -189,7 +191,7 @@ PARAMETERS_M = {
     "softvq-pq2-s-64": (44, 47),
     "mgvq-f16-g4-mix": (215, 217),
 }
-"""Bounds of what the papers and systems say, millions."""
+"""Bounds of the published numbers, millions."""
 
 
 @pytest.mark.parametrize("name", RELEASES)
@@ -270,7 +272,7 @@ def test_a_table_of_another_kind_replaces_its_base(tmp_path: Path) -> None:
 )
 def test_what_cannot_train_is_refused(name: str, change: str, message: str) -> None:
     if message == "ok":
-        # Of a loss without a weight nothing is asked.
+        # A loss without a weight has no rules.
         load_recipe(name, [change])
         return
     with pytest.raises(UsageError, match=message):
@@ -326,3 +328,20 @@ def test_the_stages_of_a_bundled_model_follow_each_other(name: str) -> None:
     bundled = read_config(BUNDLED / name)
     assert bundled.tokenizer == refined.tokenizer
     assert bundled.ladder == make_ladder(refined)
+
+
+def choices(table: type[object], key: str) -> set[str]:
+    """Values that a setting may have."""
+    return set(get_args(get_type_hints(table)[key]))
+
+
+def test_choices_of_recipes_are_the_names_of_the_tables() -> None:
+    from vqcodec.quantizers.codebook import LEARNING
+    from vqcodec.quantizers.estimators import ESTIMATORS
+    from vqcodec.train.alignment.losses import MEASURES
+    from vqcodec.train.validate_metrics import BEST_BY
+
+    assert choices(schema.CodebookRecipe, "learning") == set(LEARNING)
+    assert choices(schema.OptimizerRecipe, "estimator") == set(ESTIMATORS)
+    assert choices(schema.AlignmentRecipe, "objective") == set(MEASURES)
+    assert choices(schema.RunRecipe, "best") == {"", *BEST_BY}

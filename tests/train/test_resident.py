@@ -19,7 +19,7 @@ CROP = 16
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five pictures whose pixels say where they are: row, column, number of the picture."""
+    """Five pictures with pixels (row, column, number of the picture)."""
     folder = tmp_path_factory.mktemp("pictures")
     for i, (height, width) in enumerate([(40, 56), (16, 16), (90, 33), (17, 60), (64, 64)]):
         pixels = np.empty((height, width, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Teachers and encoder starts beyond DINOv2 and CLIP's class token, each by a small stand-in of the same layout."""
+"""Teachers and encoder starts beyond DINOv2 and CLIP's class token, each with a small network of the same layout."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_run_from_one_trains_and_exports(layers: str, photos: Path, tmp_path: 
 
 
 def test_latent_tokens_have_no_place_on_the_grid_of_eva02() -> None:
-    """Without positions of their own, latents are alike wherever they stand, and patches are not."""
+    """Without positions of their own, latents are equal at all positions, and patches are not."""
     from vqcodec.backbones.vit_trunks import EvaTrunk
 
     torch.manual_seed(0)

@@ -79,7 +79,7 @@ def test_arrays_keep_the_step(stepped: str, photo: Image.Image) -> None:
 
 
 def test_refinement_lowers_the_error_at_equal_bytes(stepped: str, photo: Image.Image) -> None:
-    """Random networks gain little; what counts is that refined files decode and are not worse."""
+    """Random networks gain little; refined files have to decode and to be no worse."""
     plain, refined = (vqcodec.encode(photo, stepped, quality=60, effort=effort) for effort in (5, 8))
     assert psnr(vqcodec.decode(refined), photo) > psnr(vqcodec.decode(plain), photo) - 0.05
     assert len(refined) < 1.05 * len(plain)

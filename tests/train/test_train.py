@@ -78,7 +78,7 @@ def changes(shard: Path) -> list[str]:
 
 
 def silent(_: str) -> None:
-    """Nothing to say in tests."""
+    """No report in tests."""
 
 
 def data(crop: int = 64, batch: int = 3, **settings: object) -> DataRecipe:
@@ -198,7 +198,7 @@ def test_kept_groups_are_a_prefix_everywhere() -> None:
 
 
 def losses(folder: Path) -> dict[int, dict[str, float]]:
-    """What log.jsonl says of each step, without the times."""
+    """Values of log.jsonl by step, without the times."""
     rows: dict[int, dict[str, float]] = {}
     for line in (folder / LOG).read_text().splitlines():
         row = json.loads(line)
@@ -231,7 +231,7 @@ def test_resumed_run_equals_the_unbroken_one(
     whole = train_tokenizer(recipe, tmp_path / "whole", report=silent)
     broken = load_recipe("photo", [*changes, *extra, "run.val_every=4", f"run.stop_at={killed_at}"])
     train_tokenizer(broken, tmp_path / "part", report=silent)
-    # What a kill leaves behind: steps that were logged after the last checkpoint, and half a line.
+    # State after an interruption: steps that were logged after the last checkpoint, and half a line.
     with open(tmp_path / "part" / LOG, "a") as log:
         log.write(json.dumps({"step": killed_at + 1, "rec/rmse": 1e9}) + '\n{"step": 9')
     resumed = train_tokenizer(recipe, tmp_path / "part", resume=True, report=silent)

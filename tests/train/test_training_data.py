@@ -1,4 +1,4 @@
-"""Sources of crops: the index beside the data, shares between sources, crops of resized pictures."""
+"""Sources of crops: the index next to the data, shares between sources, crops of resized pictures."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def shard(folder: Path, tmp_path: Path) -> Path:
 
 
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The bytes that Pillow asked for, picture by picture."""
+    """Bytes that Pillow requested, picture by picture."""
     read: list[int] = []
     whole = picture_index.Part
 
@@ -179,7 +179,7 @@ def test_a_source_with_a_share_needs_pictures() -> None:
 
 
 def test_llamagen_crops_have_short_sides_in_their_range_and_enlarge_small_pictures(tmp_path: Path) -> None:
-    """A picture whose two halves differ: where the border between them lies tells its scale."""
+    """A picture of two different halves: the position of their border gives its scale."""
     settings = structs.replace(data(short_side=(1.0, 1.25)), crop=64)
     gradient = np.repeat(np.linspace(0, 255, 40).astype(np.uint8)[:, None], 30, 1)[..., None].repeat(3, 2)
     seen = set()

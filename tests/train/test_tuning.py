@@ -1,4 +1,4 @@
-"""Full, LoRA and frozen: what moves, what stays, and that a tuned network comes back as a plain one."""
+"""Full, LoRA and frozen parts: trained and unchanged parameters, and the merged network."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ batch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,8 +84,10 @@ def view(x: Tensor, numbers: Tensor | None, px: int) -> Tensor:
     smaller = min(x.shape[-2:]) >= px
     if x.shape[-2:] == (px, px):
         return x
-    options = {"mode": "area"} if smaller else {"mode": "bicubic", "align_corners": False, "antialias": False}
-    scaled = F.interpolate(x, (px, px), **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"mode": "area"}
+    if not smaller:
+        options = {"mode": "bicubic", "align_corners": False, "antialias": False}
+    scaled = F.interpolate(x, (px, px), **options)
     if numbers is None or not smaller:
         return scaled
     parts = []

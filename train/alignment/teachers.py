@@ -96,7 +96,7 @@ class VitTeacher(Teacher):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, px: int, scale: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
+    def __init__(self, network: Any, px: int, scale: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
         super().__init__()
         self.network: Any = network.eval().requires_grad_(False)
         self.width, self.blocks, self.px = self.network.embed_dim, len(self.network.blocks), px
@@ -141,7 +141,7 @@ class SamTeacher(VitTeacher):
     """Picture encoder of SAM (Kirillov et al. 2023) in timm: without a class token, so its picture feature is the mean
     over positions; C is the width of its neck."""
 
-    def __init__(self, network: nn.Module, px: int, scale: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
+    def __init__(self, network: Any, px: int, scale: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
         super().__init__(network, px, scale)
         self.width = self.network.neck[0].out_channels
 
@@ -163,7 +163,7 @@ class OpenClipTeacher(Teacher):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, visual: nn.Module, px: int) -> None:
+    def __init__(self, visual: Any, px: int) -> None:
         super().__init__()
         self.visual: Any = visual.eval().requires_grad_(False)
         self.visual.output_tokens = True

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from PIL import Image, UnidentifiedImageError
 
@@ -104,7 +104,7 @@ def _of_shard(shard: Path, suffixes: Collection[str], known: dict[str, Listed]) 
 def _header(name: str, stream: IO[bytes], offset: int, size: int, changed: int) -> Listed:
     """Width and height from the first bytes of a picture."""
     try:
-        with Image.open(Part(stream, offset, size), formats=readable_formats()) as image:
+        with Image.open(cast(IO[bytes], Part(stream, offset, size)), formats=readable_formats()) as image:
             return Listed(name, offset, size, changed, *image.size)
     except UnidentifiedImageError:
         return Listed(name, offset, size, changed, 0, 0, "not a picture")
@@ -158,7 +158,8 @@ def _entry(row: list[Any]) -> Listed:
         raise ValueError("not an entry")
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise ValueError("not an entry")
-    return Listed(name, *numbers, fault)
+    offset, size, changed, width, height = numbers
+    return Listed(name, offset, size, changed, width, height, fault)
 
 
 def _write(index: Path, found: list[Listed]) -> None:

@@ -194,6 +194,12 @@ class Prior(nn.Module):
             PlanePrior(s, size, units, everything if near is None else near) for s, size in enumerate(self.coded_sizes)
         )
 
+    def nets(self) -> Iterator[PlanePrior]:
+        """The networks of the planes, in order."""
+        for net in self.planes:
+            assert isinstance(net, PlanePrior)
+            yield net
+
     def parts(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Planes of a tile -> coded planes."""
         return [part for split, plane in zip(self.splits, tile, strict=False) for part in split.divide(plane)]
@@ -211,7 +217,7 @@ class Prior(nn.Module):
         """Planes [n, h, w] with a margin of 2, K + 1 for the outside -> bits [N] of each, pass by pass."""
         bits: list[Tensor] = []
         maps: list[Tensor] = []
-        for plane, net in zip(codes, self.planes, strict=True):
+        for plane, net in zip(codes, self.nets(), strict=True):
             bits.append(net.bits(plane, maps))
             maps.append(net.embed(plane))
         return bits
@@ -228,7 +234,7 @@ class Prior(nn.Module):
 
         if len(model.nets) != len(self.planes) or (self.near or len(model.nets)) != model.near:
             raise ValueError("its context model sees other planes")
-        for net, own in zip(model.nets, self.planes, strict=True):
+        for net, own in zip(model.nets, self.nets(), strict=True):
             found = {
                 "embedding": torch.from_numpy(net.embedding / np.float32(UNIT)),
                 "around": weights(net.around, net.scale1),
@@ -250,7 +256,7 @@ class Prior(nn.Module):
     @torch.no_grad()
     def start_from(self, counts: Sequence[np.ndarray]) -> None:
         """Set the biases so that indices of a coded plane have the frequencies `counts` [K], before training."""
-        for use, net in zip(counts, self.planes, strict=True):
+        for use, net in zip(counts, self.nets(), strict=True):
             logits = torch.from_numpy(np.log2(use + 0.5)).float()
             net.bias3.copy_(logits - logits.amax())
 
@@ -264,7 +270,7 @@ class Prior(nn.Module):
                     found[f"prior.rank.{s}"] = split.rank.astype(np.int32)
         if self.near is not None:
             found["prior.near"] = np.array([self.near], np.int32)
-        for net in self.planes:
+        for net in self.nets():
             found.update(net.tensors())
         check = np.frombuffer(ContextModel(self.sizes, found).check(), np.uint8)
         return {**found, "prior.check": check}

@@ -107,13 +107,13 @@ def _counted(tiles: Sequence[Tile], planes: int) -> np.ndarray:
 @torch.no_grad()
 def bits_per_index(prior: Prior, tiles: Sequence[Tile], quantized: bool | None = None) -> np.ndarray:
     """Mean bits [S] of each plane over tiles, with the network rounded or not by `quantized` (None: unchanged)."""
-    before = [net.quantized for net in prior.planes]
-    for net in prior.planes:
+    before = [net.quantized for net in prior.nets()]
+    for net in prior.nets():
         net.quantized = net.quantized if quantized is None else quantized
     coded, count = np.zeros(len(prior.coded_sizes)), _counted(tiles, len(prior.sizes))
     for tile in tiles:
         coded += [float(b.sum()) for b in prior([torch.from_numpy(plane)[None] for plane in prior.padded(tile)])]
-    for net, was in zip(prior.planes, before, strict=True):
+    for net, was in zip(prior.nets(), before, strict=True):
         net.quantized = was
     starts = np.cumsum([0, *(len(split.sizes) for split in prior.splits[:-1])])
     return np.add.reduceat(coded, starts) / count

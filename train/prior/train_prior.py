@@ -75,7 +75,7 @@ def train_prior(
 
     def take_step(step: int, progress: float) -> Tensor:
         quantized = progress >= 1 - recipe.quantized_share
-        for net in prior.planes:
+        for net in prior.nets():
             net.quantized = quantized
         return _step(prior, optimizer, crops.batch(step), recipe.bf16 and not quantized)
 
@@ -84,7 +84,7 @@ def train_prior(
         report(f"step {step}: {bits.sum() / len(sizes):.3f} bits per index  {each}")
 
     loop.run(take_step, report_bits)
-    for net in prior.planes:
+    for net in prior.nets():
         net.quantized = recipe.quantized_share > 0
     return prior.cpu()
 

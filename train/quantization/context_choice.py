@@ -16,9 +16,9 @@ from vqcodec.models.loading import load_model
 
 
 class PriorChoice:
-    """Chooses with the context model, codebooks and prices of the model called `name` or in the folder `name`.
+    """Selection with the context model, codebooks and lambda weights of the model called `name` or in that folder.
 
-    Raises ModelError if there is none, UsageError if it has no prices: it was trained without a rate.
+    Raises ModelError if there is none, UsageError for a model without context model or rate term.
     """
 
     def __init__(self, name: str) -> None:
@@ -37,7 +37,7 @@ class PriorChoice:
         rates = np.ones(batch) if rate is None else rate.double().cpu().numpy()
         planes = len(self.sizes)
         shapes = [((h, w),) * planes] * batch
-        layers = [list(range(planes))]
+        layers = (tuple(range(planes)),)
         found = select_indices(
             self.entropy,
             lambda tile, s, positions, chosen: self.codewords.measure(s, latents[tile], positions, chosen),
@@ -45,5 +45,5 @@ class PriorChoice:
             shapes,
             layers,
         )
-        made = [np.stack([choice.planes[s] for choice in found]) for s in range(planes)]
-        return [torch.from_numpy(plane.astype(np.int64)).to(z.device) for plane in made]
+        planes_found = [np.stack([choice.planes[s] for choice in found]) for s in range(planes)]
+        return [torch.from_numpy(plane.astype(np.int64)).to(z.device) for plane in planes_found]

@@ -32,12 +32,9 @@ def draw_kept(
     `size` is (h, w), or (L,) for a sequence, which counts as one row. Several processes draw the map of the global
     batch and take their parts.
     """
-    return _draw(recipe, batch, groups, *((1,) * (2 - len(size))), *size, generator).reshape(batch, groups, *size)
-
-
-def _draw(recipe: MaskingRecipe, batch: int, groups: int, h: int, w: int, generator: torch.Generator) -> Tensor:
+    h, w = size if len(size) == 2 else (1, size[0])
     keep = _keeps(recipe, 1 if recipe.per == "batch" else batch, groups, h, w, generator)
-    return prefix_map(keep.expand(batch, h, w), groups)
+    return prefix_map(keep.expand(batch, h, w), groups).reshape(batch, groups, *size)
 
 
 def prefix_map(keep: Tensor, groups: int) -> Tensor:

@@ -167,7 +167,7 @@ class GanRecipe(Settings, frozen=True):
     start: Count = 20000
     """Step from which both sides train."""
     lr: Above0 = 1e-4
-    """Learning rate of the discriminator, above 0; it follows the tokenizer's schedule."""
+    """Learning rate of the discriminator; it follows the tokenizer's schedule."""
     betas: tuple[Below1, Below1] = (0.9, 0.95)
     """AdamW's two betas, 0..1."""
     weight_decay: AtLeast0 = 0.0

@@ -18,13 +18,12 @@ from torch.nn import functional as F
 from vqcodec.tokenizer import Tokenizer, to_unit
 
 from ..data.crops import Crops
+from .layers import conv_networks, linear_of, set_layer, shrink
 
 CROPS = 1280
 """Training crops that are measured."""
 DAMPING = 0.5
 """Exponent d: a crop of contrast s counts with s^(1 - d), since the reported PSNR is a mean over pictures."""
-NETWORK_SCALE = 0.1
-"""Factor on the last layers of the networks parallel to the linear path."""
 
 
 @torch.no_grad()
@@ -38,14 +37,13 @@ def start_from_klt(tokenizer: Tokenizer, crops: Crops) -> None:
     widths = list(tokenizer.quantizer.widths)
     basis, variances = basis[:, : sum(widths)], variances[: sum(widths)]
     scale = torch.cat([part.mean().clamp_min(1e-8).sqrt().expand(len(part)) for part in variances.split(widths)])
-    tokenizer.encoder.linear.weight.copy_((basis / scale).T[:, :, None, None])
-    tokenizer.encoder.linear.bias.copy_(-(mean @ basis) / scale)
-    tokenizer.decoder.linear.weight.zero_()
-    tokenizer.decoder.linear.weight[:, : len(scale)] = (basis * scale)[:, :, None, None]
-    tokenizer.decoder.linear.bias.copy_(mean)
-    for layer in (tokenizer.encoder.head, tokenizer.decoder.tail):
-        layer.weight.mul_(NETWORK_SCALE)
-        layer.bias.zero_()
+    encoder, decoder = conv_networks(tokenizer)
+    set_layer(encoder.linear, (basis / scale).T[:, :, None, None], -(mean @ basis) / scale)
+    columns = torch.zeros_like(linear_of(decoder).weight)
+    columns[:, : len(scale)] = (basis * scale)[:, :, None, None]
+    set_layer(decoder.linear, columns, mean)
+    for layer in (encoder.head, decoder.tail):
+        shrink(layer)
 
 
 def klt(x: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,7 +28,7 @@ from vqcodec.errors import InputError, UsageError
 from vqcodec.importing.checkpoint import read_checkpoint
 from vqcodec.tokenizer import Tokenizer
 
-from ..alignment.teachers import TEACHERS, fetch
+from ..alignment.teachers import TEACHERS, VitTeacher, fetch
 from ..finetuning import load_tuned, merged
 from ..recipe.schema import PretrainedRecipe
 from .pretrained_names import TITLES, name_in_start, plain_state
@@ -105,8 +105,9 @@ def start_weights(model: str) -> dict[str, Tensor]:
     if model in SIZES:
         source = TEACHERS[model]
         px = PX if model.startswith("dinov2") else source.px
-        network = fetch(dataclasses.replace(source, px=px), KEY, KEY, WAY_OUT).network
-        return dict(network.state_dict())
+        teacher = fetch(dataclasses.replace(source, px=px), KEY, KEY, WAY_OUT)
+        assert isinstance(teacher, VitTeacher)
+        return dict(teacher.network.state_dict())
     if not Path(model).is_file():
         raise InputError(f"{KEY}: '{model}' is no file, nor one of {', '.join(SIZES)}; name one, {WAY_OUT}")
     return read_checkpoint(Path(model))

@@ -16,6 +16,7 @@ from vqcodec.tokenizer import Tokenizer, to_unit
 
 from ..data.crops import Crops
 from ..quantization.decoder_gain import decoder_gain
+from .layers import bias_of, conv_networks, linear_of, set_layer
 
 CROPS = 96
 """Training crops that are measured."""
@@ -100,14 +101,15 @@ def _leftover(x: Tensor, rest: Tensor, stride: int, count: int) -> tuple[Tensor,
 def _set_encoder(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor, rows: Tensor, bias: Tensor) -> None:
     """Rows of the last layers: channel i moves to place[i], times factor[i]."""
     d = old.channels
-    for layer in ("head", "linear"):
-        ours, theirs = getattr(new.encoder, layer), getattr(old.encoder, layer)
-        ours.weight.zero_()
-        ours.bias.zero_()
-        ours.weight[place[:d]] = theirs.weight * factor[:d, None, None, None]
-        ours.bias[place[:d]] = theirs.bias * factor[:d]
-    new.encoder.linear.weight[place[d:]] = (rows * factor[d:, None])[:, :, None, None]
-    new.encoder.linear.bias[place[d:]] = bias * factor[d:]
+    (encoder, _), (known, _) = conv_networks(new), conv_networks(old)
+    for ours, theirs in ((encoder.head, known.head), (linear_of(encoder), linear_of(known))):
+        weight, shift = torch.zeros_like(ours.weight), ours.weight.new_zeros(len(ours.weight))
+        weight[place[:d]] = theirs.weight * factor[:d, None, None, None]
+        shift[place[:d]] = bias_of(theirs) * factor[:d]
+        if ours is encoder.linear:
+            weight[place[d:]] = (rows * factor[d:, None])[:, :, None, None]
+            shift[place[d:]] = bias * factor[d:]
+        set_layer(ours, weight, shift)
 
 
 def _set_decoder(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor, basis: Tensor) -> None:
@@ -118,14 +120,15 @@ def _set_decoder(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor, 
     of_new = torch.arange(groups[1]).repeat_interleave(torch.tensor(_widths(new)))
     share = torch.zeros(groups)
     for i in range(d):
-        share[of_old[i], of_new[place[i]]] += 1 / _widths(old)[of_old[i]]
-    for layer in ("head", "linear"):
-        ours, theirs = getattr(new.decoder, layer), getattr(old.decoder, layer)
-        ours.weight.zero_()
-        ours.bias.copy_(theirs.bias)
-        ours.weight[:, place[:d]] = theirs.weight[:, :d] / factor[None, :d, None, None]
-        ours.weight[:, total:] = torch.einsum("ogyx,gn->onyx", theirs.weight[:, d:], share)
-    new.decoder.linear.weight[:, place[d:]] = (basis / factor[d:])[:, :, None, None]
+        share[of_old[i], of_new[place[i]]] += 1 / _widths(old)[int(of_old[i])]
+    (_, decoder), (_, known) = conv_networks(new), conv_networks(old)
+    for ours, theirs in ((decoder.head, known.head), (linear_of(decoder), linear_of(known))):
+        weight = torch.zeros_like(ours.weight)
+        weight[:, place[:d]] = theirs.weight[:, :d] / factor[None, :d, None, None]
+        weight[:, total:] = torch.einsum("ogyx,gn->onyx", theirs.weight[:, d:], share)
+        if ours is decoder.linear:
+            weight[:, place[d:]] = (basis / factor[d:])[:, :, None, None]
+        set_layer(ours, weight, bias_of(theirs))
 
 
 def _set_fill(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor) -> None:

@@ -241,6 +241,7 @@ class ContextNet(nn.Module):
         found: dict[str, np.ndarray] = {}
         basis = step_basis(torch.arange(STEPS, dtype=torch.float32))
         for k, layer in enumerate(self.layers):
+            assert isinstance(layer, ContextLayer)
             plain = {"first": 256, "hidden": 256, "scale": 256, "level": UNIT, "hidden_bias": UNIT}
             plain |= {"scale_level": UNIT, "linear_bias": LOCATION_UNIT, "cross": LOCATION_UNIT}
             for name, unit in plain.items():

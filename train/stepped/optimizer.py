@@ -30,16 +30,16 @@ def make_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Opt
     if recipe.kind == "adamw":
         return torch.optim.AdamW(settings, betas=(0.9, 0.99), weight_decay=0.0)
     try:
-        import pytorch_optimizer
+        from pytorch_optimizer.optimizer import SOAP, Muon
     except ModuleNotFoundError as error:
         raise UsageError(f"optimizer.kind '{recipe.kind}' needs a package: pip install pytorch-optimizer") from error
     if recipe.kind == "soap":
-        soap: torch.optim.Optimizer = pytorch_optimizer.SOAP(settings, weight_decay=0.0, precondition_frequency=10)
+        soap: torch.optim.Optimizer = SOAP(settings, weight_decay=0.0, precondition_frequency=10)
         return soap
     for group in settings:
         # Orthogonalisation is for matrices; biases and scales use AdamW.
         group["use_muon"] = False
     matrices = [group | {"params": [v for v in group["params"] if v.ndim >= 2], "use_muon": True} for group in settings]
     vectors = [group | {"params": [v for v in group["params"] if v.ndim < 2]} for group in settings]
-    muon: torch.optim.Optimizer = pytorch_optimizer.Muon([g for g in (*matrices, *vectors) if g["params"]])
+    muon: torch.optim.Optimizer = Muon([g for g in (*matrices, *vectors) if g["params"]])
     return muon

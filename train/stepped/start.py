@@ -6,17 +6,18 @@ In both cases the latent is in Karhunen-Loeve order, and all its channels have t
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqcodec.backbones.conv import ConvDecoder, ConvEncoder
-from vqcodec.backbones.folded import FINEST_STRIDE, FOLD, FoldedDecoder, FoldedEncoder
+from vqcodec.backbones.folded import FINEST_STRIDE, FOLD, FoldedDecoder, FoldedEncoder, ModulatedBlock
 from vqcodec.errors import UsageError
 from vqcodec.models.loading import load_model
 from vqcodec.tokenizer import Tokenizer
 
 from ..quantization.decoder_gain import decoder_gain
-from ..start.klt import NETWORK_SCALE, klt
+from ..start.klt import klt
+from ..start.layers import bias_of, linear_of, set_layer, shrink
 
 PROBE = 0.05
 """Noise that measures the decoder's gain, in standard deviations of a channel."""
@@ -34,13 +35,10 @@ def start_from_pictures(model: Tokenizer, x: Tensor) -> None:
     mean, basis, _ = klt(x, FINEST_STRIDE)
     n = encoder.linear.weight.shape[0]
     basis = basis[:, :n]
-    encoder.linear.weight.copy_(basis.T[:, :, None, None])
-    encoder.linear.bias.copy_(-(mean @ basis))  # type: ignore[union-attr]
-    decoder.linear.weight.copy_(basis[:, :, None, None])
-    decoder.linear.bias.copy_(mean)  # type: ignore[union-attr]
+    set_layer(encoder.linear, basis.T[:, :, None, None], -(mean @ basis))
+    set_layer(decoder.linear, basis[:, :, None, None], mean)
     for layer in (encoder.head, decoder.tail):
-        layer.weight.mul_(NETWORK_SCALE)
-        layer.bias.zero_()  # type: ignore[union-attr]
+        shrink(layer)
     narrow = torch.cat([encoder.linear(F.pixel_unshuffle(part, FINEST_STRIDE)) for part in x.split(16)])
     _set_fold(encoder, decoder, narrow, torch.ones(n))
 
@@ -65,14 +63,12 @@ def start_from_conv(model: Tokenizer, name: str, x: Tensor) -> None:
         (decoder.tail, d.tail),
     ):
         new.load_state_dict(known.state_dict())
-    _copy_blocks(list(encoder.blocks), list(e.stages[0]))
-    _copy_blocks([block.block for block in decoder.blocks], list(d.stages[0]))  # type: ignore[misc]
+    _copy_blocks(list(encoder.blocks), _blocks(e.stages[0]))
+    _copy_blocks([block.block for block in decoder.blocks if isinstance(block, ModulatedBlock)], _blocks(d.stages[0]))
     n = old.channels
-    for new, known in ((decoder.head, d.head), (decoder.linear, d.linear)):
-        assert known is not None
-        new.weight.copy_(known.weight[:, :n])
+    for to, layer in ((decoder.head, d.head), (decoder.linear, linear_of(d))):
         # The old decoder received ones for groups that are kept.
-        new.bias.copy_(known.bias + known.weight[:, n:].sum((1, 2, 3)))
+        set_layer(to, layer.weight[:, :n], bias_of(layer) + layer.weight[:, n:].sum((1, 2, 3)))
     narrow = torch.cat([e(part) for part in x.split(8)])
     some = narrow[:PROBED]
     kept = some.new_ones(len(some), old.quantizer.groups, *some.shape[2:])
@@ -88,7 +84,12 @@ def _folded(model: Tokenizer) -> tuple[FoldedEncoder, FoldedDecoder]:
     return encoder, decoder
 
 
-def _copy_blocks(new: list[torch.nn.Module], known: list[torch.nn.Module]) -> None:
+def _blocks(stage: nn.Module) -> list[nn.Module]:
+    """Blocks of a stage, in order."""
+    return list(stage.children())
+
+
+def _copy_blocks(new: list[nn.Module], known: list[nn.Module]) -> None:
     """Copy evenly spaced blocks of `known` into `new`; further blocks of `new` are not set."""
     count = min(len(new), len(known))
     for i in range(count):
@@ -104,8 +105,7 @@ def _set_fold(encoder: FoldedEncoder, decoder: FoldedDecoder, narrow: Tensor, ga
     basis = torch.linalg.eigh(centred.T @ centred / len(centred))[1].flip(1).float()
     channels = encoder.fold.weight.shape[0]
     basis = basis[:, :channels]
-    encoder.fold.weight.copy_((basis.T * scale)[:, :, None, None])
-    encoder.fold.bias.copy_(-(basis.T @ mean))  # type: ignore[union-attr]
-    decoder.unfold.weight.zero_()
-    decoder.unfold.weight[:, :channels] = (basis / scale[:, None])[:, :, None, None]
-    decoder.unfold.bias.copy_(mean / scale)  # type: ignore[union-attr]
+    set_layer(encoder.fold, (basis.T * scale)[:, :, None, None], -(basis.T @ mean))
+    columns = torch.zeros_like(decoder.unfold.weight)
+    columns[:, :channels] = (basis / scale[:, None])[:, :, None, None]
+    set_layer(decoder.unfold, columns, mean / scale)
