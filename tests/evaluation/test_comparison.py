@@ -1,8 +1,7 @@
-"""The evaluation as a Python call: the example of the documentation, results, errors, progress, and imports."""
+"""The evaluation as a Python call: the example of the documentation, results, errors, and progress."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import textwrap
@@ -85,11 +84,3 @@ def test_progress_and_skipped_pictures_are_reported(folder: Path) -> None:
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert reasons == reader.skipped
     assert len(reasons) == len([None for _ in reader]) - 1 == 1
-
-
-def test_the_package_does_not_import_the_command() -> None:
-    for path in sorted((ROOT / "vqcodec" / "evaluation").glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            assert not [name for name in modules if "cli" in name.split(".")], path.name

@@ -222,7 +222,7 @@ def test_the_command_says_which(photo: Image.Image, invoke: Invoke, tmp_path: Pa
         assert json.loads(invoke("encode", source, "-f", "--json", *rate)[1])["model"] == model
     assert invoke("encode", source, "-f", "-m", "small", "-q", 90)[2].endswith("4 layers of small\n")
     out = invoke("info", tmp_path / "cat.vqc")[1]
-    assert "4 of the model's 4, a token for each 16 x 16 pixels" in out
+    assert "4 of the model's 4, one token per 16 x 16 pixels" in out
     code, _, err = invoke("encode", source, "-f", "--keep", 9)
     assert (code, err) == (2, "vqcodec: keep 9: model 'small' has layers 1..4\n")
 
