@@ -41,7 +41,7 @@ def crc32(data: bytes) -> bytes:
 
 
 def head_of(fields: str) -> bytes:
-    """Bytes of a head from version on in hex, with the magic and a right CRC added."""
+    """Head with magic and correct CRC from its other bytes in hexadecimal, version first."""
     data = MAGIC + bytes.fromhex(fields)
     return data + zlib.crc32(data).to_bytes(4, "little")
 
@@ -50,7 +50,7 @@ IDS = "010203040506 0a0b0c0d"
 
 
 def check_partial(part: File, whole: File) -> None:
-    """Whatever `part` gives is what `whole` has."""
+    """The parts of `part` equal those of `whole`, or are missing."""
     assert part.head == whole.head
     for ours, right in zip(part.segments, whole.segments, strict=True):
         assert all(a is None or a == b for a, b in zip(ours, right, strict=True))

@@ -1,4 +1,4 @@
-"""Pictures, files and colour profiles that the tests of image input and output are made of."""
+"""Pictures, files and colour profiles for the tests of image input and output."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ ADOBE_ICC = icc(
 
 
 def cmyk_icc() -> bytes:
-    """A press whose ink only makes grey: Lab lightness 100 x (1 - K), or 50 less with C, and no colour at all."""
+    """A CMYK profile without colour: Lab lightness 100 (1 - K), 50 less with C."""
     matrix = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
     ramp = struct.pack(">HH", 0, 65535)
     cells = b""
@@ -87,7 +87,7 @@ def cmyk_icc() -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, extra: bytes = b"") -> bytes:
-    """A PNG by hand; `rows` is filter byte + samples, `extra` whole chunks before the pixels."""
+    """A PNG from its parts; `rows` is filter byte + samples, `extra` complete chunks before the pixels."""
     parts = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)) + extra
     return b"\x89PNG\r\n\x1a\n" + parts + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 

@@ -30,8 +30,8 @@ def model() -> ContextModel:
     return ContextModel(SIZES, a_prior(spread=0.3).tensors())
 
 
-def test_the_next_plane_is_expected_as_the_model_says(model: ContextModel) -> None:
-    """One-hot codewords make the means the frequencies themselves, which tell the bits of what is there."""
+def test_expected_codewords_follow_the_model(model: ContextModel) -> None:
+    """With one-hot codewords the means are the frequencies, from which the bits of the known indices follow."""
     [planes] = some_tiles(2, [SHAPE])
     means = expected(model, planes, [np.eye(size) for size in SIZES], known=1, feeds=False)
     assert not means[0].any()
@@ -42,7 +42,7 @@ def test_the_next_plane_is_expected_as_the_model_says(model: ContextModel) -> No
     np.testing.assert_allclose(-np.log2(there)[::2, ::2], bits_of(model, planes)[1][::2, ::2], rtol=1e-5)
 
 
-def test_what_is_expected_is_fed_on_or_not(model: ContextModel) -> None:
+def test_expected_planes_as_context(model: ContextModel) -> None:
     [planes] = some_tiles(2, [SHAPE])
     books = [np.eye(size) for size in SIZES]
     fed, unfed = (expected(model, planes, books, known=1, feeds=feeds) for feeds in (True, False))

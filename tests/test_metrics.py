@@ -1,4 +1,4 @@
-"""PSNR, MS-SSIM and bpp against values worked out by hand or known by definition."""
+"""PSNR, MS-SSIM and bpp against values computed by hand or known by definition."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_ms_ssim_of_small_pictures(shape: tuple[int, int]) -> None:
         (np.zeros((0, 4, 3), np.uint8), np.zeros((0, 4, 3), np.uint8)),
     ],
 )
-def test_wrong_arrays_are_refused(a: Pixels, b: Pixels) -> None:
+def test_invalid_arrays_are_refused(a: Pixels, b: Pixels) -> None:
     for metric in METRICS.values():
         with pytest.raises(ValueError, match=r"\["):
             metric.measure(a, b)

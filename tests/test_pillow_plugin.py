@@ -1,4 +1,4 @@
-"""Image.open and image.save for .vqc, with the manners of Pillow's own plugins."""
+"""Image.open and image.save for .vqc, with the behaviour of Pillow's own plugins."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_load_truncated_images(photo: Image.Image, tiny_model: str, monkeypatch:
         image.load()
 
 
-def test_bombs_are_for_pillow_to_judge(tiny_vqc: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pixel_limits_are_pillows(tiny_vqc: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10000)
     with pytest.raises(Image.DecompressionBombError):
         Image.open(io.BytesIO(tiny_vqc))

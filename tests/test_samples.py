@@ -1,4 +1,4 @@
-"""The files in samples/ are of the bundled models."""
+"""The .vqc files in samples/ decode with the bundled models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alpha planes: exact round trips, golden bytes, small where it matters, and bounded when made up."""
+"""Alpha planes: round trips, golden bytes, sizes, and bounded memory for hostile data."""
 
 from __future__ import annotations
 
@@ -64,24 +64,24 @@ def test_constant_plane_is_one_byte(shape: tuple[int, int]) -> None:
         assert round_trip(np.full(shape, value, np.uint8)) == bytes([value])
 
 
-def test_shapes_are_small() -> None:
+def test_shapes_compress_well() -> None:
     assert len(round_trip(disc(512, 768))) < 10_000
     step = np.zeros((512, 768), np.uint8)
     step[:, 300:] = 255
     assert len(round_trip(step)) < 100
 
 
-def test_filters_are_chosen_and_undone() -> None:
+def test_filters_are_selected_and_inverted() -> None:
     plane = np.array([[10, 20, 30, 40], [10, 20, 30, 41], [255, 1, 255, 1], [9, 9, 9, 9]], np.uint8)
     rows = np.frombuffer(zstandard.ZstdDecompressor().decompress(encode_alpha(plane)), np.uint8).reshape(4, 5)
     expected = [[1, 10, 10, 10, 10], [2, 0, 0, 0, 1], [0, 255, 1, 255, 1], [1, 9, 0, 0, 0]]
     np.testing.assert_array_equal(rows, expected)
-    # an Up row at the top has nothing above it, and wraps mod 256 below
+    # the row above the first is 0, and sums are mod 256
     by_hand = np.array([[2, 200, 100], [2, 100, 200], [1, 255, 2]], np.uint8)
     np.testing.assert_array_equal(decode_alpha(frame(by_hand), 2, 3), [[200, 100], [44, 44], [255, 1]])
 
 
-def test_wrong_planes() -> None:
+def test_invalid_planes() -> None:
     for bad in (np.zeros((2, 2)), np.zeros(4, np.uint8), np.zeros((0, 3), np.uint8), np.zeros((1, 2, 2), np.uint8)):
         with pytest.raises(ValueError, match="alpha must be"):
             encode_alpha(bad)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Every function that takes a .vqc file takes any bytes-like object, and says what to do about anything else."""
+"""Functions of .vqc files accept any bytes-like object and refuse other types with a hint."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def test_bytes_like_objects(tiny_vqc: bytes, tmp_path: Path, call: str) -> None:
         (torch.zeros(3), "Tensor"),
     ],
 )
-def test_what_holds_no_bytes_is_refused(call: str, wrong: object, word: str) -> None:
+def test_other_types_are_refused(call: str, wrong: object, word: str) -> None:
     with pytest.raises(UsageError, match="the bytes of a") as raised:
         CALLS[call](wrong)
     assert word in str(raised.value)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, bool, object, "U3"])
-def test_planes_that_hold_no_integers_are_refused(tiny_vqc: bytes, kind: Any) -> None:
+def test_planes_of_other_types_are_refused(tiny_vqc: bytes, kind: Any) -> None:
     tokens = vqcodec.decode_tokens(tiny_vqc)
     planes = tuple(plane.astype(kind) for plane in tokens.planes)
     for call in (vqcodec.encode_tokens, vqcodec.detokenize):
@@ -88,7 +88,7 @@ def test_planes_that_hold_no_integers_are_refused(tiny_vqc: bytes, kind: Any) ->
             call(replace(tokens, planes=planes))
 
 
-def test_planes_that_are_not_numbers_and_wrong_alpha(tiny_vqc: bytes) -> None:
+def test_objects_as_planes_and_invalid_alpha_are_refused(tiny_vqc: bytes) -> None:
     tokens = vqcodec.decode_tokens(tiny_vqc)
     size = (tokens.height, tokens.width)
     for bad in (
@@ -102,7 +102,7 @@ def test_planes_that_are_not_numbers_and_wrong_alpha(tiny_vqc: bytes) -> None:
             vqcodec.encode_tokens(bad)
 
 
-def test_tensors_and_all_integers_are_taken(tiny_vqc: bytes) -> None:
+def test_tensors_and_all_integer_types_are_accepted(tiny_vqc: bytes) -> None:
     tokens = vqcodec.decode_tokens(tiny_vqc)
     stored = vqcodec.encode_tokens(tokens)
     for form in (

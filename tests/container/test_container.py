@@ -1,4 +1,4 @@
-"""The container: golden bytes, round trips, geometry, limits and the cost of it."""
+"""The container: golden bytes, round trips, geometry, limits and overhead."""
 
 from __future__ import annotations
 
@@ -143,14 +143,14 @@ def test_header_out_of_range(change: dict[str, int]) -> None:
     ("length", "tile", "overlap", "count"),
     [(1, 256, 0, 1), (256, 256, 32, 1), (257, 256, 32, 2), (480, 256, 32, 2), (481, 256, 32, 3), (513, 256, 0, 3)],
 )
-def test_tiles_cover_the_picture_and_no_more(length: int, tile: int, overlap: int, count: int) -> None:
+def test_number_of_tiles(length: int, tile: int, overlap: int, count: int) -> None:
     header = dataclasses.replace(HEADER, width=length, height=1, tile=tile, overlap=overlap)
     assert (header.tiles_x, header.tiles_y) == (count, 1)
     assert count == 1 or (count - 1) * (tile - overlap) + overlap < length <= count * (tile - overlap) + overlap
 
 
 @pytest.mark.parametrize(("tile", "overlap"), [(256, 32), (48, 0), (48, 24), (32768, 16384)])
-def test_windows_are_told_by_the_head(tile: int, overlap: int) -> None:
+def test_windows_are_stated_in_the_head(tile: int, overlap: int) -> None:
     header = dataclasses.replace(HEADER, width=600, height=300, tile=tile, overlap=overlap, n_layers=1)
     data = write(header, [[b""] * header.n_tiles])
     assert read(data).header == header
@@ -216,8 +216,8 @@ def test_large_picture() -> None:
 
 @pytest.mark.parametrize("words", [0, 63, 64, 127, 128, 8191, 8192, 16383])
 @pytest.mark.parametrize("cut", [False, True])
-def test_the_length_of_the_table_of_contents(words: int, cut: bool) -> None:
-    """All else in a head is of the same length for every table of contents."""
+def test_length_of_the_table_of_contents(words: int, cut: bool) -> None:
+    """The other fields of a head have the same length for every table of contents."""
     header = dataclasses.replace(HEADER, cut=cut)
     row = [bytes(4 * words), b""]
     head = read_head(write(header, [row, row], partial=[True, False] if cut else ()))
@@ -237,7 +237,7 @@ def test_the_specification_lists_the_fields_of_the_table() -> None:
 
 
 def test_the_table_of_fields_holds_every_attribute_of_the_header() -> None:
-    """A field of `Header` that no row of the table and no flag stores would be lost in a file; `Info` repeats all."""
+    """Every field of `Header` is stored by a row of the table or a flag, and repeated by `Info`."""
     attributes = {field.name for field in dataclasses.fields(Header)}
     stored = {field.attribute for field in HEADER_FIELDS} | {"grey", "cut", "mapped"}
     assert stored - {"tile_and_layers"} == attributes - {"n_layers"} == set(HEADER_NAMES)

@@ -1,4 +1,4 @@
-"""Containers that are cut, damaged or made up."""
+"""Containers that are truncated, damaged or random."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_every_prefix() -> None:
         if size < HEAD_BYTES:
             with pytest.raises(FormatError, match=r"cut"):
                 read(GOLDEN[:size], allow_partial=True)
-        else:  # the second tile has an empty first-layer segment, and that counts
+        else:  # the empty first-layer segment of the second tile counts as usable
             part = read(GOLDEN[:size], allow_partial=True)
             check_partial(part, whole)
             assert not part.complete
@@ -101,7 +101,7 @@ def test_every_single_bit_flip_is_found() -> None:
         (f"01 00 {IDS} 00 00 08 {'ffffff3f' * 8} 08", "at most 4294967295 bytes of segments"),
     ],
 )
-def test_heads_that_cannot_be(fields: str, message: str | None) -> None:
+def test_invalid_heads(fields: str, message: str | None) -> None:
     data = head_of(fields)
     if message is None:
         assert read_head(data).file_bytes > 2**32 - 64
@@ -121,7 +121,7 @@ def test_lengths_beyond_the_file() -> None:
             read(data)
 
 
-def test_other_files_are_not_ours() -> None:
+def test_files_of_other_formats() -> None:
     for data in (b"\x89PNG\r\n\x1a\n" + bytes(40), b"VQC", b"\x8fVQD", b"\x8e"):
         with pytest.raises(InputError, match=r"not a \.vqc file"):
             read_head(data)
@@ -171,7 +171,7 @@ def test_unknown_chunks() -> None:
         (raw_chunk(b"teSt", b"a").replace(b"a", b"b") + raw_chunk(b"teSt", b""), "CRC-32 of chunk", 1),
     ],
 )
-def test_bad_chunks(tail: bytes, message: str, kept: int | None) -> None:
+def test_invalid_chunks(tail: bytes, message: str, kept: int | None) -> None:
     data = with_chunks(tail)
     with pytest.raises(FormatError, match=message):
         read(data)
@@ -186,7 +186,7 @@ def test_bad_chunks(tail: bytes, message: str, kept: int | None) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=120), st.sampled_from(["", "head", "body"]), st.booleans())
 def test_random_bytes(noise: bytes, kind: str, partial: bool) -> None:
-    """Noise, noise behind a right start, and noise for a body: an error of ours or a file, never anything else."""
+    """Noise, noise after a valid start, and noise as a body give a file or a VqcError, never another error."""
     data = {"": b"", "head": MAGIC + b"\x01", "body": GOLDEN[:HEAD_BYTES]}[kind] + noise
     for function in (read_head, lambda d: read(d, allow_partial=partial)):
         try:
@@ -197,8 +197,8 @@ def test_random_bytes(noise: bytes, kind: str, partial: bool) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(min_size=14, max_size=80), st.integers(0, 15), st.binary(max_size=40))
-def test_random_heads_with_a_right_crc(noise: bytes, flags: int, body: bytes) -> None:
-    """The CRC stops accidents, not intent: a head that someone made up must not harm either."""
+def test_random_heads_with_a_correct_crc(noise: bytes, flags: int, body: bytes) -> None:
+    """A hostile head can have a correct CRC: it must be refused all the same."""
     fields = MAGIC + bytes([1, flags]) + noise
     for size in range(len(fields) - 8, len(fields) + 1):
         data = fields[:size] + zlib.crc32(fields[:size]).to_bytes(4, "little") + body
@@ -211,7 +211,7 @@ def test_random_heads_with_a_right_crc(noise: bytes, flags: int, body: bytes) ->
                 assert file.complete or partial
 
 
-def test_a_cut_file_says_which_tiles_end_within_the_last_layer() -> None:
+def test_cut_files_mark_tiles_that_end_within_the_last_layer() -> None:
     header = dataclasses.replace(HEADER, cut=True)
     segments = [[b"abcd", b""], [b"", b"efghijkl"]]
     data = write(header, segments, partial=[False, True])

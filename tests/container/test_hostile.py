@@ -1,4 +1,4 @@
-"""Files that mean it: every checksum agrees, and what they say is a lie."""
+"""Hostile files: correct checksums over invalid contents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def segments_of(file: container.File) -> list[list[bytes]]:
 
 
 def rewritten(data: bytes, **changes: object) -> bytes:
-    """The file with other values in its header; all checksums right, segments as they were or empty."""
+    """The file with other values in its header, correct checksums, and its own or empty segments."""
     file = container.read(data)
     header = dataclasses.replace(file.header, **changes)  # type: ignore[arg-type]
     kept = [[segment or b"" for segment in layer] for layer in file.segments]
@@ -60,7 +60,7 @@ def test_huge_sizes_take_no_memory(tiny_vqc: bytes, tmp_path: Path, invoke: Invo
     [{"width": 500}, {"height": 5}, {"width": 2000}, {"tile": 16}, {"width": 600, "height": 600, "tile": 16}],
     ids=str,
 )
-def test_sizes_that_the_segments_are_not_for(tiny_vqc: bytes, changes: dict[str, int]) -> None:
+def test_sizes_that_do_not_match_the_segments(tiny_vqc: bytes, changes: dict[str, int]) -> None:
     decodes_or_refuses(rewritten(tiny_vqc, **changes))
 
 
@@ -74,7 +74,7 @@ def test_more_layers_than_the_model_has(tiny_vqc: bytes, tmp_path: Path, invoke:
 
 
 @pytest.mark.parametrize("stride", [24, 128])
-def test_tiles_that_are_no_whole_latent_steps(tiny_vqc: bytes, tiny_model: str, stride: int) -> None:
+def test_tiles_that_are_no_multiple_of_the_stride(tiny_vqc: bytes, tiny_model: str, stride: int) -> None:
     model = loading.load_model(tiny_model)
     config = structs.replace(model.config, tokenizer=structs.replace(model.config.tokenizer, stride=stride))
     file = container.read(rewritten(tiny_vqc, tile=64))
@@ -92,7 +92,7 @@ def test_other_models(tiny_vqc: bytes, changes: dict, tmp_path: Path, invoke: In
 
 
 @pytest.mark.parametrize("alpha", [encode_alpha(np.eye(9, dtype=np.uint8)), b"\0\0", b"\x28\xb5\x2f\xfd" * 9], ids=len)
-def test_alpha_that_is_none(tiny_vqc: bytes, alpha: bytes) -> None:
+def test_invalid_alpha(tiny_vqc: bytes, alpha: bytes) -> None:
     file = container.read(tiny_vqc)
     hostile = container.write(file.header, segments_of(file), alpha)
     with pytest.raises(FormatError, match="alpha"):
@@ -104,7 +104,7 @@ def test_segments_of_garbage(tiny_vqc: bytes) -> None:
     for n in range(60):
         segments = segments_of(file)
         size = source.choice((0, 4, 8, len(segments[n % 4][0]), 400)) if n else 2**20
-        # Not zeros: a stream that ends in them can be a right one, so that they make another picture.
+        # Not zeros: a stream that ends in zeros can be valid.
         segments[n % 4] = [source.choice((source.randbytes(size), b"\xff" * size))]
         if segments == segments_of(file):
             continue

@@ -1,4 +1,4 @@
-"""Cut and damaged files through the whole decoder: a picture, or an error of the right class; nothing else."""
+"""Truncated and damaged files in the whole decoder: a picture, or an error of the documented class."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..refusal import Invoke, contents, decodes_or_refuses, fails
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Pictures this tiny_vqc only wait for more threads."""
+    """One thread: more threads slow the decoding of small pictures down."""
     import torch
 
     before = torch.get_num_threads()
@@ -62,7 +62,7 @@ def tiled(tiny_model: str, photo: Image.Image) -> bytes:
 
 
 def cut_everywhere(data: bytes, ends: list[int]) -> None:
-    """Prefixes are refused, or with allow_partial decoded: from some length on, all of them."""
+    """Prefixes are refused; with allow_partial all of them from some length on are decoded."""
     size, decoded = vqcodec.inspect(data).size, 0
     for end in ends:
         with pytest.raises(FormatError):
@@ -111,7 +111,7 @@ def test_cut_files_on_the_command_line(rich: bytes, tmp_path: Path, invoke: Invo
 
 
 @pytest.mark.slow
-def test_every_flipped_bit_is_noticed(tiny_vqc: bytes) -> None:
+def test_every_flipped_bit_is_detected(tiny_vqc: bytes) -> None:
     for bit in range(8 * len(tiny_vqc)):
         damaged = bytearray(tiny_vqc)
         damaged[bit // 8] ^= 1 << bit % 8
@@ -129,7 +129,7 @@ def test_every_flipped_bit_is_noticed(tiny_vqc: bytes) -> None:
 
 @st.composite
 def damaged(draw: st.DrawFn, *originals: bytes) -> bytes:
-    """A file with bytes replaced, cut out, put in twice, or taken from another file."""
+    """A file with bytes replaced, removed, repeated, or copied from another file."""
     data = bytearray(draw(st.sampled_from(originals)))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(data)))
@@ -160,7 +160,7 @@ def test_random_bytes(tail: bytes, start: int, tiny_vqc: bytes) -> None:
     decodes_or_refuses(tiny_vqc[:start] + tail)
 
 
-# --- what a failure leaves behind ---
+# --- files after a failure ---
 
 
 def test_failures_leave_the_folder_as_it_was(

@@ -1,4 +1,4 @@
-"""Colour under transparent pixels: it changes no file, costs nothing, and counts in no measure."""
+"""Colour of transparent pixels: no effect on files, sizes and metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pixels = np.ndarray
 
 
 def disc(size: int = 96) -> Pixels:
-    """RGBA: an opaque disc of one colour, transparent beside it."""
+    """RGBA: an opaque disc of one colour on a transparent ground."""
     y, x = np.mgrid[:size, :size] - size / 2 + 0.5
     rgba = np.empty((size, size, 4), np.uint8)
     rgba[..., :3] = (200, 80, 40)
@@ -47,7 +47,7 @@ HIDDEN: dict[str, Callable[[Pixels], Pixels]] = {
 
 
 def hiding(rgba: Pixels, name: str) -> Image.Image:
-    """The same to look at, with other colour where alpha is 0."""
+    """The same visible picture, with other colour where alpha is 0."""
     out = rgba.copy()
     hidden = rgba[..., 3] == 0
     out[hidden, :3] = HIDDEN[name](rgba[..., :3])[hidden]
@@ -67,7 +67,7 @@ def test_files_do_not_depend_on_hidden_colour(
     assert np.array_equal(np.asarray(vqcodec.decode(files.pop()))[..., 3], rgba[..., 3])
 
 
-def test_tokens_and_grey_pictures_do_not_either(photo: Image.Image, tiny_model: str) -> None:
+def test_tokens_and_grey_pictures_do_not_depend_on_hidden_colour(photo: Image.Image, tiny_model: str) -> None:
     grey = np.asarray(photo.resize((64, 48)).convert("L"))
     alpha = np.where(np.arange(64) < 30, 255, 0).astype(np.uint8)[None].repeat(48, 0)
     one, other = (np.dstack([np.where(alpha > 0, grey, fill).astype(np.uint8), alpha]) for fill in (0, 255))
@@ -75,7 +75,7 @@ def test_tokens_and_grey_pictures_do_not_either(photo: Image.Image, tiny_model: 
     assert vqcodec.tokenize(one, tiny_model).grey
 
 
-def test_the_fill_continues_what_can_be_seen() -> None:
+def test_the_fill_continues_visible_colour() -> None:
     rgba = disc()
     filled = with_hidden_filled(from_pillow(hiding(rgba, "noise")))
     assert np.abs(filled.pixels.astype(int) - (200, 80, 40)).max() <= 1

@@ -73,13 +73,13 @@ def test_tone_curves_are_converted(scene: Pixels, depth: int, form: bytes, grey:
     [(gama(0.45455),), (gama(1.0), SRGB_CHUNK), (chrm((0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)),),
      (cicp(1, 13),), (cicp(1, 1), gama(1.0)), (gama(0),), (gama(0.02),)],
 )  # fmt: skip
-def test_what_is_srgb_or_nothing_stays_as_it_is(scene: Pixels, chunks: tuple[bytes, ...]) -> None:
+def test_srgb_and_unstated_colour_are_unchanged(scene: Pixels, chunks: tuple[bytes, ...]) -> None:
     picture = read_picture(stated_png(scene, *chunks))
     assert np.array_equal(picture.pixels, scene)
     assert (picture.icc, picture.warnings) == (None, ())
 
 
-def test_a_profile_wins_over_gamma_and_chromaticities(scene: Pixels) -> None:
+def test_profiles_take_precedence_over_gamma_and_chromaticities(scene: Pixels) -> None:
     data = saved(Image.fromarray(scene), "PNG", icc_profile=SRGB_ICC)
     place = data.index(b"IDAT") - 4
     picture = read_picture(data[:place] + gama(1.0) + chrm(P3) + data[place:])
@@ -114,7 +114,7 @@ def test_profiles_have_the_colours_of_their_chromaticities() -> None:
 
 
 @pytest.mark.parametrize("values", [(0.3, 0, 0.6, 0.3, 0.3, 0.6, 0.1, 0.1), (0.3, 0.3) * 4, (0.3,) * 8])
-def test_impossible_chromaticities_are_ignored_aloud(scene: Pixels, values: tuple[float, ...]) -> None:
+def test_invalid_chromaticities_are_ignored_with_a_warning(scene: Pixels, values: tuple[float, ...]) -> None:
     picture = read_picture(stated_png(scene, chrm(values)))
     assert np.array_equal(picture.pixels, scene)
     assert picture.icc is None
@@ -148,7 +148,7 @@ def test_cmyk_and_lab_are_not_converted_twice(scene: Pixels) -> None:
     assert np.array_equal(from_pillow(image).pixels, plain.pixels)
 
 
-def test_loaded_pictures_still_say_their_gamma(scene: Pixels) -> None:
+def test_loaded_pictures_keep_their_gamma(scene: Pixels) -> None:
     with Image.open(io.BytesIO(stated_png(scene, gama(1.0)))) as image:
         image.load()
     assert any("tone curve" in text for text in from_pillow(image).warnings)
@@ -171,7 +171,7 @@ def exif_saying(space: int | None, index: str | None = None) -> bytes:
         (exif_saying(1), b'<rdf:Description photoshop:ICCProfile="Adobe RGB (1998)"/>'),
     ],
 )
-def test_strip_converts_adobe_rgb_that_only_metadata_name(exif: bytes, xmp: bytes | None) -> None:
+def test_strip_converts_adobe_rgb_named_by_metadata_alone(exif: bytes, xmp: bytes | None) -> None:
     picture = Picture(np.full((2, 2, 3), [60, 180, 60], np.uint8), exif=exif, xmp=xmp)
     stripped = strip(picture)
     assert stripped.exif is None
@@ -183,7 +183,7 @@ def test_strip_converts_adobe_rgb_that_only_metadata_name(exif: bytes, xmp: byte
     assert np.array_equal(strip(read_picture(data)).pixels, read_picture(data).pixels) == (xmp is not None)
 
 
-def test_strip_warns_of_a_space_that_nobody_knows_and_is_silent_about_srgb() -> None:
+def test_strip_warns_of_an_unknown_space_and_not_of_srgb() -> None:
     pixels = noise(4, 3, 3)
     unknown = strip(Picture(pixels, exif=exif_saying(65535)))
     assert np.array_equal(unknown.pixels, pixels)

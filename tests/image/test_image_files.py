@@ -60,7 +60,7 @@ def test_files_cut_anywhere_are_input_errors(format: str) -> None:
     assert all(message.startswith("<bytes>: ") and "\n" not in message for message in messages)
 
 
-def test_damaged_files_end_in_our_errors() -> None:
+def test_damaged_files_raise_vqcodec_errors() -> None:
     rng = np.random.default_rng(5)
     small = photo().resize((24, 16))
     for format in ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "TGA", "ICO", "PCX", "JPEG2000"):
@@ -95,7 +95,7 @@ def test_truncated_jpeg_names_the_file(tmp_path: Path) -> None:
         (b"\0\0\0\x18ftypheic" + b"\0" * 99, "HEIF"),
     ],
 )
-def test_what_is_no_image_is_refused(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_files_that_are_no_image_are_refused(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(content)
     for source in (path, str(path), content, io.BytesIO(content)):
@@ -147,7 +147,7 @@ def test_bombs_are_refused_by_their_header() -> None:
             read_picture(saved(Image.new("RGB", (width, 10)), "PNG"), max_pixels=100)
 
 
-def test_pillow_limit_neither_blocks_nor_warns_nor_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pillows_own_limit_has_no_effect_and_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     data = saved(Image.fromarray(noise(20, 10, 3)), "PNG")
     assert read_picture(data).n_pixels == 200

@@ -1,4 +1,4 @@
-"""Metadata beside the pixels: joined, kept, turned or left out, and each loss named once."""
+"""Metadata: joined, kept, made upright or left out, with one warning for each loss."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_extended_xmp_is_joined(turned: bool) -> None:
     ],
     ids=["cut", "gone", "another's", "entities", "no XML", "unclosed", "declarations"],
 )
-def test_an_extension_that_cannot_be_joined_is_dropped_aloud(parts: list[bytes]) -> None:
+def test_an_invalid_extension_is_dropped_with_a_warning(parts: list[bytes]) -> None:
     picture = read_picture(jpeg(packet(MAIN), *parts))
     assert picture.xmp is not None
     assert b"HasExtendedXMP" not in picture.xmp
@@ -108,7 +108,7 @@ for text in (b"<xmp:Thumbnails>", b"<hdrgm:Version>", b" hdrgm:Version='", b"<rd
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-# --- other pictures in the file ---
+# --- further pictures in the file ---
 
 
 def multi_picture(xmp: bytes | None) -> bytes:
@@ -128,7 +128,7 @@ def multi_picture(xmp: bytes | None) -> bytes:
     "claim",
     [b'<x hdrgm:Version="1.0" a="1"/>', b"<x hdrgm:Version = '1.0'/>", b"<x><hdrgm:Version>1.0</hdrgm:Version></x>"],
 )
-def test_a_gain_map_is_left_out_aloud_and_not_claimed(claim: bytes) -> None:
+def test_a_gain_map_is_left_out_with_a_warning_and_its_claim_removed(claim: bytes) -> None:
     picture = read_picture(multi_picture(claim))
     assert picture.xmp is not None
     assert b"hdrgm:Version" not in picture.xmp
@@ -151,7 +151,7 @@ def test_other_second_pictures_and_motion_photos() -> None:
 
 
 def exif_with_thumbnail(orientation: int, behind: bytes = b"", order: str = "<") -> tuple[bytes, bytes]:
-    """A block whose first directory has the orientation, and whose second a JPEG; and that JPEG."""
+    """A block with the orientation in its first directory and a JPEG in its second; and that JPEG."""
     thumb = saved(Image.fromarray(noise(16, 12, 3)), "JPEG")
     make = b"Camera\0\0"
     first, second = 8, 8 + 2 + 24 + 4 + len(make)
@@ -180,7 +180,7 @@ def test_the_thumbnail_is_left_out_with_its_bytes(orientation: int, order: str) 
     assert picture.warnings == ()
 
 
-def test_what_lies_behind_a_thumbnail_stays() -> None:
+def test_data_after_a_thumbnail_is_kept() -> None:
     exif, _ = exif_with_thumbnail(6, b"maker notes of some camera")
     found = upright_exif(exif)[1]
     assert found.endswith(b"maker notes of some camera")
@@ -221,7 +221,7 @@ def test_density_goes_through_a_file(tiny_model: str, format: str, dpi: tuple[in
     assert strip(picture).exif is None
 
 
-def test_density_joins_exif_and_does_not_replace_one() -> None:
+def test_density_is_added_to_exif_without_one() -> None:
     exif = exif_of(6).tobytes()
     picture = read_picture(jpeg(dpi=(300, 300), exif=exif))
     kept = Image.Exif()
@@ -234,7 +234,7 @@ def test_density_joins_exif_and_does_not_replace_one() -> None:
     assert density(with_resolution(None, 299.9994, 118.11)) == pytest.approx((300, 118.11), abs=0.01)
 
 
-def test_the_density_that_nobody_has_set_costs_nothing() -> None:
+def test_default_density_is_not_stored() -> None:
     for options in ({}, {"dpi": (72, 72)}):
         assert read_picture(jpeg(**options)).exif is None
     assert read_picture(saved(Image.fromarray(noise(4, 3, 3)), "PNG")).exif is None
@@ -264,7 +264,7 @@ def test_comments_and_captions_are_named() -> None:
     assert read_picture(jpeg(segment(0xFFED, iptc))).warnings == ("IPTC captions left out",)
 
 
-# --- Python tells what the command tells ---
+# --- warnings in Python ---
 
 
 def losing() -> dict[str, Image.Image]:
@@ -294,7 +294,7 @@ def test_encode_warns_in_python(tiny_model: str, name: str) -> None:
         image.save(io.BytesIO(), "VQC", model=tiny_model)
 
 
-def test_pictures_have_told_already(tiny_model: str, work: Path, invoke: Invoke) -> None:
+def test_pictures_do_not_warn_again(tiny_model: str, work: Path, invoke: Invoke) -> None:
     picture = from_pillow(Image.new("CMYK", (24, 16)))
     assert picture.warnings
     vqcodec.encode(picture, tiny_model)  # warnings are errors here

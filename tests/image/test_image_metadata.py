@@ -1,4 +1,4 @@
-"""Exif, XMP and the orientation that they tell of."""
+"""Exif, XMP and their orientation."""
 
 from __future__ import annotations
 

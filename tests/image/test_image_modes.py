@@ -231,7 +231,7 @@ def test_other_arrays_are_refused(array: np.ndarray) -> None:
         from_array(array)
 
 
-def test_as_picture_takes_what_holds_an_image(tmp_path: Path) -> None:
+def test_types_that_as_picture_accepts(tmp_path: Path) -> None:
     array = noise(5, 4, 3)
     path = tmp_path / "a.png"
     Image.fromarray(array).save(path)

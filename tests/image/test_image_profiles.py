@@ -1,4 +1,4 @@
-"""Colour profiles: which are kept, which are applied, and what strip makes of them."""
+"""ICC profiles: kept, applied, or converted by strip."""
 
 from __future__ import annotations
 

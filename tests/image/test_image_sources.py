@@ -1,4 +1,4 @@
-"""Files that Pillow opens and reads wrongly or not at all: long text, 16-bit keys, white at zero, raw, thumbnails."""
+"""Files that Pillow reads wrongly or not at all: long text, 16-bit keys, white at zero, raw, thumbnails."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ztxt(name: bytes, text: bytes) -> bytes:
 
 
 def long_profile(size: int) -> bytes:
-    """sRGB with zeros behind it."""
+    """An sRGB profile followed by zeros."""
     return struct.pack(">I", size) + SRGB_ICC[4:] + bytes(size - len(SRGB_ICC))
 
 
@@ -66,7 +66,7 @@ def test_long_profiles_and_text_are_read(size: int) -> None:
 
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("kind", ["zTXt", "iTXt", "iCCP"])
-def test_what_is_too_long_is_dropped_with_one_warning(kind: str, place: str) -> None:
+def test_long_data_is_dropped_with_one_warning(kind: str, place: str) -> None:
     text = bytes(MAX_CHUNK_BYTES + 1)
     made = {
         "zTXt": ztxt(b"Comment", text),
@@ -91,7 +91,7 @@ def test_many_long_texts_together() -> None:
     assert any("dropped" in text for text in picture.warnings)
 
 
-def test_limits_of_pillow_are_its_own_again() -> None:
+def test_limits_of_pillow_are_restored() -> None:
     before = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
     read_picture(saved(Image.new("RGB", (3, 2)), "PNG"))
     with pytest.raises(InputError):
@@ -133,7 +133,7 @@ def test_neighbours_of_a_16_bit_key_stay_opaque(key: tuple[int, int, int]) -> No
         assert np.array_equal(from_pillow(image).alpha, picture.alpha)
 
 
-def test_a_16_bit_key_whose_file_is_gone() -> None:
+def test_a_16_bit_key_without_its_file() -> None:
     samples = np.full((2, 2, 3), 0x8040, np.uint16)
     with Image.open(io.BytesIO(deep_png(samples, (0x8040,) * 3))) as image:
         image.load()
@@ -164,7 +164,7 @@ def grey_tiff(samples: np.ndarray, white_at_zero: bool) -> bytes:
     ],
     ids=["16 bit", "float", "8 bit"],
 )
-def test_white_is_white(samples: np.ndarray) -> None:
+def test_white_at_zero_is_inverted(samples: np.ndarray) -> None:
     white = read_picture(grey_tiff(samples, True))
     black = read_picture(grey_tiff(samples, False))
     assert (white.pixels[0, 0, 0], white.pixels[-1, -1, 0]) == (255, 0)
@@ -239,7 +239,7 @@ def test_opened_raw_is_refused_too(tmp_path: Path) -> None:
         from_pillow(image)
 
 
-def test_a_thumbnail_before_the_picture_is_passed_over() -> None:
+def test_a_thumbnail_before_the_picture_is_skipped() -> None:
     data = tiff([(THUMB, {254: 1}), (FULL, {})])
     picture = read_picture(data)
     assert np.array_equal(picture.pixels, FULL)
@@ -252,7 +252,7 @@ def test_a_thumbnail_before_the_picture_is_passed_over() -> None:
         assert np.array_equal(from_pillow(image).pixels, FULL)
 
 
-def test_pages_that_are_no_thumbnails_stay_first() -> None:
+def test_first_pages_that_are_no_thumbnails_are_kept() -> None:
     picture = read_picture(tiff([(FULL, {254: 2}), (THUMB, {254: 2})]))
     assert np.array_equal(picture.pixels, FULL)
     assert picture.warnings == ("1 of 2 frames kept, 1 left out",)
@@ -266,7 +266,7 @@ def test_pages_that_are_no_thumbnails_stay_first() -> None:
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
 @pytest.mark.parametrize("rebuilt", [False, True])
-def test_jpeg_xl_is_turned_only_as_a_rebuilt_jpeg(orientation: int, rebuilt: bool) -> None:
+def test_jpeg_xl_is_rotated_only_as_a_rebuilt_jpeg(orientation: int, rebuilt: bool) -> None:
     image = Image.fromarray(noise(7, 5, 3))
     image.format = "JXL"
     image.jpeg = rebuilt  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A Picture to a file: what is exact, what is kept and what is said to be lost."""
+"""Writing of a Picture: exact formats, metadata kept, losses named."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_jpg_and_webp_are_close(format: str, grey: bool) -> None:
 
 
 @pytest.mark.parametrize("format", ["png", "jpg", "webp"])
-def test_metadata_survives_writing(format: str) -> None:
+def test_metadata_is_kept_by_writing(format: str) -> None:
     picture = Picture(np.asarray(photo()), **FULL)
     back = read_picture(write_picture(picture, format)[0])
     assert (back.icc, back.exif, back.xmp) == (picture.icc, picture.exif, picture.xmp)
@@ -53,7 +53,7 @@ def test_metadata_survives_writing(format: str) -> None:
     assert (image.info["icc_profile"], image.info["exif"], image.info["xmp"]) == tuple(FULL.values())
 
 
-def test_formats_say_what_they_lose() -> None:
+def test_losses_of_formats_are_named() -> None:
     rgba = from_array(np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]] * 8, np.uint8).repeat(8, axis=1))
     data, lost = write_picture(rgba, "jpg")
     assert lost == ("jpg holds no alpha: flattened onto white",)
@@ -88,7 +88,7 @@ def test_limits_of_formats_are_usage_errors() -> None:
         write_picture(wide, "gif")
 
 
-def test_writing_is_deterministic_and_reading_leaves_the_image_alone() -> None:
+def test_writing_is_deterministic_and_reading_does_not_change_the_image() -> None:
     image = photo()
     image.info.update(icc_profile=ADOBE_ICC, exif=exif_of(6).tobytes(), xmp=b'tiff:Orientation="6"')
     info, pixels = dict(image.info), image.tobytes()
