@@ -193,7 +193,7 @@ def _windows(config: TokenizerConfig) -> dict[str, str]:
         return {
             "windows": f"{side} pixels, {config.compute_overlap} into the next, for more than {side} x {side} pixels"
         }
-    return {"windows": f"{config.side} pixels, {config.overlap} into the next"} if config.side else {}
+    return {"windows": f"{config.window_px} pixels, {config.overlap} into the next"} if config.window_px else {}
 
 
 def _summary(entry: Entry) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class Tokenizer(nn.Module):
         encoder, decoder = BACKBONES[config.backbone.kind]
         self.encoder = encoder(config.backbone, channels, groups)
         self.quantizer: Quantizer = build_quantizer(config.quantizer, learning)
-        if isinstance(self.quantizer, Split) and config.side:
+        if isinstance(self.quantizer, Split) and config.window_px:
             self.quantizer.window_grid = config.window_grid
         self.decoder = decoder(config.backbone, channels, groups)
 

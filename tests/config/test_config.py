@@ -40,6 +40,7 @@ def test_kind_chooses_the_backbone() -> None:
         ({"quantizer": {**VQ, "kind": "vqq"}}, "'vqq' is not one of product-vq, vq, binary, fsq, residual"),
         ({"quantizer": {**VQ, "fill": "ones"}}, "'ones' is not one of learned, zero"),
         ({"quantizer": {**VQ, "normalised": 1}}, "normalised: bool needed, found 1"),
+        ({"quantizer": {**VQ, "refinements": [16, 0]}}, r"quantizer\.refinements\[1\]: int >= 1 needed, found 0"),
         ({"stride": 8}, r"stride must be 8 \* 2\^\(widths - 1\); 2 widths and 8"),
         ({"backbone": {**CONV, "decoder_depths": [1]}}, "decoder_depths: one for each of the 2 widths"),
         ({"backbone": {**CONV, "decoder_depths": [1, -1]}}, r"decoder_depths\[1\]: int >= 0 needed, found -1"),

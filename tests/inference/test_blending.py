@@ -330,7 +330,7 @@ def test_networks_that_see_all_at_once_come_with_windows() -> None:
     assert {"mgvq-f16c32-g8", "mgvq-f8c32-g4", "mgvq-f16-g4.toml", "mgvq-f32-g8.toml"} <= set(found)
     for name, config in configs.items():
         check_tokenizer(config, name)
-        assert config.backbone.kind == "conv" or config.side or config.compute_window, name
+        assert config.backbone.kind == "conv" or config.window_px or config.compute_window, name
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def reconstruction(name: str, image: Image.Image) -> np.ndarray:
     model, pixels = loading.load_model(name), np.asarray(image)
     config = model.config.tokenizer
     height, width = pixels.shape[:2]
-    rects = window_rects(config, width, height) if config.side else [Rect(0, 432, 0, 640)]
+    rects = window_rects(config, width, height) if config.window_px else [Rect(0, 432, 0, 640)]
     total, weights = np.zeros((2000, 2000, 3)), np.zeros((2000, 2000, 1))
     for rect in rects:
         x = torch.from_numpy(read_padded(pixels, rect).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -206,7 +206,7 @@ def test_pictures_of_any_size(models: Path, name: str, size: tuple[int, int]) ->
     assert info.overhead_bytes <= 32 + 6 * info.n_tiles * len(info.layers)
     config = registry.find(name).config.tokenizer
     assert (header.tile, header.overlap, header.n_tiles) == (
-        config.side,
+        config.window_px,
         config.overlap,
         len(access_tiles(header, config)),
     )

@@ -49,7 +49,7 @@ def collect_tiles(model: Model, pictures: Pictures, tile: int, effort: int = EFF
     found: list[Tile] = []
     for number, pixels in enumerate(pictures.decoded()):
         encoder = encoder_for(as_picture(pixels), str(model.entry.folder), effort=effort)
-        if model.config.tokenizer.side:
+        if model.config.tokenizer.window_px:
             planes = encoder.tokens(1.0).planes
             found += [[plane[window] for plane in planes] for window in range(len(planes[0]))]
             continue

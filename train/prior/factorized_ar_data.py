@@ -92,7 +92,7 @@ def tiles_of(model: Model, pictures: Pictures, tile: int) -> list[Tile]:
     found: list[Tile] = []
     for pixels in pictures.decoded():
         planes = [plane.astype(kind) for plane in pixels_to_planes(model, pixels)]
-        if model.config.tokenizer.side:
+        if model.config.tokenizer.window_px:
             found += [[plane[window] for plane in planes] for window in range(len(planes[0]))]
             continue
         height, width = planes[-1].shape

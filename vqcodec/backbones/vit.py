@@ -55,7 +55,7 @@ class VitEncoder(Encoder):
         super().__init__()
         width, self.branches, self.grid = config.encoder_width, config.branches, config.latent_grid
         self.patches = nn.Conv2d(3, width, config.patch, stride=config.patch)
-        self.trunk = make_trunk(config.encoder_layers, width, config.encoder_depth, config.side)
+        self.trunk = make_trunk(config.encoder_layers, width, config.encoder_depth, config.patches_per_side)
         self.latents = nn.Parameter(torch.randn(1, config.branches * config.tokens, width) * 1e-6)
         self.places = _places(config, config.branches, config.branches * config.tokens, width)
         self.to_latent = nn.Linear(width, channels // config.branches)
@@ -80,10 +80,10 @@ class VitDecoder(Decoder):
         self.patch = config.patch
         self.from_latent = nn.Linear(channels, width)
         self.blank = nn.Parameter(torch.randn(1, 1, width) * 1e-6)
-        self.trunk = Trunk(width, config.decoder_depth, config.side)
+        self.trunk = Trunk(width, config.decoder_depth, config.patches_per_side)
         self.places = _places(config, 1, config.tokens, width)
         self.tail = nn.Linear(width, 3 * config.patch**2)
-        self.n_patches = config.side**2
+        self.n_patches = config.patches_per_side**2
 
     def forward(self, z_q: Tensor, kept: Tensor) -> Tensor:
         rows = self.from_latent(z_q.flatten(2).transpose(1, 2))

@@ -1,10 +1,10 @@
-"""What a backbone is made of, as frozen dataclasses: ours, and those of the four papers.
+"""Configurations of backbones.
 
-conv      ours: a bounded view, so that any size works window by window
-folded    ours: the same, with a latent for a scalar quantizer and a decoder that knows its step
-dcae      MGVQ: attention over the whole picture, of any size
-vqgan     LlamaGen, XQ-GAN's CNN, FQGAN: the same, and with adapters of one size alone
-vit       XQ-GAN, SoftVQ-VAE: tokens of one size of picture
+conv      convolutions of bounded reach: pictures of any size, window by window with a halo (`photo`, `photo-hq`)
+folded    the same, with a latent for a scalar quantizer and a decoder conditioned on its step
+dcae      MGVQ: attention over the whole picture, any size
+vqgan     LlamaGen, XQ-GAN's CNN, FQGAN: attention over the whole picture, any size; one size with adapters
+vit       XQ-GAN, SoftVQ-VAE: vision transformers, one size
 """
 
 from __future__ import annotations
@@ -13,16 +13,31 @@ import itertools
 from collections.abc import Iterator
 from typing import Literal
 
+from ..planes import Grid
 from .reading import Count, KindSettings, Positive
 
 NORM_GROUPS = 32
-"""Groups of channels that the convolutional network normalises together."""
+"""Groups of the group normalisation of the vqgan backbone."""
 HEAD = 64
-"""Channels of an attention head of the vision transformer."""
+"""Channels of an attention head of the vit backbone."""
 
 
-class ConvConfig(KindSettings, frozen=True, tag="conv"):
-    """The convolutional backbone: stage i works at stride 8 * 2**i."""
+class BackboneSettings(KindSettings, frozen=True):
+    """Properties that every backbone configuration has."""
+
+    @property
+    def input_px(self) -> int:
+        """Side of the only pictures that the network accepts, px; 0: any size."""
+        return 0
+
+    @property
+    def latent_grid(self) -> Grid | None:
+        """Shape of the latent where it is fixed, (h, w) or (L,); None where it follows the size of the picture."""
+        return None
+
+
+class ConvConfig(BackboneSettings, frozen=True, tag="conv"):
+    """Convolutional backbone of bounded reach; stage i works at stride 8 * 2**i."""
 
     widths: tuple[Positive, ...]
     """Channels of each stage, finest first; as many stages as the stride needs."""
@@ -31,16 +46,16 @@ class ConvConfig(KindSettings, frozen=True, tag="conv"):
     decoder_depths: tuple[Count, ...]
     """Residual blocks of each decoder stage, in the order of `widths`."""
     linear_path: bool = False
-    """Whether a linear block transform runs beside the network, both ways, and the two are added."""
+    """Add a linear block transform to the networks, in encoder and decoder."""
 
 
-class FoldedConfig(KindSettings, frozen=True, tag="folded"):
-    """Convolutions at stride 8, a latent at stride 16, and a decoder that is told the quantization step."""
+class FoldedConfig(BackboneSettings, frozen=True, tag="folded"):
+    """Convolutions at stride 8, a latent at stride 16, and a decoder that receives the quantization step."""
 
     width: Positive = 160
     """Channels of the residual blocks."""
     bottleneck: Positive = 80
-    """Channels at stride 8 that a linear map of 2x2 positions turns into the latent."""
+    """Channels at stride 8; a linear map of 2x2 positions turns them into the latent."""
     encoder_depth: Positive = 4
     """Residual blocks of the encoder."""
     decoder_depth: Positive = 3
@@ -48,7 +63,7 @@ class FoldedConfig(KindSettings, frozen=True, tag="folded"):
     coarse_width: Positive = 192
     """Channels of the decoder's blocks at stride 16."""
     coarse_depth: Count = 2
-    """Residual blocks of the decoder at stride 16, which see further for fewer operations; 0: none."""
+    """Residual blocks of the decoder at stride 16, of larger reach and lower cost; 0: none."""
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -56,81 +71,80 @@ class FoldedConfig(KindSettings, frozen=True, tag="folded"):
         return self.width, self.bottleneck
 
 
-class DcaeConfig(KindSettings, frozen=True, tag="dcae"):
-    """The DC-AE backbone of MGVQ: stage i works at stride 2 * 2**i, every list has one entry for each, finest first.
+class DcaeConfig(BackboneSettings, frozen=True, tag="dcae"):
+    """DC-AE backbone of MGVQ; stage i works at stride 2 * 2**i, every list has one entry per stage, finest first.
 
-    The defaults are MGVQ's at stride 16. Its published lists begin with one more stage, of no blocks and no tensors.
+    The defaults are MGVQ's at stride 16. The published lists start with one more stage without blocks and tensors.
     """
 
     widths: tuple[Positive, ...] = (256, 512, 512, 1024)
-    """Channels."""
+    """Channels of each stage."""
     encoder_depths: tuple[Count, ...] = (4, 8, 2, 2)
     """Blocks of each encoder stage."""
     decoder_depths: tuple[Count, ...] = (5, 10, 2, 2)
     """Blocks of each decoder stage."""
     blocks: tuple[Literal["residual", "attention"], ...] = ("residual", "residual", "attention", "attention")
-    """Convolutions only, or linear attention over the whole picture followed by a gated convolution."""
+    """residual: convolutions; attention: linear attention over the whole picture and a gated convolution."""
     encoder_norms: tuple[Literal["rms", "batch"], ...] = ("rms", "rms", "rms", "rms")
     encoder_acts: tuple[Literal["silu", "relu"], ...] = ("silu", "silu", "silu", "silu")
     decoder_norms: tuple[Literal["rms", "batch"], ...] = ("batch", "batch", "rms", "rms")
     decoder_acts: tuple[Literal["silu", "relu"], ...] = ("relu", "relu", "silu", "silu")
 
 
-class VqganConfig(KindSettings, frozen=True, tag="vqgan"):
-    """The convolutional network of LlamaGen, with FQGAN's adapters: stage i works at stride 2**i, finest first.
+class VqganConfig(BackboneSettings, frozen=True, tag="vqgan"):
+    """Convolutional backbone of LlamaGen, with FQGAN's adapters; stage i works at stride 2**i, finest first.
 
-    The defaults are LlamaGen's at stride 16. The last stage attends to the whole picture after each of its blocks.
+    The defaults are LlamaGen's at stride 16. The last stage has attention over the whole picture after each block.
     """
 
     widths: tuple[Positive, ...] = (128, 128, 256, 256, 512)
-    """Channels, multiples of 32."""
+    """Channels of each stage, multiples of 32."""
     encoder_depths: tuple[Count, ...] = (2, 2, 2, 2, 2)
     """Residual blocks of each encoder stage."""
     decoder_depths: tuple[Count, ...] = (3, 3, 3, 3, 3)
     """Residual blocks of each decoder stage."""
     latent: Positive = 256
-    """Channels between the network and the 1 x 1 convolutions round the quantizer."""
+    """Channels between the network and the 1 x 1 convolutions before and after the quantizer."""
     adapters: Count = 0
-    """Factor adapters: as many transformers side by side, each of which makes an equal share of the latent; or none."""
+    """Number of factor adapters, parallel transformers with an equal share of the latent channels each; 0: none."""
     adapter_depth: Positive = 6
     """Layers of an adapter."""
     adapter_heads: Positive = 8
     """Attention heads of an adapter."""
     adapter_window: Positive = 256
-    """Side of the only pictures that adapters can see, pixels; without them any size will do."""
+    """Side of the pictures that adapters accept, px; without adapters any size is accepted."""
 
     @property
-    def window(self) -> int:
-        """Side of the only pictures the network can see, pixels; 0: any size."""
+    def input_px(self) -> int:
         return self.adapter_window if self.adapters else 0
 
 
-class VitConfig(KindSettings, frozen=True, tag="vit"):
-    """The vision transformer of DINOv2 with latent tokens, as in XQ-GAN and SoftVQ-VAE.
+class VitConfig(BackboneSettings, frozen=True, tag="vit"):
+    """Vision transformer of DINOv2 with latent tokens (XQ-GAN, SoftVQ-VAE).
 
     The defaults are those of XQ-GAN's single quantizer.
     """
 
     encoder_width: Positive = 768
-    """Channels of the encoder's tokens, a multiple of 64; a head of attention has 64 of them."""
+    """Channels of the encoder's tokens, a multiple of 64, the channels of an attention head."""
     decoder_width: Positive = 768
     encoder_depth: Positive = 12
-    """Layers."""
+    """Transformer layers."""
     decoder_depth: Positive = 12
     patch: Positive = 16
-    """Side of the square of pixels that is one token of the picture."""
+    """Side of the patch of pixels that is one token of the picture, px."""
     tokens: Positive = 256
     """Latent tokens of each branch."""
     branches: Positive = 1
-    """Parts of the latent, each of which takes latent tokens of its own and an equal share of the channels."""
+    """Number of parts of the latent, each with latent tokens of its own and an equal share of the channels."""
     positions: Literal["grid", "learned"] = "grid"
-    """Where a latent token is: on the picture's own grid, and which branch; or a place of its own, learned."""
+    """Position embedding of a latent token. grid: position on the picture's grid and branch; learned: one per token."""
     layout: Literal["grid", "line"] = "grid"
-    """Whether the latent is a square [B, D, h, w] or a sequence [B, D, L]."""
+    """Shape of the latent. grid: [B, D, h, w]; line: [B, D, L]."""
     window: Positive = 256
-    """Side of the only pictures the network can see, pixels."""
+    """Side of the pictures that the network accepts, px."""
     encoder_layers: Literal["dinov2", "clip", "eva02"] = "dinov2"
-    """Layout of the encoder's layers, see vqcodec.backbones.vit_trunks; the decoder's are DINOv2's."""
+    """Layout of the encoder's layers, see vqcodec.backbones.vit_trunks; the decoder has DINOv2's."""
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -138,22 +152,24 @@ class VitConfig(KindSettings, frozen=True, tag="vit"):
         return self.encoder_width, self.decoder_width
 
     @property
-    def latent_grid(self) -> tuple[int, ...]:
-        """Shape of the latent, (h, w) or (L,)."""
+    def input_px(self) -> int:
+        return self.window
+
+    @property
+    def latent_grid(self) -> Grid:
         side = round(self.tokens**0.5)
         return (side, side) if self.layout == "grid" else (self.tokens,)
 
     @property
-    def side(self) -> int:
-        """Tokens along a side of the picture."""
+    def patches_per_side(self) -> int:
+        """Patches along a side of the picture."""
         return self.window // self.patch
 
 
 BackboneConfig = ConvConfig | FoldedConfig | DcaeConfig | VqganConfig | VitConfig
 
 GLOBAL = ("dcae", "vqgan")
-"""Kinds that take pictures of any size and see all of one at once, by attention or normalisation; of `vqgan` those
-without adapters."""
+"""Kinds that accept any size and see the whole picture, by attention or normalisation; `vqgan` without adapters."""
 
 _DEPTHS = ("encoder_depths", "decoder_depths")
 _STAGES = {
@@ -161,11 +177,11 @@ _STAGES = {
     "dcae": (2, (*_DEPTHS, "blocks", "encoder_norms", "encoder_acts", "decoder_norms", "decoder_acts")),
     "vqgan": (1, _DEPTHS),
 }
-"""Of each kind that works in stages: the stride of the first, and its lists with one entry for each."""
+"""Kind with stages -> (stride of the first stage, names of its lists with one entry per stage)."""
 
 
 def backbone_problems(config: BackboneConfig, stride: int, channels: int, window: int) -> Iterator[str]:
-    """What is wrong with a network of `stride` and `channels` latent channels, key first."""
+    """Violations of the rules across settings, key first, for a stride in px and a number of latent channels."""
     if not config.widths:
         yield ".backbone.widths: at least one needed"
     elif isinstance(config, FoldedConfig):
@@ -184,7 +200,7 @@ def backbone_problems(config: BackboneConfig, stride: int, channels: int, window
 
 
 def _stage_problems(config: ConvConfig | DcaeConfig | VqganConfig, stride: int) -> Iterator[str]:
-    """Each list of a network in stages has an entry for every stage, and the stages make the stride."""
+    """Each list needs one entry per stage, and the stages give the stride."""
     stages = len(config.widths)
     finest, lists = _STAGES[config.kind]
     for name in lists:
@@ -195,7 +211,7 @@ def _stage_problems(config: ConvConfig | DcaeConfig | VqganConfig, stride: int) 
 
 
 def _dcae_problems(config: DcaeConfig, channels: int) -> Iterator[str]:
-    """Its shortcuts repeat or average whole runs of channels, and its attention has heads of 32."""
+    """Shortcuts repeat or average whole runs of channels, and attention heads have 32 channels."""
     for width, block in zip(config.widths, config.blocks, strict=False):
         if width % 4 or (block == "attention" and width % 32):
             yield f"widths: {width} is not a multiple of {32 if block == 'attention' else 4}"
@@ -207,7 +223,7 @@ def _dcae_problems(config: DcaeConfig, channels: int) -> Iterator[str]:
 
 
 def _vqgan_problems(config: VqganConfig, stride: int, channels: int, window: int) -> Iterator[str]:
-    """It normalises 32 groups of channels; adapters see one size."""
+    """Group normalisation has 32 groups, and adapters accept one size."""
     if any(width % NORM_GROUPS for width in config.widths):
         yield f"widths: multiples of {NORM_GROUPS} needed"
     if config.adapters:
@@ -220,7 +236,7 @@ def _vqgan_problems(config: VqganConfig, stride: int, channels: int, window: int
 
 
 def _vit_problems(config: VitConfig, stride: int, channels: int, window: int) -> Iterator[str]:
-    """Its heads have 64 channels; it sees one size, and what lies on a grid is a square."""
+    """Attention heads have 64 channels, one size is accepted, and grids are square."""
     if any(width % HEAD for width in config.widths):
         yield f"widths: multiples of {HEAD} needed"
     if config.window != window or window % config.patch or stride != config.patch:

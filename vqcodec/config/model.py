@@ -1,4 +1,4 @@
-"""What a model is made of, as frozen dataclasses; a key that is not known is an error.
+"""Configuration of a model: tokenizer, layers, quality ladder and identities.
 
 A model's `config.json` holds one `ModelConfig`. The settings that give index planes their meaning are part of the
 model's identity, see models/identity.py; the rest (names, ladders, backbone widths) may change freely.
@@ -14,53 +14,59 @@ from typing import Annotated, Any
 from msgspec import Meta, field
 
 from ..errors import ModelError
+from ..planes import Grid, Layers, Shapes
 from .backbones import GLOBAL, BackboneConfig, backbone_problems
 from .backbones import ConvConfig as ConvConfig
 from .backbones import DcaeConfig as DcaeConfig
 from .backbones import FoldedConfig as FoldedConfig
 from .quantizers import ProductVQConfig as ProductVQConfig
-from .quantizers import QuantizerConfig, mixtures_of
+from .quantizers import QuantizerConfig
 from .quantizers import UniformConfig as UniformConfig
 from .reading import Count, Positive, Settings
 from .single import MAX_LAYERS
 
 MAX_WINDOW = 2**15
+"""Largest side of a window, px."""
 MAX_COMPUTE_WINDOW = 2**11
+"""Largest side of a compute window, px."""
 
 
 class TokenizerConfig(Settings, frozen=True):
-    """Encoder + quantizer + decoder."""
+    """Configuration of a tokenizer: encoder, quantizer and decoder.
+
+    Without a window the tokens of a picture are one grid. With one, the picture is covered by square windows, and each
+    is tokenized by itself: for backbones of fixed input size, and for quantizers whose indices describe more than
+    their own position.
+    """
 
     stride: Positive
     """Pixels per latent step."""
     backbone: BackboneConfig
     quantizer: QuantizerConfig
     window: Annotated[int, Meta(ge=0, le=MAX_WINDOW)] = 0
-    """Side in px of the squares that are tokenized each on its own, for tokens that stand for more than their place;
-    see `side`."""
+    """Side of the windows, px, a multiple of the stride; 0: that of the backbone's input if it is fixed, else none.
+    `window_px` is the side in effect."""
     overlap: Count = 0
-    """How far neighbouring windows overlap, px, at most half of them; their pixels are blended there."""
+    """Overlap of neighbouring windows, px, at most half of the side; decoded pixels are blended there."""
     compute_window: Annotated[int, Meta(ge=0, le=MAX_COMPUTE_WINDOW)] = 0
-    """Largest side in px of what a network with attention or normalisation over the whole picture sees at once, for
-    pictures of more pixels than its square; 0: such a network sees every picture whole, of up to 2048 x 2048 px.
-    The tokens of a picture are one grid all the same, and files are no different."""
+    """Largest side, px, of the network's input for backbones that see whole pictures (attention, normalisation over the
+    picture) and have no window. Larger pictures are computed window by window; their tokens are still one grid, and
+    the file format is the same. 0: pictures are computed whole, up to 2048 x 2048 px."""
     compute_overlap: Count = 0
-    """Least overlap of neighbouring compute windows, px, at most half of them; latents and pixels are blended
+    """Least overlap of neighbouring compute windows, px, at most half of the side; latents and pixels are blended
     there."""
 
     @property
-    def side(self) -> int:
-        """Of the windows, px: `window`, or what the backbone can see; 0 where the tokens of a picture are one grid."""
-        fixed: int = getattr(self.backbone, "window", 0)
-        return self.window or fixed
+    def window_px(self) -> int:
+        """Side of the windows, px; 0 where the tokens of a picture are one grid."""
+        return self.window or self.backbone.input_px
 
     @property
-    def window_grid(self) -> tuple[int, ...]:
+    def window_grid(self) -> Grid:
         """Shape of the latent of a window, (h, w) or (L,)."""
-        fixed: tuple[int, ...] | None = getattr(self.backbone, "latent_grid", None)
-        return fixed or (self.side // self.stride,) * 2
+        return self.backbone.latent_grid or (self.window_px // self.stride,) * 2
 
-    def window_shapes(self) -> tuple[tuple[int, ...], ...]:
+    def window_shapes(self) -> Shapes:
         """Shape of each plane of a window."""
         return self.quantizer.shapes(self.window_grid)
 
@@ -79,7 +85,7 @@ class LadderStep(Settings, frozen=True):
 
 
 class ModelConfig(Settings, frozen=True):
-    """One shipped model: `config.json` beside its `model.safetensors`."""
+    """Configuration of a model, the content of its config.json."""
 
     name: str
     tokenizer: TokenizerConfig
@@ -88,46 +94,45 @@ class ModelConfig(Settings, frozen=True):
     entropy_id: str
     """Identity of the entropy model, 8 hexadecimal digits."""
     weights_sha256: str
-    """SHA-256 of model.safetensors."""
-    layers: Annotated[tuple[tuple[int, ...], ...], Meta(min_length=1, max_length=MAX_LAYERS)]
-    """Planes of each layer, coarse to fine."""
+    """SHA-256 of model.safetensors, hexadecimal."""
+    layers: Annotated[Layers, Meta(min_length=1, max_length=MAX_LAYERS)]
+    """Planes of each layer, coarse to fine; every plane is in one layer."""
     ladder: tuple[LadderStep, ...]
     license: str = ""
     description: str = ""
     format_version: int = 1
+    """Version of this table; only 1 is known."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Free facts for people (bits per layer, training data); never read by the codec."""
+    """Notes for readers (bits per layer, training data); the codec ignores them."""
 
 
 def check_model(config: ModelConfig, where: str) -> None:
-    """Refuse a configuration that the codec cannot run. Raises ModelError naming `where` and the key."""
+    """Check the rules across settings. Raises ModelError naming `where` and the key."""
     check_tokenizer(config.tokenizer, f"{where}: tokenizer")
-    quantizer = config.tokenizer.quantizer
+    for problem in _model_problems(config):
+        raise ModelError(f"{where}: {problem}")
+
+
+def _model_problems(config: ModelConfig) -> Iterator[str]:
+    quantizer, ladder = config.tokenizer.quantizer, config.ladder
     n_planes = len(quantizer.sizes)
-    planes = [plane for layer in config.layers for plane in layer]
-    for wrong, problem in (
-        (config.format_version != 1, f"format_version {config.format_version} is not known; a newer vqcodec made it"),
-        (planes != list(range(n_planes)), f"layers must hold the {n_planes} planes once each, in order"),
-        (
-            isinstance(config.tokenizer.quantizer, UniformConfig)
-            and config.layers != config.tokenizer.quantizer.layers,
-            "layers: those of a uniform quantizer are its widths",
-        ),
-        (any(step.keep > len(config.layers) for step in config.ladder), "ladder: keep beyond the layers"),
-        (
-            any(a.quality >= b.quality or a.keep > b.keep for a, b in itertools.pairwise(config.ladder)),
-            "ladder: quality and keep must rise from step to step",
-        ),
-    ):
-        if wrong:
-            raise ModelError(f"{where}: {problem}")
+    if config.format_version != 1:
+        yield f"format_version {config.format_version} is not known; a newer vqcodec made it"
+    if [plane for layer in config.layers for plane in layer] != list(range(n_planes)):
+        yield f"layers must hold the {n_planes} planes once each, in order"
+    if isinstance(quantizer, UniformConfig) and config.layers != quantizer.layers:
+        yield "layers: those of a uniform quantizer are its widths"
+    if any(step.keep > len(config.layers) for step in ladder):
+        yield f"ladder: keep beyond the {len(config.layers)} layers"
+    if any(a.quality >= b.quality or a.keep > b.keep for a, b in itertools.pairwise(ladder)):
+        yield "ladder: quality and keep must rise from step to step"
 
 
 def check_tokenizer(config: TokenizerConfig, where: str) -> None:
-    """Refuse networks that cannot be built. Raises ModelError naming `where` and the key."""
+    """Check that the networks can be built. Raises ModelError naming `where` and the key."""
     check_quantizer(config, where)
     if isinstance(config.quantizer, UniformConfig) != isinstance(config.backbone, FoldedConfig):
-        raise ModelError(f"{where}: a uniform quantizer and a folded backbone go together, neither with another")
+        raise ModelError(f"{where}: a uniform quantizer and a folded backbone go together, neither with another kind")
     for problem in backbone_problems(config.backbone, config.stride, config.quantizer.channels, config.window):
         raise ModelError(f"{where}{problem}")
     for problem in _compute_problems(config):
@@ -135,41 +140,36 @@ def check_tokenizer(config: TokenizerConfig, where: str) -> None:
 
 
 def _compute_problems(config: TokenizerConfig) -> Iterator[str]:
-    """Compute windows are for networks that see any size, all of it at once, and whose tokens are one grid."""
-    side, overlap, stride = config.compute_window, config.compute_overlap, config.stride
-    if side and (config.side or config.backbone.kind not in GLOBAL):
-        yield ".compute_window: 0 needed; it is for the backbones dcae and vqgan without windows of their own"
-    if side % stride:
+    """Compute windows need a backbone that accepts any size and sees the whole picture, and tokens in one grid."""
+    window, overlap, stride = config.compute_window, config.compute_overlap, config.stride
+    if window and (config.window_px or config.backbone.kind not in GLOBAL):
+        yield ".compute_window: 0 needed; only backbones dcae and vqgan without windows can have one"
+    if window % stride:
         yield f".compute_window: multiples of {stride} needed, or 0"
-    if 2 * overlap > side or overlap % stride:
+    if 2 * overlap > window or overlap % stride:
         yield f".compute_overlap: multiples of {stride}, at most half of the compute window"
 
 
 def check_quantizer(config: TokenizerConfig, where: str) -> None:
-    """Refuse quantizers and windows that cannot be. Raises ModelError naming `where` and the key."""
-    quantizer, side = config.quantizer, config.side
-    for problem in quantizer.problems():
+    """Check quantizer and windows. Raises ModelError naming `where` and the key."""
+    for problem in config.quantizer.problems():
         raise ModelError(f"{where}.quantizer.{problem}")
-    fixed = getattr(config.backbone, "window", 0)
-    tokens = math.prod(config.window_grid)
-    mixtures = mixtures_of(quantizer)
-    segments = 1 if mixtures is None else mixtures.segments
-    if getattr(quantizer, "over", "") == "tokens":
-        segments *= getattr(quantizer, "parts", 1)
-    for wrong, problem in (
-        (fixed and config.window not in (0, fixed), f".window: the backbone sees {fixed} px and nothing else"),
-        (side and isinstance(quantizer, UniformConfig), ".window: a uniform quantizer has none"),
-        (side % config.stride, f".window: multiples of {config.stride} needed"),
-        (2 * config.overlap > side, ".overlap: at most half of the window"),
-        (not side and not quantizer.local, ".window: needed, since an index stands for more than its own place"),
-        (
-            side and getattr(quantizer, "over", "") == "tokens" and tokens % getattr(quantizer, "parts", 1),
-            f".quantizer.parts: do not divide the {tokens} tokens of a window",
-        ),
-        (
-            side and tokens % segments,
-            f".quantizer: {segments} segments do not divide the {tokens} tokens of a window",
-        ),
-    ):
-        if wrong:
-            raise ModelError(f"{where}{problem}")
+    for problem in _window_problems(config):
+        raise ModelError(f"{where}{problem}")
+
+
+def _window_problems(config: TokenizerConfig) -> Iterator[str]:
+    quantizer, window, fixed = config.quantizer, config.window_px, config.backbone.input_px
+    tokens, segments = math.prod(config.window_grid), quantizer.segment_count
+    if fixed and config.window not in (0, fixed):
+        yield f".window: the backbone accepts {fixed} px only"
+    if window and isinstance(quantizer, UniformConfig):
+        yield ".window: 0 needed with a uniform quantizer"
+    if window % config.stride:
+        yield f".window: multiples of {config.stride} needed"
+    if 2 * config.overlap > window:
+        yield ".overlap: at most half of the window"
+    if not window and not quantizer.local:
+        yield ".window: needed, since an index of this quantizer describes more than its own position"
+    if window and tokens % segments:
+        yield f".quantizer: {segments} segments do not divide the {tokens} tokens of a window"

@@ -1,24 +1,26 @@
-"""What a quantizer is made of, as frozen dataclasses: ours, those of the four papers, and what they are composed of.
+"""Configurations of quantizers and of their compositions.
 
-    product-vq                                 ours and MGVQ's: groups of channels, nested
-    vq, binary, fsq                            one index a position: what the next three are built from
-    residual, multi-scale                      several indices a position, or grids that grow, each refining the last
-    split                                      any of these for each part of the channels or of the tokens
-    soft-vq, gmm-vq                            mixtures of codewords
+    product-vq               groups of channels with a codebook each, nested
+    vq, binary, fsq          one index per position; the parts of the next three (single.py)
+    residual, multi-scale    stages, on one grid or on growing grids, each quantizing the residual of those before it
+    split                    one of these for each part of the channels or of the tokens
+    soft-vq, gmm-vq          mixtures of codewords (mixtures.py)
+    uniform                  scalar quantization with a step per file
 
-Each answers what the codec asks (`QuantizerSettings`) without building a network.
+`QuantizerSettings` is their common interface; it needs no network.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, structs
 
 from ..planes import Grid, Layers, Shapes
+from .mixtures import WEIGHTS, GMMVQConfig, SoftVQConfig
 from .reading import Count, Positive, Share
 from .single import (
     MAX_LAYERS,
@@ -33,8 +35,10 @@ from .single import (
 )
 
 __all__ = [
+    "LARGEST",
     "MAX_LAYERS",
     "MAX_PLANES",
+    "STEPS",
     "WEIGHTS",
     "BinaryConfig",
     "CodeConfig",
@@ -47,27 +51,36 @@ __all__ = [
     "ResidualConfig",
     "SoftVQConfig",
     "SplitConfig",
+    "UniformConfig",
     "VQConfig",
     "layered",
 ]
 
+LARGEST = 4095
+"""Largest absolute value of a scalar index."""
+UNIFORM_ALPHABET = 2 * LARGEST + 1
+"""Alphabet size of a plane of scalar indices, -LARGEST..LARGEST."""
+STEPS = 64
+"""Number of quantization steps that a file can choose from."""
+
 
 class ProductVQConfig(QuantizerSettings, frozen=True, tag="product-vq"):
-    """G groups of the latent channels, each with its own codebook [K, d]. Answers what QuantizerSettings do."""
+    """Product quantization: G groups of the latent channels, each with its own codebook [K, d]."""
 
     groups: Positive
     codebook_size: Alphabet
     dim: Positive
-    """Channels of each group, where `dims` does not say otherwise."""
+    """Channels of each group if `dims` is empty."""
     dims: tuple[Positive, ...] = ()
-    """Channels of each group: few for the strong ones, so that all spend their bits alike. Empty: `dim` each."""
+    """Channels of each group: few for groups of high variance, so that all groups have about the same rate. Empty:
+    `dim` each."""
     normalised: bool = False
-    """Latent and codewords are scaled to length 1 before they are compared; so is what the decoder gets."""
+    """Scale latent and codewords of each group to length 1, in selection and for the decoder."""
     fill: Literal["learned", "zero"] = "learned"
-    """What stands for a group that is not kept."""
+    """Replacement of a group that is not kept."""
     refinements: tuple[Positive, ...] = ()
-    """Channels of each further plane, which refines what the codewords of the groups leave over: so many of the first
-    channels, so many of the next, and so on. Empty: none."""
+    """Channels of each residual plane, which quantizes the residual of the groups: the first entry counts the first
+    channels, the second the next, and so on, D in all. Empty: none."""
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -88,27 +101,27 @@ class ProductVQConfig(QuantizerSettings, frozen=True, tag="product-vq"):
 
     def problems(self) -> Iterator[str]:
         if len(self.widths) != self.groups:
-            yield "dims: one for each group needed, or none at all"
+            yield f"dims: one for each of the {self.groups} groups needed, or none at all"
         if self.refinements and sum(self.refinements) != self.channels:
             yield f"refinements: {self.channels} channels in all needed, or none"
         if self.refinements and self.normalised:
-            yield "refinements: what codewords of length 1 leave over has no meaning; leave out normalised"
+            yield "refinements: the residual of codewords of length 1 has no meaning; leave out normalised"
         if len(self.sizes) > MAX_PLANES:
             yield f"refinements: at most {MAX_PLANES} planes in all"
 
 
 class ResidualConfig(QuantizerSettings, frozen=True, tag="residual"):
-    """N stages: each quantizes what those before it have left over."""
+    """Residual quantization in N stages: each quantizes the residual of the stages before it."""
 
     stages: Positive
     base: CodeConfig | SoftVQConfig | GMMVQConfig
-    """Quantizer of each stage; of mixtures (SoftVQ-VAE, section 4.5) those without `normalised`."""
+    """Quantizer of each stage; mixtures (SoftVQ-VAE, section 4.5) need `normalised` false."""
     shared: bool = False
     """One codebook for all stages."""
     dropout: Share = 0.0
-    """Share of the samples that, in training, keep only a few of the stages."""
+    """Share of the samples that keep only a few stages in training."""
     dropout_start: Positive = 1
-    """How many they keep at least."""
+    """Least number of stages that such a sample keeps."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -120,7 +133,7 @@ class ResidualConfig(QuantizerSettings, frozen=True, tag="residual"):
 
     @property
     def layers(self) -> Layers:
-        """Those of the first stage, then those of the next; beyond MAX_LAYERS the coarsest are taken together."""
+        """Layers of the first stage, then of the next; of more than MAX_LAYERS the coarsest are joined."""
         planes = len(self.base.sizes)
         each = [tuple(n * planes + s for s in layer) for n in range(self.stages) for layer in self.base.layers]
         return tuple(tuple(s for i in numbers for s in each[i]) for numbers in layered(len(each)))
@@ -129,38 +142,40 @@ class ResidualConfig(QuantizerSettings, frozen=True, tag="residual"):
     def local(self) -> bool:
         return self.base.local
 
+    @property
+    def segment_count(self) -> int:
+        return self.base.segment_count
+
     def problems(self) -> Iterator[str]:
         yield from (f"base.{problem}" for problem in self.base.problems())
         if self.stages > MAX_PLANES // len(self.base.sizes):
             yield f"stages: 1..{MAX_PLANES // len(self.base.sizes)}"
         if isinstance(self.base, SoftVQConfig) and self.base.normalised:
-            yield "base.normalised: what is left over has no unit length; false needed"
+            yield "base.normalised: a residual has no unit length; false needed"
         if isinstance(self.base, SoftVQConfig) and self.dropout:
             yield "dropout: 0 for mixtures"
-        if isinstance(self.base, VQConfig) and self.base.metric == "unit":
-            yield "base.metric: what is left over has no unit length; take euclidean or cosine"
-        if self.dropout and self.dropout_start > self.stages:
-            yield f"dropout_start: 1..{self.stages}, the stages"
+        yield from _stage_problems(self)
 
 
 class MultiScaleConfig(QuantizerSettings, frozen=True, tag="multi-scale"):
-    """Residual stages on grids that grow, with a few shared convolutions after enlarging (VAR, XQ-GAN)."""
+    """Residual stages on growing grids, with a few shared convolutions after enlargement (VAR, XQ-GAN)."""
 
     scales: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=MAX_PLANES)]
-    """Side of each grid, in units of which the latent's own has the last."""
+    """Side of each grid, rising; the last stands for the latent's own side, the others are in proportion to it."""
     base: CodeConfig
+    """Quantizer of each scale."""
     convolutions: Count = 4
-    """How many there are; a scale takes the one whose place among them is nearest to its own. 0: none."""
+    """Number of convolutions; each scale uses the one at the nearest relative position. 0: none."""
     blend: Share = 0.5
-    """Weight of the convolved latent beside the plain one."""
+    """Weight of the convolved latent; the unchanged latent has weight 1 - blend."""
     dropout: Share = 0.0
-    """Share of the samples that, in training, keep only the first scales."""
+    """Share of the samples that keep only the first scales in training."""
     dropout_start: Positive = 3
-    """How many they keep at least."""
+    """Least number of scales that such a sample keeps."""
 
     @property
     def stages(self) -> int:
-        """Scales."""
+        """Number of scales."""
         return len(self.scales)
 
     @property
@@ -180,7 +195,7 @@ class MultiScaleConfig(QuantizerSettings, frozen=True, tag="multi-scale"):
         return False
 
     def shapes(self, grid: Grid) -> Shapes:
-        """Each side in proportion, rounded; the last is `grid`."""
+        """Each side in proportion to its scale, rounded, at least 1; the last is `grid`."""
         last = self.scales[-1]
         return tuple(tuple(max(1, (2 * n * scale + last) // (2 * last)) for n in grid) for scale in self.scales)
 
@@ -188,25 +203,31 @@ class MultiScaleConfig(QuantizerSettings, frozen=True, tag="multi-scale"):
         yield from (f"base.{problem}" for problem in self.base.problems())
         if list(self.scales) != sorted(self.scales):
             yield "scales: none smaller than the one before it"
-        if isinstance(self.base, VQConfig) and self.base.metric == "unit":
-            yield "base.metric: what is left over has no unit length; take euclidean or cosine"
-        if self.dropout and self.dropout_start > self.stages:
-            yield f"dropout_start: 1..{self.stages}, the scales"
+        yield from _stage_problems(self)
+
+
+def _stage_problems(config: ResidualConfig | MultiScaleConfig) -> Iterator[str]:
+    if isinstance(config.base, VQConfig) and config.base.metric == "unit":
+        yield "base.metric: a residual has no unit length; euclidean or cosine needed"
+    if config.dropout and config.dropout_start > config.stages:
+        yield f"dropout_start: 1..{config.stages}, the stages"
 
 
 class SplitConfig(QuantizerSettings, frozen=True, tag="split"):
     """P equal parts of the channels, or of the sequence of tokens, each with a quantizer of its own.
 
-    Of channels: FQGAN's branches; XQ-GAN's, whose chunks of tokens stand side by side as channels for the decoder.
+    Parts of channels are the branches of FQGAN, and those of XQ-GAN, whose decoder receives its chunks of tokens side
+    by side as channels.
     """
 
     parts: Positive
     part: CodeConfig | ResidualConfig | MultiScaleConfig | SoftVQConfig | GMMVQConfig
+    """Quantizer of each part."""
     over: Literal["channels", "tokens"] = "channels"
 
     @property
     def order(self) -> tuple[tuple[int, int], ...]:
-        """(part, plane of it) of each plane: layer by layer, part by part."""
+        """(part, plane of that part) of each plane: layer by layer, part by part."""
         return tuple((p, s) for layer in self.part.layers for p in range(self.parts) for s in layer)
 
     @property
@@ -223,19 +244,22 @@ class SplitConfig(QuantizerSettings, frozen=True, tag="split"):
 
     @property
     def layers(self) -> Layers:
-        ends = [0, *itertools.accumulate(len(layer) * self.parts for layer in self.part.layers)]
-        return tuple(tuple(range(a, b)) for a, b in itertools.pairwise(ends))
+        return _runs(len(layer) * self.parts for layer in self.part.layers)
 
     @property
     def local(self) -> bool:
         return self.over == "channels" and self.part.local
 
     @property
+    def segment_count(self) -> int:
+        return self.part.segment_count * (self.parts if self.over == "tokens" else 1)
+
+    @property
     def fill(self) -> Literal["learned", "zero", "none"]:
         return self.part.fill
 
     def shapes(self, grid: Grid) -> Shapes:
-        """Parts of the tokens are sequences, whatever the latent is."""
+        """Shape of each plane; parts of the tokens are sequences for any `grid`."""
         shapes = self.part.shapes(grid if self.over == "channels" else (math.prod(grid) // self.parts,))
         return tuple(shapes[s] for _, s in self.order)
 
@@ -245,60 +269,13 @@ class SplitConfig(QuantizerSettings, frozen=True, tag="split"):
             yield f"parts: at most {MAX_PLANES} planes in all"
 
 
-class SoftVQConfig(QuantizerSettings, frozen=True, tag="soft-vq"):
-    """A mixture of all codewords, weighted by a softmax of their likeness (SoftVQ-VAE); see quantizers/soft.py.
-
-    A file holds the likeliest codeword, then more of them with weights, so that their sum comes close to the mixture.
-    """
-
-    codebook_size: Alphabet
-    dim: Positive
-    segments: Positive = 1
-    """Runs of tokens of equal length, each with its own codebook."""
-    temperature: Annotated[float, Meta(gt=0)] = 0.07
-    normalised: bool = True
-    """Latent and codewords are scaled to length 1 before they are compared, and codewords before they are mixed."""
-    terms: Annotated[int, Meta(ge=1, le=MAX_LAYERS)] = 4
-    """Codewords that a file holds for each token."""
-    first_weight: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    """Of the likeliest codeword; a mixture is shorter than that."""
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        return (self.codebook_size, *(self.codebook_size, WEIGHTS) * (self.terms - 1))
-
-    @property
-    def channels(self) -> int:
-        return self.dim
-
-    @property
-    def layers(self) -> Layers:
-        return ((0,), *((s, s + 1) for s in range(1, 2 * self.terms - 1, 2)))
-
-    @property
-    def local(self) -> bool:
-        return self.segments == 1
-
-
-class GMMVQConfig(SoftVQConfig, frozen=True, tag="gmm-vq"):
-    """SoftVQ whose sharpness is not a constant: a small network tells it from the latent (GMMVQ, SoftVQ-VAE B.2)."""
-
-    normalised: bool = False
-
-
-LARGEST = 4095
-"""Largest absolute value of a scalar index."""
-STEPS = 64
-"""Number of quantization steps that a file can choose from."""
-
-
 class UniformConfig(QuantizerSettings, frozen=True, tag="uniform"):
     """Each channel rounded to multiples of a step that a file chooses; see quantizers/uniform.py."""
 
     widths: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=MAX_LAYERS)]
     """Channels of each layer, coarse to fine."""
     lifted: Count = 0
-    """Number of the first channels, whole layers of them, that go through a wavelet over the grid; see lifting.py."""
+    """Number of first channels, in whole layers, that are transformed by a wavelet over the grid; see lifting.py."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -314,8 +291,7 @@ class UniformConfig(QuantizerSettings, frozen=True, tag="uniform"):
 
     @property
     def layers(self) -> Layers:
-        ends = [0, *itertools.accumulate(self.widths)]
-        return tuple(tuple(range(a, b)) for a, b in itertools.pairwise(ends))
+        return _runs(self.widths)
 
     def problems(self) -> Iterator[str]:
         if self.channels > MAX_PLANES:
@@ -323,11 +299,6 @@ class UniformConfig(QuantizerSettings, frozen=True, tag="uniform"):
         if self.lifted not in (0, *itertools.accumulate(self.widths)):
             yield f"lifted: {self.lifted} channels are no whole layers"
 
-
-UNIFORM_ALPHABET = 8191
-"""Values -4095..4095 of a uniform quantizer."""
-WEIGHTS = 32
-"""Alphabet of a weight: a sign and 16 magnitudes."""
 
 QuantizerConfig = (
     ProductVQConfig
@@ -341,10 +312,17 @@ QuantizerConfig = (
     | GMMVQConfig
     | UniformConfig
 )
+"""Every quantizer; a table without `kind` is the first."""
+
+
+def _runs(lengths: Iterable[int]) -> Layers:
+    """Consecutive runs of plane numbers of these lengths."""
+    ends = [0, *itertools.accumulate(lengths)]
+    return tuple(tuple(range(a, b)) for a, b in itertools.pairwise(ends))
 
 
 def mixtures_of(config: QuantizerConfig | CodeConfig) -> SoftVQConfig | None:
-    """The mixtures of codewords that a quantizer is, or is made of; None where it is made of something else."""
+    """Configuration of the mixtures that a quantizer consists of; None if it has none."""
     match config:
         case ResidualConfig():
             return mixtures_of(config.base)
@@ -355,7 +333,7 @@ def mixtures_of(config: QuantizerConfig | CodeConfig) -> SoftVQConfig | None:
 
 
 def with_first_weight(config: Any, weight: float) -> Any:
-    """The same quantizer with another weight of the first codeword of its mixtures."""
+    """Copy of the configuration of a quantizer of mixtures with another `first_weight`."""
     match config:
         case ResidualConfig():
             return structs.replace(config, base=with_first_weight(config.base, weight))
@@ -366,7 +344,7 @@ def with_first_weight(config: Any, weight: float) -> Any:
 
 
 def has_codes(config: QuantizerConfig) -> bool:
-    """Whether a quantizer of this kind is built from codes with codebooks."""
+    """Return True for quantizers that consist of vector quantizers with codebooks (`vq`)."""
     match config:
         case ResidualConfig() | MultiScaleConfig():
             return has_codes(config.base)

@@ -1,7 +1,4 @@
-"""Configurations of quantizers that give one index for each place of a grid, and what all configurations answer.
-
-Differs from quantizer_config.py, where these are put together.
-"""
+"""Configurations of quantizers with one index per position, and the interface of all quantizer configurations."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ from ..planes import Grid, Layers, Shapes
 from .reading import KindSettings, Positive
 
 MAX_LAYERS = 16
-"""Of a file."""
+"""Most layers of a file."""
 MAX_ALPHABET = 2**16
-"""Codewords of a plane: what a frequency table can hold."""
+"""Most codewords of a plane, the limit of a frequency table."""
 MAX_PLANES = 256
 
 Alphabet = Annotated[int, Meta(ge=1, le=MAX_ALPHABET)]
@@ -26,11 +23,11 @@ Alphabet = Annotated[int, Meta(ge=1, le=MAX_ALPHABET)]
 
 
 class QuantizerSettings(KindSettings, frozen=True):
-    """What every quantizer's configuration answers; planes and layers come coarse to fine."""
+    """Properties that every quantizer configuration has; planes and layers come coarse to fine."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Alphabet of each plane."""
+        """Alphabet size of each plane."""
         return ()
 
     @property
@@ -40,7 +37,7 @@ class QuantizerSettings(KindSettings, frozen=True):
 
     @property
     def groups(self) -> int:
-        """Parts of the latent's channels; the decoder is told of each how much is kept."""
+        """Number of groups of latent channels; the decoder receives for each the share of its planes that is kept."""
         return 1
 
     @property
@@ -50,12 +47,17 @@ class QuantizerSettings(KindSettings, frozen=True):
 
     @property
     def local(self) -> bool:
-        """Whether the planes of a part of the latent are that part of the planes; if not, tokens belong to windows."""
+        """True if the planes of a part of the latent are that part of the planes; otherwise windows are needed."""
         return True
 
     @property
+    def segment_count(self) -> int:
+        """Number of equal runs of tokens with codebooks of their own; it divides the tokens of a window."""
+        return 1
+
+    @property
     def fill(self) -> Literal["learned", "zero", "none"]:
-        """What stands for layers that are not kept; none: all of them are needed."""
+        """Replacement of latent channels whose layers are not kept; none: every layer is needed."""
         return "zero"
 
     def shapes(self, grid: Grid) -> Shapes:
@@ -63,94 +65,87 @@ class QuantizerSettings(KindSettings, frozen=True):
         return (grid,) * len(self.sizes)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these settings, key first."""
+        """Violations of the rules across settings, key first."""
         yield from ()
 
 
 def layered(planes: int) -> Layers:
-    """A layer for each plane, coarse to fine; beyond MAX_LAYERS planes the coarsest are taken together."""
+    """One layer per plane, coarse to fine; of more than MAX_LAYERS planes the coarsest are joined."""
     layers = min(planes, MAX_LAYERS)
     widths = [planes // layers + (i < planes % layers) for i in range(layers)]
     ends = itertools.accumulate(widths)
     return tuple(tuple(range(end - width, end)) for end, width in zip(ends, widths, strict=True))
 
 
-class VQConfig(QuantizerSettings, frozen=True, tag="vq"):
-    """One codebook [K, d] for all channels."""
+class CodeSettings(QuantizerSettings, frozen=True):
+    """Properties of quantizers with one index per position."""
 
-    codebook_size: Alphabet
-    dim: Positive
-    metric: Literal["euclidean", "cosine", "unit"] = "euclidean"
-    """The nearest codeword; the nearest in direction; or that, with latent and codeword of length 1 from there on."""
+    @property
+    def codebook_size(self) -> int:
+        """Number of codewords K."""
+        return 1
 
     @property
     def sizes(self) -> tuple[int, ...]:
         return (self.codebook_size,)
+
+    @property
+    def fill(self) -> Literal["none"]:
+        return "none"
+
+
+class VQConfig(CodeSettings, frozen=True, tag="vq"):
+    """Vector quantization with one codebook [K, d] for all channels."""
+
+    codebook_size: Alphabet
+    dim: Positive
+    """Latent channels."""
+    metric: Literal["euclidean", "cosine", "unit"] = "euclidean"
+    """euclidean: nearest codeword; cosine: nearest in direction; unit: cosine, with latent and codewords scaled to
+    length 1 in the losses and for the decoder as well."""
 
     @property
     def channels(self) -> int:
         return self.dim
 
-    @property
-    def fill(self) -> Literal["none"]:
-        return "none"
 
-
-class BinaryConfig(QuantizerSettings, frozen=True, tag="binary"):
-    """A bit for each channel, K = 2^bits without a codebook: LFQ (Yu et al. 2024), BSQ (Zhao et al. 2024)."""
+class BinaryConfig(CodeSettings, frozen=True, tag="binary"):
+    """One bit per channel, K = 2^bits without a codebook: LFQ (Yu et al. 2024), BSQ (Zhao et al. 2024)."""
 
     bits: Annotated[int, Meta(ge=1, le=16)]
-    """Channels."""
+    """Latent channels."""
     spherical: bool = False
-    """BSQ: the latent is scaled to length 1, and so is what stands for the bits."""
+    """BSQ: latent and codewords have length 1."""
     scale: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    """What the values of a residual stage or scale are, in units of those of the one before it."""
+    """Size of the codewords of a residual stage or scale, relative to those of the stage before it."""
 
     @property
     def codebook_size(self) -> int:
-        """2^bits."""
         return 1 << self.bits
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        return (self.codebook_size,)
 
     @property
     def channels(self) -> int:
         return self.bits
 
-    @property
-    def fill(self) -> Literal["none"]:
-        return "none"
 
-
-class FSQConfig(QuantizerSettings, frozen=True, tag="fsq"):
-    """Each channel bounded and rounded to one of a few levels, K is their product (Mentzer et al. 2023)."""
+class FSQConfig(CodeSettings, frozen=True, tag="fsq"):
+    """Each channel bounded and rounded to one of a few levels (Mentzer et al. 2023)."""
 
     levels: Annotated[tuple[Annotated[int, Meta(ge=2)], ...], Meta(min_length=1)]
-    """Of each channel, at least 2."""
+    """Number of levels of each channel; K is their product."""
 
     @property
     def codebook_size(self) -> int:
-        """The product of the levels."""
         return math.prod(self.levels)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        return (self.codebook_size,)
 
     @property
     def channels(self) -> int:
         return len(self.levels)
 
-    @property
-    def fill(self) -> Literal["none"]:
-        return "none"
-
     def problems(self) -> Iterator[str]:
         if self.codebook_size > MAX_ALPHABET:
-            yield f"levels: at most {MAX_ALPHABET} codes in all"
+            yield f"levels: at most {MAX_ALPHABET} codewords in all"
 
 
 CodeConfig = VQConfig | BinaryConfig | FSQConfig
-"""One index a position."""
+"""Quantizers with one index per position."""

@@ -43,7 +43,7 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
 
 def uses_lmbda(model: loading.Model) -> bool:
     """True where codewords have costs in bits and each index belongs to one position of the picture's token grid."""
-    return model.tokenizer.quantizer.has_rate_term and not model.config.tokenizer.side
+    return model.tokenizer.quantizer.has_rate_term and not model.config.tokenizer.window_px
 
 
 def index_encoder(picture: Picture, model: loading.Model, name: str, effort: int) -> IndexEncoder:

@@ -95,7 +95,7 @@ class Capacity:
 
 def capacity(config: TokenizerConfig, layers: tuple[tuple[int, ...], ...]) -> Capacity:
     """Raw bits of one window of the model; without fixed windows of SIDE_PX, rounded up to a multiple of the stride."""
-    side = config.side or -(-SIDE_PX // config.stride) * config.stride
+    side = config.window_px or -(-SIDE_PX // config.stride) * config.stride
     positions = [math.prod(shape) for shape in plane_shapes(config, side, side)]
     bits = [n * math.log2(size) for n, size in zip(positions, config.quantizer.sizes, strict=True)]
     each = [sum(bits[s] for s in layer) for layer in layers]
@@ -129,7 +129,7 @@ class UsageCounter:
     """Counts of the indices of any number of pictures."""
 
     def __init__(self, config: TokenizerConfig) -> None:
-        self.windowed = bool(config.side)
+        self.windowed = bool(config.window_px)
         self.books = codebooks_of(config.quantizer)
         self.counts = [np.zeros(book.size, np.int64) for book in self.books]
         self.planes = [np.zeros(size, np.int64) for size in config.quantizer.sizes]

@@ -36,7 +36,7 @@ class Tile:
 
 def plane_shapes(config: TokenizerConfig, width: int, height: int) -> list[tuple[int, ...]]:
     """Shape of each plane of a picture of `width` x `height` px."""
-    if not config.side:
+    if not config.window_px:
         return list(config.quantizer.shapes(grid_size(width, height, config.stride)))
     count = len(window_rects(config, width, height))
     return [(count, *shape) for shape in config.window_shapes()]
@@ -44,8 +44,8 @@ def plane_shapes(config: TokenizerConfig, width: int, height: int) -> list[tuple
 
 def window_rects(config: TokenizerConfig, width: int, height: int) -> list[Rect]:
     """The windows over a picture, row by row, in px. All have the full side: a smaller picture is continued."""
-    rows, columns = (_starts(length, config.side, config.overlap) for length in (height, width))
-    return [Rect(y, y + config.side, x, x + config.side) for y in rows for x in columns]
+    rows, columns = (_starts(length, config.window_px, config.overlap) for length in (height, width))
+    return [Rect(y, y + config.window_px, x, x + config.window_px) for y in rows for x in columns]
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:
@@ -55,7 +55,7 @@ def _starts(length: int, side: int, overlap: int) -> list[int]:
 
 def access_tiles(header: Header, config: TokenizerConfig) -> list[Tile]:
     """The access tiles of a picture, row by row."""
-    if config.side:
+    if config.window_px:
         rects = window_rects(config, header.width, header.height)
         return [Tile(rect, number) for number, rect in enumerate(rects)]
     return [Tile(part.times(config.stride), part.slices) for part in grid_tiles(header, config.stride)]
@@ -74,7 +74,7 @@ room for many segments, and the memory of their context network goes with its sq
 
 def fits(header: Header, config: TokenizerConfig) -> bool:
     """Whether the tiles of a file can be those of a model."""
-    if config.side:
-        return (header.tile, header.overlap) == (config.side, config.overlap)
+    if config.window_px:
+        return (header.tile, header.overlap) == (config.window_px, config.overlap)
     most = STEPPED_TILE_PX if isinstance(config.quantizer, UniformConfig) else MAX_TILE
     return not header.tile % config.stride and not header.overlap and header.tile <= most

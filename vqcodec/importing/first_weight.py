@@ -48,8 +48,8 @@ def _latents(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[Tensor]:
     """Latents of each window of each picture, or of a whole picture, [1, D, *]."""
     config = model.config.tokenizer
     for pixels in pictures:
-        if not config.side:
+        if not config.window_px:
             yield torch.from_numpy(pixels_to_latent(model, pixels).astype(np.float32))[None]
-        for rect in window_rects(config, pixels.shape[1], pixels.shape[0]) if config.side else ():
+        for rect in window_rects(config, pixels.shape[1], pixels.shape[0]) if config.window_px else ():
             with torch.inference_mode():
                 yield model.tokenizer.encoder(to_tensor([read_padded(pixels, rect)], model.device)).float()

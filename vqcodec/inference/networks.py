@@ -44,7 +44,7 @@ def pixels_to_planes(
     tokenizer = model.tokenizer
     if isinstance(model.config.tokenizer.quantizer, UniformConfig):
         raise ValueError("a uniform quantizer works on whole pictures at a step; take encoder.build.encoder_for")
-    if model.config.tokenizer.side:
+    if model.config.tokenizer.window_px:
         return pixels_to_window_planes(model, pixels, rate)
     grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)
     planes = [np.empty(grid, np.int32) for _ in tokenizer.sizes]
@@ -108,7 +108,7 @@ def planes_to_pixels(
     `size` (width, height) is that of the picture, if it is more than the region; `step` the number of its quantization
     step, if the model has one.
     """
-    if model.config.tokenizer.side:
+    if model.config.tokenizer.window_px:
         return window_planes_to_pixels(model, planes, region, size or (region.x1, region.y1))
     tokenizer, stride = model.tokenizer, model.stride
     grid = planes[0].shape
@@ -159,7 +159,7 @@ def _blended_pixels(model: Model, planes: list[np.ndarray], region: Rect, rows: 
 
 def pixels_needed(model: Model, region: Rect, size: tuple[int, int]) -> Rect:
     """Where tokens stand for something that the pixels of `region` depend on, for a picture of `size`; in pixels."""
-    if model.config.tokenizer.side:
+    if model.config.tokenizer.window_px:
         return region
     grid = grid_size(*size, model.stride)
     halo = model.tokenizer.decoder.halo

@@ -55,8 +55,8 @@ def token_space(config: ModelConfig) -> dict[str, Any]:
     """Settings that give an index its meaning, by the names that the digest contains."""
     tokenizer = config.tokenizer
     space: dict[str, Any] = {"stride": tokenizer.stride, "quantizer": quantizer_space(tokenizer.quantizer)}
-    if tokenizer.side:
-        space |= {"window": tokenizer.side, "overlap": tokenizer.overlap}
+    if tokenizer.window_px:
+        space |= {"window": tokenizer.window_px, "overlap": tokenizer.overlap}
     return space | {"layers": [list(layer) for layer in config.layers]}
 
 

@@ -114,14 +114,14 @@ def _middle_step(config: ModelConfig) -> int | None:
 
 def _grids(planes: Sequence[np.ndarray], tokenizer: TokenizerConfig) -> list[list[np.ndarray]]:
     """Grids that the float model draws at once, as views of the planes: a window of each, or the planes as they are."""
-    if tokenizer.side:
+    if tokenizer.window_px:
         return [[plane[window] for plane in planes] for window in range(len(planes[0]))]
     return [list(planes)]
 
 
 def _check_grid(shapes: Sequence[tuple[int, ...]], most: tuple[int, int], model: loading.Model, wanted: Tokens) -> None:
     """Refuse grids that the float model has not seen. Raises UsageError."""
-    side = model.config.tokenizer.side
+    side = model.config.tokenizer.window_px
     what = f"the float model of '{wanted.model}'"
     if len(set(shapes)) > 1 or len(shapes[0]) != 2:
         raise UsageError(f"{what} draws planes [h, w] of one shape, and '{wanted.model}' has others; add --integer")

@@ -196,7 +196,7 @@ def _maps(planes: Sequence[Planes], tokens: Tokens) -> list[np.ndarray] | None:
 def can_map(model: EntropyCoded) -> bool:
     """True where files of `model` can keep different numbers of layers in different blocks."""
     tokenizer = model.config.tokenizer
-    one_shape = not tokenizer.side and len(set(tokenizer.quantizer.shapes((BLOCK, BLOCK)))) == 1
+    one_shape = not tokenizer.window_px and len(set(tokenizer.quantizer.shapes((BLOCK, BLOCK)))) == 1
     return one_shape and tokenizer.quantizer.fill != "none" and model.entropy.kind == "context"
 
 
@@ -211,7 +211,7 @@ def header_of(tokens: Tokens, config: ModelConfig, tile_px: int | None = None) -
         height=tokens.height,
         token_id=bytes.fromhex(config.token_id),
         entropy_id=bytes.fromhex(config.entropy_id),
-        tile=config.tokenizer.side or tile_px or (STEPPED_TILE_PX if has_step(config) else TILE_PX),
+        tile=config.tokenizer.window_px or tile_px or (STEPPED_TILE_PX if has_step(config) else TILE_PX),
         n_layers=tokens.n_layers,
         grey=tokens.grey,
         overlap=config.tokenizer.overlap,
@@ -280,7 +280,9 @@ def _check_header(header: container.Header, model: EntropyCoded) -> None:
         raise FormatError(f"layers: the file claims {header.n_layers}, its model has {len(config.layers)}")
     if not fits(header, tokenizer):
         wanted = (
-            f"windows of {tokenizer.side} px" if tokenizer.side else f"a multiple of {tokenizer.stride} px, no overlap"
+            f"windows of {tokenizer.window_px} px"
+            if tokenizer.window_px
+            else f"a multiple of {tokenizer.stride} px, no overlap"
         )
         raise FormatError(
             f"tile side: {header.tile} px with an overlap of {header.overlap}; the file's model needs {wanted}"
