@@ -277,5 +277,6 @@ class TokenizerRun:
         try:
             load_tuned(self.model, state["model"])
         except RuntimeError as error:
-            raise InputError(f"{path}: made by another architecture: {str(error).splitlines()[1].strip()}") from error
+            reason = str(error).splitlines()[1].strip()
+            raise InputError(f"{path}: of another architecture than the recipe: {reason}") from error
         self.average.load(state["ema"])

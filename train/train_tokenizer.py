@@ -49,7 +49,7 @@ def train_tokenizer(
     """
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists() and not resume:
-        raise OutputError(f"{folder}: holds a run already; add --resume to go on with it, or name another folder")
+        raise OutputError(f"{folder}: holds a run already; add --resume to continue it, or name another folder")
     least = 1 if recipe.data.short_side else recipe.data.crop
     pictures = scan(recipe.data.train, least, recipe.data.index)
     validation = Validation.load(recipe)

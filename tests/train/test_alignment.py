@@ -1,4 +1,4 @@
-"""Alignment losses by hand and through their heads; teachers that cannot be had; which recipes are refused."""
+"""Alignment losses by hand and through their heads; missing teachers; refused recipes."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_weights_out_of_reach_are_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(teachers, "_reachable", lambda _: False)
     with pytest.raises(InputError) as caught:
         load_teacher("dinov2-small", "align/semantic", "align.semantic.weights")
-    assert "could not be had (no route)" in str(caught.value)
+    assert "not available (no route)" in str(caught.value)
     assert "--set align.semantic.weights=FILE, or leave align/semantic out" in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -51,7 +51,7 @@ def changed(**changes: Tensor | None) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda path: None, r"is no file, nor one of dinov2-small, .*, eva02-large; name one, or start from"),
+        (lambda path: None, r"is neither a file nor one of dinov2-small, .*, eva02-large; name one, or start from"),
         (cut, "not a whole safetensors file"),
         (lambda path: torch.save(dinov2() | {"args": Call()}, path), "refused, and nothing in it was run"),
         (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(50)), "cut off or damaged"),
@@ -121,7 +121,7 @@ def test_weights_out_of_reach_are_one_line(photos: Path, tmp_path: Path, monkeyp
     with pytest.raises(InputError) as caught:
         train(tmp_path / "run", recipe(photos, "pretrained.model=dinov2-base"))
     assert str(caught.value) == (
-        "pretrained.model needs the weights of vit_base_patch14_dinov2.lvd142m, which could not be had (no route); "
+        "pretrained.model needs the weights of vit_base_patch14_dinov2.lvd142m, which are not available (no route); "
         "download them on a machine with network and name the file: --set pretrained.model=FILE, "
         "or start from random weights: --set pretrained.model="
     )

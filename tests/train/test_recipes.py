@@ -309,11 +309,11 @@ def test_lpips_without_its_trunk_is_one_line(photos: Path, tmp_path: Path, monke
     from vqcodec.train.train_tokenizer import train_tokenizer
 
     def out_of_reach(_: object) -> None:
-        raise InputError("vgg16.pth: cannot be had")
+        raise InputError("vgg16.pth: not available")
 
     monkeypatch.setattr(run_module, "make_perceptual", out_of_reach)
     changes = [change for change in thin("mgvq-f16-g4", photos) if "lpips" not in change]
-    with pytest.raises(InputError, match="cannot be had"):
+    with pytest.raises(InputError, match="not available"):
         train_tokenizer(load_recipe("mgvq-f16-g4", changes), tmp_path / "run", report=lambda _: None)
     assert not (tmp_path / "run").exists()
 

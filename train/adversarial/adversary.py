@@ -38,7 +38,7 @@ STRONGER = 2.0
 def make_discriminator(recipe: GanRecipe, crop: int, teacher: Teacher | None = None) -> torch.nn.Module:
     """Network named by `recipe`, for crops of `crop` px; `teacher` replaces the backbone of dino.
 
-    Raises InputError if the backbone cannot be had.
+    Raises InputError if the backbone is not available.
     """
     if recipe.discriminator == "style":
         return StyleGAN(recipe.channels, crop)
@@ -179,8 +179,6 @@ class Adversary:
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[-1].strip()
-            raise InputError(
-                f"the checkpoint holds another discriminator than recipe.gan asks for: {reason}"
-            ) from error
+            raise InputError(f"the checkpoint holds another discriminator than recipe.gan: {reason}") from error
         self.averages = state["averages"].to(self.averages.device)
         self.steps = int(state["steps"])

@@ -223,7 +223,7 @@ def fetch(source: Source, what: str, key: str, way_out: str, weights: str = "") 
         except Exception as error:  # the packages raise many kinds for a network that is not there or damaged files
             reason = " ".join(str(error).split())[:120]
             raise InputError(
-                f"{what} needs the weights of {source.name}, which could not be had ({reason}); download them on a "
+                f"{what} needs the weights of {source.name}, which are not available ({reason}); download them on a "
                 f"machine with network and name the file: --set {key}=FILE, {way_out}"
             ) from error
 

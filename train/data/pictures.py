@@ -64,8 +64,8 @@ class Pictures:
 def scan(sources: tuple[str, ...], min_side: int, index: bool = True) -> Pictures:
     """List the pictures in folders, tar shards or patterns of these; headers are read, pixels are not.
 
-    Names and sizes are kept in an index beside each folder or shard (train/data/picture_index.py), so that the next run
-    reads no header again; not where `index` is false or the place cannot be written.
+    Names and sizes are kept in an index next to each folder or shard (picture_index.py), unless `index` is false or the
+    place cannot be written; the next run reads no header again.
     A picture that cannot be opened or has a side below `min_side` pixels is skipped and named.
     Raises InputError if a source does not exist or no picture is left.
     """

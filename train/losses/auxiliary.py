@@ -119,7 +119,7 @@ class AuxiliaryLosses:
             self.alignments.load_state_dict(state["alignments"])
         except (RuntimeError, KeyError) as error:
             reason = str(error).splitlines()[-1].strip()
-            raise InputError(f"the checkpoint holds other alignments than recipe.align asks for: {reason}") from error
+            raise InputError(f"the checkpoint holds other alignments than recipe.align: {reason}") from error
 
 
 def whole_samples(result: Reconstruction) -> Tensor | None:

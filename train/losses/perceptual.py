@@ -33,7 +33,7 @@ WAY_OUT = "or leave rec/lpips out: --set losses.rec/lpips=0"
 
 
 def make_perceptual(device: str | torch.device = "cpu") -> Perceptual:
-    """LPIPS on `device`. Raises InputError, within seconds, if the package or the trunk weights cannot be had."""
+    """LPIPS on `device`. Raises InputError, within seconds, if the package or the trunk weights are missing."""
     lpips = _import_lpips()
     path = _fetch_trunk()
     # Construction draws weights that are replaced at once; the run's random numbers must not depend on this term.

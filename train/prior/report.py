@@ -32,14 +32,15 @@ def compare(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> str:
     saved = 1 - means["integer"] / means["zero-order"]
     lines.append(f"the integer context model saves {saved:.1%} of zero-order, {means['stream']:.3f} with stream ends")
     lost = means["integer"] / means["float"] - 1
-    lines.append(f"being integer costs it {lost:+.2%} of its bits before rounding")
+    lines.append(f"rounding to integers changes its bits by {lost:+.2%}")
     return "\n".join(lines)
 
 
 def measure(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> dict[str, np.ndarray]:
-    """Bits per index [S] on `val`, which has no gaps: uniform, zero-order, adaptive, float (the network before any
-    rounding), rounded (as it is trained at last), integer (ideal length under the integers of a file), and stream (all
-    bytes, the mean in every place).
+    """Bits per index [S] on `val`, without missing indices, by method.
+
+    uniform; zero-order; adaptive tables; float: the network before rounding; rounded: as in the last steps of training;
+    integer: ideal length under the integers of a file; stream: all bytes of the streams, one mean for all planes.
     """
     sizes = prior.sizes
     model = ContextModel(sizes, prior.tensors())

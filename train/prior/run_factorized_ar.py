@@ -37,7 +37,7 @@ def run_factorized_ar(
     """
     accelerator = Accelerator(cpu=device == "cpu")
     if recipe.minutes > 0 and accelerator.num_processes > 1:
-        raise UsageError("recipe.minutes: several processes do not agree on the time; give steps alone")
+        raise UsageError("recipe.minutes: with several processes give steps only: their clocks differ")
     say = report if accelerator.is_main_process else (lambda _: None)
     where = str(accelerator.device) if accelerator.num_processes > 1 or device == "cpu" else device
     refuse_stepped(recipe.model)

@@ -25,7 +25,7 @@ class PriorChoice:
         model = load_model(name)
         quantizer = model.tokenizer.quantizer
         if not quantizer.lambda_weights.any() or model.entropy.kind != "context":
-            raise UsageError(f"codebook.choice: model '{name}' has no context model, or was trained without a rate")
+            raise UsageError(f"codebook.choice: model '{name}' has no context model, or no rate term")
         self.entropy = model.entropy
         self.sizes = quantizer.sizes
         self.codewords = CodewordDistances(quantizer)

@@ -19,7 +19,7 @@ class CodebookTraining:
     """
 
     def started(self, step: int) -> bool:
-        """True if `step` quantizes; before, noise stands for the quantization error."""
+        """True if `step` quantizes; earlier steps add noise instead."""
         return True
 
     def restart(self) -> None:

@@ -91,7 +91,7 @@ def drawn(model: nn.Module, recipe: PretrainedRecipe) -> set[str]:
 def start_pretrained(tokenizer: Tokenizer, recipe: PretrainedRecipe) -> None:
     """Set the parts `recipe.parts` of the network.
 
-    Raises InputError if the weights cannot be had or are of another network, UsageError if they are of another size.
+    Raises InputError if the weights are missing or of another network, UsageError if they are of another size.
     """
     backbone = tokenizer.config.backbone
     state = start_weights(recipe.model)
@@ -109,7 +109,7 @@ def start_weights(model: str) -> dict[str, Tensor]:
         assert isinstance(teacher, VitTeacher)
         return dict(teacher.network.state_dict())
     if not Path(model).is_file():
-        raise InputError(f"{KEY}: '{model}' is no file, nor one of {', '.join(SIZES)}; name one, {WAY_OUT}")
+        raise InputError(f"{KEY}: '{model}' is neither a file nor one of {', '.join(SIZES)}; name one, {WAY_OUT}")
     return read_checkpoint(Path(model))
 
 

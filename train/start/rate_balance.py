@@ -92,7 +92,7 @@ def gains(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor) -> Tensor:
             left[g] += (latent[:, part] - code[:, part]).square().sum()
     found = shown / left.clamp_min(1e-12)
     if not found.max() > 0:
-        raise UsageError("codebook.refit: no error of a codeword shows in the pixels; balance a finished run")
+        raise UsageError("codebook.refit: no error of a codeword shows in the pixels; use `balance` on a finished run")
     return found
 
 

@@ -1,8 +1,9 @@
 """Refit of codebooks to a finished encoder: k-means on the latents of the groups, or of the refinements' residual.
 
-Under a rate term rarely used codewords drift away from the data, those for fine detail above all. A context model makes
-codewords cheap where the context predicts them, so refitted fine codebooks cost nothing at low rates and lower the
-distortion at high rates. `balance` (rate_balance.py) sets the weight of a bit in each group and moves its codewords.
+Under a rate term rarely used codewords drift away from the data, those for fine detail above all. A context model
+spends few bits on codewords that the context predicts, so refitted fine codebooks cost almost nothing at low rates and
+lower the distortion at high rates. `balance` (rate_balance.py) sets the weight of a bit in each group and moves its
+codewords.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ class SteppedRun:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.pixels = int(state["step"]), int(state["pixels"])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise InputError(f"{path}: is of another recipe: {str(error).splitlines()[0]}") from error
+            raise InputError(f"{path}: of another recipe: {str(error).splitlines()[0]}") from error
 
     def start_from(self, path: Path) -> None:
         """Start with the averaged weights of another run and its count of pixels. Raises InputError."""
@@ -228,7 +228,7 @@ class SteppedRun:
         try:
             self.model.load_state_dict(state["average"])
         except (KeyError, RuntimeError) as error:
-            raise InputError(f"{path}: is of another recipe: {str(error).splitlines()[0]}") from error
+            raise InputError(f"{path}: of another recipe: {str(error).splitlines()[0]}") from error
         self.pixels = int(state["pixels"])
         self.average.reset()
 

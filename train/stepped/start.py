@@ -55,7 +55,10 @@ def start_from_conv(model: Tokenizer, name: str, x: Tensor) -> None:
     if not isinstance(e, ConvEncoder) or not isinstance(d, ConvDecoder) or len(e.stages) != 1 or e.linear is None:
         raise UsageError(f"start_from '{name}': a model of a conv backbone at stride 8 with a linear path is needed")
     if e.stem.weight.shape != encoder.stem.weight.shape or old.channels != encoder.linear.weight.shape[0]:
-        raise UsageError(f"start_from '{name}': has width {len(e.stem.weight)} and {old.channels} channels")
+        raise UsageError(
+            f"start_from '{name}': has width {len(e.stem.weight)} and {old.channels} channels; the recipe's width and "
+            f"bottleneck are {len(encoder.stem.weight)} and {encoder.linear.weight.shape[0]}"
+        )
     for new, known in (
         (encoder.stem, e.stem),
         (encoder.head, e.head),
