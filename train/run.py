@@ -76,7 +76,7 @@ class TokenizerRun:
         self.adversary = (
             Adversary(recipe.gan, self.device, accelerator, recipe.data.crop) if "gan/generator" in names else None
         )
-        self.extras = AuxiliaryLosses(recipe, self.model, accelerator)
+        self.auxiliary = AuxiliaryLosses(recipe, self.model, accelerator)
         self.average = MovingAverage(self.model)
         if recipe.run.compile:
             self.model.encoder.compile()
@@ -93,7 +93,7 @@ class TokenizerRun:
             scale = LINEAR_LR if ".linear." in name else 1.0
             decay = 0.0 if name.startswith("quantizer.") else optimizer.weight_decay
             parts.setdefault((scale, decay), []).append(value)
-        if heads := self.extras.parameters():
+        if heads := self.auxiliary.parameters():
             parts.setdefault((1.0, optimizer.weight_decay), []).extend(heads)
         groups = [{"params": part, "scale": scale, "weight_decay": decay} for (scale, decay), part in parts.items()]
         return torch.optim.AdamW(groups, lr=optimizer.lr, betas=(optimizer.betas[0], optimizer.betas[1]), fused=True)
@@ -121,8 +121,8 @@ class TokenizerRun:
             for name, value in losses.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value / len(parts)
         with self.clock("optimizer"):
-            self.extras.synchronize()
-            trained = [*self.model.parameters(), *self.extras.parameters()]
+            self.auxiliary.synchronize()
+            trained = [*self.model.parameters(), *self.auxiliary.parameters()]
             sums["grad_norm"] = torch.nn.utils.clip_grad_norm_(trained, recipe.optimizer.clip)
             self.optimizer.step()
             if "quantizer" not in recipe.optimizer.frozen:
@@ -142,7 +142,7 @@ class TokenizerRun:
         x = to_unit(batch.contiguous(memory_format=torch.channels_last))
         with self.clock("forward"):
             kept, noise, weight = self._draw(x, generator)
-            self.extras.perturb(self.step, len(x), generator)
+            self.auxiliary.perturb(self.step, len(x), generator)
             chances = self._draw_chances(len(x), generator)
             with self._autocast():
                 result = self.network(x, kept, noise, self.codebooks.started(self.step), weight)
@@ -150,7 +150,7 @@ class TokenizerRun:
             with self._autocast():
                 target = x.repeat(recipe.masking.draws, 1, 1, 1)
                 losses = reconstruction_losses(result, target, names, self.perceptual, self.rate)
-                losses |= self.extras.losses(result, x, self.step / recipe.optimizer.steps)
+                losses |= self.auxiliary.losses(result, x, self.step / recipe.optimizer.steps)
             weights = weights_at(recipe.losses, recipe.warmup, self.step)
             total = sum((weights[name] * loss for name, loss in losses.items()), x.new_zeros(()))
             playing = self.adversary is not None and self.adversary.active(self.step)
@@ -176,7 +176,7 @@ class TokenizerRun:
     def _draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """This process's part of the global batch's keep maps [draws * B, G, h, w], one block of B per decoding, noise
         [B, D, h, w] and rate factors [B]."""
-        size = self.extras.grid
+        size = self.auxiliary.grid
         whole = len(x) * self.accelerator.num_processes
         part = slice(self.accelerator.process_index * len(x), (self.accelerator.process_index + 1) * len(x))
         masking, groups = self.recipe.masking, self.recipe.tokenizer.quantizer.groups
@@ -242,7 +242,7 @@ class TokenizerRun:
             "ema": self.average.values,
             "optimizer": self.optimizer.state_dict(),
             "codebooks": self.codebooks.state_dict(),
-            "extras": self.extras.state_dict(),
+            "auxiliary": self.auxiliary.state_dict(),
             "recipe": json.dumps(to_builtins(self.recipe)),
             "best": self.best,
         }
@@ -256,7 +256,7 @@ class TokenizerRun:
         self._load_weights(state, path)
         self.optimizer.load_state_dict(state["optimizer"])
         self.codebooks.load_state_dict(state["codebooks"])
-        self.extras.load_state_dict(state.get("extras", {}))
+        self.auxiliary.load_state_dict(state["auxiliary"])
         if self.adversary is not None and "adversary" in state:
             self.adversary.load_state_dict(state["adversary"])
         self.step = int(state["step"])

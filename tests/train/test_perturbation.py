@@ -66,10 +66,10 @@ def test_first_samples_change_and_gradients_stay() -> None:
     model = Tokenizer(TokenizerConfig(8, BACKBONE, ProductVQConfig(2, 16, 3)), "gradient").train()
     processes = SimpleNamespace(num_processes=1, process_index=0, device=torch.device("cpu"))
     model.quantizer.bank.update = lambda *_: None  # type: ignore[assignment]
-    extras = AuxiliaryLosses(recipe(samples=0.5, nearest=8), model, processes)  # type: ignore[arg-type]
+    auxiliary = AuxiliaryLosses(recipe(samples=0.5, nearest=8), model, processes)  # type: ignore[arg-type]
     x, kept, noise = uniform(4, 3, 32, 32) * 2 - 1, torch.ones(4, 2, 4, 4), torch.zeros(4, 6, 4, 4)
     plain = model(x, kept, noise)
-    extras.perturb(0, 4, torch.Generator().manual_seed(1))
+    auxiliary.perturb(0, 4, torch.Generator().manual_seed(1))
     moved = model(x, kept, noise)
     # The losses and the indices are those of the tokens as they were.
     assert torch.equal(plain.commitment, moved.commitment)
@@ -90,9 +90,9 @@ def test_two_processes_perturb_what_one_would() -> None:
         parts = []
         for rank in range(count):
             processes = SimpleNamespace(num_processes=count, process_index=rank, device=torch.device("cpu"))
-            extras = AuxiliaryLosses(recipe(samples=0.75, nearest=8), model, processes)  # type: ignore[arg-type]
+            auxiliary = AuxiliaryLosses(recipe(samples=0.75, nearest=8), model, processes)  # type: ignore[arg-type]
             own = slice(rank * 4 // count, (rank + 1) * 4 // count)
-            extras.perturb(0, 4 // count, torch.Generator().manual_seed(1))
+            auxiliary.perturb(0, 4 // count, torch.Generator().manual_seed(1))
             parts.append(model(x[own], kept[own], noise[own]).x)
         seen.append(torch.cat(parts))
     torch.testing.assert_close(seen[0], seen[1])

@@ -100,7 +100,7 @@ def test_a_run_with_everything_resumes_to_the_same(photos: Path, tmp_path: Path)
             assert found[step][key] == pytest.approx(expected[step][key], rel=1e-3, abs=1e-4), (step, key)
     assert names <= set(expected[4])
     for (name, one), other in zip(
-        whole.extras.state_dict()["alignments"].items(), part.extras.state_dict()["alignments"].values(), strict=True
+        whole.auxiliary.state_dict()["alignments"].items(), part.auxiliary.state_dict()["alignments"].values(), strict=True
     ):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5, msg=name)
     with pytest.raises(InputError, match=r"other alignments than recipe\.align"):
@@ -109,9 +109,9 @@ def test_a_run_with_everything_resumes_to_the_same(photos: Path, tmp_path: Path)
 
 def test_heads_are_trained_and_are_in_no_model(photos: Path, tmp_path: Path) -> None:
     run = train(photos, tmp_path / "run", "tiny-xqgan-vp2", *ALL, "optimizer.lr=1e-2", "run.stop_at=1")
-    heads = {name: value.clone() for name, value in run.extras.state_dict()["alignments"].items()}
+    heads = {name: value.clone() for name, value in run.auxiliary.state_dict()["alignments"].items()}
     later = train(photos, tmp_path / "run", "tiny-xqgan-vp2", *ALL, "optimizer.lr=1e-2", resume=True)
-    after = later.extras.state_dict()["alignments"]
+    after = later.auxiliary.state_dict()["alignments"]
     assert heads
     assert all(not torch.equal(after[name], value) for name, value in heads.items())
     Tokenizer(run.recipe.tokenizer).load_state_dict(read_checkpoint(tmp_path / "run" / CHECKPOINT)["model"])
