@@ -100,7 +100,9 @@ def test_a_run_with_everything_resumes_to_the_same(photos: Path, tmp_path: Path)
             assert found[step][key] == pytest.approx(expected[step][key], rel=1e-3, abs=1e-4), (step, key)
     assert names <= set(expected[4])
     for (name, one), other in zip(
-        whole.auxiliary.state_dict()["alignments"].items(), part.auxiliary.state_dict()["alignments"].values(), strict=True
+        whole.auxiliary.state_dict()["alignments"].items(),
+        part.auxiliary.state_dict()["alignments"].values(),
+        strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5, msg=name)
     with pytest.raises(InputError, match=r"other alignments than recipe\.align"):

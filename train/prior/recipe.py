@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, to_builtins
 
-from vqcodec.config.reading import Count, Positive, Settings, Share, read
+from vqcodec.config.reading import Count, Positive, Settings, read
 from vqcodec.errors import InputError, ModelError, UsageError
 from vqcodec.models.registry import find
 from vqcodec.tokens.tokens import has_step
@@ -65,8 +65,6 @@ class PriorRecipe(Settings, frozen=True):
     its own selection."""
     lr: Above0 = 5e-3
     """Largest learning rate."""
-    quantized_share: Share = 0.2
-    """Share of the steps, the last ones, that train the network with rounded weights and activations."""
     bf16: bool = False
     """Products in bfloat16, except while the network is rounded."""
     seed: int = 0

@@ -31,6 +31,9 @@ from .run_factorized_ar import run_factorized_ar
 
 __all__ = ["Prior", "PriorRecipe", "add_prior", "bits_per_index", "collect_tiles", "run_prior", "train_prior"]
 
+ROUNDED_SHARE = 0.2
+"""Share of the steps, the last ones, that train the network with rounded weights and activations."""
+
 
 def train_prior(
     tiles: Sequence[Tile],
@@ -43,7 +46,7 @@ def train_prior(
     before: ContextModel | None = None,
     device: str = "cpu",
 ) -> Prior:
-    """Fit a context model to index planes, on `device`; the last `quantized_share` of the steps train it rounded.
+    """Fit a context model to index planes, on `device`; the last steps train it rounded.
 
     Args:
         tiles: index planes of access tiles.
@@ -74,7 +77,7 @@ def train_prior(
     loop = PriorLoop(recipe, prior, optimizer, len(prior.coded_sizes), checkpoint, resume)
 
     def take_step(step: int, progress: float) -> Tensor:
-        quantized = progress >= 1 - recipe.quantized_share
+        quantized = progress >= 1 - ROUNDED_SHARE
         for net in prior.nets():
             net.quantized = quantized
         return _step(prior, optimizer, crops.batch(step), recipe.bf16 and not quantized)
@@ -85,7 +88,7 @@ def train_prior(
 
     loop.run(take_step, report_bits)
     for net in prior.nets():
-        net.quantized = recipe.quantized_share > 0
+        net.quantized = True
     return prior.cpu()
 
 
