@@ -48,8 +48,8 @@ class DinoDiscriminator(nn.Module):
         return torch.stack(logits, 2)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        self.frozen[0]._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+        self.frozen[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
 
 def depths_of(blocks: int) -> tuple[int, ...]:
