@@ -37,6 +37,7 @@ from .moving_average import MovingAverage
 from .quantization.build import make_codebooks
 from .quantization.context_choice import PriorChoice
 from .quantization.nested_masking import draw_kept
+from .quantization.typed import product_of
 from .recipe.schema import Recipe
 from .schedule import learning_rate
 from .start.from_model import with_room
@@ -68,9 +69,9 @@ class TokenizerRun:
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.quantizer.estimate = ESTIMATORS[recipe.optimizer.estimator]
         if recipe.masking.losses == "kept":
-            self.model.quantizer.only_kept = True
+            product_of(self.model).only_kept = True
         if recipe.codebook.choice:
-            self.model.quantizer.choose = PriorChoice(recipe.codebook.choice)
+            product_of(self.model).choose = PriorChoice(recipe.codebook.choice)
         self.codebooks = make_codebooks(recipe, self.model, accelerator)
         self.rate = partial(usage_bits, tokenizer=self.model)
         self.adversary = (

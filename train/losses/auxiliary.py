@@ -20,6 +20,7 @@ from ..alignment.losses import ALIGNMENTS, Alignments
 from ..alignment.teachers import Teacher
 from ..processes import Processes
 from ..quantization.perturbation import annealed, perturbed
+from ..quantization.typed import product_of
 from ..recipe.schema import Recipe
 from ..shapes import branches_of, latent_grid
 from .disentanglement import disentanglement
@@ -94,7 +95,7 @@ class AuxiliaryLosses:
 
     def _perturbed(self, z: Tensor, made: Quantized, numbers: Tensor, tokens: float, nearest: int) -> Tensor:
         """z_q of `made` with perturbed tokens; the gradient is that of the unperturbed z_q."""
-        quantizer = self.model.quantizer
+        quantizer = product_of(self.model)
         rows, codebooks = quantizer.rows(z).detach(), quantizer.codebooks.detach()
         planes = []
         for s, plane in enumerate(made.indices):

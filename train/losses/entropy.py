@@ -17,6 +17,8 @@ from torch import Tensor
 from vqcodec.quantizers.base import assignment_entropy
 from vqcodec.tokenizer import Reconstruction, Tokenizer
 
+from ..quantization.typed import product_of
+
 TEMPERATURE = 0.01
 """Temperature T of the squared distances (FQGAN)."""
 
@@ -31,7 +33,7 @@ def entropy_loss(result: Reconstruction, tokenizer: Tokenizer) -> Tensor:
     """vq/entropy of a training pass: the quantizer's own value, or the mean over groups of codebooks."""
     if result.entropy is not None:
         return result.entropy
-    quantizer = tokenizer.quantizer
+    quantizer = product_of(tokenizer)
     rows, codebooks = quantizer.rows(result.z.float()), quantizer.codebooks.detach()
     terms = [
         assignment_entropy(distance_logits(part, codebook) / TEMPERATURE)

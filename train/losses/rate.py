@@ -15,6 +15,8 @@ from torch import Tensor
 
 from vqcodec.tokenizer import Reconstruction, Tokenizer
 
+from ..quantization.typed import product_of
+
 TEMPERATURE = 0.05
 """Temperature as a share of the variance: about the quantization error of 256 codewords in four dimensions."""
 
@@ -29,7 +31,7 @@ def usage_bits(result: Reconstruction, tokenizer: Tokenizer, temperature: float 
     """
     if not result.indices:
         return result.z.new_zeros(())
-    quantizer = tokenizer.quantizer
+    quantizer = product_of(tokenizer)
     rows = quantizer.rows(result.z.float())  # [G, B*h*w, d]
     with torch.no_grad():
         codebooks = quantizer.codebooks.detach()  # [G, K, d]; may be the parameter itself

@@ -66,8 +66,8 @@ def collect_tiles(model: Model, pictures: Pictures, tile: int, effort: int = EFF
             tiles = [(t, float(drawn[i % RATES])) for i, t in enumerate(some)]
         for t, rate in tiles:
             keep = next((step.keep for step in encoder.ladder if step.lmbda <= rate), encoder.ladder[-1].keep)
-            planes = encoder.tile_planes([rects[t]], rate, keep)[0]
-            found.append(np.stack(planes[: sum(map(len, model.layers[:keep]))]).astype(kind))
+            tile_planes = encoder.tile_planes([rects[t]], rate, keep)[0]
+            found.append(np.stack(tile_planes[: sum(map(len, model.layers[:keep]))]).astype(kind))
     return found
 
 
@@ -91,7 +91,8 @@ class PriorCrops:
         self.is_cut = all(len(set(layout)) == 1 for layout in layouts)
         self.by_layout = [[t for t, other in enumerate(layouts) if other == layout] for layout in set(layouts)]
         # Stacked, so that all planes of a crop are cut at once.
-        self.padded = [np.stack(tile) for tile in tiles] if self.is_cut else tiles
+        self.stacked = [np.stack(tile) for tile in tiles] if self.is_cut else []
+        self.whole = [] if self.is_cut else list(tiles)
         positions = np.array([tile[0].size for tile in tiles], np.float64)
         self.share = positions / positions.sum()
 
@@ -100,11 +101,10 @@ class PriorCrops:
         rng = np.random.default_rng((self.seed, number))
         if not self.is_cut:
             same = self.by_layout[rng.choice(len(self.by_layout), p=[self.share[t].sum() for t in self.by_layout])]
-            chosen = [self.padded[t] for t in rng.choice(same, self.batch_size)]
+            chosen = [list(self.whole[t]) for t in rng.choice(same, self.batch_size)]
         else:
-            chosen = [
-                self._cut(self.padded[t], rng) for t in rng.choice(len(self.padded), self.batch_size, p=self.share)
-            ]
+            picked = rng.choice(len(self.stacked), self.batch_size, p=self.share)
+            chosen = [list(self._cut(self.stacked[t], rng)) for t in picked]
         return [torch.from_numpy(np.stack(planes)) for planes in zip(*chosen, strict=True)]
 
     def _cut(self, planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -200,11 +200,11 @@ class Prior(nn.Module):
             assert isinstance(net, PlanePrior)
             yield net
 
-    def parts(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def parts(self, tile: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
         """Planes of a tile -> coded planes."""
         return [part for split, plane in zip(self.splits, tile, strict=False) for part in split.divide(plane)]
 
-    def padded(self, tile: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def padded(self, tile: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
         """Planes of a tile -> coded planes, int64 with a margin, as `forward` takes them.
 
         Planes that the tile lacks hold the outside index everywhere.

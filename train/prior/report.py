@@ -52,7 +52,8 @@ def measure(prior: Prior, train: Sequence[Tile], val: Sequence[Tile]) -> dict[st
         use = np.bincount(np.concatenate([nothing, *seen]), minlength=size) + 0.5
         zero[s] = -np.log2(use / use.sum())[np.concatenate([nothing, *wanted])].sum()
         tables = cluster_tables(seen, size, TABLES)
-        adaptive[s] = sum(option_bits(tables, symbols).min() + np.log2(len(tables) * len(STEPS)) for symbols in wanted)
+        bits = [option_bits(tables, symbols).min() + np.log2(len(tables) * len(STEPS)) for symbols in wanted]
+        adaptive[s] = np.sum(bits)
     planes = [[np.array(plane, np.int32, order="C") for plane in tile] for tile in val]
     stream = 8 * sum(
         len(segment)
@@ -90,13 +91,13 @@ def integer_bits(model: ContextModel, tiles: Sequence[Sequence[np.ndarray]]) -> 
 
 def _alike(
     tiles: Sequence[Sequence[np.ndarray]], sizes: Sequence[int]
-) -> Iterator[tuple[list[list[np.ndarray]], list[list[int]]]]:
+) -> Iterator[tuple[list[list[np.ndarray]], tuple[tuple[int, ...], ...]]]:
     """Tiles grouped by their number of planes, filled up with MISSING, and one layer for each plane present."""
     for n in sorted({len(tile) for tile in tiles}):
         alike = [
             [*tile, *(np.full(tile[0].shape, MISSING, np.int32) for _ in sizes[n:])] for tile in tiles if len(tile) == n
         ]
-        yield alike, [[s] for s in range(n)]
+        yield alike, tuple((s,) for s in range(n))
 
 
 def _counted(tiles: Sequence[Tile], planes: int) -> np.ndarray:

@@ -14,6 +14,8 @@ from vqcodec.encoder.index_selection import select_indices
 from vqcodec.errors import UsageError
 from vqcodec.models.loading import load_model
 
+from .typed import product_of
+
 
 class PriorChoice:
     """Selection with the context model, codebooks and lambda weights of the model called `name` or in that folder.
@@ -23,7 +25,7 @@ class PriorChoice:
 
     def __init__(self, name: str) -> None:
         model = load_model(name)
-        quantizer = model.tokenizer.quantizer
+        quantizer = product_of(model.tokenizer)
         if not quantizer.lambda_weights.any() or model.entropy.kind != "context":
             raise UsageError(f"codebook.choice: model '{name}' has no context model, or no rate term")
         self.entropy = model.entropy

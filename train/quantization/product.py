@@ -29,6 +29,7 @@ from .decoder_gain import decoder_gain
 from .protocol import CodebookTraining, gathered_latents
 from .rates import draw_rates
 from .revival import BLEND_DECAY, revival_due, usage_filled, usage_from_zero
+from .typed import product_of
 
 KMEANS_BATCHES = 24
 """Last batches before the start of the codebooks whose latents k-means sees."""
@@ -53,7 +54,8 @@ class ProductCodebooks(CodebookTraining):
     def __init__(self, recipe: Recipe, model: Tokenizer, accelerator: Accelerator) -> None:
         self.recipe, self.model, self.accelerator = recipe, model, accelerator
         self.settings = recipe.codebook
-        self.bank = model.quantizer.bank
+        self.quantizer = product_of(model)
+        self.bank = self.quantizer.bank
         self.bank.decay = BLEND_DECAY if self.settings.revival == "blend" else self.settings.decay
         if usage_from_zero(recipe):
             self.bank.counts.zero_()
@@ -66,7 +68,7 @@ class ProductCodebooks(CodebookTraining):
 
     def restart(self) -> None:
         """Set the recipe's caps, which a state of another run or model overwrites."""
-        caps = self.model.quantizer.lambda_caps
+        caps = self.quantizer.lambda_caps
         caps.fill_(NO_CAP)
         for group, cap in enumerate(self.settings.rate_caps):
             caps[group] = cap
@@ -86,7 +88,7 @@ class ProductCodebooks(CodebookTraining):
     def after_step(self, step: int, z: Tensor, generator: torch.Generator) -> None:
         """Revive dead codewords from the latents z [B, D, h, w] of all processes."""
         if revival_due(self.recipe, step):
-            rows = self.model.quantizer.rows(self.accelerator.gather(z))
+            rows = self.quantizer.rows(self.accelerator.gather(z))
             if self.settings.revival == "blend":
                 self.bank.blend(rows, generator, usage_filled(self.recipe, step))
             else:
@@ -102,13 +104,13 @@ class ProductCodebooks(CodebookTraining):
         """Costs of the codewords [G, K] at factor 1, in units of the latent's squared error."""
         assert self.gains is not None
         ramp = min(1.0, (step - self.settings.kmeans_at) / max(self.settings.rate_ramp, 1))
-        quantizer, groups = self.model.quantizer, self.model.quantizer.groups
+        quantizer, groups = self.quantizer, self.quantizer.groups
         quantizer.lambda_weights[:groups] = ramp * self.settings.rate / self.gains
         quantizer.bit_costs[:groups] = bits_of_use(self.bank.counts) * quantizer.lambda_weights[:groups, None]
 
     def _rows(self, batch: Tensor) -> Tensor:
         """uint8 crops [B, 3, H, W] of each process -> rows [G, N, d] of all."""
-        rows: Tensor = self.model.quantizer.rows(gathered_latents(self.model, batch, self.accelerator))
+        rows: Tensor = self.quantizer.rows(gathered_latents(self.model, batch, self.accelerator))
         return rows
 
     @torch.no_grad()
@@ -119,8 +121,8 @@ class ProductCodebooks(CodebookTraining):
         """
         model = self.model.eval()
         z = model.encoder(to_unit(batch.to(memory_format=torch.channels_last), self.accelerator.device)).float()
-        kept = z.new_ones(len(z), model.quantizer.groups, *z.shape[2:])
-        parts = torch.arange(z.shape[1]).split(list(model.quantizer.widths))
+        kept = z.new_ones(len(z), self.quantizer.groups, *z.shape[2:])
+        parts = torch.arange(z.shape[1]).split(list(self.quantizer.widths))
         gains = decoder_gain(model.decoder, z, kept, parts, GAIN_NOISE)
         model.train()
         mean: Tensor = self.accelerator.reduce(gains, "mean")

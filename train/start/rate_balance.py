@@ -28,6 +28,7 @@ from vqcodec.quantizers.product import NO_CAP, ProductVQ
 from vqcodec.tokenizer import Tokenizer
 
 from ..quantization.product import bits_of_use
+from ..quantization.typed import product_of
 
 LEAST_GAIN = 0.01
 """Least gain, as a share of the gain before: on some crops a group's errors do not change the pixels, and a gain
@@ -56,7 +57,7 @@ def balance(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor, rate: float) 
 
     Caps are left out: they are for coding in context.
     """
-    quantizer = model.quantizer
+    quantizer = product_of(model)
     caps, groups = quantizer.lambda_caps.clone(), quantizer.groups
     quantizer.lambda_caps.fill_(NO_CAP)
     before = quantizer.lambda_weights[:groups].clone()
@@ -77,7 +78,7 @@ def gains(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor) -> Tensor:
 
     At most 0 if a group's errors do not change the pixels; raises UsageError if that holds for all groups.
     """
-    quantizer, decoder = model.quantizer, model.decoder
+    quantizer, decoder = product_of(model), model.decoder
     groups = quantizer.groups
     shown, left = z.new_zeros(groups), z.new_zeros(groups)
     parts = torch.arange(z.shape[1]).split(list(quantizer.widths))
@@ -104,7 +105,7 @@ def _lloyd(quantizer: ProductVQ, z: Tensor, rates: Tensor, rounds: int) -> None:
     groups, books = quantizer.groups, quantizer.bank.codebooks
     rows = quantizer.rows(z)
     weight = rates.repeat_interleave(math.prod(z.shape[2:]))[None]
-    prices = quantizer.lambda_weights[:groups, None]
+    weights = quantizer.lambda_weights[:groups, None]
     costs = quantizer.bit_costs[:groups]
     for _ in range(rounds):
         # Group by group: the distances of all rows to all codewords are large.
@@ -112,7 +113,7 @@ def _lloyd(quantizer: ProductVQ, z: Tensor, rates: Tensor, rounds: int) -> None:
         index = torch.cat([nearest(rows[g], books[g], costs[g], weight) for g in one])
         hits, sums = assigned(rows, index, books.shape[1])
         books.copy_(torch.where(hits[..., None] > 0, sums / hits.clamp_min(1)[..., None], books))
-        costs = bits_of_use(hits) * prices
+        costs = bits_of_use(hits) * weights
     for book, hit in zip(books, hits, strict=True):
         book[hit < DEAD] = book[hit.argmax()].clone()
     quantizer.bit_costs[:groups] = costs

@@ -19,6 +19,7 @@ from vqcodec.tokenizer import Tokenizer, to_unit
 from ..data.crops import Crops
 from ..quantization.product import bits_of_use
 from ..quantization.rates import draw_rates
+from ..quantization.typed import product_of
 from ..recipe.schema import CodebookRecipe
 from .rate_balance import LEAST_RATE, balance
 
@@ -36,7 +37,7 @@ def refit_codebooks(tokenizer: Tokenizer, settings: CodebookRecipe, seed: int, c
 
     Lambda weights stay those the encoder was trained with, unless `balance` measures them again.
     """
-    quantizer = tokenizer.quantizer
+    quantizer = product_of(tokenizer)
     x, z = latents(tokenizer, crops)
     generator = torch.Generator().manual_seed(seed)
     low, high = settings.rate_range

@@ -16,6 +16,7 @@ from vqcodec.tokenizer import Tokenizer, to_unit
 
 from ..data.crops import Crops
 from ..quantization.decoder_gain import decoder_gain
+from ..quantization.typed import product_of
 from .layers import bias_of, conv_networks, linear_of, set_layer
 
 CROPS = 96
@@ -133,7 +134,7 @@ def _set_decoder(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor, 
 
 def _set_fill(old: Tokenizer, new: Tokenizer, place: Tensor, factor: Tensor) -> None:
     """Fill of missing channels, if both models have one; zero for new channels."""
-    ours, theirs = new.quantizer, old.quantizer
+    ours, theirs = product_of(new), product_of(old)
     if ours.fill is None or theirs.fill is None:
         return
     flat = torch.zeros_like(ours.fill).flatten()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vqcodec.config.model import LadderStep, ModelConfig
+from vqcodec.config.model import LadderStep, ModelConfig, UniformConfig
 from vqcodec.entropy.scalar_context import CHECK, ScalarContext
 from vqcodec.models.loading import write_model
 from vqcodec.models.weights_int8 import pack
@@ -32,6 +32,7 @@ def export_stepped(state: dict[str, Any], out: Path, name: str | None, report: R
     tensors = pack(tensors, recipe.export.packed)
     context = codec.context.tensors()
     quantizer = recipe.tokenizer.quantizer
+    assert isinstance(quantizer, UniformConfig)
     exact = ScalarContext(quantizer.widths, context, quantizer.lifted)  # raises ValueError for inexact sums
     context[CHECK] = np.frombuffer(exact.check(), np.uint8)
     config = ModelConfig(

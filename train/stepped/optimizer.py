@@ -30,7 +30,8 @@ def make_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Opt
     if recipe.kind == "adamw":
         return torch.optim.AdamW(settings, betas=(0.9, 0.99), weight_decay=0.0)
     try:
-        from pytorch_optimizer.optimizer import SOAP, Muon
+        from pytorch_optimizer.optimizer.muon import Muon
+        from pytorch_optimizer.optimizer.soap import SOAP
     except ModuleNotFoundError as error:
         raise UsageError(f"optimizer.kind '{recipe.kind}' needs a package: pip install pytorch-optimizer") from error
     if recipe.kind == "soap":

@@ -12,6 +12,7 @@ from vqcodec.metrics import METRICS
 from vqcodec.tokenizer import to_pixels, to_unit
 
 from ..data.pictures import scan
+from ..quantization.typed import uniform_of
 from ..validate import centre, spaced
 from .recipe import SteppedRecipe
 from .run import Codec, SteppedRun, coordinates
@@ -52,14 +53,14 @@ class Validation:
                         counts[j, i] += 1
         means = (sums / counts.clamp_min(1)).tolist()
         names = ("val/bpp", "val/psnr", "val/ms-ssim")
-        measured = counts[:, 0].tolist()
-        return {name: [round(v, 4) for v in row] for name, row, n in zip(names, means, measured, strict=True) if n}
+        n_crops = counts[:, 0].tolist()
+        return {name: [round(v, 4) for v in row] for name, row, n in zip(names, means, n_crops, strict=True) if n}
 
     @staticmethod
     def _at(run: SteppedRun, model: Codec, x: Tensor, z: Tensor, step: Tensor) -> tuple[float, float, float | None]:
         from vqcodec.quantizers.uniform import step_size
 
-        size, quantizer = step_size(float(step)), model.tokenizer.quantizer
+        size, quantizer = step_size(float(step)), uniform_of(model.tokenizer)
         values = run.rounded(quantizer.coefficients(z) / size, torch.full_like(step, ROUNDING))
         bits = float(model.context(values, step).sum())
         kept = torch.ones(1, len(run.widths) + 1, *z.shape[2:], device=z.device)
