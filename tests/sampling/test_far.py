@@ -224,7 +224,7 @@ def test_the_command_trains_with_classes_and_draws_one(
         assert code == 2, words
         assert message in error
     (classes / "lonely.png").write_bytes((classes / "cat" / "0.png").read_bytes())
-    with pytest.raises(InputError, match=r"lonely\.png: lies in no folder"):
+    with pytest.raises(InputError, match=r"lonely\.png: is in no folder"):
         run_prior(recipe, tmp_path / "other", report=said.append)
 
 

@@ -163,7 +163,7 @@ def test_the_report_compares_with_tables() -> None:
     assert all(net.quantized for net in prior.planes)
     text = compare(prior, tiles, tiles[:2])
     assert "zero-order" in text
-    assert "before rounding" in text
+    assert "rounding to integers" in text
     assert len(text.splitlines()) == 2 + 4 + 3
 
 
