@@ -241,7 +241,7 @@ def test_strips_and_batches_change_no_bit(model: ContextModel, monkeypatch: pyte
     data = b"".join(expected[0])
     cut = [data[: len(data) // 3], b"", b""]
     [partly] = decode_tiles(model, [cut], [(shape,) * 3], LAYERS, "cut")
-    monkeypatch.setattr("vqcodec.entropy.context_model.STRIP", strip)
+    monkeypatch.setattr("vqcodec.entropy.context_inputs.STRIP", strip)
     for batch in (1, 2 * 9 * 14, 2**14):
         monkeypatch.setattr("vqcodec.entropy.tiles.BATCH", batch)
         assert encode_tiles(model, tiles, LAYERS) == expected

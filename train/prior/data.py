@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.index_encoder import IndexEncoder
-from vqcodec.entropy.context_model import MARGIN
+from vqcodec.entropy.context_inputs import MARGIN
 from vqcodec.geometry.rectangles import Rect, split
 from vqcodec.image.files import as_picture
 from vqcodec.models.ladder import EFFORT

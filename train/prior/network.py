@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqcodec.entropy.alphabet_split import AlphabetSplit, split_by_similarity
-from vqcodec.entropy.context_model import EMBEDDING, MARGIN, OWN, ContextModel, lookup_table, seen_by
+from vqcodec.entropy.context_inputs import EMBEDDING, MARGIN, OWN, inputs_from_earlier
+from vqcodec.entropy.context_model import ContextModel, lookup_table
 from vqcodec.entropy.scan_order import PASSES
 
 UNIT = 16.0
@@ -54,7 +55,7 @@ class PlanePrior(nn.Module):
     def __init__(self, s: int, size: int, units: int, near: int) -> None:
         super().__init__()
         self.s, self.size, self.first = s, size, max(0, s - near)
-        seen, own = EMBEDDING * len(seen_by(s, near)), EMBEDDING * len(OWN)
+        seen, own = EMBEDDING * len(inputs_from_earlier(s, near)), EMBEDDING * len(OWN)
         self.embedding = nn.Parameter(torch.randn(size + 2, EMBEDDING))
         self.around = nn.Parameter(torch.randn(units, seen) / math.sqrt(seen + own))
         self.own = nn.Parameter(torch.randn(units, own) / math.sqrt(seen + own))

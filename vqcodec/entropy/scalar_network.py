@@ -80,7 +80,7 @@ class LayerNet:
     start: int
     """Number of channels in earlier layers."""
     width: int
-    """n."""
+    """Number of channels, n."""
     first: np.ndarray
     """W1 [F, H]."""
     own: dict[str, np.ndarray]
