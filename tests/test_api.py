@@ -323,7 +323,7 @@ def test_tokens_of_another_picture_are_refused(tiny_model: str, photo: Image.Ima
     for planes, message in (
         (tokens.planes[:-1], "4 planes"),
         ((first[:-1], *tokens.planes[1:]), "plane 0 is"),
-        ((np.full_like(first, 16), *tokens.planes[1:]), r"knows 0\.\.15"),
+        ((np.full_like(first, 16), *tokens.planes[1:]), r"has indices 0\.\.15"),
         ((np.full_like(first, -1), *tokens.planes[1:]), "gaps"),
     ):
         with pytest.raises(UsageError, match=message):
