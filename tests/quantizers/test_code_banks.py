@@ -60,7 +60,7 @@ def test_the_start_finds_the_latents_where_they_are(changes: list[str]) -> None:
     assert missed(model, x) < 0.2
     assert before > 0.5
     assert min(len(plane.unique()) for plane in model.encode(x)[-2:]) >= 16
-    assert all(code.asked is not None for code in banks.codes)
+    assert all(code.asked is not None for code in banks.quantizers)
 
 
 def test_dead_codewords_become_rows_of_the_step() -> None:

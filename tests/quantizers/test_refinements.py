@@ -288,7 +288,7 @@ def test_a_finished_tokenizer_gets_refinements(
     first = train_tokenizer(load_recipe("tiny", [*changes, *steps]), tmp_path / "run", report=lambda _: None)
     export_run(tmp_path / "run", tmp_path / "model", report=lambda _: None)
     more = [*changes, *REFINED, f"start_from={tmp_path / source}", "export.layers=[1,1,2]", "export.refine_below=2"]
-    more += ["export.packed=true"]
+    more += ['export.packed=["encoder"]']
     second = train_tokenizer(load_recipe("tiny", more), tmp_path / "refined", report=lambda _: None)
     tolerance = 0 if source == "run" else 2e-3  # a model has its numbers in 16 bits
     torch.testing.assert_close(second.model.codebooks, first.model.codebooks, atol=tolerance, rtol=tolerance)
@@ -342,8 +342,8 @@ def test_prices_of_some_planes_alone_are_refused(name: str, tmp_path: Path) -> N
     [
         (['codebook.refit=["refinements"]'], "has no refinements"),
         (["tokenizer.quantizer.refinements=[4,4]"], "need optimizer.frozen"),
-        (['codebook.refit=["all"]'], "groups, balance, refinements"),
-        (["export.layers=[1,2]"], "2 in all"),
+        (['codebook.refit=["all"]'], "balance, groups, refinements"),
+        (["export.layers=[1,2]"], "2 planes in all"),
         (["export.refine_below=2"], "and refinements whose"),
     ],
 )

@@ -55,6 +55,6 @@ def test_columns_are_as_long_as_there_are_steps(curve: ModuleType) -> None:
 def test_the_table_and_the_figure(curve: ModuleType, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="figures come with matplotlib, of the extra `eval`")
     found = curve.columns(curve.read(LINES))
-    assert curve.show("run", found).row_count == 2
+    assert curve.table_of("run", found).row_count == 2
     curve.plot({"run": found}, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")

@@ -349,7 +349,7 @@ def test_learning_rate_warms_up_and_decays() -> None:
         ("tokenizer.stride=8", "stride"),
         ("run.precision=fp8", "precision"),
         ("run.log_every=0", "log_every: int >= 1"),
-        ("tokenizer.quantizer.groups=32", "dims: one for each group"),
+        ("tokenizer.quantizer.groups=32", "dims: one for each of the 32"),
         ("tokenizer.quantizer.groups=0", "groups: int >= 1"),
         ("masking.prefixes=[1.0]", "one weight for each"),
         ("codebook.rate_range=[2.0, 1.0]", "the smaller one first"),
