@@ -1,7 +1,6 @@
-"""Which of several models makes a file, at which step of its ladder: by quality, or by how much of a budget it uses.
+"""Quality ladders: the model and the step of its ladder for a quality, and the test for a filled budget.
 
-`candidates`, here and in `rate.py`, is what `registry.candidates` gives: name -> configuration, smallest files first.
-Differs from rate.py, which checks what was asked for, and from registry.py, which finds models.
+`candidates` is the result of `registry.candidates`: name -> configuration, smallest files first.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from ..config.model import LadderStep, ModelConfig
 from ..errors import UsageError
 
 EFFORT = 6
-"""How hard encoders look for indices, 1..9, if nothing else is said."""
+"""Default effort of encoders, 1..9."""
 FILLED = 0.9
-"""A file that uses this share of its budget, or more, fills it: no model of larger files is tried.
+"""Share of a budget, 0..1, from which a file fills it, so that no model of larger files is tried.
 
 Measured on sixteen validation pictures: `photo-hq` at a size a little above that of `photo`'s largest file, 0.30 bits
 per pixel, has the higher PSNR (0.31: 27.7 dB against 26.8) and the lower MS-SSIM (0.948 against 0.954), and a sixth
