@@ -16,6 +16,7 @@ from typing import Any
 from ..errors import FormatError, InputError, LimitError
 from .bytes_reader import MAX_VARINT, Reader, fault, varint_bytes
 from .chunks import MAX_CHUNKS_BYTES
+from .fields import Byte, Field, Raw, Varint
 
 MAGIC = b"\x8fVQC"
 VERSION = 1
@@ -36,63 +37,6 @@ MAX_SEGMENT_BYTES = 2**32 - 1
 """Bytes of all segments together."""
 MAX_HEAD_BYTES = 4 * MAX_SEGMENTS + 64
 """Upper bound of the size of a head: an entry of the table of contents takes at most 4 bytes, all fields at most 64."""
-
-
-@dataclass(frozen=True)
-class Raw:
-    """Form of a field: `size` bytes as they are."""
-
-    size: int
-
-    def write(self, value: bytes) -> bytes:
-        return value
-
-    def read(self, r: Reader, name: str) -> bytes:
-        return r.take(self.size, name)
-
-
-@dataclass(frozen=True)
-class Byte:
-    """Form of a field: a number low..high in one byte."""
-
-    low: int
-    high: int
-
-    def write(self, value: int) -> bytes:
-        return bytes([value])
-
-    def read(self, r: Reader, name: str) -> int:
-        return r.byte(name, self.low, self.high)
-
-
-@dataclass(frozen=True)
-class Varint:
-    """Form of a field: a number low..high as a varint."""
-
-    low: int
-    high: int
-
-    def write(self, value: int) -> bytes:
-        return varint_bytes(value)
-
-    def read(self, r: Reader, name: str) -> int:
-        return r.varint(name, self.low, self.high)
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of the head."""
-
-    attribute: str
-    """Attribute of `Header` or `Head` that the field stores."""
-    name: str
-    """Name in FORMAT.md and in error messages."""
-    form: Raw | Byte | Varint
-    flag: int = 0
-    """Bit of the flags byte that says that the field is present; 0: always present."""
-    bias: int = 0
-    """Attribute minus stored number."""
-
 
 HEADER_FIELDS = (
     Field("token_id", "token identity", Raw(6)),

@@ -97,7 +97,7 @@ def compare(
     """Measure models over their whole range against reference codecs.
 
     Args:
-        pictures: (name, sRGB pixels uint8 [H, W, 3]), for example `read_pictures(["folder"])`; names must differ.
+        pictures: (name, pixels uint8 [H, W, 3]), for example `read_pictures(["folder"])`; names must differ.
         models: names or folders; None: the bundled models.
         codecs: names of reference codecs (`vqcodec.evaluation.CODECS`).
         metrics: names of metrics (`vqcodec.metrics.METRICS`).
