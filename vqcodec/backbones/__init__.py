@@ -1,1 +1,1 @@
-"""Networks between pixels and latent; one architecture a file."""
+"""Backbones: networks between pixels and latent, one architecture per file."""

@@ -1,7 +1,7 @@
-"""What every backbone answers: pixels to latent and back.
+"""Backbone interface: pixels to latent and back.
 
-`halo` is how many pixels beyond its own stride block an output depends on, to each side, a multiple of the stride;
-None if that is the whole picture, or whatever part of it the network is shown.
+`halo` is the number of pixels beyond its own stride block that an output depends on, to each side, a multiple of the
+stride; None if it depends on the whole input.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Encoder(nn.Module):
-    """Built from (configuration, latent channels D, groups G)."""
+    """Network built from (configuration, latent channels D, groups G)."""
 
     halo: int | None
 
@@ -22,7 +22,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Built from (configuration, latent channels D, groups G)."""
+    """Network built from (configuration, latent channels D, groups G)."""
 
     halo: int | None
 
@@ -33,4 +33,4 @@ class Decoder(nn.Module):
     @property
     @abstractmethod
     def last_layer(self) -> Tensor:
-        """The weight that makes pixels; the adaptive weight of the adversary is measured there (VQGAN, section 3.1)."""
+        """Weight of the layer that outputs pixels; used for the adversary's adaptive weight (VQGAN, section 3.1)."""

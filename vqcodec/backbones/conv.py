@@ -1,7 +1,7 @@
-"""Plain 3x3 convolutions with a bounded receptive field: the backbone of our own models.
+"""3x3 convolutions with a bounded receptive field: the backbone of `photo` and `photo-hq`.
 
-Differs from the papers' backbones: no normalisation, attention or other global step, so that an output depends on at
-most `halo` pixels to each side, and a large picture can be worked on window by window without a seam.
+There is no normalisation, attention or other global operation, so an output depends on at most `halo` pixels to each
+side, and a large picture is computed window by window without seams.
 
               stride 8                      stride 16
     pixels -> unshuffle 8, stem, blocks -> down, blocks -> z          (encoder)
@@ -21,13 +21,13 @@ FINEST_STRIDE = 8
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(silu(conv(silu(x)))), channels and size unchanged; reaches 2 steps to each side."""
+    """Residual block x + conv(silu(conv(silu(x)))), size unchanged, with a reach of 2 steps to each side."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        # Without normalisation a deep stack has to start close to the identity.
+        # A deep stack without normalisation has to start close to the identity.
         with torch.no_grad():
             self.conv2.weight.mul_(0.2)
 
@@ -91,7 +91,7 @@ class ConvDecoder(Decoder):
 
     @property
     def last_layer(self) -> Tensor:
-        """The weight that makes pixels."""
+        """Weight of the layer that outputs pixels."""
         return self.tail.weight
 
 
@@ -101,17 +101,16 @@ def _stride(config: ConvConfig) -> int:
 
 
 def _in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """`layer` outside of autocast: it carries the strong channels, whose small steps bfloat16 would round away."""
+    """Apply `layer` outside of autocast: bfloat16 would round away small differences of the strong channels."""
     with torch.autocast(x.device.type, enabled=False):
         y: Tensor = layer(x.float())
     return y
 
 
 def _reach(depths: tuple[int, ...]) -> int:
-    """Pixels that an output depends on beyond its own stride block, to each side, rounded up to whole steps.
+    """Halo: pixels that an output depends on beyond its own stride block, to each side, rounded up to whole steps.
 
-    Stage i counts 2 steps a block plus 1 for the convolution that enters or leaves it, and the change of
-    resolution at most 1 more.
+    Stage i adds 2 steps per block, 1 for its first or last convolution, and at most 1 for the change of resolution.
     """
     steps = sum((2 * depth + 2) * 2**i for i, depth in enumerate(depths)) * FINEST_STRIDE
     stride = FINEST_STRIDE * 2 ** (len(depths) - 1)

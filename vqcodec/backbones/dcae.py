@@ -1,8 +1,7 @@
 """DC-AE with a grouped latent: the backbone of MGVQ.
 
-Differs from conv.py: attention over the whole picture, so that windows of it do not give what the whole would; and
-the decoder does not see the keep map. The networks are those of MGVQ's published models, not the ones its paper
-describes.
+Attention covers the whole picture, so windows computed apart give other results than the whole. The decoder does not
+receive the keep map. The networks are those of MGVQ's released models, which differ from its paper.
 
                    stride 2                stride 4            stride 8
     pixels -> stem, unshuffle, blocks -> down, blocks -> down, blocks -> narrow, to_latent -> z       (encoder)
@@ -22,7 +21,7 @@ from .dcae_blocks import BLOCKS, Down, Narrow, RMSNorm, Up, Widen
 class DcaeEncoder(Encoder):
     """Pixels x [B, 3, H, W] in -1..1, H and W multiples of the stride -> latent z [B, D, h, w].
 
-    Each of the G groups of the latent is mixed within itself by the last, 1 x 1, convolution.
+    The last convolution, 1 x 1, is grouped: it mixes channels within each of the G groups of the latent.
     """
 
     halo = None
@@ -68,7 +67,7 @@ class DcaeDecoder(Decoder):
 
     @property
     def last_layer(self) -> Tensor:
-        """The weight that makes pixels."""
+        """Weight of the layer that outputs pixels."""
         return self.tail.weight
 
 

@@ -1,7 +1,7 @@
-"""The parts of the DC-AE backbone: blocks that keep the size, and the steps between two sizes.
+"""Blocks of the DC-AE backbone, and its changes of resolution.
 
-Differs from dcae.py: that is the order they come in. DC-AE (Chen et al. 2024): shortcuts without weights;
-EfficientViT (Cai et al. 2022): linear attention and gated convolutions. All take and give [B, C, H, W].
+DC-AE (Chen et al. 2024): shortcuts without weights; EfficientViT (Cai et al. 2022): linear attention and gated
+convolutions. Inputs and outputs are [B, C, H, W].
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch.nn import functional as F
 HEAD = 32
 """Channels of an attention head."""
 SMALL = 32
-"""Positions up to which attention compares all pairs, which costs less then."""
+"""Number of positions up to which attention is computed over all pairs, which is cheaper there."""
 
 
 class RMSNorm(nn.Module):
-    """Each pixel's channels divided by their root mean square, in float32; then a weight and a bias per channel."""
+    """RMS normalisation over the channels of each pixel, in float32, with weight and bias per channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Attention over all positions with ReLU in place of softmax, so that its cost grows with the size and no faster.
+    """Attention over all positions with ReLU instead of softmax: the cost is linear in the number of positions.
 
     Channels of the first convolution: [q | k | v] of the first head, then of the second, ...
     """
@@ -65,14 +65,14 @@ class LinearAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, _, h, w = x.shape
         q, k, v = self.qkv(x).reshape(batch, -1, 3, HEAD, h * w).unbind(2)
-        # Sums over a whole picture leave the range of float16 and the digits of bfloat16.
+        # Sums over a whole picture exceed the range of float16 and the precision of bfloat16.
         with torch.autocast(x.device.type, enabled=False):
             out = attend(q.float().relu(), k.float().relu(), v.float())
         return self.norm(self.project(out.to(x.dtype).reshape(batch, -1, h, w)))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q, k >= 0 and v [B, heads, d, N] -> for each position the mean of v, weighted by q . k."""
+    """q, k >= 0 and v [B, heads, d, N] -> mean of v weighted by q . k, for each position."""
     if q.shape[-1] <= SMALL:
         weights = k.transpose(-1, -2) @ q
         return v @ (weights / (weights.sum(-2, keepdim=True) + 1e-15))
@@ -81,7 +81,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class GatedConv(nn.Module):
-    """Widen 8 times, filter each channel 3 x 3, gate one half by the other, narrow."""
+    """Gated convolution: 8 times the channels, depthwise 3 x 3, one half gated by the other, projection back."""
 
     def __init__(self, channels: int, norm: str, act: str) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ BLOCKS: dict[str, Callable[[int, str, str], nn.Module]] = {"residual": ResidualB
 
 
 class Down(nn.Module):
-    """Half the size; the shortcut is the mean over runs of the unshuffled channels."""
+    """Halve the resolution; the shortcut averages runs of the unshuffled channels."""
 
     def __init__(self, fine: int, coarse: int) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the size; the shortcut repeats channels before they are shuffled."""
+    """Double the resolution; the shortcut repeats channels before the pixel shuffle."""
 
     def __init__(self, coarse: int, fine: int) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class Up(nn.Module):
 
 
 class Narrow(nn.Module):
-    """To fewer channels; the shortcut is the mean over runs of channels."""
+    """Reduce channels; the shortcut averages runs of channels."""
 
     def __init__(self, wide: int, narrow: int) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class Narrow(nn.Module):
 
 
 class Widen(nn.Module):
-    """To more channels; the shortcut repeats channels."""
+    """Increase channels; the shortcut repeats channels."""
 
     def __init__(self, narrow: int, wide: int) -> None:
         super().__init__()

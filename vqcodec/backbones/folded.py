@@ -1,13 +1,13 @@
 """Convolutions at stride 8 with a latent at stride 16: the backbone of models with a quantization step.
 
-All residual blocks work at stride 8; a linear map of 2x2 positions makes the latent, in Karhunen-Loeve order, and its
-inverse undoes it. So the latent has few strong and many weak channels, as a scalar quantizer wants them.
+The residual blocks of the encoder work at stride 8. A linear map of 2x2 positions gives the latent in Karhunen-Loeve
+order, and the decoder inverts it. The latent has few strong and many weak channels, as scalar quantization needs.
 
     pixels -> unshuffle 8, stem, blocks, head (+ linear) -> fold 2x2 -> z           (encoder)
     pixels <- shuffle 8, tail (+ linear), blocks, head   <- unfold 2x2, coarse blocks <- z_q, kept (decoder)
 
-The decoder is told the quantization step: the last channel of `kept` holds its coordinate, which scales and shifts the
-input of every block (FiLM: Perez et al. 2018).
+The decoder is conditioned on the quantization step: the last channel of `kept` holds its coordinate, which scales and
+shifts the input of every block (FiLM: Perez et al. 2018).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FINEST_STRIDE = 8
 FOLD = 2
 STRIDE = FINEST_STRIDE * FOLD
 EMBEDDING = 8
-"""Values that the coordinate of the step is turned into."""
+"""Size of the embedding of the step's coordinate."""
 
 
 class FoldedEncoder(Encoder):
@@ -49,7 +49,7 @@ class FoldedEncoder(Encoder):
 
 
 class ModulatedBlock(nn.Module):
-    """A residual block whose input is scaled and shifted by an embedding [B, EMBEDDING]; the start is the identity."""
+    """Residual block whose input is scaled and shifted by an embedding [B, EMBEDDING]; it starts as the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class FoldedDecoder(Decoder):
         self.coarse_in = nn.Conv2d(channels + groups, config.coarse_width, 1) if config.coarse_depth else None
         self.coarse = nn.ModuleList(ModulatedBlock(config.coarse_width) for _ in range(config.coarse_depth))
         self.coarse_out = nn.Conv2d(config.coarse_width, channels, 1) if config.coarse_depth else None
-        if self.coarse_out is not None:  # the start is the decoder without these blocks
+        if self.coarse_out is not None:  # at the start these blocks add nothing
             nn.init.zeros_(self.coarse_out.weight)
             nn.init.zeros_(self.coarse_out.bias)  # type: ignore[arg-type]
         self.unfold = nn.Conv2d(channels + groups, FOLD**2 * config.bottleneck, 1)
@@ -100,18 +100,17 @@ class FoldedDecoder(Decoder):
 
     @property
     def last_layer(self) -> Tensor:
-        """The weight that makes pixels."""
+        """Weight of the layer that outputs pixels."""
         return self.tail.weight
 
 
 def _in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """`layer` outside of autocast: bfloat16 would round away the small steps of strong channels."""
+    """Apply `layer` outside of autocast: bfloat16 would round away small differences of the strong channels."""
     with torch.autocast(x.device.type, enabled=False):
         y: Tensor = layer(x.float())
     return y
 
 
 def _reach(depth: int) -> int:
-    """Pixels that an output depends on beyond its own stride block, to each side: two convolutions a block, and two
-    more, in whole steps."""
+    """Halo, px: reach of two convolutions per block and two more, to each side, in whole steps."""
     return -(-(2 * depth + 2) * FINEST_STRIDE // STRIDE) * STRIDE

@@ -1,7 +1,7 @@
-"""The vision transformer with latent tokens: the backbone of XQ-GAN and SoftVQ-VAE.
+"""Vision transformer with latent tokens: the backbone of XQ-GAN and SoftVQ-VAE.
 
-Differs from vqgan.py: the latent is read from tokens of its own, not from places of the picture, so that it may have
-any number of them; and a picture has one fixed size. N patches, L latent tokens in each of P branches:
+The latent is read from tokens of its own, so their number does not depend on the picture; the size of the picture is
+fixed. Sequences of N patches, L latent tokens in each of P branches:
 
     [whole | N patches | L of branch 1 | ... | L of branch P]  -> layers -> the last P * L: to_latent -> z  (encoder)
     [whole | N blank | whole (grid only) | L: from_latent]     -> layers -> tokens 1..N: tail -> pixels     (decoder)
@@ -19,7 +19,7 @@ from .vit_trunks import make_trunk
 
 
 class GridPlaces(nn.Module):
-    """Latent tokens lie on the picture's grid, resampled to theirs; a learned vector for each part of the sequence."""
+    """Positions of latent tokens: the picture's grid, resampled, and a learned vector per part of the sequence."""
 
     def __init__(self, parts: int, width: int) -> None:
         super().__init__()
@@ -28,21 +28,21 @@ class GridPlaces(nn.Module):
         self.parts = nn.Parameter(torch.randn(parts, width) * (3 * width) ** -0.5)
 
     def forward(self, trunk: Trunk, picture: Tensor, latents: list[Tensor], whole: bool) -> Tensor:
-        """Picture [B, 1 + N, C], with its places, and latents [B, L, C] each -> the sequence."""
+        """Picture tokens [B, 1 + N, C] with positions and latent tokens [B, L, C] of each branch -> the sequence."""
         placed = [trunk.placed(latent) for latent in latents]
         parts = [picture, *(part if whole else part[:, 1:] for part in placed)]
         return torch.cat([part + vector for part, vector in zip(parts, self.parts, strict=True)], 1)
 
 
 class LearnedPlaces(nn.Module):
-    """Each latent token has a learned vector for its place."""
+    """Positions of latent tokens: a learned vector for each."""
 
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
         self.positions = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
 
     def forward(self, trunk: Trunk, picture: Tensor, latents: list[Tensor], whole: bool) -> Tensor:
-        """Picture [B, 1 + N, C], with its places, and latents [B, L, C] each -> the sequence."""
+        """Picture tokens [B, 1 + N, C] with positions and latent tokens [B, L, C] of each branch -> the sequence."""
         return torch.cat([picture, torch.cat(latents, 1) + self.positions], 1)
 
 
@@ -93,7 +93,7 @@ class VitDecoder(Decoder):
 
     @property
     def last_layer(self) -> Tensor:
-        """The weight that makes pixels."""
+        """Weight of the layer that outputs pixels."""
         return self.tail.weight
 
 

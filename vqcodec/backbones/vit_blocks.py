@@ -1,6 +1,6 @@
-"""The parts of the vision transformer: its layers, and positions on grids of other sizes.
+"""Layers of the vision transformer, and positions on grids of other sizes.
 
-Differs from vit.py: that is what goes into a sequence and what is read from it. ViT (Dosovitskiy et al. 2021) with the
+ViT (Dosovitskiy et al. 2021) with the
 layer scales of CaiT (Touvron et al. 2021), as in DINOv2 (Oquab et al. 2023). Sequences are [B, N, C].
 """
 
@@ -14,22 +14,22 @@ from ..config.backbones import HEAD
 from .vqgan_blocks import self_attention
 
 EPS = 1e-6
-"""Added to a variance before its root is taken."""
+"""Constant added to a variance before the square root."""
 SHALLOW = 18
-"""Up to so many layers each may add a tenth of its output from the start; deeper ones must begin at next to nothing.
+"""Largest depth at which layer scales start at 0.1; deeper trunks start at a value close to 0.
 
-The depth from which CaiT begins at 1e-5. A latent token sees the picture through these scales alone, so that a small
-trunk which begins at next to nothing learns nothing until they have grown; the papers' own start from pretrained ones.
+CaiT starts at 1e-5 from this depth on. Latent tokens receive the picture through these scales only, so a small trunk
+that starts close to 0 learns nothing until they have grown; the papers start from pretrained trunks.
 """
 
 
 def first_scale(depth: int) -> float:
-    """How much of a layer's output is added at the start of training, in a trunk of `depth` layers."""
+    """Layer scale at the start of training, in a trunk of `depth` layers."""
     return 0.1 if depth <= SHALLOW else 1e-5
 
 
 class Layer(nn.Module):
-    """Attention, then a perceptron, each normalised first, scaled channel by channel, and with a shortcut."""
+    """Transformer layer: attention and MLP, each with a norm before, a scale per channel, and a shortcut."""
 
     def __init__(self, width: int, scale: float) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Layer(nn.Module):
 
 
 class Trunk(nn.Module):
-    """The layers, the token that stands for the picture as a whole, and the positions of that and of the patches."""
+    """Layers, class token, and positions of class token and patches."""
 
     def __init__(self, width: int, depth: int, side: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Trunk(nn.Module):
         self.norm = nn.LayerNorm(width, eps=EPS)
 
     def placed(self, tokens: Tensor) -> Tensor:
-        """The tokens [B, n * n, C] of a square grid -> [B, 1 + n * n, C]: the whole and they, each with its place."""
+        """Tokens [B, n * n, C] of a square grid -> class token and tokens with positions [B, 1 + n * n, C]."""
         whole = self.whole.expand(len(tokens), -1, -1)
         return torch.cat([whole, tokens], 1) + resampled(self.positions, tokens.shape[1])
 
@@ -68,7 +68,7 @@ class Trunk(nn.Module):
 
 
 def resampled(positions: Tensor, tokens: int) -> Tensor:
-    """Positions [1, 1 + m * m, C] of a whole and its grid -> [1, 1 + n * n, C] for a grid of n * n `tokens`."""
+    """Positions [1, 1 + m * m, C] of class token and grid -> [1, 1 + n * n, C] for a grid of n * n `tokens`."""
     if positions.shape[1] == 1 + tokens:
         return positions
     whole, grid = positions[:, :1], positions[:, 1:]

@@ -1,11 +1,11 @@
-"""Trunks of the vision transformer in other layouts than DINOv2's: CLIP's and EVA-02's, as encoders may start from.
+"""Trunks of the vision transformer in the layouts of CLIP and EVA-02; DINOv2's is in vit_blocks.py.
 
-Differs from vit_blocks.py, whose trunk is DINOv2's. SoftVQ-VAE (table 5) starts encoders from all three. Sequences are
-[B, N, C]: the whole, the patches of a square grid row by row, then latent tokens.
+SoftVQ-VAE (table 5) starts encoders from all three. Sequences are [B, N, C]: class token, patches of a square grid row
+by row, latent tokens.
 
     dinov2   layer scales; GELU
     clip     a norm before the first layer; QuickGELU, no layer scales (Radford et al. 2021)
-    eva02    patches turned by rotary positions in each layer; a gated unit with a norm inside (Fang et al. 2023)
+    eva02    rotary positions of patches in each layer; a gated unit with a norm inside (Fang et al. 2023)
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .vit_blocks import EPS, Trunk
 from .vqgan_blocks import self_attention
 
 CLIP_EPS = 1e-5
-"""Added to a variance before its root is taken, in CLIP."""
+"""Constant added to a variance before the square root, in CLIP."""
 EVA_GRID = 16
-"""Side of the grid, in patches, that EVA-02's rotary positions are for; others are scaled to it."""
+"""Side, in patches, of the grid of EVA-02's rotary positions; other grids are scaled to it."""
 
 
 class ClipLayer(nn.Module):
-    """Attention, then a perceptron with QuickGELU, each normalised first and with a shortcut."""
+    """Transformer layer: attention and MLP with QuickGELU, each with a norm before and a shortcut."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class ClipLayer(nn.Module):
 
 
 class ClipTrunk(Trunk):
-    """The norm before the first layer is that of all tokens, latent ones too."""
+    """Trunk of CLIP; the norm before the first layer applies to all tokens, latent ones included."""
 
     def __init__(self, width: int, depth: int, side: int) -> None:
         super().__init__(width, 0, side)
@@ -57,7 +57,7 @@ class ClipTrunk(Trunk):
 
 
 class EvaLayer(nn.Module):
-    """Attention with rotary positions, then a gated unit with a norm inside; keys have no bias."""
+    """Transformer layer: attention with rotary positions, and a gated unit with a norm inside; keys have no bias."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class EvaLayer(nn.Module):
         self.heads = width // HEAD
 
     def forward(self, x: Tensor, angles: Tensor) -> Tensor:
-        """x [B, N, C], turned by `angles` [N, HEAD / 2]."""
+        """Sequence x [B, N, C] with rotary `angles` [N, HEAD / 2]."""
         y = self.norm1(x)
         q, k, v = (part(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.q, self.k, self.v))
         seen = F.scaled_dot_product_attention(turned(q, angles), turned(k, angles), v)
@@ -80,7 +80,7 @@ class EvaLayer(nn.Module):
 
 
 class EvaTrunk(Trunk):
-    """Neither the whole nor latent tokens are turned: they have no place on the grid."""
+    """Trunk of EVA-02; class token and latent tokens have no rotary position, since they are not on the grid."""
 
     def __init__(self, width: int, depth: int, side: int) -> None:
         super().__init__(width, 0, side)
@@ -96,6 +96,6 @@ class EvaTrunk(Trunk):
 
 
 def make_trunk(layers: Literal["dinov2", "clip", "eva02"], width: int, depth: int, side: int) -> Trunk:
-    """The trunk whose layers are laid out as `layers` says."""
+    """Build the trunk with the layout `layers`."""
     kinds: dict[str, type[Trunk]] = {"dinov2": Trunk, "clip": ClipTrunk, "eva02": EvaTrunk}
     return kinds[layers](width, depth, side)

@@ -1,8 +1,7 @@
 """The convolutional VQGAN of LlamaGen: the backbone of FQGAN, with adapters, and of XQ-GAN's CNN, without.
 
-Differs from dcae.py: no skip of the resampling steps, normalisation over the whole picture, and one or more branches
-between the shared network and the latent. A branch makes an equal share of the latent's channels; their order is that
-of the quantizer's groups.
+Normalisation covers the whole picture. One or more branches between the shared network and the latent give an equal
+share of its channels each, in the order of the quantizer's groups.
 
               stride 1                     stride 16
     pixels -> stem, blocks -> down, ... -> blocks, middle -> branches: (adapter,) head, to_latent -> z    (encoder)
@@ -94,7 +93,7 @@ class VqganDecoder(Decoder):
 
     @property
     def last_layer(self) -> Tensor:
-        """The weight that makes pixels."""
+        """Weight of the layer that outputs pixels."""
         return self.tail.weight
 
 

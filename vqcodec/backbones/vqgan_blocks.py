@@ -1,6 +1,6 @@
-"""The parts of the VQGAN backbone: convolutional blocks, attention over a picture, and FQGAN's factor adapter.
+"""Blocks of the VQGAN backbone: convolutional blocks, attention over a picture, and FQGAN's factor adapter.
 
-Differs from vqgan.py: that is the order they come in. VQGAN (Esser et al. 2021) in the form of LlamaGen (Sun et al.
+VQGAN (Esser et al. 2021) in the form of LlamaGen (Sun et al.
 2024); factor adapters: FQGAN (Bai et al. 2024, section 3.2). All take and give [B, C, H, W].
 """
 

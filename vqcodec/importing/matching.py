@@ -1,7 +1,4 @@
-"""A released state dict against what a tokenizer of ours is made of: every key, every shape, and nothing left over.
-
-Differs from the files of the systems, which know what a release calls a tensor.
-"""
+"""Check of a released state dict against the tensors of a tokenizer: every key, every shape, nothing left over."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A checkpoint that others published -> a model folder of ours; the systems that are known, by the names of releases.
-
-Differs from checkpoint.py, which reads any file, and from the files of the systems, which know one family each.
-"""
+"""Import of published checkpoints as model folders; known systems by the names of their releases."""
 
 from __future__ import annotations
 

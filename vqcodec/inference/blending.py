@@ -1,11 +1,9 @@
-"""Windows that overlap: where they lie along a side of a picture, how much each counts, and their weighted sum.
+"""Overlapping windows: their positions along a side of a picture, their weights, and their weighted sum.
 
-Differs from tiling.py, whose windows have an exact halo, so that none of them shows.
-
-    share 1 |____________      ____________      each window counts in full in its middle and fades towards the next
-            |            \\    /                  one over their overlap; at every place the shares sum to 1, also at
-            |             \\  /                   the border of the picture, where there is but one window
-            |      i       \\/      i + 1
+share 1 |____________      ____________      each window counts in full in its middle and fades towards the next
+        |            \\    /                  one over their overlap; at every place the shares sum to 1, also at
+        |             \\  /                   the border of the picture, where there is but one window
+        |      i       \\/      i + 1
 """
 
 from __future__ import annotations

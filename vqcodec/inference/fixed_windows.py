@@ -1,6 +1,6 @@
-"""Networks that see a window of fixed size: window after window, blended where they overlap (blending.py).
+"""Networks of fixed input size over whole pictures, window by window, blended where windows overlap.
 
-Differs from compute.py, where the tokens of a picture are one grid: here each window has tokens of its own.
+Each window has tokens of its own; networks.py runs models whose tokens are one grid.
 """
 
 from __future__ import annotations

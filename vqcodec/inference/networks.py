@@ -1,12 +1,12 @@
-"""The network over a whole picture, window by window: pixels -> index planes -> pixels, in flat memory.
+"""Networks over whole pictures, window by window: pixels -> index planes -> pixels, in bounded memory.
 
-Differs from tokenizer.py: any size of picture, numpy in and out, halo and borders handled here. Three ways:
+Pictures of any size, numpy in and out; halo and borders are handled here. Three ways:
 
     halo       a network that sees a bounded part: windows with all that they depend on, which never show
     blending   a network that sees all at once (attention, group normalisation) and whose model declares compute
                windows: these overlap; latents are blended before they are quantized, and so are pixels (blending.py)
     whole      such a network without them, or a small picture: one window
-A model whose windows have tokens of their own is run in windows.py.
+Models whose windows have tokens of their own run in fixed_windows.py.
 """
 
 from __future__ import annotations

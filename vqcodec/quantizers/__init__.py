@@ -1,1 +1,1 @@
-"""From latent to index planes and back; one quantizer a file."""
+"""Quantizers: latent to index planes and back, one quantizer per file."""

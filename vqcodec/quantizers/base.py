@@ -1,4 +1,4 @@
-"""What every quantizer answers: forward and bypass for training, quantize and dequantize for the codec.
+"""Quantizer interface: forward and bypass for training, quantize and dequantize for the codec.
 
 Legend: B batch, D latent channels, h w token grid, L tokens of a sequence, K codewords, d codeword dimension, G groups,
 S planes; * stands for h, w or for L.
@@ -16,31 +16,31 @@ from torch.nn import functional as F
 from .estimators import Estimator, straight_through
 
 BYPASS_NOISE = 0.1
-"""Standard deviation of what stands for the quantization error before there are codebooks."""
+"""Standard deviation of the noise that replaces the quantization error until the codebooks start."""
 
 
 class Quantized(NamedTuple):
     """Result of a training step through a quantizer. All losses are means over samples."""
 
     z_q: Tensor
-    """[B, D, *], the codewords or what stands for them in training, with a gradient towards z."""
+    """Quantized latent [B, D, *], or its replacement in training by `estimate`, with a gradient towards z."""
     indices: list[Tensor]
-    """One plane of int64 for each sub-codebook."""
+    """Index planes int64, one per sub-token."""
     commitment: Tensor
-    """Scalar: how far z is from its codewords, with a gradient towards z."""
+    """Scalar: distance of z from its codewords, with a gradient towards z."""
     codebook: Tensor
-    """Scalar: the same distance, with a gradient towards codewords that are learned by gradient."""
+    """Scalar: the same distance, with a gradient towards the codewords if they are learned by gradient."""
     entropy: Tensor | None = None
-    """Scalar, nats: entropy of the soft choice of a codeword minus that of its mean; None where there is no such."""
+    """Scalar, nats: mean entropy of the soft assignments minus the entropy of their mean; None if not computed."""
     kept: Tensor | None = None
-    """[B, G, *] of 0..1 where the quantizer itself has left out stages; None leaves that to the caller's mask."""
+    """Share of the planes kept [B, G, *], 0..1, if the quantizer drops stages itself; None: the caller masks."""
 
 
 class Quantizer(nn.Module):
     """Map between a latent and its index planes, coarse to fine.
 
-    Encoder, trainer and inference use what is declared here. What only a product quantizer or a uniform quantizer has
-    is reached through `Tokenizer.product_vq` and `Tokenizer.uniform`.
+    Encoder, trainer and inference use what is declared here. Members of the product quantizer or the uniform quantizer
+    alone are reached through `Tokenizer.product_vq` and `Tokenizer.uniform`.
     """
 
     sizes: tuple[int, ...]
@@ -50,16 +50,16 @@ class Quantizer(nn.Module):
     widths: tuple[int, ...] = ()
     """Channels of each group, where the groups are runs of channels; otherwise empty."""
     estimate: Estimator = staticmethod(straight_through)
-    """How the gradient passes the choice of codewords, a setting of training."""
+    """Gradient estimator, a setting of training."""
     wants_entropy: bool = False
-    """Whether training computes the entropy loss, which may take much memory; see `want_entropy`."""
+    """True if training computes the entropy loss, which can take much memory; see `want_entropy`."""
 
     @abstractmethod
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
-        """z and unit Gaussian noise [B, D, *] -> Quantized; `rate` [B] weighs bits against distance, default 1."""
+        """Quantize in training: z and unit Gaussian noise [B, D, *]; `rate` [B] is the weight of bits, default 1."""
 
     def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
-        """Like `forward`, for the steps before the codebooks have been started: noise instead, no indices."""
+        """Replace quantization by noise, for the steps before the codebooks start; no indices."""
         return Quantized(z + BYPASS_NOISE * noise, [], z.square().mean(), z.new_zeros(()))
 
     @property
@@ -77,19 +77,19 @@ class Quantizer(nn.Module):
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
         """z [B, D, *] -> planes int64, entries 0..K-1.
 
-        `rate` says how much the cost of a codeword counts, 0 for the nearest one; 1 is what training had in mind. It
-        has no effect on quantizers that know no rate.
+        `rate` is the weight of a codeword's cost in bits: 0 selects the nearest codeword, 1 is the weight of training.
+        Quantizers without a rate term ignore it.
         """
 
     @abstractmethod
     def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Planes, MISSING where unknown -> z_q [B, D, *] with its fill, kept [B, G, *] in 0..1.
 
-        `kept` is the share of each group's planes that is there. The only path decoding takes.
+        `kept` is the share of each group's planes that is known. Decoding uses this method only.
         """
 
     def mask(self, z_q: Tensor, kept: Tensor) -> Tensor:
-        """z_q [B, D, *], kept [B, G, *] -> z_q with the fill where a group is not kept: zero."""
+        """z_q [B, D, *], kept [B, G, *] -> z_q with the fill, zero, where a group is not kept."""
         return z_q * kept.repeat_interleave(z_q.shape[1] // kept.shape[1], 1)
 
 
@@ -110,16 +110,16 @@ def unit_length(rows: Tensor) -> Tensor:
 
 
 def entropy_of(p: Tensor) -> Tensor:
-    """Of distributions p [..., K], in nats."""
+    """Entropy of distributions p [..., K], in nats [...]."""
     return -(p * p.clamp_min(1e-12).log()).sum(-1)
 
 
 def assignment_entropy(logits: Tensor) -> Tensor:
-    """logits [N, K] -> mean entropy of their softmax minus the entropy of its mean: low if choices are sure but even.
+    """logits [N, K] -> mean entropy of their softmax minus the entropy of the mean softmax, nats.
 
-    Yu et al. 2024 (MAGVIT-v2), equation 5.
+    Low if single assignments are certain and all codewords are used alike. Yu et al. 2024 (MAGVIT-v2), equation 5.
     """
     p = torch.softmax(logits, -1)
-    # Through the logarithm of the softmax, which is exact where a probability is all but zero.
+    # log_softmax is exact where a probability is close to zero.
     each = -(p * torch.log_softmax(logits, -1)).sum(-1)
     return each.mean() - entropy_of(p.mean(0))

@@ -1,7 +1,7 @@
-"""A bit for each channel: the sign. Lookup-free quantization (LFQ) and binary spherical quantization (BSQ).
+"""Binary quantization, one sign bit per channel: lookup-free (LFQ) and binary spherical quantization (BSQ).
 
-Yu et al. 2024 (MAGVIT-v2); Zhao, Xiong and Krähenbühl 2024. XQ-GAN has them over residual scales only; here they also
-stand alone, or over residual stages.
+Yu et al. 2024 (MAGVIT-v2); Zhao, Xiong and Krähenbühl 2024. XQ-GAN uses them over residual scales only; here they
+also work alone or in residual stages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .base import entropy_of, unit_length
 from .single import Code
 
 SHARPNESS = 4.0
-"""Of the soft bits whose entropy is a loss: a softmax of -(distance^2) over the two values."""
+"""Inverse temperature of the soft bits in the entropy loss, a softmax of -(distance^2) over the two values."""
 
 
 class Binary(Code):
@@ -40,8 +40,8 @@ class Binary(Code):
     def entropy(self, rows: Tensor, stage: int = 0) -> Tensor:
         """Mean entropy of the bits minus that of the mean bits, each summed over the bits (BSQ's approximation).
 
-        Bits are independent given the latent, so that the first sum is exact. The entropy of the mean over 2^b
-        codewords is at most the second one.
+        Bits are independent given the latent, so the first sum is exact. The second sum is an upper bound on the
+        entropy of the mean over 2^b codewords.
         """
         p = torch.sigmoid(SHARPNESS * rows * self.value * self.step(stage).to(rows))
         return _bits_entropy(p).sum(1).mean() - _bits_entropy(p.mean(0)).sum()
@@ -51,5 +51,5 @@ class Binary(Code):
 
 
 def _bits_entropy(p: Tensor) -> Tensor:
-    """Of bits that are set with probability p, in nats, entry by entry."""
+    """Entropy of bits with probabilities p, in nats, entry by entry."""
     return entropy_of(torch.stack([p, 1 - p], -1))

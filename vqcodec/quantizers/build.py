@@ -1,4 +1,4 @@
-"""From a quantizer's configuration to the quantizer: one table, one function."""
+"""Construction of a quantizer from its configuration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .uniform import Uniform
 
 
 def build_quantizer(config: QuantizerConfig, learning: str = "ema") -> Quantizer:
-    """`learning` says how codebooks move in training: "ema" or "gradient"; those of mixtures always do by gradient."""
+    """Build a quantizer. `learning` of its codebooks is "ema" or "gradient"; mixtures always learn by gradient."""
     match config:
         case ProductVQConfig():
             return ProductVQ(config, learning)
@@ -52,12 +52,12 @@ def build_quantizer(config: QuantizerConfig, learning: str = "ema") -> Quantizer
 
 
 def build_soft(config: SoftVQConfig) -> SoftVQ:
-    """A quantizer of mixtures."""
+    """Build a quantizer of mixtures."""
     return GMMVQ(config) if isinstance(config, GMMVQConfig) else SoftVQ(config)
 
 
 def build_code(config: CodeConfig, learning: str = "ema") -> Code:
-    """A quantizer of one plane."""
+    """Build a quantizer of one plane."""
     match config:
         case VQConfig():
             return VQ(config, learning)

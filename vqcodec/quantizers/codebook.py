@@ -1,10 +1,10 @@
-"""A bank of codebooks, learned by moving averages or by gradient, with a k-means start and two kinds of revival.
+"""Bank of codebooks, learned by moving averages or by gradient, with a k-means start and two kinds of revival.
 
 Van den Oord et al. 2017, appendix A.1 (moving averages); Zheng and Vedaldi 2023 (CVQ-VAE, revival).
 
-In a run of several processes every bank stays the same: `update` adds up what all processes assigned; `kmeans`,
-`revive` and `blend` take the rows of the global batch, which the caller has gathered, and a generator in the same
-state everywhere.
+In a run of several processes all banks stay equal: `update` sums the assignments of all processes; `kmeans`, `revive`
+and `blend` take the rows of the global batch, gathered by the caller, and a generator in the same state in every
+process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import distributed as dist
 from torch.nn import functional as F
 
 SCORES = 2**26
-"""Distances held at once, so that a large codebook does not cost memory with the size of the picture."""
+"""Most distances in memory at once; bounds the memory of large codebooks on large pictures."""
 
 
 def nearest(z: Tensor, codebooks: Tensor, costs: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
@@ -46,13 +46,13 @@ class CodebookBank(nn.Module):
 
     codebooks: Tensor
     counts: Tensor
-    """Moving average of how often each codeword is chosen in a step, [G, K]; a shipped model does not hold it."""
+    """Moving average of the number of rows per codeword and step [G, K]; not in shipped models."""
     energy: Tensor
-    """Moving average of the squared length of rows, [G]; a shipped model does not hold it."""
+    """Moving average of the squared length of rows [G]; not in shipped models."""
     fresh: Tensor | None = None
-    """Which codewords k-means or `revive` put in place since the trainer last cleared it, [G, K]."""
+    """Codewords set by k-means or `revive` since the trainer last cleared this, [G, K] bool."""
     idle: Tensor | None = None
-    """Groups that the last `update` got no rows for, [G] bool."""
+    """Groups without rows in the last `update`, [G] bool."""
 
     def __init__(
         self, groups: int, codebook_size: int, dim: int, decay: float = 0.95, revive_below: float = 0.03
@@ -70,9 +70,9 @@ class CodebookBank(nn.Module):
 
     @torch.no_grad()
     def update(self, rows: Tensor, index: Tensor, counted: Tensor | None = None) -> None:
-        """One step towards this process's rows [G, N, d], assigned to index [G, N], and those of all others.
+        """Move the averages by one step towards the rows [G, N, d] of all processes, assigned to index [G, N].
 
-        `counted` [G, N] of 0 and 1 says which rows count, default all. A group without any stays as it is.
+        `counted` [G, N] of 0 and 1 marks the rows that count, default all. A group without rows is unchanged.
         """
         if counted is not None:
             rows = rows * counted[..., None]
@@ -87,13 +87,13 @@ class CodebookBank(nn.Module):
         self._learn(hits, sums)
 
     def _learn(self, hits: Tensor, sums: Tensor) -> None:
-        # The mean of all rows a codeword ever got, each weighted by its age; one that got none stays.
+        # Mean of all rows ever assigned to a codeword, weighted by age; a codeword without rows is unchanged.
         step = (1 - self.decay) / self.counts.clamp_min(1e-5)
         self.codebooks.add_(step[..., None] * (sums - hits[..., None] * self.codebooks))
 
     @torch.no_grad()
     def revive(self, rows: Tensor, generator: torch.Generator) -> int:
-        """Replace codewords used less than `revive_below` of the mean by random rows [G, N, d]; return how many.
+        """Replace codewords used less than `revive_below` of the mean by random rows [G, N, d]; return their number.
 
         `rows` are those of the global batch, already gathered.
         """
@@ -111,15 +111,15 @@ class CodebookBank(nn.Module):
 
     @torch.no_grad()
     def blend(self, rows: Tensor, generator: torch.Generator, filled: float = 1.0) -> int:
-        """Pull each codeword towards one of the rows [G, N, d], the more the less it is used (MGVQ's CVQ-VAE form).
+        """Pull each codeword towards one of the rows [G, N, d], more if it is used less (CVQ-VAE in MGVQ's form).
 
-        For a codeword of share p of all choices the weight is exp(-p * K * 10 / 0.01 - 0.001): all but nothing from a
-        hundredth of the mean use on. Its row is drawn with probability softmax(-distance^2), in units of the mean
-        squared length of the codewords. For every step, with a `decay` of 0.99; return how many moved more than half
-        way. `rows` are those of the global batch, already gathered.
+        A codeword with share p of the assignments moves by the weight exp(-p * K * 10 / 0.01 - 0.001), which is close
+        to 0 from a hundredth of the mean use on. Its row is drawn with probability softmax(-distance^2), in units of
+        the mean squared length of the codewords. To be called in every step, with a `decay` of 0.99. Returns the
+        number of codewords that moved more than half way. `rows` are those of the global batch, already gathered.
 
-        An average that began at zero has seen 1 - decay^n of its weight after n updates: `filled`, by which p is then
-        the smaller, so that in the first steps all codewords move. Groups that got no rows in this step stay.
+        A moving average that starts at zero has 1 - decay^n of its weight after n updates (`filled`). p is smaller by
+        this factor, so that all codewords move in the first steps. Groups without rows in this step are unchanged.
         """
         groups, size, _ = self.codebooks.shape
         share = filled * self.counts / self.counts.sum(1, keepdim=True).clamp_min(1e-12)
@@ -132,7 +132,7 @@ class CodebookBank(nn.Module):
             for part in torch.split(slots, max(1, SCORES // rows.shape[1])):
                 codes = self.codebooks[g, part]
                 reach = torch.softmax(-torch.cdist(codes, rows[g]).square() / unit, -1).cumsum(-1)
-                # Drawn on the CPU: a generator there gives the same everywhere.
+                # Drawn on the CPU, where a generator gives the same numbers on every machine.
                 level = torch.rand(len(part), 1, generator=generator).to(rows.device) * reach[:, -1:]
                 chosen = torch.searchsorted(reach, level)[:, 0].clamp_max(rows.shape[1] - 1)
                 self.codebooks[g, part] = codes.lerp(rows[g, chosen], weight[g, part, None])
@@ -143,8 +143,8 @@ class CodebookBank(nn.Module):
     def kmeans(self, rows: Tensor, generator: torch.Generator, iterations: int = 12, directions: bool = False) -> None:
         """Start the codebooks from rows [G, N, d] by Lloyd's algorithm; an empty cluster restarts at a random row.
 
-        `rows` are those of all processes, already gathered. With `directions` a row belongs to the codeword of the
-        most similar direction; the codeword is the mean of its rows as they are.
+        `rows` are those of all processes, already gathered. With `directions` a row is assigned to the codeword of
+        the most similar direction; the codeword is the mean of its rows, not normalised.
         """
         _, n, _ = rows.shape
         size = self.codebooks.shape[1]
@@ -161,7 +161,7 @@ class CodebookBank(nn.Module):
 
     @torch.no_grad()
     def restart(self, hits: Tensor, rows: Tensor) -> None:
-        """Averages anew for codewords that were fitted to rows [G, N, d] and chosen by `hits` [G, K] of them."""
+        """Reset the averages for codewords fitted to rows [G, N, d], `hits` [G, K] of them per codeword."""
         self.counts.copy_(hits.clamp_min(1e-3))
         self.counts.mul_(1.0 / self.counts.mean())
         self.energy.copy_(rows.square().sum(2).mean(1))
@@ -169,7 +169,7 @@ class CodebookBank(nn.Module):
         self._agree()
 
     def _agree(self) -> None:
-        """The bank of the first process for all: a GPU adds up in any order, so theirs may differ in a last digit."""
+        """Copy the bank of the first process to all: sums on a GPU have no fixed order and can differ in a digit."""
         if _processes() > 1:
             for tensor in (self.codebooks.data, self.counts, self.energy):
                 dist.broadcast(tensor, 0)
@@ -181,7 +181,7 @@ class CodebookBank(nn.Module):
 
 
 class GradientBank(CodebookBank):
-    """Codebooks that are a parameter, moved by the codebook loss; `update` only keeps account of their use."""
+    """Codebooks as a parameter, learned through the codebook loss; `update` only counts their use."""
 
     def __init__(self, groups: int, codebook_size: int, dim: int, **settings: float) -> None:
         super().__init__(groups, codebook_size, dim, **settings)
@@ -194,13 +194,13 @@ class GradientBank(CodebookBank):
 
 
 LEARNING: dict[str, type[CodebookBank]] = {"ema": CodebookBank, "gradient": GradientBank}
-"""How codebooks are learned, by the name recipes use: a matter of training, not of what an index means."""
+"""Learning rule of recipes -> bank. The rule is a setting of training and no part of a model's identity."""
 
 
 def assigned(rows: Tensor, index: Tensor, size: int, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """rows [G, N, d] of index [G, N] -> for each of `size` codewords how many there are [G, K], their sum [G, K, d].
+    """rows [G, N, d] assigned to index [G, N] -> number of rows [G, K] and their sum [G, K, d] for `size` codewords.
 
-    `counted` [G, N] of 0 and 1: which rows are numbered; the others must be zero already.
+    `counted` [G, N] of 0 and 1 marks the rows that count; the others must be zero already.
     """
     groups, _, dim = rows.shape
     ones = torch.ones_like(index, dtype=rows.dtype) if counted is None else counted.to(rows.dtype)

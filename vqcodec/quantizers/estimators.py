@@ -1,8 +1,7 @@
-"""How a gradient passes the choice of a codeword in training; the codec never comes here.
+"""Gradient estimators: the decoder's input in training, and its gradient past the selection of codewords.
 
-All take rows z [..., B, N, d] of B samples, their codewords and unit Gaussian noise of the same shape, and give what
-the decoder sees in training. The noise comes from the caller: only there is it known which part of the global batch
-this is.
+Arguments are rows z [..., B, N, d] of B samples, their codewords, and unit Gaussian noise of the same shape. The noise
+comes from the caller, which knows the position of this batch in the global one. The codec does not use this module.
 """
 
 from __future__ import annotations
@@ -27,30 +26,30 @@ def straight_through(z: Tensor, code: Tensor, noise: Tensor) -> Tensor:
 
 
 def noise_substitution(z: Tensor, code: Tensor, noise: Tensor) -> Tensor:
-    """z plus noise as long as the quantization error, in a random direction (Vali and Bäckström 2022, NSVQ).
+    """z plus noise of the length of the quantization error, in a random direction (Vali and Bäckström 2022, NSVQ).
 
-    The gradient also says how the error would shrink, which straight-through hides. A codeword learned by gradient
-    gets one too.
+    The gradient includes the change of the error's length, which straight-through ignores, and reaches codewords
+    learned by gradient.
     """
     error = (z - code).square().sum(-1, keepdim=True).clamp_min(1e-12).sqrt()
     return z + error * noise / noise.norm(dim=-1, keepdim=True).clamp_min(1e-6)
 
 
 def half_and_half(z: Tensor, code: Tensor, noise: Tensor) -> Tensor:
-    """The codewords themselves where the caller gives no noise, as for half of the samples; noise for the others.
+    """The codewords for samples whose noise is zero, noise substitution for the others; callers zero half of the noise.
 
-    The decoder learns what real errors look like, which are no noise where a rate favours some codewords; the encoder
-    learns from the other half alone.
+    The decoder learns the real errors, which are not noise where a rate term favours some codewords; the encoder
+    learns from the other half only.
     """
     return torch.where((noise == 0).all(-1, keepdim=True), code, noise_substitution(z, code, noise))
 
 
 def balanced(z: Tensor, code: Tensor, noise: Tensor) -> Tensor:
-    """Straight through, but for what points from the codewords to z: for codewords that are chosen by distance + rate.
+    """Straight-through without the gradient along the quantization error, for codewords selected by distance + rate.
 
-    Such codewords fall short of z where bits are not worth it. Straight through, each step would push z further out,
-    for ever. So the part of a sample's gradient that is along its quantization error is taken out; it is what the rate
-    holds in balance. The noise is not used.
+    The rate term selects codewords shorter than z. With plain straight-through every step would lengthen z further,
+    without end. The component of each sample's gradient along its quantization error is removed; in that direction
+    distance and rate are in balance. The noise is not used.
     """
     made: Tensor = _Balanced.apply(z, code)  # type: ignore[no-untyped-call]
     return made
@@ -65,7 +64,7 @@ class _Balanced(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (error,) = ctx.saved_tensors
-        # What is masked has no gradient, and its error no part in the balance.
+        # Masked entries have no gradient, and their error is left out of the projection.
         error = error * (gradient != 0)
         along = (gradient * error).sum((-2, -1), keepdim=True) / error.square().sum((-2, -1), keepdim=True).clamp_min(
             1e-12
@@ -74,7 +73,7 @@ class _Balanced(torch.autograd.Function):
 
 
 def codewords(z: Tensor, code: Tensor, noise: Tensor) -> Tensor:
-    """The codewords; no gradient for an encoder, for runs that train the decoder alone."""
+    """The codewords, without a gradient for the encoder: for runs that train the decoder alone."""
     return code
 
 
@@ -85,4 +84,4 @@ ESTIMATORS: dict[str, Estimator] = {
     "balanced": balanced,
     "codewords": codewords,
 }
-"""By the name recipes use."""
+"""Name in recipes -> estimator."""

@@ -1,6 +1,6 @@
 """Finite scalar quantization: every channel bounded and rounded to one of a few levels (Mentzer et al. 2023).
 
-No codebook, nothing that could collapse, no losses of its own.
+There is no codebook that could collapse, and there are no quantizer losses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .base import Quantized
 from .single import Code
 
 EDGE = 1e-3
-"""How far the bounded channel may go beyond the outermost levels, so that these can be reached."""
+"""Margin of the bounded channel beyond the outermost levels, so that these can be reached."""
 
 
 class FSQ(Code):
@@ -30,7 +30,7 @@ class FSQ(Code):
         self.radix = tuple(math.prod(config.levels[:i]) for i in range(len(config.levels)))
 
     def project(self, rows: Tensor) -> Tensor:
-        """Bounded by a tangent that meets 0 at 0, in units of the levels."""
+        """Bound rows by a tanh shifted so that 0 maps to 0, in units of the levels."""
         levels, half = self._levels(rows)
         reach = (levels - 1) * (1 + EDGE) / 2
         offset = (levels % 2 == 0) * 0.5
@@ -51,7 +51,7 @@ class FSQ(Code):
         return (digits - levels // 2) / half
 
     def _levels(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """[d] levels, and [d] how many of them are on the side of zero that has more."""
+        """Number of levels [d], and the number on the larger side of zero [d]."""
         levels = torch.tensor(self.levels, device=like.device)
         return levels, (levels // 2).float()
 

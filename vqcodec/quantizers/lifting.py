@@ -1,11 +1,11 @@
-"""The 9/7 wavelet of JPEG 2000 (Cohen, Daubechies and Feauveau 1992), in place on the grid of the latent.
+"""9/7 wavelet of JPEG 2000 (Cohen, Daubechies and Feauveau 1992), in place on the latent grid.
 
-Neighbouring blocks of a smooth picture have nearly the same strong channels. A wavelet over the grid of these channels
-turns them into few large coefficients and many that round to 0, where one of each block would cost bits of its own, and
-its smooth functions leave no steps between blocks. It is nearly orthonormal: errors keep their size.
+In smooth areas the strong channels of neighbouring blocks are nearly equal. A wavelet over the grid turns them into few
+large coefficients and many that round to 0, which saves their bits, and its smooth basis functions leave no steps
+between blocks. It is nearly orthonormal: errors keep their size.
 
-Coefficients stay where they are (lifting: Daubechies and Sweldens 1998): positions at multiples of 2**level hold what
-is coarser than level, so the coarsest are those that the pyramid order codes first.
+Coefficients stay in place (lifting: Daubechies and Sweldens 1998): positions at multiples of 2**level hold the bands
+coarser than `level`, so the pyramid order codes the coarsest first.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor
 
 LEVELS = 4
 REACH = 64
-"""Positions that a value depends on to each side, at most: 4 for each level, 2**level apart."""
+"""Most positions to each side that a value depends on: 4 for each level, 2**level apart."""
 _STEPS = (-1.586134342, -0.052980118, 0.882911075, 0.443506852)
 _SCALE = 1.149604398
 
 
 def lift(z: Tensor) -> Tensor:
-    """z [B, C, h, w] -> coefficients of the same shape; a grid too small for a level is left at the one before."""
+    """z [B, C, h, w] -> coefficients of the same shape; levels stop where the grid is too small."""
     for level in range(LEVELS):
         step = 1 << level
         part = _along(_along(z[:, :, ::step, ::step], False).transpose(2, 3), False).transpose(2, 3)
@@ -30,7 +30,7 @@ def lift(z: Tensor) -> Tensor:
 
 
 def unlift(z: Tensor) -> Tensor:
-    """The inverse of `lift`, up to rounding."""
+    """Inverse of `lift`, up to rounding."""
     for level in reversed(range(LEVELS)):
         step = 1 << level
         part = _along(_along(z[:, :, ::step, ::step].transpose(2, 3), True).transpose(2, 3), True)

@@ -1,7 +1,7 @@
-"""Multi-scale residual quantization: the stages of residual.py on grids that grow (Tian et al. 2024, VAR; XQ-GAN).
+"""Multi-scale residual quantization: the stages of residual.py on growing grids (Tian et al. 2024, VAR; XQ-GAN).
 
-What is left over is shrunk by area to the grid of its scale, quantized there, and enlarged by bicubic interpolation.
-A convolution, one of a few that the scales share, mends what the enlarging leaves.
+The residual is averaged down to the grid of its scale, quantized there, and enlarged by bicubic interpolation. A
+convolution, one of a few that the scales share, corrects the enlarged latent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .single import Code
 
 
 class MultiScale(Residual):
-    """z [B, D, h, w] <-> a plane for each scale; one code for all of them. Sequences [B, D, L] work the same way."""
+    """Quantizer of z [B, D, h, w], or a sequence [B, D, L]: one plane per scale, one code for all scales."""
 
     def __init__(self, config: MultiScaleConfig, code: Code) -> None:
         super().__init__(config, [code])
@@ -43,13 +43,13 @@ class MultiScale(Residual):
 
 
 def nearest_tick(stages: int, convolutions: int) -> list[int]:
-    """Which convolution each stage takes: the one whose tick is nearest to its own place, both spread over 0..1.
+    """Number of the convolution of each stage: the one whose tick is nearest to the stage's position, both over 0..1.
 
-    The outermost ticks of n are 1/(2n) from the ends, those of four 1/12: so VAR and XQ-GAN have them.
+    The outermost of n ticks are 1/(2n) from the ends, of four 1/12, as in VAR and XQ-GAN.
     """
     if not convolutions:
         return [0] * stages
-    # In their arithmetic too: some places lie half-way between two ticks, where the last digit decides.
+    # Same arithmetic as theirs: some positions lie half-way between two ticks, where the last digit decides.
     edge = 1 / 3 / convolutions if convolutions == 4 else 1 / 2 / convolutions
     ticks = np.linspace(edge, 1 - edge, convolutions)
     return [int(np.argmin(abs(ticks - stage / max(stages - 1, 1)))) for stage in range(stages)]

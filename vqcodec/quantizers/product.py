@@ -1,7 +1,7 @@
-"""Multi-group product quantization with a fill: the latent channels in G groups, a codebook each.
+"""Product quantization with a fill: the latent channels in G groups with a codebook each.
 
-Differs from vq.py: this is the quantizer, that is one bank of codebooks. MGVQ (section 3): sub-codebooks, codewords of
-unit length and nested masking with zeros; the learned fill for groups that are not kept is ours.
+MGVQ (section 3) has sub-codebooks, codewords of unit length, and nested masking with zeros. The learned fill of missing
+groups, the rate term and the residual planes are additions of this project.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from .estimators import Estimator, by_sample, straight_through
 from .residual_planes import Refinements
 
 Choose = Callable[[Tensor, Tensor | None], list[Tensor]]
-"""(z [B, D, h, w], rates [B] or None) -> all planes [B, h, w], where not the nearest codewords are wanted."""
+"""Index selection that replaces the nearest codewords: (z [B, D, h, w], rates [B] or None) -> planes [B, h, w]."""
 
 NO_CAP = 1e4
-"""A rate beyond all that is asked for."""
+"""Cap above every rate in use: no cap."""
 BYPASS_NOISE = 0.1
-"""Standard deviation of what stands for the quantization error before there are codebooks."""
+"""Standard deviation of the noise that replaces the quantization error until the codebooks start."""
 
 
 class Placed(NamedTuple):
-    """What the layout of groups is, on a device."""
+    """Layout of the groups, as tensors on a device."""
 
     slots: Tensor
-    """[D], places of the channels among those of groups that are all as wide as the widest."""
+    """Position of each channel when all groups are padded to the widest, [D]."""
     widths: Tensor
-    """float32 [G, 1]."""
+    """Channels of each group, float32 [G, 1]."""
 
 
 def as_they_are(rows: Tensor) -> Tensor:
@@ -49,16 +49,16 @@ def unit_length(rows: Tensor) -> Tensor:
 
 
 class ProductVQ(Quantizer):
-    """z [B, D, h, w] <-> S planes [B, h, w] over K codewords each: those of G groups, then of R refinements.
+    """Quantizer of z [B, D, h, w] into S planes [B, h, w] of K codewords each: G groups, then R refinements.
 
-    Group g has d_g channels, D in all. Rows and codewords of all groups are d = max d_g long; the rest of them is zero.
-    Refinements do not move in training: they are fitted to a finished encoder (train/start/refit_codebooks.py).
+    Group g has d_g channels, D in all. Rows and codewords are zero-padded to d = max d_g. Refinements are residual
+    planes; they are not trained but fitted to a finished encoder (train/start/refit_codebooks.py).
 
     `learning` (a key of LEARNING), `estimate`, `choose` and `only_kept` are settings of training, not of the model.
     """
 
     fill: nn.Parameter | None
-    """What stands for a group that is not kept [G, d]; None for zeros."""
+    """Replacement of a group that is not kept [G, d]; None: zeros."""
 
     def __init__(self, config: ProductVQConfig, learning: str = "ema") -> None:
         super().__init__()
@@ -94,14 +94,14 @@ class ProductVQ(Quantizer):
 
     @property
     def codebooks(self) -> Tensor:
-        """[G, K, d], as they are compared and put out."""
+        """Codewords [G, K, d] as compared and returned: of unit length if normalised."""
         return self.project(self.bank.codebooks)
 
     only_kept: bool = False
-    """Leave what is masked out of commitment, codebook and the bank's averages (MGVQ's release)."""
+    """Exclude masked positions from both losses and from the bank's averages (MGVQ's release)."""
 
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None, kept: Tensor | None = None) -> Quantized:
-        """`kept` [B, G, h, w] of 0 and 1 says what counts in the losses and averages, default all."""
+        """Quantize in training; `kept` [B, G, h, w] of 0 and 1 marks positions that count in losses and averages."""
         rows = self.rows(z)
         counted = None if kept is None else kept.transpose(0, 1).flatten(1)
         with torch.no_grad():
@@ -128,7 +128,7 @@ class ProductVQ(Quantizer):
         return self.nearest_planes(z, self.bit_costs.new_tensor([rate]))
 
     def nearest_planes(self, z: Tensor, rate: Tensor | None) -> list[Tensor]:
-        """Planes [B, h, w] of the least distance + cost at `rate` [B] or [1], each codeword for itself."""
+        """Planes [B, h, w] that minimise squared distance + rate * cost, each index by itself; `rate` [B] or [1]."""
         costs, weight = self.bit_costs, None
         if rate is not None and len(rate) == 1:
             costs = costs * self._capped(rate)
@@ -146,10 +146,10 @@ class ProductVQ(Quantizer):
         return planes + self._planes(index, z)
 
     def importance(self) -> Tensor:
-        """How much a squared error in each channel counts [D] where a refinement chooses, in the mean 1.
+        """Weight of a squared error in each channel [D], of mean 1, in the selection of refinements.
 
-        As much as it shows in the pixels, which is what the groups' prices know. A price of a refinement is in the
-        units of these distances.
+        Proportional to the error that it causes in the pixels, which is 1 / lambda weight of the channel's group. The
+        lambda weights of refinements are in units of these weighted distances.
         """
         prices = self.lambda_weights[: self.groups]
         if not prices.any():
@@ -158,11 +158,11 @@ class ProductVQ(Quantizer):
         return shown / shown.mean()
 
     def _capped(self, rate: Tensor) -> Tensor:
-        """rate [N] -> [S, N]."""
+        """Rates [N] -> rates [S, N], limited by `lambda_caps`."""
         return torch.minimum(rate[None, :], self.lambda_caps[:, None])
 
     def _refined(self, planes: list[Tensor]) -> Tensor:
-        """What the refinements among all planes [B, h, w] add to the latent; nothing where their group is missing."""
+        """Contribution of the refinements among all planes [B, h, w]; zero where their group is missing."""
         assert self.refinements is not None
         kept = torch.stack([plane >= 0 for plane in planes[: self.groups]], 1).float()
         added = self.refinements.dequantize(torch.stack(planes[self.groups :]), sum(self.widths))
@@ -177,7 +177,7 @@ class ProductVQ(Quantizer):
         return self.mask(z_q, kept), kept
 
     def _code(self, stacked: Tensor) -> Tensor:
-        """Indices of the groups [G, B, h, w] -> their codewords [B, D, h, w], something where they are missing."""
+        """Indices of the groups [G, B, h, w] -> codewords [B, D, h, w]; undefined where an index is missing."""
         groups, batch, h, w = stacked.shape
         code = self.project(self.bank.lookup(stacked.clamp_min(0).reshape(groups, -1)))
         return self._cut(code.reshape(groups, batch, h, w, self.dim).permute(1, 0, 4, 2, 3).flatten(1, 2))
@@ -190,14 +190,14 @@ class ProductVQ(Quantizer):
         return z_q * full + self._cut(self.fill.to(z_q.dtype).reshape(1, -1, 1, 1)) * (1 - full)
 
     def rows(self, z: Tensor) -> Tensor:
-        """z [B, D, h, w] -> what the bank compares with its codewords, [G, B*h*w, d]."""
+        """z [B, D, h, w] -> rows [G, B*h*w, d], which are compared with the codewords."""
         return self.project(self._split(z))
 
     def _spread(self) -> Tensor:
-        """Mean square of the rows' entries, [G, 1, 1]; 1 where their length is fixed.
+        """Mean square of the rows' entries [G, 1, 1]; 1 where their length is fixed.
 
-        What the losses are relative to, so that they do not depend on the scale of z. From the averages and not from
-        the batch, so that it is the same in all processes.
+        The losses are divided by it, so that they do not depend on the scale of z. It is taken from the moving
+        averages, which are the same in all processes, and not from the batch.
         """
         if self.project is unit_length:
             return self.bit_costs.new_ones(self.groups, 1, 1)
@@ -206,13 +206,13 @@ class ProductVQ(Quantizer):
     def _mean(self, squares: Tensor, counted: Tensor | None = None) -> Tensor:
         """Mean over groups of the mean over their channels; squares [G, N, d].
 
-        Rows that are not `counted` [G, N] are zeros in the mean, so that parts of a batch weigh alike.
+        Rows that are not `counted` [G, N] are zeros in the mean, so that all parts of a batch have the same weight.
         """
         means = squares.sum(2) / self._on(squares.device).widths
         return means.mean() if counted is None else (means * counted).mean()
 
     def _on(self, device: torch.device) -> Placed:
-        """Copied once: a GPU that is sent them at each step waits each time."""
+        """Layout on a device, copied once: a copy in each step would make a GPU wait."""
         if device not in self._placed:
             with torch.inference_mode(False):
                 widths = torch.tensor(self.widths, dtype=torch.float32, device=device)
@@ -234,7 +234,7 @@ class ProductVQ(Quantizer):
         return self._cut(rows.reshape(self.groups, batch, h, w, self.dim).permute(1, 0, 4, 2, 3).flatten(1, 2))
 
     def _cut(self, wide: Tensor) -> Tensor:
-        """[B, G*d, h, w] -> [B, D, h, w]: the channels that groups really have."""
+        """[B, G*d, h, w] -> [B, D, h, w]: padding removed."""
         return wide.index_select(1, self._on(wide.device).slots) if self.ragged else wide
 
     @staticmethod

@@ -1,7 +1,4 @@
-"""Residual quantization: N stages, each for what those before it have left over (Lee et al. 2022, RQ-VAE).
-
-Differs from multiscale.py, which is this on grids that grow.
-"""
+"""Residual quantization: N stages, each quantizing the residual of those before it (Lee et al. 2022, RQ-VAE)."""
 
 from __future__ import annotations
 
@@ -17,14 +14,14 @@ from .base import Quantized, Quantizer, grid_of, rows_of
 from .single import Code
 
 NORMAL = 2**-0.5
-"""From a standard normal value to the argument of erf."""
+"""Factor from a standard normal value to the argument of erf."""
 
 
 class Residual(Quantizer):
-    """z [B, D, *] <-> N planes; the sum of their codewords stands for z.
+    """z [B, D, *] <-> N planes; the sum of their codewords approximates z.
 
-    In training the first `dropout` of the samples keep `dropout_start`..N stages, drawn from the noise (quantizer
-    dropout; XQ-GAN leaves out the same way).
+    In training the first samples, a share of `dropout`, keep `dropout_start`..N stages, drawn from the noise
+    (quantizer dropout, as in XQ-GAN).
     """
 
     def __init__(self, config: ResidualConfig | MultiScaleConfig, codes: list[Code]) -> None:
@@ -40,17 +37,17 @@ class Residual(Quantizer):
         return code
 
     def down(self, rest: Tensor, stage: int) -> Tensor:
-        """What is left over [B, D, *] -> on the grid of `stage`."""
+        """Residual [B, D, *] -> the same on the grid of `stage`."""
         return rest
 
     def up(self, code: Tensor, stage: int, grid: torch.Size) -> Tensor:
-        """Codewords [B, D, *] on the grid of `stage` -> on `grid`, as they are added."""
+        """Codewords [B, D, *] on the grid of `stage` -> their contribution on `grid`."""
         return code
 
     def forward(
         self, z: Tensor, noise: Tensor, rate: Tensor | None = None, stages_kept: Tensor | None = None
     ) -> Quantized:
-        """`stages_kept` [B] says how many stages each sample keeps; without it, dropout draws them in training."""
+        """`stages_kept` [B] is the number of stages that each sample keeps; None: drawn by dropout in training."""
         x = self._project(z)
         target = x.detach()
         if stages_kept is None:
@@ -84,9 +81,9 @@ class Residual(Quantizer):
         return super().bypass(self._project(z), noise)
 
     def samples(self, shown: Tensor) -> Tensor:
-        """Whether each sample has a stage [B] -> which samples its entropy loss looks at.
+        """Samples that keep a stage [B] of 0 and 1 -> sample numbers in its entropy loss.
 
-        The released XQ-GAN takes these zeros and ones for numbers of samples.
+        As in the released XQ-GAN, the zeros and ones themselves are the sample numbers.
         """
         return shown
 
@@ -115,11 +112,11 @@ class Residual(Quantizer):
         return total, kept
 
     def _project(self, z: Tensor) -> Tensor:
-        """Once for all stages: what is left over has no shape of its own."""
+        """Projection of the first stage's code, applied once: residuals are not projected."""
         return grid_of(self.code(0).project(rows_of(z)), z[:, 0])
 
     def _coded(self, low: Tensor, stage: int, learn: bool = False) -> tuple[Tensor, Tensor]:
-        """[B, D, *] -> its plane [B, *] and codewords [B, D, *]."""
+        """Residual [B, D, *] -> its index plane [B, *] and codewords [B, D, *]."""
         code, rows = self.code(stage), rows_of(low)
         step = code.step(stage).to(rows)
         with torch.no_grad():
@@ -131,15 +128,15 @@ class Residual(Quantizer):
         return plane, grid_of(words, plane)
 
     def _entropy(self, rest: Tensor, stage: int) -> Tensor | None:
-        """Of what is left over before `stage` [B', D, *], on the latent's own grid."""
+        """Entropy loss of the residual before `stage` [B', D, *], on the latent's own grid."""
         if not self.wants_entropy or not len(rest):
             return None
         return self.code(stage).entropy(rows_of(rest), stage)
 
     def draw_stages(self, noise: Tensor) -> Tensor:
-        """noise [B, D, *] -> stages that each sample keeps [B], dropout_start..N; all N outside of training.
+        """noise [B, D, *] -> number of stages that each sample keeps [B], dropout_start..N; N outside of training.
 
-        The noise of the caller is all that is random here.
+        The caller's noise is the only source of randomness.
         """
         kept = torch.full((len(noise),), self.stages, device=noise.device)
         dropped = int(len(noise) * self.dropout) if self.training else 0
@@ -151,7 +148,7 @@ class Residual(Quantizer):
 
 
 def make_residual(config: ResidualConfig, make: Callable[[], Code]) -> Residual:
-    """A code for each stage, or one for all."""
+    """Build the stages, each with a code of its own, or one code for all."""
     return Residual(config, [make() for _ in range(1 if config.shared else config.stages)])
 
 
@@ -160,5 +157,5 @@ def _mean(values: list[Tensor]) -> Tensor:
 
 
 def _enlarged(there: Tensor, grid: torch.Size) -> Tensor:
-    """[B, 1, *] of 0 and 1 -> on `grid`."""
+    """Mask [B, 1, *] of 0 and 1 -> the same on `grid`."""
     return there if there.shape[2:] == grid else F.interpolate(there, size=tuple(grid), mode="nearest")

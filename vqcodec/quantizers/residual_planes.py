@@ -1,8 +1,7 @@
-"""Further planes for what the codewords of groups leave over: residual product quantization of one latent.
+"""Residual planes of a product quantizer: residual vector quantization of the groups' error (Juang and Gray 1982).
 
-Differs from residual.py, whose stages each see all channels: here every plane refines some channels that lie side by
-side, in whatever groups they are. Groups alone end where 256 codewords for many channels are too few; with their
-refinements the same network serves several times the bits (residual vector quantization: Juang and Gray 1982).
+Each plane quantizes a run of consecutive channels, whatever their groups. With 256 codewords per group the distortion
+of wide groups has a floor; residual planes lower it and extend the same network to several times the rate.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Refinements(nn.Module):
-    """R codebooks [R, K, w]; plane r has the channels `spans[r]`, and rows are as long as the widest, the rest zero."""
+    """R codebooks [R, K, w]; plane r has the channels `spans[r]`. Rows are zero-padded to the widest span."""
 
     def __init__(self, widths: tuple[int, ...], codebook_size: int) -> None:
         super().__init__()
@@ -23,7 +22,7 @@ class Refinements(nn.Module):
         self.register_buffer("codebooks", torch.zeros(len(widths), codebook_size, self.wide))
 
     codebooks: Tensor
-    """Differences from the codewords of the groups; the first is zero, for what needs none."""
+    """Residuals of the groups' codewords; the first codeword is zero, for positions that need no correction."""
 
     def split(self, z: Tensor) -> Tensor:
         """z [B, D, h, w] -> rows [R, B*h*w, w]."""
@@ -33,7 +32,7 @@ class Refinements(nn.Module):
         return rows
 
     def dequantize(self, planes: Tensor, channels: int) -> Tensor:
-        """Indices [R, B, h, w], below 0 where unknown -> what they add to a latent of D channels [B, D, h, w]."""
+        """Indices [R, B, h, w], below 0 where unknown -> their contribution to a latent of D channels [B, D, h, w]."""
         _, batch, h, w = planes.shape
         z = self.codebooks.new_zeros(batch, channels, h, w)
         for plane, book, span in zip(planes, self.codebooks, self.spans, strict=True):

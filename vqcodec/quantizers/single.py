@@ -1,7 +1,4 @@
-"""Quantizers of one plane: a codeword at every position. What residual, multi-scale and split ones are built from.
-
-Differs from product.py, which quantizes all groups at once, with nested masking and a rate.
-"""
+"""Quantizers of one plane, with one codeword per position: the parts of residual, multi-scale and split quantizers."""
 
 from __future__ import annotations
 
@@ -17,11 +14,11 @@ from .codebook import LEARNING, nearest
 from .estimators import by_sample
 
 ENTROPY_TEMPERATURE = 0.01
-"""Of the soft assignments whose entropy is a loss (FQGAN, SoftVQ-VAE)."""
+"""Temperature of the soft assignments in the entropy loss (FQGAN, SoftVQ-VAE)."""
 
 
 class Code(Quantizer):
-    """Rows [N, d] <-> index [N]. `stage` counts from 0 where a code is used for one residual after the other."""
+    """Rows [N, d] <-> index [N]. `stage`, from 0, is the residual stage that a shared code is used in."""
 
     def __init__(self, config: CodeConfig) -> None:
         super().__init__()
@@ -29,11 +26,11 @@ class Code(Quantizer):
         self.dim = config.channels
 
     def project(self, rows: Tensor) -> Tensor:
-        """Rows [N, d] -> what codewords stand for and losses are measured on; the gradient passes from there."""
+        """Rows [N, d] -> rows that are compared with codewords, and that losses and gradient refer to."""
         return rows
 
     def step(self, stage: int) -> Tensor:
-        """What the codewords of `stage` are multiplied with, [d] or [1]."""
+        """Scale of the codewords in `stage`, [d] or [1]."""
         return torch.ones(1)
 
     @abstractmethod
@@ -42,13 +39,13 @@ class Code(Quantizer):
 
     @abstractmethod
     def codewords(self, index: Tensor) -> Tensor:
-        """index [N], 0..K-1 -> [N, d], with a gradient towards codewords that are learned by it."""
+        """index [N], 0..K-1 -> codewords [N, d], with a gradient if they are learned by gradient."""
 
     def learn(self, rows: Tensor, index: Tensor) -> None:
-        """A training step for codewords that follow the rows by themselves."""
+        """Training step of codewords learned by moving averages."""
 
     def entropy(self, rows: Tensor, stage: int = 0) -> Tensor | None:
-        """Entropy loss of projected rows [N, d]; None for codes that have none."""
+        """Entropy loss of projected rows [N, d]; None for codes without one."""
         return None
 
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
@@ -82,12 +79,12 @@ class Code(Quantizer):
 class VQ(Code):
     """One codebook [1, K, d] in a bank; `learning` is a key of LEARNING, a setting of training.
 
-    A latent that is compared by direction alone gets the codeword as it is (metric "cosine", VAR and XQ-GAN), or the
-    two are of length 1 from there on ("unit", LlamaGen and FQGAN).
+    With metric "cosine" (VAR, XQ-GAN) directions are compared and the codeword is used as stored; with "unit"
+    (LlamaGen, FQGAN) latent and codeword also have length 1 in the losses and for the decoder.
     """
 
     asked: list[Tensor] | None = None
-    """Where the trainer put a list, rows [N, d] of each choice are added to it: for k-means and revival."""
+    """List set by the trainer that collects the rows [N, d] of each selection, for k-means and revival; None: off."""
 
     def __init__(self, config: VQConfig, learning: str = "ema") -> None:
         super().__init__(config)
@@ -113,7 +110,7 @@ class VQ(Code):
         self.bank.update(rows[None], index[None])
 
     def entropy(self, rows: Tensor, stage: int = 0) -> Tensor | None:
-        """Of a softmax of squared distances (FQGAN); holds N x K floats for the backward pass."""
+        """Entropy loss of a softmax of squared distances (FQGAN); keeps N x K floats for the backward pass."""
         books = self.bank.codebooks[0]
         if self.directions:
             rows, books = unit_length(rows), unit_length(books)

@@ -1,13 +1,13 @@
 """Mixtures of codewords: SoftVQ-VAE (Chen et al. 2024) and its GMMVQ, and how a file holds them.
 
-The latent of a token is the mean of all codewords of its segment, weighted by a softmax of their likeness: continuous,
-so that no index says it. A file holds a sum of few codewords that comes close to it, coarse to fine:
+The latent of a token is the mean of all codewords of its segment, weighted by a softmax over their similarity. It is
+continuous, so an index cannot express it. A file holds a sum of few codewords that approximates it, coarse to fine:
 
-    layer 1      the likeliest codeword, as the released models name it; its weight is a constant of the model
-    layer m      one more codeword and its weight, which is a sign and one of 16 magnitudes, half a bit apart
+    layer 1      the most similar codeword, as in the released models; its weight is a constant of the model
+    layer m      one more codeword and its weight: a sign and one of 16 magnitudes, a factor of sqrt(2) apart
 
-Differs from a truncated softmax: the m-th codeword is the one that leaves least over of what is still missing (matching
-pursuit: Mallat and Zhang 1993), not the one with the m-th largest weight. Squared error of the sum, as a share of the
+The m-th codeword is the one with the smallest remaining error (matching pursuit: Mallat and Zhang 1993); a truncated
+softmax would take the one with the m-th largest weight. Squared error of the sum, relative to the
 mixture's energy, for 1024 codewords of 32 dimensions (benchmarks/soft_terms.py; toy codes trained for 150 steps):
 
     terms m (10 + 15 (m - 1) raw bits a token)     1       2       3       4       6       8
@@ -17,7 +17,7 @@ mixture's energy, for 1024 codewords of 32 dimensions (benchmarks/soft_terms.py;
     pursuit, first weight 0.68, as measured      0.187   0.069   0.034   0.021   0.011   0.007
     cosine of the last                           0.901   0.965   0.982   0.989   0.994   0.996
 
-A mixture is shorter than a codeword; `first_weight` says by how much, and is worth half of the error at no bits.
+A mixture is shorter than a codeword. `first_weight` accounts for this and halves the error at no cost in bits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .codebook import SCORES
 
 MAGNITUDES = WEIGHTS // 2
 ENTROPY_TEMPERATURE = 0.01
-"""Of the soft choices whose entropy is a loss, sharper than what codewords are mixed with."""
+"""Temperature of the soft assignments in the entropy loss, lower than that of the mixture."""
 
 
 class SoftVQ(Quantizer):
@@ -45,7 +45,7 @@ class SoftVQ(Quantizer):
     """
 
     tally: list[float] | None = None
-    """Set to [0, 0] by a caller: each quantization adds (first codewords . mixtures, first codewords . themselves)."""
+    """Sums of (first codeword . mixture, its squared length) over quantizations; [0, 0] starts them, None: off."""
 
     def __init__(self, config: SoftVQConfig) -> None:
         super().__init__()
@@ -57,19 +57,19 @@ class SoftVQ(Quantizer):
 
     @property
     def codewords(self) -> Tensor:
-        """[segments, K, D], as they are mixed."""
+        """Codewords [segments, K, D], normalised if they are mixed so."""
         return unit_length(self.codebooks) if self.normalised else self.codebooks
 
     def likeness(self, rows: Tensor, codewords: Tensor) -> Tensor:
-        """rows [segments, N, D], codewords [segments, K, D] -> [segments, N, K]."""
+        """Similarity of rows [segments, N, D] and codewords [segments, K, D], [segments, N, K]."""
         return rows @ codewords.transpose(1, 2)
 
     def sharpened(self, rows: Tensor, codewords: Tensor) -> Tensor:
-        """The logits of the mixture, [segments, N, K]."""
+        """Logits of the mixture, [segments, N, K]."""
         return self.likeness(rows, codewords) / self.temperature
 
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
-        """The mixture itself: the gradient needs no help. Codewords learn as parts of it alone."""
+        """Return the mixture, which is differentiable; codewords learn through it, without a codebook loss."""
         rows, codewords = self._rows(z), self.codewords
         logits = self.sharpened(rows, codewords.detach())
         mixed = torch.softmax(logits, -1) @ codewords
@@ -89,7 +89,7 @@ class SoftVQ(Quantizer):
         return [self._plane(torch.cat(planes, 1), z) for planes in zip(*parts, strict=True)]
 
     def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """A term counts where those before it do; `kept` is the share of the terms."""
+        """Sum of the terms; a term counts only if all before it are known. `kept` is the share of the terms."""
         first = indices[0]
         there = first != MISSING
         total = self._codes(first) * (self.first_weight * there[:, None])
@@ -144,10 +144,9 @@ class SoftVQ(Quantizer):
 
 @torch.no_grad()
 def measured_weight(quantizer: Quantizer, latents: Iterable[Tensor]) -> float:
-    """Best `first_weight` for latents like these, [B, D, *] each: that with the least squared error.
+    """`first_weight` of least squared error on `latents`, [B, D, *] each, one for all mixtures of `quantizer`.
 
-    One for all mixtures that `quantizer` is made of. Between 0.01 and 1, in hundredths, so that it does not depend on
-    the last digits of a machine.
+    0.01..1, rounded to hundredths, so that it does not depend on the rounding of a machine.
     """
     mixtures = [module for module in quantizer.modules() if isinstance(module, SoftVQ)]
     for module in mixtures:
@@ -161,12 +160,12 @@ def measured_weight(quantizer: Quantizer, latents: Iterable[Tensor]) -> float:
 
 
 class GMMVQ(SoftVQ):
-    """Weights by distance times a sharpness that a linear layer tells from the latent: softmax(-omega(z) |z - C|)."""
+    """Mixture with weights softmax(-omega(z) |z - C|), with the sharpness omega from a linear layer on the latent."""
 
     def __init__(self, config: GMMVQConfig) -> None:
         super().__init__(config)
         self.sharpness = nn.Linear(config.dim, 1)
-        # Starts as sharp as a constant temperature would be, everywhere.
+        # Start: the sharpness of a constant temperature, for every latent.
         nn.init.zeros_(self.sharpness.weight)
         nn.init.constant_(self.sharpness.bias, 1 / config.temperature)
 
@@ -178,13 +177,13 @@ class GMMVQ(SoftVQ):
 
 
 def nearest_weight(values: Tensor) -> Tensor:
-    """Any values -> int64: sign and the nearest of the magnitudes, in their logarithm."""
+    """Real weights -> symbols int64 0..31: the sign, and the magnitude that is nearest in the logarithm."""
     steps = (-2 * values.abs().clamp_min(1e-12).log2()).round().long().clamp(0, MAGNITUDES - 1)
     return steps + MAGNITUDES * (values < 0)
 
 
 def weight_of(symbols: Tensor) -> Tensor:
-    """0..31 -> 2^(-k/2) for k = symbol mod 16, negative from 16 on."""
+    """Symbols 0..31 -> weights 2^(-k/2) with k = symbol mod 16, negative from 16 on."""
     return torch.exp2(-(symbols % MAGNITUDES) / 2) * (1 - 2 * (symbols // MAGNITUDES))
 
 

@@ -1,7 +1,6 @@
 """Residual stages of mixtures of codewords: SoftVQ with residual quantization (Chen et al. 2024, section 4.5).
 
-Differs from residual.py, whose stages have one index a position, and a gradient that is passed straight through; a
-mixture needs no help with its gradient, and a file holds several planes of each stage.
+Mixtures are differentiable, so no gradient estimator is needed, and a file holds several planes of each stage.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from .soft import SoftVQ
 
 
 class SoftResidual(Quantizer):
-    """z [B, D, *] <-> the planes of each stage, first to last; the sum of their mixtures stands for z."""
+    """z [B, D, *] <-> the planes of each stage, first to last; the sum of their mixtures approximates z."""
 
     def __init__(self, config: ResidualConfig, make: Callable[[], SoftVQ]) -> None:
         super().__init__()
@@ -31,7 +30,7 @@ class SoftResidual(Quantizer):
         return part
 
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
-        """Each stage mixes for what the mixtures before it leave over; the plane is that of the first stage."""
+        """Each stage approximates the residual of those before it; the index plane is that of the first stage."""
         rest, entropies = z, []
         planes: list[Tensor] = []
         for stage in range(self.stages):
@@ -44,7 +43,7 @@ class SoftResidual(Quantizer):
         return Quantized(z - rest, planes, zero, zero, entropy, z.new_ones(len(z), 1, *z.shape[2:]))
 
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
-        """A stage quantizes what the terms before it, as a file holds them, leave over of z."""
+        """Each stage quantizes the residual of the terms before it, as a file holds them."""
         planes: list[Tensor] = []
         for stage in range(self.stages):
             part = self.part(stage)

@@ -1,6 +1,6 @@
 """Equal parts of the channels or of the tokens, each with a quantizer of its own (product quantization).
 
-Differs from product.py: any quantizer may be the part; there is neither a rate nor a learned fill.
+Any quantizer can be a part. There is no rate term and no learned fill; product.py has both.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .residual import Residual
 class Split(Quantizer):
     """z [B, D, *] <-> the planes of all parts, layer by layer.
 
-    Parts of tokens are runs of equal length of the tokens row by row, and their planes are sequences; the latent's
-    own shape is not in them, so it is asked of `window_grid`.
+    Parts of tokens are runs of equal length, row by row, and their planes are sequences. The shape of the latent cannot
+    be derived from them; `window_grid` holds it.
     """
 
     def __init__(self, config: SplitConfig, make: Callable[[], Quantizer]) -> None:
@@ -29,7 +29,7 @@ class Split(Quantizer):
         self.over_tokens = config.over == "tokens"
         self.parts = nn.ModuleList(make() for _ in range(config.parts))
         self.window_grid: tuple[int, ...] | None = None
-        """Shape of the latent, where that is a grid that is split into runs of tokens; None for a sequence."""
+        """Shape of a latent grid that is split into runs of tokens; None for a sequence."""
 
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
         cut_noise = self._cut(noise)
@@ -38,7 +38,7 @@ class Split(Quantizer):
         entropies = [each.entropy for each in found if each.entropy is not None]
         return Quantized(
             self._join([each.z_q for each in found], z.shape[2:]),
-            # Mixtures name the likeliest codeword alone.
+            # In training mixtures return the plane of the most similar codeword only.
             [found[p].indices[s] for p, s in self.order if s < len(found[p].indices)],
             torch.stack([each.commitment for each in found]).mean(),
             torch.stack([each.codebook for each in found]).mean(),

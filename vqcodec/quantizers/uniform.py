@@ -1,9 +1,9 @@
-"""Uniform scalar quantization with a step for each file: one plane of integers for every latent channel.
+"""Uniform scalar quantization with one step per file: one plane of integers per latent channel.
 
-The latent is in Karhunen-Loeve order and scaled so that errors of all channels show alike in the pixels; one step for
-all channels is then the best allocation of bits (reverse water-filling), and weak channels round to 0 by themselves.
-Indices are values shifted by LARGEST, so that they count from 0. Groups of channels are the layers of a file, coarse to
-fine, masked as in MGVQ (section 3): what is not kept is 0, the mean.
+The latent is in Karhunen-Loeve order and scaled so that equal errors in any channel give equal errors in the pixels.
+One step for all channels is then the optimal bit allocation (reverse water-filling), and weak channels round to 0.
+Indices are the rounded values plus LARGEST, so that they start at 0. Groups of channels are the layers of a file,
+coarse to fine, masked as in MGVQ (section 3): missing values are 0, the mean.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from .base import Quantized, Quantizer
 from .lifting import lift, unlift
 
 FINEST = 0.125
-"""Step number 0, in units of the latent."""
+"""Quantization step of step number 0, in units of the latent."""
 PER_OCTAVE = 8
-"""Step numbers that double the step."""
+"""Number of step numbers per doubling of the step."""
 COORDINATE = (0.15, 12.0)
-"""Steps whose coordinate is -1 and 1."""
+"""Quantization steps of the coordinates -1 and 1."""
 
 
 def step_size(step: float) -> float:
-    """Quantization step of step number `step`, which may lie between two."""
+    """Quantization step of a step number, which may be fractional."""
     return float(FINEST * 2 ** (step / PER_OCTAVE))
 
 
 def step_number(size: float) -> int:
-    """The step number 0..STEPS-1 whose step is nearest to `size`."""
+    """Step number 0..STEPS-1 whose quantization step is nearest to `size`."""
     return min(max(round(PER_OCTAVE * math.log2(size / FINEST)), 0), STEPS - 1)
 
 
 class Uniform(Quantizer):
-    """z [B, D, h, w] <-> D planes [B, h, w], at a step number."""
+    """Scalar quantizer: z [B, D, h, w] <-> D planes [B, h, w] at a step number."""
 
     def __init__(self, config: UniformConfig) -> None:
         super().__init__()
         self.sizes, self.widths, self.groups, self.lifted = config.sizes, config.widths, config.groups, config.lifted
 
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
-        """`rate` [B] holds step numbers. The gradient passes the rounding (straight-through)."""
+        """Quantize in training; `rate` [B] holds step numbers. Straight-through gradient."""
         numbers = z.new_full((len(z),), STEPS / 2) if rate is None else rate
         size = (FINEST * 2 ** (numbers / PER_OCTAVE))[:, None, None, None]
         values = torch.round(self.coefficients(z) / size).clamp(-LARGEST, LARGEST)
@@ -54,22 +54,22 @@ class Uniform(Quantizer):
         return Quantized(z_q, [plane.long() + LARGEST for plane in values.unbind(1)], zero, zero)
 
     def quantize(self, z: Tensor, rate: float = STEPS / 2) -> list[Tensor]:
-        """Nearest values at step number `rate`."""
+        """Round to the nearest values at step number `rate`."""
         values = torch.round(self.coefficients(z) / step_size(rate)).clamp(-LARGEST, LARGEST).long() + LARGEST
         return list(values.unbind(1))
 
     def coefficients(self, z: Tensor) -> Tensor:
-        """Latent [B, D, h, w] of a whole picture -> what is rounded: wavelet coefficients of the first channels."""
+        """Latent [B, D, h, w] of a whole picture -> values to round, the first channels as wavelet coefficients."""
         return torch.cat([lift(z[:, : self.lifted]), z[:, self.lifted :]], 1) if self.lifted else z
 
     def latent(self, coefficients: Tensor) -> Tensor:
-        """The inverse of `coefficients`."""
+        """Inverse of `coefficients`."""
         if not self.lifted:
             return coefficients
         return torch.cat([unlift(coefficients[:, : self.lifted]), coefficients[:, self.lifted :]], 1)
 
     def strong(self, indices: list[Tensor], step: int) -> Tensor:
-        """The first channels [B, lifted, h, w] of the latent of a whole picture, for windows of it."""
+        """Decode the first channels [B, lifted, h, w] of the latent of a whole picture, for windows of it."""
         return unlift(self._values(torch.stack(indices[: self.lifted], 1), step)) if self.lifted else torch.empty(0)
 
     @staticmethod
@@ -81,8 +81,8 @@ class Uniform(Quantizer):
     ) -> tuple[Tensor, Tensor]:
         """Planes [B, h, w] at a step number -> z_q [B, D, h, w], kept [B, G + 1, h, w].
 
-        A window of a picture needs its part of `strong` of the whole. The last channel of `kept` is the step's
-        coordinate, the others are 1 where all planes of a layer are there.
+        For a window of a picture `strong` is its part of the result of `strong` for the whole. The last channel of
+        `kept` is the step's coordinate; the others are 1 where all planes of a layer are known.
         """
         stacked = torch.stack(indices, 1)
         there = stacked != MISSING
@@ -93,6 +93,6 @@ class Uniform(Quantizer):
 
 
 def coordinate(step: float) -> float:
-    """Input of the decoder for a step number: about -1..1, linear in the step's logarithm."""
+    """Decoder input for a step number: about -1..1, linear in the logarithm of the step."""
     low, high = (math.log2(size) for size in COORDINATE)
     return 2 * (math.log2(step_size(step)) - low) / (high - low) - 1

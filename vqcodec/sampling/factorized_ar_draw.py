@@ -1,6 +1,6 @@
 """Drawing from the factorized autoregressive model: temperature, top-k, top-p, and classifier-free guidance.
 
-Differs from far.py, which says how likely given tokens are. Legend: S planes, T positions, K codewords.
+Legend: S planes, T positions, K codewords.
 """
 
 from __future__ import annotations
