@@ -20,6 +20,7 @@ from urllib.request import getproxies
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from vqcodec.errors import InputError, UsageError
 
@@ -108,9 +109,11 @@ class VitTeacher(Teacher):
         return super().train(False)
 
     def forward(self, x: Tensor) -> Features:
+        """Pixels x [B, 3, H, W] in -1..1 -> class token [B, C] and patches [B, N, C]."""
         tokens = self.network.forward_features(self._scaled(x))
         return Features(tokens[:, 0], tokens[:, self.network.num_prefix_tokens :])
 
+    @override
     def depths(self, x: Tensor, depths: tuple[int, ...]) -> list[Tensor]:
         net = self.network
         tokens = net.norm_pre(net._pos_embed(net.patch_embed(self._scaled(x))))
@@ -128,12 +131,14 @@ class EvaTeacher(VitTeacher):
     """EVA-02 of timm, whose last norm follows the pooling."""
 
     def forward(self, x: Tensor) -> Features:
+        """Pixels x [B, 3, H, W] in -1..1 -> class token [B, C] and patches [B, N, C]."""
         tokens = self.network.forward_features(self._scaled(x))
         if isinstance(self.network.norm, nn.Identity):
             tokens = self.network.fc_norm(tokens)
         return Features(tokens[:, 0], tokens[:, self.network.num_prefix_tokens :])
 
     def depths(self, x: Tensor, depths: tuple[int, ...]) -> list[Tensor]:
+        """Raises UsageError: EVA-02 has no such features."""
         raise UsageError(f"a discriminator needs a plain vision transformer, not EVA-02; {DISCRIMINATOR}")
 
 
@@ -146,10 +151,12 @@ class SamTeacher(VitTeacher):
         self.width = self.network.neck[0].out_channels
 
     def forward(self, x: Tensor) -> Features:
+        """Pixels x [B, 3, H, W] in -1..1 -> mean over positions [B, C] and positions [B, N, C]."""
         places = self.network.forward_features(self._scaled(x)).flatten(2).transpose(1, 2)
         return Features(places.mean(1), places)
 
     def depths(self, x: Tensor, depths: tuple[int, ...]) -> list[Tensor]:
+        """Raises UsageError: SAM has no such features."""
         raise UsageError(f"a discriminator needs a plain vision transformer, not SAM; {DISCRIMINATOR}")
 
 
@@ -177,10 +184,12 @@ class OpenClipTeacher(Teacher):
         return super().train(False)
 
     def forward(self, x: Tensor) -> Features:
+        """Pixels x [B, 3, H, W] in -1..1 -> picture feature [B, C] and patches [B, N, C]."""
         picture, places = self.visual((view((x.float() + 1) / 2, None, self.px) - self.mean) / self.std)
         return Features(picture, places @ self.visual.proj)
 
     def depths(self, x: Tensor, depths: tuple[int, ...]) -> list[Tensor]:
+        """Raises UsageError: open_clip gives no such features."""
         raise UsageError(f"a discriminator needs a network of timm, not of open_clip; {DISCRIMINATOR}")
 
 

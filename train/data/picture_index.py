@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from PIL import Image, UnidentifiedImageError
+from typing_extensions import override
 
 from vqcodec.errors import InputError
 from vqcodec.image.files import readable_formats
@@ -118,12 +119,15 @@ class Part(io.RawIOBase):
     def __init__(self, stream: IO[bytes], offset: int, size: int) -> None:
         self.stream, self.offset, self.size, self.place = stream, offset, size, 0
 
+    @override
     def readable(self) -> bool:
         return True
 
+    @override
     def seekable(self) -> bool:
         return True
 
+    @override
     def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer)
         self.stream.seek(self.offset + self.place)
@@ -132,11 +136,13 @@ class Part(io.RawIOBase):
         self.place += len(data)
         return len(data)
 
+    @override
     def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self.place, os.SEEK_END: self.size}[whence]
         self.place = max(start + place, 0)
         return self.place
 
+    @override
     def tell(self) -> int:
         return self.place
 

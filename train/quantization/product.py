@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from typing_extensions import override
 
 from vqcodec.quantizers.product import NO_CAP
 from vqcodec.tokenizer import Tokenizer, to_unit
@@ -64,6 +65,7 @@ class ProductCodebooks(CodebookTraining):
         self.restart()
 
     def started(self, step: int) -> bool:
+        """True from step `codebook.kmeans_at` on, and for a frozen quantizer."""
         return self.recipe.quantizer_frozen or step >= self.settings.kmeans_at
 
     def restart(self) -> None:
@@ -95,6 +97,7 @@ class ProductCodebooks(CodebookTraining):
                 self.bank.revive(rows, generator)
 
     def draw_rate(self, batch: int, generator: torch.Generator) -> Tensor | None:
+        """Rate factors [B], drawn from `codebook.rate_range`; None without a rate term."""
         if not self.settings.rate:
             return None
         low, high = self.settings.rate_range
@@ -129,8 +132,10 @@ class ProductCodebooks(CodebookTraining):
         return mean
 
     def state_dict(self) -> dict[str, Any]:
+        """`gains` [G], or None until they are measured."""
         return {"gains": self.gains}
 
+    @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
         gains = state["gains"]
         self.gains = None if gains is None else gains.to(self.accelerator.device)

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, structs
+from typing_extensions import override
 
 from ..planes import Grid, Layers, Shapes
 from .mixtures import WEIGHTS, GMMVQConfig, SoftVQConfig
@@ -88,17 +89,21 @@ class ProductVQConfig(QuantizerSettings, frozen=True, tag="product-vq"):
         return self.dims or (self.dim,) * self.groups
 
     @property
+    @override
     def sizes(self) -> tuple[int, ...]:
         return (self.codebook_size,) * (self.groups + len(self.refinements))
 
     @property
+    @override
     def channels(self) -> int:
         return sum(self.widths)
 
     @property
+    @override
     def layers(self) -> Layers:
         return layered(len(self.sizes))
 
+    @override
     def problems(self) -> Iterator[str]:
         if len(self.widths) != self.groups:
             yield f"dims: one for each of the {self.groups} groups needed, or none at all"
@@ -124,10 +129,12 @@ class ResidualConfig(QuantizerSettings, frozen=True, tag="residual"):
     """Least number of stages that such a sample keeps."""
 
     @property
+    @override
     def sizes(self) -> tuple[int, ...]:
         return self.base.sizes * self.stages
 
     @property
+    @override
     def channels(self) -> int:
         return self.base.channels
 
@@ -139,6 +146,7 @@ class ResidualConfig(QuantizerSettings, frozen=True, tag="residual"):
         return tuple(tuple(s for i in numbers for s in each[i]) for numbers in layered(len(each)))
 
     @property
+    @override
     def local(self) -> bool:
         return self.base.local
 
@@ -146,6 +154,7 @@ class ResidualConfig(QuantizerSettings, frozen=True, tag="residual"):
     def segment_count(self) -> int:
         return self.base.segment_count
 
+    @override
     def problems(self) -> Iterator[str]:
         yield from (f"base.{problem}" for problem in self.base.problems())
         if self.stages > MAX_PLANES // len(self.base.sizes):
@@ -179,18 +188,22 @@ class MultiScaleConfig(QuantizerSettings, frozen=True, tag="multi-scale"):
         return len(self.scales)
 
     @property
+    @override
     def sizes(self) -> tuple[int, ...]:
         return self.base.sizes * self.stages
 
     @property
+    @override
     def channels(self) -> int:
         return self.base.channels
 
     @property
+    @override
     def layers(self) -> Layers:
         return layered(self.stages)
 
     @property
+    @override
     def local(self) -> bool:
         return False
 
@@ -199,6 +212,7 @@ class MultiScaleConfig(QuantizerSettings, frozen=True, tag="multi-scale"):
         last = self.scales[-1]
         return tuple(tuple(max(1, (2 * n * scale + last) // (2 * last)) for n in grid) for scale in self.scales)
 
+    @override
     def problems(self) -> Iterator[str]:
         yield from (f"base.{problem}" for problem in self.base.problems())
         if list(self.scales) != sorted(self.scales):
@@ -231,22 +245,27 @@ class SplitConfig(QuantizerSettings, frozen=True, tag="split"):
         return tuple((p, s) for layer in self.part.layers for p in range(self.parts) for s in layer)
 
     @property
+    @override
     def sizes(self) -> tuple[int, ...]:
         return tuple(self.part.sizes[s] for _, s in self.order)
 
     @property
+    @override
     def channels(self) -> int:
         return self.part.channels * (self.parts if self.over == "channels" else 1)
 
     @property
+    @override
     def groups(self) -> int:
         return self.part.groups * (self.parts if self.over == "channels" else 1)
 
     @property
+    @override
     def layers(self) -> Layers:
         return _runs(len(layer) * self.parts for layer in self.part.layers)
 
     @property
+    @override
     def local(self) -> bool:
         return self.over == "channels" and self.part.local
 
@@ -255,6 +274,7 @@ class SplitConfig(QuantizerSettings, frozen=True, tag="split"):
         return self.part.segment_count * (self.parts if self.over == "tokens" else 1)
 
     @property
+    @override
     def fill(self) -> Literal["learned", "zero", "none"]:
         return self.part.fill
 
@@ -263,6 +283,7 @@ class SplitConfig(QuantizerSettings, frozen=True, tag="split"):
         shapes = self.part.shapes(grid if self.over == "channels" else (math.prod(grid) // self.parts,))
         return tuple(shapes[s] for _, s in self.order)
 
+    @override
     def problems(self) -> Iterator[str]:
         yield from (f"part.{problem}" for problem in self.part.problems())
         if self.parts * len(self.part.sizes) > MAX_PLANES:
@@ -278,21 +299,26 @@ class UniformConfig(QuantizerSettings, frozen=True, tag="uniform"):
     """Number of first channels, in whole layers, that are transformed by a wavelet over the grid; see lifting.py."""
 
     @property
+    @override
     def sizes(self) -> tuple[int, ...]:
         return (UNIFORM_ALPHABET,) * self.channels
 
     @property
+    @override
     def channels(self) -> int:
         return sum(self.widths)
 
     @property
+    @override
     def groups(self) -> int:
         return len(self.widths)
 
     @property
+    @override
     def layers(self) -> Layers:
         return _runs(self.widths)
 
+    @override
     def problems(self) -> Iterator[str]:
         if self.channels > MAX_PLANES:
             yield f"widths: at most {MAX_PLANES} channels in all"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta
+from typing_extensions import override
 
 from ..planes import Grid, Layers, Shapes
 from .reading import KindSettings, Positive
@@ -105,6 +106,7 @@ class VQConfig(CodeSettings, frozen=True, tag="vq"):
     length 1 in the losses and for the decoder as well."""
 
     @property
+    @override
     def channels(self) -> int:
         return self.dim
 
@@ -124,6 +126,7 @@ class BinaryConfig(CodeSettings, frozen=True, tag="binary"):
         return 1 << self.bits
 
     @property
+    @override
     def channels(self) -> int:
         return self.bits
 
@@ -139,9 +142,11 @@ class FSQConfig(CodeSettings, frozen=True, tag="fsq"):
         return math.prod(self.levels)
 
     @property
+    @override
     def channels(self) -> int:
         return len(self.levels)
 
+    @override
     def problems(self) -> Iterator[str]:
         if self.codebook_size > MAX_ALPHABET:
             yield f"levels: at most {MAX_ALPHABET} codewords in all"

@@ -46,9 +46,11 @@ class AdaptiveLayers:
         self.inner, self.model, self.picture = inner, model, picture
 
     def planes(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> list[Planes]:
+        """Planes int32 [h, w] of each tile, MISSING where a block leaves out the layer."""
         return [selection.planes for selection in self.select(latent, tiles, lmbda, layers, False)[0]]
 
     def encode(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> tuple[Segments, bool]:
+        """Segments of the same planes, and True if the tiles begin with maps of kept layers."""
         selections, mapped = self.select(latent, tiles, lmbda, layers, True)
         return [selection.segments for selection in selections], mapped
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+from typing_extensions import override
 
 from ..geometry.rectangles import Rect
 from ..geometry.token_layout import grid_tiles
@@ -54,6 +55,7 @@ class IndexEncoder(Encoder):
         """The access tiles of the picture, in token steps."""
         return grid_tiles(header_of(self._outline, self.model.config), self.model.stride)
 
+    @override
     def tokens(self, lmbda: float, keep: int | None = None) -> Tokens:
         layers = self.model.layers[:keep]
         parts = self.tile_planes(self.tiles, lmbda, keep)

@@ -149,9 +149,11 @@ class SelectingCoder:
         """High parts of the plane in work, in coding order; only of planes that are coded as two."""
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        """Select `symbols` int32 [n] under one table of frequencies [K]."""
         self.code_rows(np.broadcast_to(np.asarray(table, np.float32), (len(symbols), len(table))), symbols)
 
     def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        """Select `symbols` int32 [n], each of least distance + weight * bits under its row of frequencies [n, K]."""
         if not len(symbols):
             return
         part = self.parts[0]
@@ -191,6 +193,7 @@ class SelectingCoder:
         return by_parts.min(2)
 
     def code_choice(self, options: int, decide: Callable[[], int]) -> int:
+        """Number 0..options - 1 from `decide`; its bits count towards the first position of the plane."""
         self.bits[self.parts[0].plane][:1] += np.log2(options)
         return self.encoder.code_choice(options, decide) if self.encoder else decide()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+from typing_extensions import override
 
 from ..inference.networks import pixels_to_planes
 from ..tokens.tokens import Tokens, write_tokens
@@ -16,6 +17,7 @@ class NearestEncoder(Encoder):
 
     uses_lmbda = False
 
+    @override
     def tokens(self, lmbda: float, keep: int | None = None) -> Tokens:
         tokens = self._tokens(self._planes)
         return tokens if keep is None else tokens.kept(keep)
@@ -25,6 +27,7 @@ class NearestEncoder(Encoder):
 
     @property
     def draft(self) -> NearestEncoder:
+        """This encoder itself: it searches nothing."""
         return self
 
     @cached_property

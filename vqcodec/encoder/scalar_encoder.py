@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+from typing_extensions import override
 
 from ..config.quantizers import LARGEST
 from ..entropy.coder import TileEncoder
@@ -40,6 +41,7 @@ class ScalarEncoder(Encoder):
         self.entropy = entropy
         self._refined = Recent[tuple[int, float, int], np.ndarray]()
 
+    @override
     def tokens(self, lmbda: float, keep: int | None = None) -> Tokens:
         return self._select(lmbda, keep or len(self.model.layers))[0]
 

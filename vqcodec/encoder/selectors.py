@@ -36,6 +36,7 @@ class IndividualSelector:
         self.model = model
 
     def planes(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> list[Planes]:
+        """Planes int32 [h, w] of each tile, all layers."""
         import torch
 
         selected = []
@@ -47,6 +48,7 @@ class IndividualSelector:
         return selected
 
     def encode(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> tuple[Segments, bool]:
+        """Segments of the planes, and False: there are no maps."""
         planes = self.planes(latent, tiles, lmbda, layers)
         return encode_tiles(self.model.entropy, planes, layers), False
 
@@ -58,9 +60,11 @@ class ContextSelector:
         self.model, self.codewords = model, codewords
 
     def planes(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> list[Planes]:
+        """Planes int32 [h, w] of each tile; those beyond `layers` are 0."""
         return [selection.planes for selection in self.select(latent, tiles, lmbda, layers)]
 
     def encode(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> tuple[Segments, bool]:
+        """Segments of the planes, coded in the pass that selects them, and False: there are no maps."""
         return [selection.segments for selection in self.select(latent, tiles, lmbda, layers, True)], False
 
     def select(

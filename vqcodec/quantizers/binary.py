@@ -26,15 +26,19 @@ class Binary(Code):
         self.value = config.bits**-0.5 if config.spherical else 1.0
 
     def project(self, rows: Tensor) -> Tensor:
+        """Rows [N, b] -> the same, of length 1 if spherical."""
         return unit_length(rows) if self.spherical else rows
 
     def step(self, stage: int) -> Tensor:
+        """Scale of the values in `stage` [1]: scale**stage."""
         return torch.tensor([self.scale**stage])
 
     def choose(self, rows: Tensor) -> Tensor:
+        """Rows [N, b] -> index int64 [N], 0..2^b - 1: bit i is the sign of channel i."""
         return ((rows > 0).long() << self._places(rows)).sum(1)
 
     def codewords(self, index: Tensor) -> Tensor:
+        """Index [N] -> [N, b] of -value and value."""
         return ((index[:, None] >> self._places(index) & 1).float() * 2 - 1) * self.value
 
     def entropy(self, rows: Tensor, stage: int = 0) -> Tensor:

@@ -38,14 +38,17 @@ class FSQ(Code):
         return bounded / half
 
     def step(self, stage: int) -> Tensor:
+        """Scale of each channel in `stage` [d]: (half the distance of two levels)**stage."""
         return torch.tensor([(0.5 / (level // 2)) ** stage for level in self.levels])
 
     def choose(self, rows: Tensor) -> Tensor:
+        """Projected rows [N, d] -> index int64 [N] of the nearest levels."""
         levels, half = self._levels(rows)
         digits = (rows * half).round().long() + levels // 2
         return (digits.clamp_min(0).minimum(levels - 1) * torch.tensor(self.radix, device=rows.device)).sum(1)
 
     def codewords(self, index: Tensor) -> Tensor:
+        """Index [N] -> levels [N, d] in -1..1."""
         levels, half = self._levels(index)
         digits = index[:, None] // torch.tensor(self.radix, device=index.device) % levels
         return (digits - levels // 2) / half
@@ -56,5 +59,6 @@ class FSQ(Code):
         return levels, (levels // 2).float()
 
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+        """z and noise [B, d, *] -> Quantized, its commitment and codebook losses 0."""
         found = super().forward(z, noise, rate)
         return found._replace(commitment=z.new_zeros(()), codebook=z.new_zeros(()))

@@ -28,10 +28,12 @@ class MultiScale(Residual):
         self.mend_of = nearest_tick(self.stages, config.convolutions)
 
     def down(self, rest: Tensor, stage: int) -> Tensor:
+        """Remainder [B, D, *] -> mean over areas on the grid of `stage`; unchanged for the last stage."""
         grid = self.shapes(tuple(rest.shape[2:]))[stage]
         return rest if stage == self.stages - 1 else F.interpolate(rest, size=grid, mode="area")
 
     def up(self, code: Tensor, stage: int, grid: torch.Size) -> Tensor:
+        """Codewords [B, D, *] on the grid of `stage` -> [B, D, *grid], enlarged and convolved."""
         # A sequence is a picture of one row.
         wide = code if code.dim() == 4 else code[:, :, None]
         size = tuple(grid) if len(grid) == 2 else (1, *grid)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from ..config.model import ProductVQConfig
 from ..planes import MISSING
@@ -90,6 +91,7 @@ class ProductVQ(Quantizer):
 
     @property
     def has_rate_term(self) -> bool:
+        """True if any codeword costs bits: the model was trained with a rate term."""
         return bool(self.bit_costs.any())
 
     @property
@@ -119,11 +121,13 @@ class ProductVQ(Quantizer):
         z_q = self._grid(self.estimate(*parts).flatten(1, 2), z)
         return Quantized(z_q, planes, commitment, codebook)
 
+    @override
     def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
         rows = self.rows(z)
         z_q = self._grid(rows + BYPASS_NOISE * self._split(noise), z)
         return Quantized(z_q, [], z.square().mean(), z.new_zeros(()))
 
+    @override
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
         return self.nearest_planes(z, self.bit_costs.new_tensor([rate]))
 
@@ -168,6 +172,7 @@ class ProductVQ(Quantizer):
         added = self.refinements.dequantize(torch.stack(planes[self.groups :]), sum(self.widths))
         return added * self._cut(kept.repeat_interleave(self.dim, dim=1))
 
+    @override
     def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
         stacked = torch.stack(indices[: self.groups])  # [G, B, h, w]
         z_q = self._code(stacked)

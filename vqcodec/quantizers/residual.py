@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from ..config.quantizers import MultiScaleConfig, ResidualConfig
 from ..planes import MISSING
@@ -77,6 +78,7 @@ class Residual(Quantizer):
         entropy = torch.stack(found).mean() if found else None
         return Quantized(z_q, planes, _mean(commitments), _mean(codebooks), entropy, kept)
 
+    @override
     def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
         return super().bypass(self._project(z), noise)
 
@@ -87,6 +89,7 @@ class Residual(Quantizer):
         """
         return shown
 
+    @override
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
         rest = self._project(z)
         planes = []
@@ -96,6 +99,7 @@ class Residual(Quantizer):
             planes.append(plane)
         return planes
 
+    @override
     def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
         grid = indices[-1].shape[1:]
         total: Tensor | int = 0

@@ -6,6 +6,7 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ..config.quantizers import CodeConfig, VQConfig
 from ..planes import MISSING
@@ -49,6 +50,7 @@ class Code(Quantizer):
         return None
 
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+        """z and unit Gaussian noise [B, d, *] -> Quantized with one plane [B, *]; `rate` is not used."""
         rows = self.project(rows_of(z))
         with torch.no_grad():
             index = self.choose(rows)
@@ -63,12 +65,15 @@ class Code(Quantizer):
         kept = z.new_ones(len(z), 1, *z.shape[2:])
         return Quantized(z_q, [plane], commitment, codebook, self.entropy(rows) if self.wants_entropy else None, kept)
 
+    @override
     def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
         return super().bypass(grid_of(self.project(rows_of(z)), z[:, 0]), noise)
 
+    @override
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
         return [self.choose(self.project(rows_of(z))).reshape(len(z), *z.shape[2:])]
 
+    @override
     def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
         (plane,) = indices
         kept = (plane != MISSING)[:, None]
@@ -92,9 +97,11 @@ class VQ(Code):
         self.directions, self.unit = config.metric != "euclidean", config.metric == "unit"
 
     def project(self, rows: Tensor) -> Tensor:
+        """Rows [N, d] -> the same, of length 1 for the metric "unit"."""
         return unit_length(rows) if self.unit else rows
 
     def choose(self, rows: Tensor) -> Tensor:
+        """Rows [N, d] -> index int64 [N] of the nearest codeword, or of the nearest in direction."""
         if self.asked is not None:
             self.asked.append(rows.detach())
         books = self.bank.codebooks
@@ -102,10 +109,12 @@ class VQ(Code):
             rows, books = unit_length(rows), unit_length(books)
         return nearest(rows[None], books)[0]
 
+    @override
     def codewords(self, index: Tensor) -> Tensor:
         code = self.bank.lookup(index[None])[0]
         return unit_length(code) if self.unit else code
 
+    @override
     def learn(self, rows: Tensor, index: Tensor) -> None:
         self.bank.update(rows[None], index[None])
 

@@ -82,6 +82,7 @@ class SoftVQ(Quantizer):
         return Quantized(self._grid(mixed, plane), [plane], zero, zero, entropy, z.new_ones(len(z), 1, *z.shape[2:]))
 
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
+        """z [B, D, *] -> planes int64 [B, *]: index, then index and weight of each further term (matching pursuit)."""
         rows, codewords = self._rows(z), self.codewords
         parts = [
             self._pursued(part, codewords) for part in torch.split(rows, max(1, SCORES // codewords[..., 0].numel()), 1)
@@ -170,9 +171,11 @@ class GMMVQ(SoftVQ):
         nn.init.constant_(self.sharpness.bias, 1 / config.temperature)
 
     def likeness(self, rows: Tensor, codewords: Tensor) -> Tensor:
+        """Rows [segments, N, D], codewords [segments, K, D] -> negative distances [segments, N, K]."""
         return -torch.cdist(rows, codewords)
 
     def sharpened(self, rows: Tensor, codewords: Tensor) -> Tensor:
+        """Logits of the mixture [segments, N, K]: likeness times the sharpness of each row, above 0."""
         return F.softplus(self.sharpness(rows)) * self.likeness(rows, codewords)
 
 

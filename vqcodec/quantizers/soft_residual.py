@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..config.quantizers import ResidualConfig
 from .base import Quantized, Quantizer
@@ -52,6 +53,7 @@ class SoftResidual(Quantizer):
             planes += found
         return planes
 
+    @override
     def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
         size = len(indices) // self.stages
         found = [self.part(n).dequantize(indices[n * size : (n + 1) * size]) for n in range(self.stages)]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..config.quantizers import SplitConfig
 from .base import Quantized, Quantizer
@@ -32,6 +33,7 @@ class Split(Quantizer):
         """Shape of a latent grid that is split into runs of tokens; None for a sequence."""
 
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+        """z and unit Gaussian noise [B, D, *] -> Quantized with the planes of all parts; losses are means of theirs."""
         cut_noise = self._cut(noise)
         shared = self._shared_dropout(cut_noise[0])
         found = [part(x, n, rate, **shared) for part, x, n in zip(self.parts, self._cut(z), cut_noise, strict=True)]
@@ -46,15 +48,18 @@ class Split(Quantizer):
             self._join([each.kept for each in found], z.shape[2:]),
         )
 
+    @override
     def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
         found = [part.bypass(x, n) for part, x, n in zip(self.parts, self._cut(z), self._cut(noise), strict=True)]  # type: ignore[operator]
         commitment = torch.stack([each.commitment for each in found]).mean()
         return Quantized(self._join([each.z_q for each in found], z.shape[2:]), [], commitment, z.new_zeros(()))
 
+    @override
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
         found = [part.quantize(x, rate) for part, x in zip(self.parts, self._cut(z), strict=True)]  # type: ignore[operator]
         return [found[p][s] for p, s in self.order]
 
+    @override
     def dequantize(self, indices: list[Tensor]) -> tuple[Tensor, Tensor]:
         planes: list[list[Tensor]] = [[] for _ in self.parts]
         for (p, _), plane in zip(self.order, indices, strict=True):
