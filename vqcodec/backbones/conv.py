@@ -32,6 +32,7 @@ class ResidualBlock(nn.Module):
             self.conv2.weight.mul_(0.2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> the same shape."""
         return x + self.conv2(F.silu(self.conv1(F.silu(x))))
 
 
@@ -56,6 +57,7 @@ class ConvEncoder(Encoder):
         self.halo = _reach(config.encoder_depths)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pixels x [B, 3, H, W] in -1..1 -> latent z [B, D, H / stride, W / stride]."""
         linear = _in_float32(self.linear, F.pixel_unshuffle(x, self.stride)) if self.linear is not None else 0
         x = self.stem(F.pixel_unshuffle(x, FINEST_STRIDE))
         for i, stage in enumerate(self.stages):
@@ -80,6 +82,7 @@ class ConvDecoder(Decoder):
         self.halo = _reach(config.decoder_depths)
 
     def forward(self, z_q: Tensor, kept: Tensor) -> Tensor:
+        """z_q [B, D, h, w], kept [B, G, h, w] -> pixels [B, 3, stride * h, stride * w], about -1..1."""
         z = torch.cat([z_q, kept], 1)
         linear = F.pixel_shuffle(_in_float32(self.linear, z), self.stride) if self.linear is not None else 0
         x = self.head(z)

@@ -36,6 +36,7 @@ class DcaeEncoder(Encoder):
         self.to_latent = nn.Conv2d(channels, channels, 1, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pixels x [B, 3, H, W] in -1..1 -> latent z [B, D, H / stride, W / stride]."""
         x = F.pixel_unshuffle(self.stem(x), 2)
         for i, stage in enumerate(self.stages):
             x = stage(x if i == 0 else self.downs[i - 1](x))
@@ -58,6 +59,7 @@ class DcaeDecoder(Decoder):
         self.tail = nn.Conv2d(widths[0], 12, 3, padding=1)
 
     def forward(self, z_q: Tensor, kept: Tensor) -> Tensor:
+        """z_q [B, D, h, w] -> pixels [B, 3, stride * h, stride * w], about -1..1; `kept` is not used."""
         x = self.head(self.from_latent(z_q))
         for i in reversed(range(len(self.stages))):
             x = self.stages[i](x)

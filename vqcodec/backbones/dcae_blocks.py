@@ -27,6 +27,7 @@ class RMSNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> the same shape and dtype."""
         wide = x.float()
         wide = wide * torch.rsqrt(wide.square().mean(1, keepdim=True) + 1e-5)
         return (wide * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
@@ -47,6 +48,7 @@ class ResidualBlock(nn.Module):
         self.act = ACTS[act]
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> the same shape."""
         return x + self.norm(self.conv2(self.act(self.conv1(x))))
 
 
@@ -63,6 +65,7 @@ class LinearAttention(nn.Module):
         self.norm = NORMS[norm](channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> the same shape."""
         batch, _, h, w = x.shape
         q, k, v = self.qkv(x).reshape(batch, -1, 3, HEAD, h * w).unbind(2)
         # Sums over a whole picture exceed the range of float16 and the precision of bfloat16.
@@ -93,6 +96,7 @@ class GatedConv(nn.Module):
         self.act = ACTS[act]
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> the same shape."""
         value, gate = self.depthwise(self.act(self.expand(x))).chunk(2, 1)
         return self.norm(self.project(value * self.act(gate)))
 
@@ -106,6 +110,7 @@ class AttentionBlock(nn.Module):
         self.gated = GatedConv(channels, norm, act)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> the same shape."""
         x = x + self.attention(x)
         return x + self.gated(x)
 
@@ -121,6 +126,7 @@ class Down(nn.Module):
         self.conv = nn.Conv2d(fine, coarse // 4, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, fine, H, W] -> [B, coarse, H / 2, W / 2]."""
         y = F.pixel_unshuffle(self.conv(x), 2)
         return y + mean_of_runs(F.pixel_unshuffle(x, 2), y.shape[1])
 
@@ -133,6 +139,7 @@ class Up(nn.Module):
         self.conv = nn.Conv2d(coarse, 4 * fine, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, coarse, H, W] -> [B, fine, 2 * H, 2 * W]."""
         y = self.conv(x)
         return F.pixel_shuffle(y + repeated(x, y.shape[1]), 2)
 
@@ -145,6 +152,7 @@ class Narrow(nn.Module):
         self.conv = nn.Conv2d(wide, narrow, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, wide, H, W] -> [B, narrow, H, W]."""
         y = self.conv(x)
         return y + mean_of_runs(x, y.shape[1])
 
@@ -157,6 +165,7 @@ class Widen(nn.Module):
         self.conv = nn.Conv2d(narrow, wide, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, narrow, H, W] -> [B, wide, H, W]."""
         y = self.conv(x)
         return y + repeated(x, y.shape[1])
 

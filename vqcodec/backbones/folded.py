@@ -40,6 +40,7 @@ class FoldedEncoder(Encoder):
         self.stride, self.halo = STRIDE, _reach(config.encoder_depth)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pixels x [B, 3, H, W] in -1..1 -> latent z float32 [B, D, H / 16, W / 16]."""
         blocks = F.pixel_unshuffle(x, FINEST_STRIDE)
         y = self.stem(blocks)
         for block in self.blocks:
@@ -59,6 +60,7 @@ class ModulatedBlock(nn.Module):
         nn.init.zeros_(self.film.bias)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x [B, C, H, W], embedding [B, EMBEDDING] -> [B, C, H, W]."""
         scale, shift = self.film(embedding)[:, :, None, None].chunk(2, 1)
         block = self.block
         return x + block.conv2(F.silu(block.conv1(F.silu(x * (1 + scale) + shift))))
@@ -85,6 +87,7 @@ class FoldedDecoder(Decoder):
         self.stride, self.halo = STRIDE, _reach(config.decoder_depth) + 2 * config.coarse_depth * STRIDE
 
     def forward(self, z_q: Tensor, kept: Tensor) -> Tensor:
+        """z_q [B, D, h, w], kept [B, G + 1, h, w] -> pixels [B, 3, 16 * h, 16 * w], about -1..1."""
         embedding = self.tell(kept[:, -1:, 0, 0])
         there = kept[:, :-1]
         if self.coarse_in is not None and self.coarse_out is not None:

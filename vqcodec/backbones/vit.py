@@ -61,6 +61,7 @@ class VitEncoder(Encoder):
         self.to_latent = nn.Linear(width, channels // config.branches)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pixels x [B, 3, window, window] in -1..1 -> latent z [B, D, h, w] or [B, D, L]."""
         picture = self.trunk.placed(self.patches(x).flatten(2).transpose(1, 2))
         latents = list(self.latents.expand(len(x), -1, -1).chunk(self.branches, 1))
         seen = self.trunk(self.places(self.trunk, picture, latents, whole=False))
@@ -86,6 +87,7 @@ class VitDecoder(Decoder):
         self.n_patches = config.patches_per_side**2
 
     def forward(self, z_q: Tensor, kept: Tensor) -> Tensor:
+        """z_q [B, D, h, w] or [B, D, L] -> pixels [B, 3, window, window]; `kept` is not used."""
         rows = self.from_latent(z_q.flatten(2).transpose(1, 2))
         picture = self.trunk.placed(self.blank.expand(len(rows), self.n_patches, -1))
         seen = self.trunk(self.places(self.trunk, picture, [rows], whole=True))

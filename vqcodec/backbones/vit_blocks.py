@@ -44,6 +44,7 @@ class Layer(nn.Module):
         self.heads = width // HEAD
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, N, C] -> the same shape."""
         x = x + self.scale1 * self.project(self_attention(self.qkv(self.norm1(x)), self.heads))
         return x + self.scale2 * self.narrow(F.gelu(self.expand(self.norm2(x))))
 
@@ -64,6 +65,7 @@ class Trunk(nn.Module):
         return torch.cat([whole, tokens], 1) + resampled(self.positions, tokens.shape[1])
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens x [B, N, C], with their positions added -> features [B, N, C], normalized."""
         return self.norm(self.layers(x))
 
 

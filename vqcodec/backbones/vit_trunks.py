@@ -38,6 +38,7 @@ class ClipLayer(nn.Module):
         self.heads = width // HEAD
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, N, C] -> the same shape."""
         x = x + self.project(self_attention(self.qkv(self.norm1(x)), self.heads))
         hidden = self.expand(self.norm2(x))
         return x + self.narrow(hidden * torch.sigmoid(1.702 * hidden))
@@ -53,6 +54,7 @@ class ClipTrunk(Trunk):
         self.norm = nn.LayerNorm(width, eps=CLIP_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens x [B, N, C], with their positions added -> features [B, N, C], normalized."""
         return self.norm(self.layers(self.norm_pre(x)))
 
 
@@ -88,6 +90,7 @@ class EvaTrunk(Trunk):
         self.side = side
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens x [B, N, C], N at least 1 + side**2 -> features [B, N, C], normalized."""
         grid = grid_angles(self.side, self.side, HEAD).to(x.device) * (EVA_GRID / self.side)
         angles = torch.cat([grid.new_zeros(1, HEAD // 2), grid, grid.new_zeros(x.shape[1] - 1 - len(grid), HEAD // 2)])
         for layer in self.layers:

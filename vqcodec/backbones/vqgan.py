@@ -34,6 +34,7 @@ class Branch(nn.Module):
         self.to_latent = nn.Conv2d(config.latent, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features x [B, C, h, w] -> channels of the latent [B, D / branches, h, w]."""
         return self.to_latent(self.head(F.silu(self.norm(self.adapter(x)))))
 
 
@@ -56,6 +57,7 @@ class VqganEncoder(Encoder):
         self.branches = nn.ModuleList(Branch(config, channels // branches) for _ in range(branches))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pixels x [B, 3, H, W] in -1..1 -> latent z [B, D, H / stride, W / stride]."""
         x = self.stem(x)
         for i, stage in enumerate(self.stages):
             x = stage(x if i == 0 else self.downs[i - 1](x))
@@ -84,6 +86,7 @@ class VqganDecoder(Decoder):
         self.tail = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, z_q: Tensor, kept: Tensor) -> Tensor:
+        """z_q [B, D, h, w] -> pixels [B, 3, stride * h, stride * w], about -1..1; `kept` is not used."""
         x = self.middle(self.stem(self.from_latent(z_q)))
         for i in reversed(range(len(self.stages))):
             x = self.stages[i](x)

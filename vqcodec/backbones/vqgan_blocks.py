@@ -30,6 +30,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if channels == width else nn.Conv2d(channels, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, channels, H, W] -> [B, width, H, W]."""
         y = self.conv1(F.silu(self.norm1(x)))
         return self.shortcut(x) + self.conv2(F.silu(self.norm2(y)))
 
@@ -46,6 +47,7 @@ class Attention(nn.Module):
         self.project = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> the same shape."""
         y = self.norm(x)
         q, k, v = (part(y).flatten(2).transpose(1, 2) for part in (self.q, self.k, self.v))
         found = F.scaled_dot_product_attention(q, k, v)
@@ -60,6 +62,7 @@ class Down(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> [B, C, H / 2, W / 2]."""
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
@@ -71,6 +74,7 @@ class Up(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] -> [B, C, 2 * H, 2 * W]."""
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
@@ -91,6 +95,7 @@ class AdapterLayer(nn.Module):
         self.heads = heads
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, N, C] -> the same shape."""
         x = x + self.project(self_attention(self.qkv(self.norm1(x)), self.heads))
         return x + self.narrow(F.gelu(self.expand(self.norm2(x))))
 
@@ -113,6 +118,7 @@ class Adapter(nn.Module):
         self.norm_out = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, h, w], h * w = `positions` -> the same shape."""
         rows = x.flatten(2).transpose(1, 2) + self.positions
         rows = self.norm_out(self.layers(self.norm_in(rows)))
         return rows.transpose(1, 2).reshape(x.shape)

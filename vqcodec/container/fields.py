@@ -14,9 +14,11 @@ class Raw:
     size: int
 
     def write(self, value: bytes) -> bytes:
+        """Bytes of `value`, which has `size` bytes."""
         return value
 
     def read(self, r: Reader, name: str) -> bytes:
+        """`size` bytes from `r`. Raises FormatError that calls the field `name`."""
         return r.take(self.size, name)
 
 
@@ -28,9 +30,11 @@ class Byte:
     high: int
 
     def write(self, value: int) -> bytes:
+        """One byte of `value`, low..high."""
         return bytes([value])
 
     def read(self, r: Reader, name: str) -> int:
+        """Number low..high from `r`. Raises FormatError that calls the field `name`."""
         return r.byte(name, self.low, self.high)
 
 
@@ -42,9 +46,11 @@ class Varint:
     high: int
 
     def write(self, value: int) -> bytes:
+        """Bytes of `value`, low..high."""
         return varint_bytes(value)
 
     def read(self, r: Reader, name: str) -> int:
+        """Number low..high from `r`. Raises FormatError that calls the field `name`."""
         return r.varint(name, self.low, self.high)
 
 

@@ -52,19 +52,23 @@ class TileEncoder:
         self.layers: list[list[tuple[np.ndarray, np.ndarray]]] = [[]]
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        """Collect `symbols` int32 [n], all with one table of frequencies [K]."""
         if len(table) > 1 and len(symbols):
             self.layers[-1].append((_row(table), symbols.astype(np.int32)))
 
     def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        """Collect `symbols` int32 [n] with their rows of frequencies [n, K]."""
         if rows.shape[-1] > 1 and len(symbols):
             self.layers[-1].append((_row(rows), symbols.astype(np.int32)))
 
     def code_choice(self, options: int, decide: Callable[[], int]) -> int:
+        """Collect the number 0..options - 1 that `decide` returns, and return it."""
         number = decide() if options > 1 else 0
         self.code(np.ones(options, np.float32), np.array([number], np.int32))
         return number
 
     def end_layer(self) -> None:
+        """Begin the segment of the next layer."""
         self.layers.append([])
 
     def segments(self) -> list[bytes]:
@@ -101,6 +105,7 @@ class TileDecoder:
         self.exhausted = False
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        """Fill `symbols` int32 [n], all by one table of frequencies [K]."""
         if len(table) < 2:
             symbols[:] = 0
         elif len(symbols) and not self.exhausted:
@@ -108,6 +113,7 @@ class TileDecoder:
             self._take(symbols, lambda coder, a, b: coder.decode(model, b - a))
 
     def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        """Fill `symbols` int32 [n], each by its row of frequencies [n, K]."""
         if rows.shape[-1] < 2:
             symbols[:] = 0
         elif len(symbols) and not self.exhausted:
@@ -115,6 +121,7 @@ class TileDecoder:
             self._take(symbols, lambda coder, a, b: coder.decode(_FAMILY, rows[a:b]))
 
     def code_choice(self, options: int, decide: Callable[[], int]) -> int:
+        """Number 0..options - 1 from the stream; `decide` is not called."""
         number = np.zeros(1, np.int32)
         self.code(np.ones(options, np.float32), number)
         return int(number[0])

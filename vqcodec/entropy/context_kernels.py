@@ -63,6 +63,7 @@ class ExactKernel:
         self.first = np.concatenate([net.around, net.own])
 
     def rows(self, x: np.ndarray, p: int) -> np.ndarray:
+        """Inputs x int8 [N, I] of pass p -> frequencies float32 [N, K]."""
         net = self.net
         h1 = x.astype(self.first.dtype) @ self.first + net.bias1[p]
         _floored(h1, net.scale1).clip(0, 127, out=h1)
@@ -87,6 +88,7 @@ class FloatKernel:
         self.bias3 = [_tensor(row) for row in net.bias3 * net.scale3]
 
     def rows(self, x: np.ndarray, p: int) -> np.ndarray:
+        """Inputs x int8 [N, I] of pass p -> frequencies float32 [N, K]."""
         import torch
 
         with torch.inference_mode():
@@ -115,6 +117,7 @@ class Int8Kernel:
         self.multiply: Callable[..., Any] = torch._int_mm
 
     def rows(self, x: np.ndarray, p: int) -> np.ndarray:
+        """Inputs x int8 [N, I] of pass p -> frequencies float32 [N, K]."""
         import torch
 
         with torch.inference_mode():

@@ -120,17 +120,21 @@ class LayerMapCoder:
         """Positions of the first of them that are coded."""
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        """Code those of `symbols` int32 [n] at kept positions, all by one table of frequencies [K]."""
         here = self._next(len(symbols))
         self._code(lambda some: self.inner.code(table, some), symbols, here)
 
     def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        """Code those of `symbols` int32 [n] at kept positions, each by its row of frequencies [n, K]."""
         here = self._next(len(symbols))
         self._code(lambda some: self.inner.code_rows(rows[here], some), symbols, here)
 
     def code_choice(self, options: int, decide: Callable[[], int]) -> int:
+        """Code one of `options` numbers with the inner coder, whatever the map holds."""
         return self.inner.code_choice(options, decide)
 
     def end_layer(self) -> None:
+        """End the layer of the inner coder."""
         self.inner.end_layer()
 
     def _next(self, n: int) -> np.ndarray:

@@ -57,15 +57,18 @@ class PillowCodec:
             raise UsageError(f"this Pillow was built without {self.plugin}: leave {self.name} out of the codecs")
 
     def encode(self, pixels: Pixels, setting: int) -> bytes:
+        """uint8 [H, W, 3] -> one complete file at Pillow's quality `setting`."""
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, self.plugin, quality=setting, **self.options)
         return file.getvalue()
 
     def decode(self, data: bytes) -> Pixels:
+        """One complete file -> uint8 [H, W, 3]. Raises what Pillow raises for a damaged one."""
         with Image.open(io.BytesIO(data), formats=[self.plugin]) as image:
             return np.asarray(image.convert("RGB"))
 
     def describe(self) -> str:
+        """Versions of Pillow and of its library, range of qualities, and options."""
         options = ", ".join(f"{key}={value}" for key, value in self.options.items())
         settings = f"quality {self.settings[0]}..{self.settings[-1]}"
         return f"Pillow {features.version('pil')}, {self._version()}: {settings}, {options}"

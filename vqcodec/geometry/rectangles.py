@@ -27,10 +27,12 @@ class Rect:
 
     @property
     def slices(self) -> tuple[slice, slice]:
+        """(rows, columns), an index into arrays [H, W, ...]."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(height, width) in steps of the grid."""
         return self.y1 - self.y0, self.x1 - self.x0
 
     def grow(self, margin: int, within: tuple[int, int]) -> Rect:

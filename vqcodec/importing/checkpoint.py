@@ -36,6 +36,7 @@ class Inert:
     """Stands for an object of a class that is of no use here: whatever it is made from, it holds nothing."""
 
     def __new__(cls, *args: object, **settings: object) -> Inert:
+        """An empty object, whatever the arguments are."""
         return super().__new__(cls)
 
     def __init__(self, *args: object, **settings: object) -> None:

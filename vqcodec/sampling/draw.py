@@ -31,15 +31,18 @@ class Drawer:
         self.rng, self.temperature = rng, temperature
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        """Draw `symbols` int32 [n], all by one table of frequencies [K]."""
         self.code_rows(np.broadcast_to(table, (len(symbols), len(table))), symbols)
 
     def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        """Draw `symbols` int32 [n], each by its row of frequencies [n, K]."""
         weights = (rows / rows.max(-1, keepdims=True)).astype(np.float64) ** (1 / self.temperature)
         bounds = weights.cumsum(-1)
         at = self.rng.random(len(symbols))[:, None] * bounds[:, -1:]
         symbols[:] = np.minimum((bounds <= at).sum(-1), rows.shape[-1] - 1)
 
     def code_choice(self, options: int, decide: Callable[[], int]) -> int:
+        """Number 0..options - 1, uniform whatever the temperature."""
         return int(self.rng.integers(options))
 
     def end_layer(self) -> None:
