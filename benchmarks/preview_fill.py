@@ -46,9 +46,11 @@ class Expectation:
         self.s = self.done = 0
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
+        """Record and fill `symbols` int32 [n], all with one table of frequencies [K]."""
         self.code_rows(np.broadcast_to(table, (len(symbols), len(table))), symbols)
 
     def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
+        """Record and fill `symbols` int32 [n], each with its row of frequencies [n, K]."""
         if not len(symbols):
             return
         here = self.positions[self.done : self.done + len(symbols)]
@@ -61,6 +63,7 @@ class Expectation:
             self.s, self.done = self.s + 1, 0
 
     def code_choice(self, options: int, decide: Callable[[], int]) -> int:
+        """The number that `decide` returns."""
         return decide()
 
     def end_layer(self) -> None:

@@ -49,6 +49,7 @@ def _check_device(value: str) -> str:
 
 
 def model_names(incomplete: str) -> list[str]:
+    """Names of installed models that begin with `incomplete`, for shell completion."""
     from vqcodec.models.registry import entries
 
     return [entry.config.name for entry in entries() if entry.config.name.startswith(incomplete)]

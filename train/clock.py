@@ -18,6 +18,7 @@ class Clock:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
+        """Context that adds the seconds spent in it to the part `name`."""
         before = time.perf_counter()
         try:
             yield

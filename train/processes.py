@@ -48,10 +48,13 @@ class OneProcess:
         self.device = torch.device(device)
 
     def prepare(self, *parts: Any) -> Any:
+        """`parts` as they are."""
         return parts
 
     def backward(self, loss: Tensor) -> None:
+        """Compute the gradients of the scalar `loss`."""
         loss.backward()
 
     def reduce(self, tensor: Any, reduction: str) -> Any:
+        """`tensor` as it is."""
         return tensor

@@ -17,6 +17,7 @@ class Stop:
         self.requested, self.quiet = False, quiet
 
     def __call__(self) -> bool:
+        """True once a stop was requested."""
         return self.requested
 
     def handle(self, number: int, frame: FrameType | None) -> None:

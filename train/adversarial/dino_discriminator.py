@@ -43,6 +43,7 @@ class DinoDiscriminator(nn.Module):
         return self.frozen[0].px
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pixels x [B, 3, H, W] in -1..1, scaled to px -> logits [B, 1, depths, N]."""
         features = self.frozen[0].depths(view(x, None, self.px), self.depths)
         logits = [head(f.transpose(1, 2)) for head, f in zip(self.heads, features, strict=True)]
         return torch.stack(logits, 2)
@@ -67,6 +68,7 @@ class Head(nn.Module):
         self.last = spectral_norm(nn.Conv1d(width, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features x [B, C, N] -> logits [B, 1, N]."""
         x = self.first(x)
         x = (x + self.second(x)) / math.sqrt(2)
         return self.last(x)
@@ -90,6 +92,7 @@ class VirtualBatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, N] -> the same shape, float32."""
         groups = torch.tensor_split(x.float(), -(-len(x) // VIRTUAL_BATCH))
         normal = []
         for group in groups:

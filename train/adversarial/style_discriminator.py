@@ -36,6 +36,7 @@ class StyleGAN(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pixels x [B, 3, H, W] in -1..1 -> logits [B, 1, 1, 1], above 0 for real pictures."""
         if x.shape[-2:] != (self.px, self.px):
             x = F.interpolate(x, (self.px, self.px), mode="bilinear", align_corners=False, antialias=True)
         features = self.blocks(self.stem(x))
@@ -59,6 +60,7 @@ class DownBlock(nn.Module):
         self.skip = nn.Conv2d(narrow, wide, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, h, w] -> [B, C', h / 2, w / 2]."""
         # Not a 1x1 convolution of stride 2: with few channels, channels last, its gradient writes past its memory on
         # CPUs (torch 2.13).
         skip = self.skip(self.blur(x)[:, :, ::2, ::2])
@@ -76,6 +78,7 @@ class Blur(nn.Module):
         self.register_buffer("kernel", (taps[:, None] * taps)[None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, h, w] -> the same shape."""
         padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
         return F.conv2d(padded, self.kernel.to(x.dtype).expand(x.shape[1], 1, 3, 3), groups=x.shape[1])
 

@@ -168,6 +168,7 @@ class FeaturePredictor(nn.Module):
         self.out = nn.Identity() if hidden == width else nn.Linear(hidden, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, L, C] -> predicted feature [B, width]."""
         embedded = self.embed(tokens)
         sequence = torch.cat([self.picture.expand(len(tokens), -1, -1), embedded], 1) + self.positions
         return self.out(self.blocks(sequence)[:, 0])

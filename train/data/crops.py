@@ -28,6 +28,7 @@ class Cache:
         self.lock = threading.Lock()
 
     def get(self, key: int, member: Member) -> np.ndarray:
+        """Pixels uint8 [H, W, 3] of `member`, kept under `key`; decoded if they are not in the cache."""
         with self.lock:
             if key in self.items:
                 self.items.move_to_end(key)

@@ -32,6 +32,7 @@ class Member:
     """Number of the entry of `data.train` that it comes from."""
 
     def read(self) -> bytes:
+        """Bytes of the picture's file. Raises OSError."""
         with open(self.path, "rb") as file:
             file.seek(self.offset)
             return file.read(self.size)

@@ -34,6 +34,7 @@ class CentreCut(Pictures):
     side: int = 0
 
     def decoded(self, members: list[Member] | None = None) -> Iterator[np.ndarray]:
+        """RGB pixels uint8 [side, side, 3] of `members`, in order; see Pictures.decoded."""
         for pixels in super().decoded(members):
             if not self.side:
                 yield pixels

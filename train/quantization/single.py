@@ -38,6 +38,7 @@ class SingleCodebooks(CodebookTraining):
                 vq.bank.counts.zero_()
 
     def started(self, step: int) -> bool:
+        """True from step `codebook.kmeans_at` on, and for a frozen quantizer."""
         return self.recipe.quantizer_frozen or step >= self.settings.kmeans_at
 
     def before_step(self, step: int, batches: Callable[[int], Tensor]) -> None:
