@@ -53,7 +53,7 @@ def report(name: str, quantizer: SoftVQ, z: Tensor, size: int) -> None:
     """Print a line for each number of terms."""
     mixed = quantizer(z, torch.zeros_like(z)).z_q
     length = mixed.norm(dim=1).mean().item()
-    rows, codewords = quantizer._rows(z), quantizer.codewords
+    rows, codewords = quantizer.rows(z), quantizer.codewords
     weights = torch.softmax(quantizer.sharpened(rows, codewords), -1)[0]
     top = weights.topk(TERMS, -1)
     planes = quantizer.quantize(z)

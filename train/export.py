@@ -55,6 +55,10 @@ def export_run(
     """Write the averaged weights of `run` as a model to the folder `out`.
 
     Args:
+        run: folder of the run.
+        out: folder of the model, created if needed.
+        name: name of the model; None: the recipe's.
+        report: called with each line of progress.
         data: pictures that the entropy tables are counted over; empty: the recipe's training pictures.
         card: text of the model card; empty: one made of the recipe.
         prior: name or folder of a model of the same tokens whose entropy model is taken instead of tables.

@@ -175,8 +175,11 @@ class TokenizerRun:
         return self.adversary.adaptive_weight(rec, gan, self.model.decoder.last_layer)
 
     def _draw(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        """This process's part of the global batch's keep maps [draws * B, G, h, w], one block of B per decoding, noise
-        [B, D, h, w] and rate factors [B]."""
+        """This process's part of what is drawn for the global batch.
+
+        Keep maps [draws * B, G, h, w], one block of B per decoding; noise [B, D, h, w]; rate factors [B], or None
+        without a rate term.
+        """
         size = self.auxiliary.grid
         whole = len(x) * self.accelerator.num_processes
         part = slice(self.accelerator.process_index * len(x), (self.accelerator.process_index + 1) * len(x))

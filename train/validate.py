@@ -61,9 +61,10 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, model: Tokenizer) -> dict[str, Any]:
-        """Measurements over the crops: `val/psnr` (dB) for every number of layers; with all layers `val/ssim` (0..1)
-        and `val/lpips`; per group `val/used` (0..1), `val/entropy` (bits), `val/crop-perplexity`; zero-order `val/bpp`.
+        """Measurements over the crops, by name.
 
+        `val/psnr` (dB) for every number of layers; with all layers `val/ssim` (0..1) and `val/lpips`; per group
+        `val/used` (0..1), `val/entropy` (bits), `val/crop-perplexity`; zero-order `val/bpp`.
         With a rate term also `val/rate-W`: bpp and PSNR (dB) at the rate factor W.
         """
         psnrs, counts, alike = self._pass(model, 1.0, range(1, len(model.layers) + 1))

@@ -42,6 +42,8 @@ def run(
     """Outcomes in order of completion.
 
     Args:
+        jobs: files to convert, in the order in which they are started.
+        settings: options of the command, the same for all files.
         workers: processes; 1 converts in this process.
         threads: CPU threads of each worker process.
         stop: once it returns True no further file is started, and those in work are finished.

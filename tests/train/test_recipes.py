@@ -58,8 +58,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def thin(name: str, photos: Path) -> list[str]:
-    """Changes that make a recipe run in seconds; LPIPS and pretrained weights are left out, teachers are small ones
-    (`small_teachers`)."""
+    """Changes that make a recipe run in seconds.
+
+    LPIPS and pretrained weights are left out, teachers are small ones (`small_teachers`).
+    """
     recipe = load_recipe(name)
     backbone, quantizer = recipe.tokenizer.backbone, recipe.tokenizer.quantizer
     changes = [

@@ -49,7 +49,8 @@ class DinoDiscriminator(nn.Module):
         return torch.stack(logits, 2)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        self.frozen[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        # torch moves modules through this method alone, and `frozen` is not among the children that it visits.
+        self.frozen[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]  # noqa: SLF001
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
 

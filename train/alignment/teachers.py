@@ -116,7 +116,8 @@ class VitTeacher(Teacher):
     @override
     def depths(self, x: Tensor, depths: tuple[int, ...]) -> list[Tensor]:
         net = self.network
-        tokens = net.norm_pre(net._pos_embed(net.patch_embed(self._scaled(x))))
+        # timm has no public call for the tokens before the first block.
+        tokens = net.norm_pre(net._pos_embed(net.patch_embed(self._scaled(x))))  # noqa: SLF001
         found = {0: tokens}
         for i, block in enumerate(net.blocks, start=1):
             tokens = block(tokens)
@@ -143,8 +144,10 @@ class EvaTeacher(VitTeacher):
 
 
 class SamTeacher(VitTeacher):
-    """Picture encoder of SAM (Kirillov et al. 2023) in timm: without a class token, so its picture feature is the mean
-    over positions; C is the width of its neck."""
+    """Picture encoder of SAM (Kirillov et al. 2023) in timm; C is the width of its neck.
+
+    It has no class token, so its picture feature is the mean over positions.
+    """
 
     def __init__(self, network: Any, px: int, scale: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
         super().__init__(network, px, scale)

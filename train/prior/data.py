@@ -34,8 +34,10 @@ RATES = 2
 
 
 def collect_tiles(model: Model, pictures: Pictures, tile: int, effort: int = EFFORT) -> list[Tile]:
-    """Index planes int16 or int32 [S, h, w] of tiles (`tile` steps a side) of the pictures, as files of `effort` hold
-    them: MISSING where layers are left out, from effort `build.ADAPTIVE_LAYERS` on.
+    """Index planes int16 or int32 [S, h, w] of tiles of the pictures, `tile` steps a side.
+
+    They are those of files of `effort`. From effort `build.ADAPTIVE_LAYERS` on, indices are MISSING where layers are
+    left out.
 
     If tokens are windows, each window is a tile, a list of planes int32.
 

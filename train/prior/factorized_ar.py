@@ -35,9 +35,14 @@ def train_factorized_ar(
 
     Args:
         tiles: index planes; tiles with missing planes or indices are skipped.
+        sizes: alphabet size of each plane.
+        recipe: sizes of the network and of the crops, and settings of the optimizer.
+        report: called with each line of progress.
+        checkpoint: file that holds the state of the run; the first process writes it. None: no file.
+        resume: continue from `checkpoint`.
         labels: class of each tile, 0..classes - 1; empty without classes.
+        classes: number of classes; 0: the model is not conditioned on a class.
         accelerator: processes; each one trains on `recipe.batch` crops a step.
-        checkpoint, resume: as in `train_prior`; the first process writes.
 
     Raises UsageError if planes are not grids of one shape.
     """

@@ -51,10 +51,13 @@ def train_prior(
     Args:
         tiles: index planes of access tiles.
         sizes: alphabet size of each plane.
-        checkpoint: file that holds the state of the run.
+        recipe: sizes of the network and of the crops, and settings of the optimizer.
+        report: called with each line of progress.
+        checkpoint: file that holds the state of the run; None: no file.
         resume: continue from `checkpoint`.
         codewords: [K, d] of each plane; large alphabets are split so that similar codewords share a part.
         before: context model that training starts from.
+        device: torch device of the network.
 
     Raises InputError for a checkpoint that cannot be read or is of another recipe.
     """

@@ -7,7 +7,8 @@ orders the groups from coarse to fine, so that files can leave the last ones out
     k per block           with probability `block`: k = centre + a uniform spread, clamped to 1..G; 0 in a share EMPTY
     one k                 otherwise
 
-k and the centre are drawn with the weights `prefixes` of 1..G, or uniformly."""
+k and the centre are drawn with the weights `prefixes` of 1..G, or uniformly.
+"""
 
 from __future__ import annotations
 

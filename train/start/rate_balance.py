@@ -50,6 +50,7 @@ def balance(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor, rate: float) 
     """Set lambda weights, costs and codebooks of the groups of `model`.
 
     Args:
+        model: tokenizer with a product quantizer, changed in place.
         x: crops [B, 3, H, W] in -1..1.
         z: their latents [B, D, h, w].
         rates: factor r of each crop [B].

@@ -111,8 +111,14 @@ class ContextLayer(nn.Module):
         self.cross = nn.Parameter(torch.zeros(crossed, n))
 
     def forward(self, values: Tensor, inputs: Tensor, strong: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """values [B, D, h, w] (whole numbers), inputs [B, F, h * w], strong [B, 9 CROSS, h * w], steps [B] -> location
-        in steps of the quantizer and scale class, real, [B, n, h, w]."""
+        """Location (in quantization steps) and scale class of the values, both real numbers [B, n, h, w].
+
+        Args:
+            values: [B, D, h, w], whole numbers.
+            inputs: [B, F, h * w].
+            strong: [B, 9 * CROSS, h * w].
+            steps: [B], quantization step of each sample.
+        """
         batch, _, h, w = values.shape
         own = values[:, self.start : self.start + self.width].reshape(batch, self.width, h * w)
         basis = step_basis(steps)

@@ -20,8 +20,10 @@ from .run import Codec
 
 
 def export_stepped(state: dict[str, Any], out: Path, name: str | None, report: Report) -> ModelConfig:
-    """Write the model of a checkpoint's `state` to `out`, with a card. Raises ValueError if the context network cannot
-    be rounded to exact integers."""
+    """Write the model of a checkpoint's `state` to `out`, with a card.
+
+    Raises ValueError if the context network cannot be rounded to exact integers.
+    """
     recipe = stepped_recipe(json.loads(state["recipe"]))
     codec = Codec(recipe)
     codec.load_state_dict(state["average"])

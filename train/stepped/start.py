@@ -29,8 +29,10 @@ LEAST_GAIN = 1e-6
 
 @torch.no_grad()
 def start_from_pictures(model: Tokenizer, x: Tensor) -> None:
-    """Set the linear maps from crops x [B, 3, H, W] in -1..1: blocks of 8x8 to the bottleneck, 2x2 of these to the
-    latent; networks start small."""
+    """Set the linear maps from crops x [B, 3, H, W] in -1..1; networks start small.
+
+    One map leads from blocks of 8 x 8 pixels to the bottleneck, the other from 2 x 2 of these to the latent.
+    """
     encoder, decoder = _folded(model)
     mean, basis, _ = klt(x, FINEST_STRIDE)
     n = encoder.linear.weight.shape[0]

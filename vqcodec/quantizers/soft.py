@@ -70,7 +70,7 @@ class SoftVQ(Quantizer):
 
     def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
         """Return the mixture, which is differentiable; codewords learn through it, without a codebook loss."""
-        rows, codewords = self._rows(z), self.codewords
+        rows, codewords = self.rows(z), self.codewords
         logits = self.sharpened(rows, codewords.detach())
         mixed = torch.softmax(logits, -1) @ codewords
         plane = self._plane(logits.argmax(-1), z)
@@ -83,7 +83,7 @@ class SoftVQ(Quantizer):
 
     def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
         """z [B, D, *] -> planes int64 [B, *]: index, then index and weight of each further term (matching pursuit)."""
-        rows, codewords = self._rows(z), self.codewords
+        rows, codewords = self.rows(z), self.codewords
         parts = [
             self._pursued(part, codewords) for part in torch.split(rows, max(1, SCORES // codewords[..., 0].numel()), 1)
         ]
@@ -126,7 +126,7 @@ class SoftVQ(Quantizer):
         split = index.reshape(len(index), self.segments, -1).transpose(0, 1).reshape(self.segments, -1)
         return self._grid(_taken(self.codewords, split), plane)
 
-    def _rows(self, z: Tensor) -> Tensor:
+    def rows(self, z: Tensor) -> Tensor:
         """[B, D, *] -> [segments, B*l, D]."""
         rows = z.flatten(2).transpose(1, 2)
         rows = unit_length(rows) if self.normalised else rows
@@ -134,7 +134,7 @@ class SoftVQ(Quantizer):
         return split.transpose(0, 1).reshape(self.segments, -1, z.shape[1])
 
     def _grid(self, rows: Tensor, plane: Tensor) -> Tensor:
-        """The inverse of _rows, for planes [B, *]."""
+        """The inverse of `rows`, for planes [B, *]."""
         split = rows.reshape(self.segments, len(plane), -1, rows.shape[-1]).transpose(0, 1)
         return grid_of(split.reshape(-1, rows.shape[-1]), plane)
 
