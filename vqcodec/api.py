@@ -62,6 +62,7 @@ def encode(
     that of the last step of the model's ladder.
 
     Args:
+        image: Picture, Pillow image, array uint8 [H, W], [H, W, 3] or [H, W, 4], or path of an image file.
         model: name or folder. Without one, the first of the bundled models, smallest files first, that satisfies the
             size option: the one whose part of the scale holds `quality`; the one whose largest complete file fills
             90 % of `max_bytes` or `bpp` (alpha and metadata aside), or else the one of higher PSNR; the one whose
@@ -75,7 +76,7 @@ def encode(
             (default) on, several passes of latent refinement come before, more with each effort from 8 on. From 7 on,
             blocks leave out layers that do not lower the cost. Models trained without a rate term ignore it.
         strip: leave out ICC (after conversion to sRGB), Exif and XMP.
-        device: of the networks, a torch device.
+        device: torch device of the networks.
 
     Colour where alpha is 0 is replaced by a smooth continuation of the visible colour.
     Emits LossWarning for each conversion and loss.
@@ -107,10 +108,12 @@ def decode(
     """Decode a .vqc file to a Pillow image of mode RGB, RGBA, L or LA, with its ICC, Exif and XMP in `info`.
 
     Args:
+        data: bytes of a .vqc file, or any bytes-like object that holds them.
         keep: decode the first layers only, 1..N.
         only_group: decode one group of codewords alone, 1..G (FQGAN, figure 3).
         region: (x, y, width, height) in pixels; decode that part only.
         allow_partial: decode a cut or damaged file as far as it goes; `info["incomplete"]` is then True.
+        device: torch device of the networks.
         max_pixels: refuse larger pictures; None for no limit.
 
     Raises InputError, FormatError, ModelError, LimitError, UsageError.
@@ -247,11 +250,13 @@ def tokenize(
     """The index planes of an image, with its size, alpha and metadata.
 
     Args:
+        image: as for `encode`.
         model: name or folder; default the first bundled model that is installed.
         rate: Lagrangian multiplier, at least 0: the weight of bits against distortion in the selection of indices. 0
             selects the nearest codewords; default that of the last step of the model's ladder. Models trained without
             a rate term ignore it.
         effort: 1..9, as for `encode`. From 7 on an index may be MISSING, -1, where a block leaves out layers.
+        device: torch device of the networks.
 
     Raises UsageError, InputError, ModelError, LimitError.
     """

@@ -108,7 +108,9 @@ def visible(metric: str, a: Pixels, b: Pixels, alpha: NDArray[np.uint8] | None) 
     """A metric of METRICS with errors weighted by alpha, as in a composite.
 
     Args:
-        a, b: original and decoded picture, uint8 [H, W, 3].
+        metric: a key of METRICS.
+        a: original picture, uint8 [H, W, 3].
+        b: decoded picture, uint8 [H, W, 3].
         alpha: uint8 [H, W]; None: opaque.
 
     The squared error of PSNR is a mean weighted by squared alpha; a fully transparent picture gives inf.

@@ -50,8 +50,9 @@ class VqcImageFile(ImageFile.ImageFile):
         }
         if head.chunks_bytes:
             self.info.update(_metadata(data + self.fp.read()))
-        # Marks the pixels as not yet decoded; Pillow's own decoders never see it, since `load` removes it.
-        self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+        # Marks the pixels as not yet decoded; Pillow's own decoders never see it, since `load` removes it. The class
+        # has no public name.
+        self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]  # noqa: SLF001
 
     def verify(self) -> None:
         """Check every checksum, without the model. Raises OSError for a damaged or cut file.

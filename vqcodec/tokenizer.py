@@ -60,8 +60,11 @@ def to_pixels(x: Tensor) -> Tensor:
 
 
 class Reconstruction(NamedTuple):
-    """Result of one training forward pass. The losses are means over samples, so that the mean over processes with
-    equal shares of a batch is the value over the whole of it."""
+    """Result of one training forward pass.
+
+    The losses are means over samples, so that the mean over processes with equal shares of a batch is the value over
+    the whole of it.
+    """
 
     x: Tensor
     """[B, 3, H, W], about -1..1."""

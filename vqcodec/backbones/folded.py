@@ -67,8 +67,10 @@ class ModulatedBlock(nn.Module):
 
 
 class FoldedDecoder(Decoder):
-    """z_q [B, D, h, w] and kept [B, G + 1, h, w], the last channel the step's coordinate -> pixels [B, 3, 16 h, 16 w],
-    about -1..1, not clamped."""
+    """z_q [B, D, h, w] and kept [B, G + 1, h, w] -> pixels [B, 3, 16 * h, 16 * w], about -1..1, not clamped.
+
+    The last channel of `kept` is the coordinate of the quantization step.
+    """
 
     def __init__(self, config: FoldedConfig, channels: int, groups: int) -> None:
         super().__init__()

@@ -13,6 +13,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Literal
 
+from typing_extensions import override
+
 from ..planes import Grid
 from .reading import Count, KindSettings, Positive
 
@@ -115,6 +117,7 @@ class VqganConfig(BackboneSettings, frozen=True, tag="vqgan"):
     """Side of the pictures that adapters accept, px; without adapters any size is accepted."""
 
     @property
+    @override
     def input_px(self) -> int:
         return self.adapter_window if self.adapters else 0
 
@@ -152,10 +155,12 @@ class VitConfig(BackboneSettings, frozen=True, tag="vit"):
         return self.encoder_width, self.decoder_width
 
     @property
+    @override
     def input_px(self) -> int:
         return self.window
 
     @property
+    @override
     def latent_grid(self) -> Grid:
         side = round(self.tokens**0.5)
         return (side, side) if self.layout == "grid" else (self.tokens,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import Meta
+from typing_extensions import override
 
 from ..planes import Layers
 from .reading import Positive
@@ -35,22 +36,27 @@ class SoftVQConfig(QuantizerSettings, frozen=True, tag="soft-vq"):
     """Weight of the most similar codeword; below 1, since a mixture is shorter than its codewords."""
 
     @property
+    @override
     def sizes(self) -> tuple[int, ...]:
         return (self.codebook_size, *(self.codebook_size, WEIGHTS) * (self.terms - 1))
 
     @property
+    @override
     def channels(self) -> int:
         return self.dim
 
     @property
+    @override
     def layers(self) -> Layers:
         return ((0,), *((s, s + 1) for s in range(1, 2 * self.terms - 1, 2)))
 
     @property
+    @override
     def local(self) -> bool:
         return self.segments == 1
 
     @property
+    @override
     def segment_count(self) -> int:
         return self.segments
 

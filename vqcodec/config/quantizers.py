@@ -151,6 +151,7 @@ class ResidualConfig(QuantizerSettings, frozen=True, tag="residual"):
         return self.base.local
 
     @property
+    @override
     def segment_count(self) -> int:
         return self.base.segment_count
 
@@ -270,6 +271,7 @@ class SplitConfig(QuantizerSettings, frozen=True, tag="split"):
         return self.over == "channels" and self.part.local
 
     @property
+    @override
     def segment_count(self) -> int:
         return self.part.segment_count * (self.parts if self.over == "tokens" else 1)
 

@@ -87,10 +87,12 @@ class CodeSettings(QuantizerSettings, frozen=True):
         return 1
 
     @property
+    @override
     def sizes(self) -> tuple[int, ...]:
         return (self.codebook_size,)
 
     @property
+    @override
     def fill(self) -> Literal["none"]:
         return "none"
 
@@ -122,6 +124,7 @@ class BinaryConfig(CodeSettings, frozen=True, tag="binary"):
     """Size of the codewords of a residual stage or scale, relative to those of the stage before it."""
 
     @property
+    @override
     def codebook_size(self) -> int:
         return 1 << self.bits
 
@@ -138,6 +141,7 @@ class FSQConfig(CodeSettings, frozen=True, tag="fsq"):
     """Number of levels of each channel; K is their product."""
 
     @property
+    @override
     def codebook_size(self) -> int:
         return math.prod(self.levels)
 

@@ -45,8 +45,10 @@ def write(
     """Bytes of a file.
 
     Args:
+        header: fields of the head, the same as `read` returns.
         segments: [layer][tile], each 0..MAX_WORDS words of 4 bytes.
         alpha: compressed alpha plane, at least 1 byte; None: the picture has no alpha.
+        chunks: metadata, in the order of the file.
         partial: for a cut file only: for each tile, True if its segment of the last layer ends within that layer
             (default: all False).
 
@@ -73,6 +75,7 @@ def read(data: bytes, allow_partial: bool = False, max_pixels: int | None = MAX_
     """Parts of a file; the inverse of `write`.
 
     Args:
+        data: bytes of the file, from its first one.
         allow_partial: accept a cut or damaged file if its head and one segment of layer 1 are undamaged. Missing and
             damaged segments and alpha are then None, such chunks are left out, bytes after the end are ignored, and
             `complete` is False.

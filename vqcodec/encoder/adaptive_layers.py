@@ -136,8 +136,11 @@ def block_costs(
     """Cost of each block of a tile with its first 0, 1, ... layers: [layers + 1, rows, columns], bits at lmbda 1.
 
     Args:
+        codewords: codebooks and channels of each plane.
         latent: [D, h, w] of the tile.
         fill: [D], the decoder's input in place of missing groups.
+        selection: planes of the tile, and the bits of each index.
+        layers: planes of each layer, coarse to fine.
         weights: [D], squared distance of each channel that balances one bit at lmbda 1.
         lmbdas: [S], multiplier of each plane.
     """

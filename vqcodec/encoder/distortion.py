@@ -62,7 +62,10 @@ def distortions(
     """Distortion of decoded `planes` in each of `areas`, in pixels, which may reach beyond the picture.
 
     Args:
+        model: decodes the planes.
         pixels: the original, uint8 [H, W, 3].
+        planes: int32 [h, w] of the whole picture.
+        areas: rectangles of pixels.
         alpha: uint8 [H, W], weights errors; default opaque.
     """
     height, width = pixels.shape[:2]

@@ -67,8 +67,11 @@ def select_indices(
     """Select the planes of `layers` of tiles with planes of `shapes`; the other planes are 0.
 
     Args:
+        model: entropy model that the bits are counted under.
         distances: may be called from several threads.
         distance_per_bit: [planes] or [tiles, planes], at least 0; 0 selects the nearest codeword.
+        shapes: (h, w) of each plane, for each tile.
+        layers: planes of each layer that is selected, coarse to fine.
         coded: also encode the selection, in the same pass.
         maps: layers kept in each block of each tile (entropy/layer_map.py), default all.
     """

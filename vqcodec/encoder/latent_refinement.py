@@ -61,7 +61,10 @@ def refine(
     """One step on `latent`, whose selected `planes` int32 [h, w] are MISSING where a file holds none.
 
     Args:
+        model: its decoder gives error and gradient.
         pixels: the picture, uint8 [H, W, 3].
+        latent: values [D, h, w] before the step.
+        planes: int32 [h, w] of each plane.
         fraction: f, 0..1.
         alpha: uint8 [H, W], weights errors; default opaque.
     """

@@ -61,8 +61,10 @@ def whole_alphabet(size: int) -> AlphabetSplit:
 
 
 def split_by_similarity(size: int, codewords: np.ndarray | None = None) -> AlphabetSplit:
-    """A split in two parts of about equal size where `size` is above WHOLE; ranks order `codewords` [K, d] by
-    similarity, default by index."""
+    """A split in two parts of about equal size where `size` is above WHOLE.
+
+    Ranks order `codewords` [K, d] by similarity, default by index.
+    """
     if size <= WHOLE:
         return whole_alphabet(size)
     low = 1 << ((size - 1).bit_length() + 1) // 2

@@ -114,7 +114,7 @@ class Int8Kernel:
         self.shift1, self.shift2, self.shift3 = (
             _tensor(1 - np.frexp(scale)[1].astype(np.int32)) for scale in (net.scale1, net.scale2, net.scale3)
         )
-        self.multiply: Callable[..., Any] = torch._int_mm
+        self.multiply: Callable[..., Any] = torch._int_mm  # noqa: SLF001
 
     def rows(self, x: np.ndarray, p: int) -> np.ndarray:
         """Inputs x int8 [N, I] of pass p -> frequencies float32 [N, K]."""

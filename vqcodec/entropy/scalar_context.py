@@ -284,8 +284,10 @@ def code_mode(coder: Coder, before: int, decide: Callable[[], int]) -> int:
 
 
 def mirrored(location: np.ndarray, scale: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values [n, N] -> row of the residual tables int64, and residual int32: mirrored where the location is below its
-    rounded value."""
+    """Values [n, N] -> row of the residual tables int64 [n, N], and residual int32 [n, N].
+
+    The residual is mirrored where the location is below its rounded value.
+    """
     rounded = (location + 4) >> 3
     fraction = location - 8 * rounded
     residual = values - rounded

@@ -94,6 +94,9 @@ def measure(
 
     Args:
         pictures: (name, uint8 [H, W, 3]); names must differ.
+        models: each is measured at all of its settings.
+        codecs: reference codecs, matched to the files of the models.
+        metrics: scores of each row.
         curves: add, after each picture's rows, those of every reference codec's curve over the qualities of all models.
         times: False leaves the seconds out.
         cache: results of reference codecs that are not measured again.

@@ -108,6 +108,7 @@ def read_picture(source: str | Path | bytes | BinaryIO, max_pixels: int | None =
     """Read an image file; of an animation, the first frame.
 
     Args:
+        source: path, bytes of a file, or open binary file.
         max_pixels: largest width x height, checked against the header before pixels are decoded; None: no limit.
 
     Raises:
@@ -151,6 +152,7 @@ def write_picture(picture: Picture, format: str) -> tuple[bytes, tuple[str, ...]
     """Bytes of an image file, and one line for each property of the picture that the format cannot hold.
 
     Args:
+        picture: pixels, alpha and metadata.
         format: png: exact. jpg: quality 95, 4:4:4, alpha flattened onto white, up to 65500 px a side. webp: quality
             95, up to 16383 px a side. ppm: exact P6, or P5 when grey, without alpha and metadata.
 

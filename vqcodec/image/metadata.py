@@ -135,7 +135,7 @@ def _left_out(image: Image.Image, lost: list[str]) -> list[str]:
 def _pictures_of_mpf(image: Image.Image) -> int:
     """Number of pictures in the multi-picture index of a JPEG that Pillow opens as a single picture."""
     try:
-        return int(image._getmp()[45057])  # type: ignore[attr-defined]
+        return int(image._getmp()[45057])  # type: ignore[attr-defined]  # noqa: SLF001 (Pillow has no public call)
     except Exception:  # no index, or a damaged one
         return 0
 

@@ -27,8 +27,10 @@ class Source(NamedTuple):
 
 
 def own(name: str) -> bool:
-    """Whether no release holds our tensor `name`: each keeps account of the codewords' use in a way of its own, and
-    none knows a rate."""
+    """True for a tensor `name` of this codec that no release holds.
+
+    Each release counts the use of codewords in its own way, and none has a rate term.
+    """
     return name in NO_RATE or (name.startswith("quantizer.") and training_only(name))
 
 

@@ -1,9 +1,9 @@
-"""Overlapping windows: their positions along a side of a picture, their weights, and their weighted sum.
+r"""Overlapping windows: their positions along a side of a picture, their weights, and their weighted sum.
 
 share 1 |____________      ____________      each window counts in full in its middle and fades towards the next
-        |            \\    /                  one over their overlap; at every place the shares sum to 1, also at
-        |             \\  /                   the border of the picture, where there is but one window
-        |      i       \\/      i + 1
+        |            \    /                  one over their overlap; at every place the shares sum to 1, also at
+        |             \  /                   the border of the picture, where there is but one window
+        |      i       \/      i + 1
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ class Axis:
 
 
 def equal_spans(length: int, side: int, overlap: int) -> list[Span]:
-    """Windows of equal size, as few as possible, that cover `length`: at most `side` long, each at least `overlap`
-    (at most side / 2) into the next; one window of `length` if that is enough."""
+    """Windows of equal size, as few as possible, that cover `length`; one window of `length` if that is enough.
+
+    Each is at most `side` long and overlaps the next by at least `overlap`, at most side / 2.
+    """
     if length <= side:
         return [(0, length)]
     count = -(-(length - overlap) // (side - overlap))

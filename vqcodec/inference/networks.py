@@ -194,8 +194,10 @@ def in_bfloat16(device: str) -> torch.autocast:
 
 
 def _overlapping(model: Model, grid: tuple[int, int]) -> tuple[Axis, Axis] | None:
-    """The compute windows over a grid (h, w), in steps: rows of them, columns of them. None where there are none, or
-    where the picture is no larger than one."""
+    """Rows and columns of compute windows over a grid (h, w), in token steps.
+
+    None if the model has no compute windows, or if the picture is no larger than one.
+    """
     config = model.config.tokenizer
     side, overlap = config.compute_window // config.stride, config.compute_overlap // config.stride
     if not side or grid[0] * grid[1] <= side**2:

@@ -46,7 +46,8 @@ class Model:
         self.entry, self.config, self.device = entry, entry.config, device
         self.tensors = _read_tensors(entry.folder / WEIGHTS, self.config.weights_sha256)
         self.entropy: EntropyModel = _entropy_model(entry, self.tensors)
-        self._tokenizer: Tokenizer | None = None
+        self.built_tokenizer: Tokenizer | None = None
+        """Networks; None until `tokenizer` is first accessed."""
         _check_identity(entry, self.tensors, self.entropy)
 
     @property
@@ -63,18 +64,18 @@ class Model:
     def tokenizer(self) -> Tokenizer:
         """Networks in evaluation mode, float32, built at the first access. Raises ModelError for wrong tensors."""
         with _loading:
-            if self._tokenizer is None:
+            if self.built_tokenizer is None:
                 with codec_modes(self.device):  # weights created in inference mode never take part in a gradient
-                    self._tokenizer = _build_tokenizer(
+                    self.built_tokenizer = _build_tokenizer(
                         self.config.tokenizer, self.tensors, self.entry.folder, self.device
                     )
-            return self._tokenizer
+            return self.built_tokenizer
 
     def copied(self) -> Model:
         """Copy with tensors and networks of its own; the entropy model is shared."""
         other = copy(self)
         other.tensors = {name: value.copy() for name, value in self.tensors.items()}
-        other._tokenizer = None
+        other.built_tokenizer = None
         return other
 
 
