@@ -117,7 +117,7 @@ class ContextLayer(nn.Module):
             values: [B, D, h, w], whole numbers.
             inputs: [B, F, h * w].
             strong: [B, 9 * CROSS, h * w].
-            steps: [B], quantization step of each sample.
+            steps: [B], number of the quantization step of each sample.
         """
         batch, _, h, w = values.shape
         own = values[:, self.start : self.start + self.width].reshape(batch, self.width, h * w)
