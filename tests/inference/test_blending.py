@@ -12,12 +12,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import structs
+from msgspec import structs, to_builtins
 from PIL import Image
 
 import vqcodec
 from vqcodec.config.backbones import VqganConfig
 from vqcodec.config.model import ProductVQConfig, TokenizerConfig, check_tokenizer
+from vqcodec.config.reading import read
 from vqcodec.errors import LimitError, ModelError
 from vqcodec.geometry.rectangles import Rect, grid_size
 from vqcodec.importing.release import SYSTEMS, find_release, import_release
@@ -336,9 +337,9 @@ def test_networks_that_see_all_at_once_come_with_windows() -> None:
 @pytest.mark.parametrize(
     ("window", "overlap", "changes", "message"),
     [
-        (100, 0, {}, r"compute_window: multiples of 16 up to 2048"),
-        (4096, 0, {}, r"compute_window: multiples of 16 up to 2048"),
-        (-16, 0, {}, r"compute_window: multiples"),
+        (100, 0, {}, "compute_window: multiples of 16"),
+        (4096, 0, {}, "compute_window: .*2048"),
+        (-16, 0, {}, "compute_window: .*0"),
         (512, 272, {}, "compute_overlap: multiples of 16, at most half"),
         (512, 8, {}, "compute_overlap: multiples of 16"),
         (0, 16, {}, "compute_overlap"),
@@ -346,6 +347,8 @@ def test_networks_that_see_all_at_once_come_with_windows() -> None:
     ],
 )
 def test_windows_that_cannot_be_are_refused(window: int, overlap: int, changes: Any, message: str) -> None:
-    config = TokenizerConfig(16, VqganConfig(), ProductVQConfig(1, 16, 8))
+    config = to_builtins(TokenizerConfig(16, VqganConfig(), ProductVQConfig(1, 16, 8)))
     with pytest.raises(ModelError, match=message):
-        check_tokenizer(structs.replace(config, compute_window=window, compute_overlap=overlap, **changes), "x")
+        check_tokenizer(
+            read(TokenizerConfig, config | changes | {"compute_window": window, "compute_overlap": overlap}), "x"
+        )
