@@ -23,7 +23,8 @@ from vqcodec.sampling.factorized_ar import Far, FarConfig, read_far, write_far
 from vqcodec.sampling.factorized_ar_draw import draw
 from vqcodec.tokenizer import Tokenizer, training_only
 from vqcodec.train.prior.factorized_ar import factorized_ar_bits, train_factorized_ar
-from vqcodec.train.prior.train_prior import PriorRecipe, run_prior
+from vqcodec.train.prior.recipe import PriorRecipe, prior_recipe
+from vqcodec.train.prior.train_prior import run_prior
 
 Invoke = Callable[..., tuple[int, str, str]]
 CONFIG = FarConfig((16, 8, 16), (4, 5), width=32, heads=2, layers=2, head_layers=1)
@@ -125,7 +126,7 @@ def test_the_command_draws_from_a_float_model_that_changes_no_file(
     assert invoke("sample", "-m", made, "-o", tmp_path / "c.png", "--size", "big")[0] == 2
     assert invoke("sample", "-m", made, "-o", tmp_path / "a.png", "--integer")[0] == 7
     with pytest.raises(UsageError, match="architecture"):
-        run_prior(structs.replace(RECIPE, model=tiny_model, train=where, architecture="magic"), tmp_path / "x")
+        prior_recipe({"model": tiny_model, "train": where, "steps": 3, "architecture": "magic"})
 
 
 def write_windowed(folder: Path, quantizer: QuantizerConfig, adapters: int) -> None:
