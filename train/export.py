@@ -31,7 +31,6 @@ from .quantization.layers import file_layers
 from .recipe.load import from_tree
 from .recipe.schema import Recipe
 from .run import CHECKPOINT
-from .shapes import fixed_side
 from .stepped.export import export_stepped
 from .stepped.recipe import is_stepped
 from .validate import tiles as cut
@@ -126,7 +125,7 @@ def _counted(
     tokenizer: Tokenizer, recipe: Recipe, data: tuple[str, ...], ladder: Sequence[LadderStep], report: Report
 ) -> dict[str, np.ndarray]:
     """Prepared tables, as tensors of the model file."""
-    least = fixed_side(recipe.tokenizer) or recipe.tokenizer.stride
+    least = recipe.tokenizer.window_px or recipe.tokenizer.stride
     pictures = scan(data or recipe.data.train, least, recipe.data.index)
     report(f"counting indices over {len(pictures.members)} pictures")
     rates = list(dict.fromkeys(step.lmbda for step in ladder))
@@ -175,7 +174,7 @@ def prepared_tables(
 @torch.no_grad()
 def _tile_planes(tokenizer: Tokenizer, pixels: np.ndarray, rate: float) -> list[list[np.ndarray]]:
     found = []
-    for part in cut(pixels, tokenizer.stride, fixed_side(tokenizer.config)):
+    for part in cut(pixels, tokenizer.stride, tokenizer.config.window_px):
         x = to_unit(part[None])
         found.append([plane[0].numpy().astype(np.int32) for plane in tokenizer.encode(x, rate)])
     return found

@@ -16,7 +16,6 @@ from vqcodec.tokenizer import Tokenizer, to_unit
 
 from .data.pictures import Pictures, scan
 from .recipe.schema import Recipe
-from .shapes import fixed_side
 from .validate import tiles
 
 PICTURES = 64
@@ -39,7 +38,7 @@ def measured_config(
         known = mixtures_of(find(prior).config.tokenizer.quantizer)
         weight = 1.0 if known is None else known.first_weight
     else:
-        pictures = scan(data or recipe.data.train, fixed_side(config) or config.stride, recipe.data.index)
+        pictures = scan(data or recipe.data.train, config.window_px or config.stride, recipe.data.index)
         weight = measured_weight(tokenizer.quantizer, _latents(tokenizer, pictures))
         report(f"weight of the first codeword: {weight}")
     for module in tokenizer.quantizer.modules():
@@ -53,5 +52,5 @@ def _latents(tokenizer: Tokenizer, pictures: Pictures) -> Iterator[Tensor]:
     """[1, D, *] of each tile of evenly spaced pictures."""
     members = pictures.members[:: max(1, len(pictures.members) // PICTURES)][:PICTURES]
     for pixels in pictures.decoded(members):
-        for part in tiles(pixels, tokenizer.stride, fixed_side(tokenizer.config)):
+        for part in tiles(pixels, tokenizer.stride, tokenizer.config.window_px):
             yield tokenizer.encoder(to_unit(part[None])).float()

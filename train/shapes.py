@@ -1,11 +1,10 @@
-"""Shapes of a tokenizer in training: the grid and the branches of its latent, and the size of its pictures."""
+"""Shapes of a tokenizer in training: the grid and the branches of its latent."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from vqcodec.config.backbones import VitConfig, VqganConfig
 from vqcodec.config.model import ProductVQConfig, TokenizerConfig
 from vqcodec.tokenizer import Tokenizer
 
@@ -17,16 +16,6 @@ def latent_grid(model: Tokenizer, crop: int) -> tuple[int, ...]:
     z = model.eval().encoder(torch.zeros(1, 3, crop, crop, device=next(model.parameters()).device))
     model.train(training)
     return tuple(z.shape[2:])
-
-
-def fixed_side(config: TokenizerConfig) -> int:
-    """Side of the only pictures the network accepts, pixels; 0 for any."""
-    backbone = config.backbone
-    if isinstance(backbone, VitConfig):
-        return backbone.window
-    if isinstance(backbone, VqganConfig) and backbone.adapters:
-        return backbone.adapter_window
-    return config.window
 
 
 def branch_widths(config: TokenizerConfig) -> tuple[int, ...]:

@@ -17,7 +17,6 @@ from .data.cuts import resized_picture
 from .data.pictures import Member, Pictures, scan
 from .losses.reconstruction import psnr
 from .recipe.schema import Recipe
-from .shapes import fixed_side
 from .validate_metrics import ssim
 
 TILE_PX = 512
@@ -45,7 +44,7 @@ class Validation:
     @classmethod
     def load(cls, recipe: Recipe) -> Validation:
         """Raises InputError if there is no picture."""
-        stride, side, window = recipe.tokenizer.stride, recipe.run.val_crop, fixed_side(recipe.tokenizer)
+        stride, side, window = recipe.tokenizer.stride, recipe.run.val_crop, recipe.tokenizer.window_px
         resized = max(window or side // stride * stride, stride) if recipe.data.short_side else 0
         whole = scan(recipe.data.val, 1 if resized else window or stride, recipe.data.index)
         chosen = spaced(whole.members, recipe.run.val_images)

@@ -32,13 +32,12 @@ BACKBONES: dict[str, tuple[Callable[..., Encoder], Callable[..., Decoder]]] = {
     "vqgan": (VqganEncoder, VqganDecoder),
     "vit": (VitEncoder, VitDecoder),
 }
-"""By the `kind` of a backbone's configuration."""
+"""`kind` of a backbone's configuration -> its encoder and decoder."""
 
 BIT_COSTS, LAMBDA_CAPS, LAMBDA_WEIGHTS = "quantizer.bit_costs", "quantizer.lambda_caps", "quantizer.lambda_weights"
 """Names of the rate term's tensors in a state dict, see ProductVQ."""
 NO_RATE = {BIT_COSTS: 0.0, LAMBDA_CAPS: NO_CAP, LAMBDA_WEIGHTS: 0.0}
 """Value of each of these tensors in a model trained without a rate term, whose files lack them."""
-
 
 HALF_RANGE = 127.5
 """8-bit levels per unit of the networks' pixel scale, -1..1."""
@@ -62,8 +61,7 @@ def to_pixels(x: Tensor) -> Tensor:
 class Reconstruction(NamedTuple):
     """Result of one training forward pass.
 
-    The losses are means over samples, so that the mean over processes with equal shares of a batch is the value over
-    the whole of it.
+    The losses are means over samples: their mean over processes with equal shares of a batch is the loss of the batch.
     """
 
     x: Tensor
@@ -71,27 +69,27 @@ class Reconstruction(NamedTuple):
     z: Tensor
     """Latent before quantization [B, D, *]."""
     indices: list[Tensor]
-    """Planes [B, *]; empty before the codebooks have been started."""
+    """Planes [B, *]; empty before the codebooks are initialised."""
     commitment: Tensor
     """Scalar: squared distance of the latent from its codewords, relative to their spread."""
     codebook: Tensor
-    """Scalar: the same, with a gradient towards the codewords if they are learned by gradient; 0 before they are."""
+    """Scalar: the same distance with a gradient for codewords that are learned by gradient; 0 before initialisation."""
     entropy: Tensor | None = None
-    """Scalar, nats: entropy of the soft choice of a codeword minus that of its mean, where it is asked for."""
+    """Scalar, nats: mean entropy of the soft assignments minus the entropy of their mean; None if not computed."""
     z_q: Tensor | None = None
-    """Latent as quantized, of the shape of z, before masking and perturbation."""
+    """Quantized latent of the shape of z, before masking and perturbation."""
     kept: Tensor | None = None
-    """[B, G, *] in 0..1 where the quantizer itself has left something out."""
+    """Keep map [B, G, *] in 0..1 of quantizers that drop layers themselves (quantizer dropout); else None."""
 
 
 class Tokenizer(nn.Module):
-    """H and W of every picture must be multiples of `config.stride`.
+    """Encoder, quantizer and decoder as one module; H and W of every picture are multiples of `config.stride`.
 
-    `learning` says how training moves the codebooks: "ema" (moving averages) or "gradient" (the codebook loss).
+    `learning` is the update rule of the codebooks in training: "ema" (moving averages) or "gradient" (codebook loss).
     """
 
     perturb: Callable[[Tensor, Quantized], Tensor] | None = None
-    """A setting of training: (z, what the quantizer made of it) -> the z_q that the decoder gets instead."""
+    """Training only: function of the latent z and its quantization that returns the z_q for the decoder."""
 
     def __init__(self, config: TokenizerConfig, learning: str = "ema") -> None:
         super().__init__()
@@ -113,34 +111,34 @@ class Tokenizer(nn.Module):
 
     @property
     def product_vq(self) -> ProductVQ:
-        """The quantizer, where it is a product quantizer. Raises TypeError for any other."""
+        """The quantizer, if it is a product quantizer. Raises TypeError for any other."""
         if not isinstance(self.quantizer, ProductVQ):
             raise TypeError(f"a product quantizer is needed, found {type(self.quantizer).__name__}")
         return self.quantizer
 
     @property
     def uniform(self) -> Uniform:
-        """The quantizer, where it is a uniform scalar quantizer. Raises TypeError for any other."""
+        """The quantizer, if it is a uniform scalar quantizer. Raises TypeError for any other."""
         if not isinstance(self.quantizer, Uniform):
             raise TypeError(f"a uniform quantizer is needed, found {type(self.quantizer).__name__}")
         return self.quantizer
 
     @property
     def layers(self) -> tuple[tuple[int, ...], ...]:
-        """Planes of each layer, coarse to fine; of groups each on its own, however a file puts them together."""
+        """Planes of each layer, coarse to fine; every group of a product quantizer is a layer here, unlike in files."""
         if isinstance(self.config.quantizer, ProductVQConfig):
             return tuple((s,) for s in range(len(self.sizes)))
         return self.config.quantizer.layers
 
     @property
     def codebooks(self) -> Tensor:
-        """[G, K, d] of a quantizer that has one bank of codebooks."""
+        """Codebooks [G, K, d] of a product quantizer. Raises TypeError for any other."""
         return self.product_vq.bank.codebooks
 
     def encode(self, x: Tensor, rate: float = 1.0) -> list[Tensor]:
         """Pixels x [B, 3, H, W] in -1..1 -> planes [B, *] int64, coarse to fine.
 
-        `rate` says how much bits count when codewords are chosen; it has no effect where training knew no rate.
+        `rate` is the Lagrangian multiplier of the bits; it has no effect on models trained without a rate term.
         """
         return self.quantizer.quantize(self.encoder(x).float(), rate)
 
@@ -149,8 +147,11 @@ class Tokenizer(nn.Module):
     ) -> Tensor:
         """Planes [B, *], MISSING where unknown -> pixels [B, 3, H, W], about -1..1, not clamped.
 
-        `keep` hides all but the first 1..N layers; `step` is the number of the quantization step, of a uniform
-        quantizer; `strong` a window's part of its strong channels, see Uniform.
+        Args:
+            planes: indices of each plane.
+            keep: number of layers that are decoded, 1..N; None: all.
+            step: number of the quantization step, for a uniform quantizer.
+            strong: a window's part of the strong channels, see Uniform.
         """
         if keep is not None:
             shown = {s for layer in self.layers[:keep] for s in layer}
@@ -162,22 +163,23 @@ class Tokenizer(nn.Module):
     def forward(
         self, x: Tensor, kept: Tensor, noise: Tensor, quantized: bool = True, rate: Tensor | None = None
     ) -> Reconstruction:
-        """x [B, 3, H, W], kept [n * B, G, h, w] of 0 and 1, noise [B, D, h, w] -> Reconstruction, differentiable.
+        """Differentiable encoding, quantization and decoding of pixels x [B, 3, H, W].
 
-        With n > 1 the batch is decoded n times, each time with its part of `kept`.
-
-        `rate` [B] is as in `encode`, for each sample.
-
-        `noise` is unit Gaussian and comes from the caller, so that several processes can each take their share of the
-        noise of the global batch. Without `quantized` it is added to the latent in place of a quantization error, for
-        the steps before the codebooks have been started.
+        Args:
+            x: pixels in -1..1.
+            kept: keep map [n * B, G, h, w] of 0 and 1; with n > 1 the batch is decoded n times, once for each part.
+            noise: unit Gaussian [B, D, h, w]; the caller draws it for the global batch, so that the result does not
+                depend on the number of processes.
+            quantized: False adds `noise` to the latent in place of a quantization error, for the steps before the
+                codebooks are initialised.
+            rate: Lagrangian multiplier [B] of each sample, as in `encode`.
         """
         z = self.encoder(x).float()
         with torch.autocast(x.device.type, enabled=False):
             if not quantized:
                 made = self.quantizer.bypass(z, noise)
             elif isinstance(self.quantizer, ProductVQ) and self.quantizer.only_kept:
-                counted = kept.reshape(-1, len(z), *kept.shape[1:]).amax(0)  # kept in any of the draws
+                counted = kept.reshape(-1, len(z), *kept.shape[1:]).amax(0)  # kept in at least one of the n maps
                 made = self.quantizer(z, noise, rate, counted)
             else:
                 made = self.quantizer(z, noise, rate)
@@ -191,6 +193,6 @@ class Tokenizer(nn.Module):
 
 
 def training_only(name: str) -> bool:
-    """Whether a tensor of the state dict is of use in training alone, so that a shipped model does not hold it."""
+    """Return True for a tensor of the state dict that only training needs and model files leave out."""
     used = name.startswith("quantizer.") and name.endswith(("bank.counts", "bank.energy"))
     return used or name.endswith(".num_batches_tracked")

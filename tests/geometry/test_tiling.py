@@ -13,21 +13,23 @@ sides = st.integers(1, 60)
 
 
 @given(sides, sides, st.integers(1, 20))
-def test_split_is_a_partition(h: int, w: int, side: int) -> None:
+def test_split_is_a_partition(h: int, w: int, side_steps: int) -> None:
     seen = np.zeros((h, w), int)
-    for rect in split(Rect(0, h, 0, w), side):
-        assert rect.shape[0] <= side
-        assert rect.shape[1] <= side
+    for rect in split(Rect(0, h, 0, w), side_steps):
+        assert rect.shape[0] <= side_steps
+        assert rect.shape[1] <= side_steps
         seen[rect.slices] += 1
     assert (seen == 1).all()
 
 
 @given(sides, sides, st.integers(1, 20), st.integers(0, 9), st.data())
-def test_windows_cover_an_area_once_with_their_halo(h: int, w: int, side: int, halo: int, data: st.DataObject) -> None:
+def test_windows_cover_an_area_once_with_their_halo(
+    h: int, w: int, side_steps: int, halo: int, data: st.DataObject
+) -> None:
     y0, x0 = data.draw(st.integers(0, h - 1)), data.draw(st.integers(0, w - 1))
     area = Rect(y0, data.draw(st.integers(y0 + 1, h)), x0, data.draw(st.integers(x0 + 1, w)))
     seen = np.zeros((h, w), int)
-    for window in windows(area, (h, w), side, halo):
+    for window in windows(area, (h, w), side_steps, halo):
         seen[window.inner.slices] += 1
         assert window.outer.y0 == max(window.inner.y0 - halo, 0)
         assert window.outer.x1 == min(window.inner.x1 + halo, w)

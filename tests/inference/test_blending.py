@@ -42,15 +42,15 @@ lengths, pairs = st.integers(1, 400), st.sampled_from([(8, 0), (8, 4), (10, 3), 
 
 @given(lengths, pairs)
 def test_windows_are_equal_overlap_and_end_where_the_picture_does(length: int, pair: tuple[int, int]) -> None:
-    side, overlap = pair
-    spans = equal_spans(length, side, overlap)
+    longest, overlap = pair
+    spans = equal_spans(length, longest, overlap)
     assert len({end - start for start, end in spans}) == 1
     assert spans[0][0] == 0
     assert spans[-1][1] == length
-    assert spans[0][1] <= side
+    assert spans[0][1] <= longest
     assert all(a[1] - b[0] >= overlap for a, b in zip(spans, spans[1:], strict=False))
     # One fewer would be too long.
-    assert len(spans) == 1 or (len(spans) - 1) * (side - overlap) + overlap < length
+    assert len(spans) == 1 or (len(spans) - 1) * (longest - overlap) + overlap < length
     parts = inner_spans(spans)
     assert [start for start, _ in parts] == [0, *(end for _, end in parts[:-1])]
     assert all(a <= c < d <= b for (a, b), (c, d) in zip(spans, parts, strict=True))

@@ -20,7 +20,6 @@ from ..alignment.losses import ALIGNMENTS, HEADS
 from ..alignment.teachers import source_of
 from ..losses.reconstruction import LOSSES, active
 from ..quantization.layers import file_layers
-from ..shapes import fixed_side
 from ..start.pretrained import check_named
 from .schema import PARTS, Recipe
 
@@ -149,7 +148,7 @@ def tuning(recipe: Recipe) -> Problems:
 
 def data(recipe: Recipe) -> Problems:
     """Crops that the network can see, and sources with usable weights."""
-    settings, tokenizer, side = recipe.data, recipe.tokenizer, fixed_side(recipe.tokenizer)
+    settings, tokenizer, side = recipe.data, recipe.tokenizer, recipe.tokenizer.window_px
     if settings.crop % tokenizer.stride:
         yield f"data.crop: {settings.crop} is not a multiple of the stride {tokenizer.stride}"
     if side not in (0, settings.crop):

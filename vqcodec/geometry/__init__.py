@@ -1,1 +1,1 @@
-"""Rectangles, tilings, and where the tokens of a picture lie."""
+"""Rectangles, tilings and the layout of the tokens of a picture."""

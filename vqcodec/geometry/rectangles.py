@@ -1,8 +1,8 @@
-"""Two tilings of a picture, never confused: access tiles (format) and compute windows (implementation).
+"""Rectangles and the two tilings of a picture: access tiles (file format) and compute windows (implementation).
 
-Access tiles partition the token grid; each is one coder stream. Compute windows are what the network sees at once:
-an inner rectangle plus a halo that is computed and thrown away, so that every step of the inner part sees the same
-surroundings as in the whole picture.
+Access tiles partition the token grid; each is one coder stream. A compute window is one input of the network: an inner
+rectangle plus a halo whose output is discarded, so that every step of the inner part has the same receptive field as in
+the whole picture.
 
     |<---------------- outer ---------------->|     at a picture's border the halo ends there,
     | halo |          inner            | halo |     exactly where the whole picture would end
@@ -18,7 +18,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Rect:
-    """Rows y0..y1 and columns x0..x1 (end exclusive), in steps of whatever grid is talked of."""
+    """Rows y0..y1 and columns x0..x1 (end exclusive), in pixels or token steps."""
 
     y0: int
     y1: int
@@ -36,7 +36,7 @@ class Rect:
         return self.y1 - self.y0, self.x1 - self.x0
 
     def grow(self, margin: int, within: tuple[int, int]) -> Rect:
-        """Wider by `margin` on each side, cut at a grid of `within` (h, w) steps."""
+        """This rectangle extended by `margin` on all four sides, clipped to a grid of `within` (h, w) steps."""
         h, w = within
         return Rect(
             max(self.y0 - margin, 0), min(self.y1 + margin, h), max(self.x0 - margin, 0), min(self.x1 + margin, w)
@@ -47,38 +47,41 @@ class Rect:
         return Rect(self.y0 - outer.y0, self.y1 - outer.y0, self.x0 - outer.x0, self.x1 - outer.x0)
 
     def times(self, factor: int) -> Rect:
-        """From token steps to pixels."""
+        """This rectangle with coordinates multiplied by `factor`: token steps -> pixels for the stride."""
         return Rect(self.y0 * factor, self.y1 * factor, self.x0 * factor, self.x1 * factor)
 
 
 @dataclass(frozen=True)
 class Window:
-    """What the network computes at once: `outer` goes in, `inner` is kept."""
+    """Compute window: `outer` is the input of the network, `inner` the part of the output that is kept."""
 
     inner: Rect
     outer: Rect
 
 
-def split(area: Rect, side: int) -> Iterator[Rect]:
-    """Cut `area` into rectangles of at most `side` x `side` steps on the grid of multiples of `side`, row by row."""
-    for y in range(area.y0 // side * side, area.y1, side):
-        for x in range(area.x0 // side * side, area.x1, side):
-            yield Rect(max(y, area.y0), min(y + side, area.y1), max(x, area.x0), min(x + side, area.x1))
+def split(area: Rect, side_steps: int) -> Iterator[Rect]:
+    """Partition `area` into tiles of at most `side_steps` x `side_steps`, row by row.
+
+    Tiles are cut at multiples of `side_steps`, counted from the origin of the grid.
+    """
+    for y in range(area.y0 // side_steps * side_steps, area.y1, side_steps):
+        for x in range(area.x0 // side_steps * side_steps, area.x1, side_steps):
+            yield Rect(max(y, area.y0), min(y + side_steps, area.y1), max(x, area.x0), min(x + side_steps, area.x1))
 
 
-def windows(area: Rect, grid: tuple[int, int], side: int, halo: int) -> Iterator[Window]:
-    """Compute windows over `area` of a grid (h, w): inner parts of at most `side` steps, `halo` steps round them."""
-    for inner in split(area, side):
+def windows(area: Rect, grid: tuple[int, int], side_steps: int, halo: int) -> Iterator[Window]:
+    """Compute windows over `area` of a grid (h, w): inner parts of at most `side_steps`, with `halo` steps around."""
+    for inner in split(area, side_steps):
         yield Window(inner, inner.grow(halo, grid))
 
 
 def grid_size(width: int, height: int, stride: int) -> tuple[int, int]:
-    """(h, w) of the token grid of a picture, whose last row and column may be partly outside of it."""
+    """(h, w) of the token grid of a picture; the last row and column may extend beyond the picture."""
     return -(-height // stride), -(-width // stride)
 
 
 def read_padded(pixels: np.ndarray, rect: Rect) -> np.ndarray:
-    """Pixels of `rect` from [H, W, 3], its last row and column repeated where `rect` lies beyond them."""
+    """Pixels of `rect` from [H, W, 3]; the last row and column are repeated beyond the lower and right border."""
     part = pixels[rect.y0 : min(rect.y1, pixels.shape[0]), rect.x0 : min(rect.x1, pixels.shape[1])]
     missing = (rect.y1 - rect.y0 - part.shape[0], rect.x1 - rect.x0 - part.shape[1])
     if missing == (0, 0):

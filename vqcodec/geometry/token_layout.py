@@ -1,11 +1,11 @@
-"""Where the tokens of a picture are: the shape of its planes, its access tiles, and which part of a plane each holds.
+"""Layout of the tokens of a picture: shapes of its planes, access tiles, and the part of a plane that each tile holds.
 
-Two layouts. Most models have one grid of tokens for the whole picture; an access tile is a part of it, and a plane is
-[h, w]. Models with a `window` turn squares of a fixed size into tokens, each on its own; an access tile is such a
-window, and a plane is [windows, *], one entry of the first axis for each.
+Most models have one grid of tokens for the whole picture: a plane is [h, w], and an access tile is a part of the grid.
+Models with a `window` encode squares of a fixed size independently: a plane is [windows, *], and an access tile is one
+window.
 
-    grid      512 px tiles side by side, cut from one grid
-    windows   windows of the model's side, `overlap` into each other; the last of a row ends where the picture does
+    grid      disjoint tiles of one grid, by default 512 px
+    windows   windows of `window_px`, neighbours overlap by `overlap`; the last of a row ends at the picture's border
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from .rectangles import Rect, grid_size, split
 
 @dataclass(frozen=True)
 class Tile:
-    """An access tile: the pixels it stands for, and where its tokens are in every plane."""
+    """Access tile: its rectangle of pixels, and the position of its tokens in every plane."""
 
     pixels: Rect
-    """May reach beyond the picture."""
+    """Rectangle in pixels; it may extend beyond the picture."""
     index: tuple[slice, slice] | int
-    """Rows and columns of a grid, or the number of a window."""
+    """Rows and columns of the grid, or the number of a window."""
 
     def of(self, plane: np.ndarray) -> np.ndarray:
-        """The tile's own part of a plane, a view."""
+        """The part of a plane that belongs to this tile, as a view."""
         part: np.ndarray = plane[self.index]
         return part
 
@@ -43,18 +43,18 @@ def plane_shapes(config: TokenizerConfig, width: int, height: int) -> list[tuple
 
 
 def window_rects(config: TokenizerConfig, width: int, height: int) -> list[Rect]:
-    """The windows over a picture, row by row, in px. All have the full side: a smaller picture is continued."""
+    """Windows over a picture, row by row, in px. All have the full size; edges of a smaller picture are repeated."""
     rows, columns = (_starts(length, config.window_px, config.overlap) for length in (height, width))
     return [Rect(y, y + config.window_px, x, x + config.window_px) for y in rows for x in columns]
 
 
-def _starts(length: int, side: int, overlap: int) -> list[int]:
-    last = max(length - side, 0)
-    return [min(i * (side - overlap), last) for i in range(tiles_along(length, side, overlap))]
+def _starts(length: int, window_px: int, overlap: int) -> list[int]:
+    last = max(length - window_px, 0)
+    return [min(i * (window_px - overlap), last) for i in range(tiles_along(length, window_px, overlap))]
 
 
 def access_tiles(header: Header, config: TokenizerConfig) -> list[Tile]:
-    """The access tiles of a picture, row by row."""
+    """Access tiles of a picture, row by row."""
     if config.window_px:
         rects = window_rects(config, header.width, header.height)
         return [Tile(rect, number) for number, rect in enumerate(rects)]
@@ -62,18 +62,18 @@ def access_tiles(header: Header, config: TokenizerConfig) -> list[Tile]:
 
 
 def grid_tiles(header: Header, stride: int) -> list[Rect]:
-    """The access tiles of a picture whose tokens are one grid, in steps of it."""
+    """Access tiles of a picture whose tokens are one grid, in token steps."""
     h, w = grid_size(header.width, header.height, stride)
     return list(split(Rect(0, h, 0, w), header.tile // stride))
 
 
 STEPPED_TILE_PX = 2048
-"""Side of an access tile of models with a quantization step, and the largest that is read: their low rates leave no
-room for many segments, and the memory of their context network goes with its square."""
+"""Side of the access tiles of models with a quantization step, px, and the largest side that is read. Smaller tiles
+cost too much overhead at the low rates of these models; the memory of their context network grows with the square."""
 
 
 def fits(header: Header, config: TokenizerConfig) -> bool:
-    """Whether the tiles of a file can be those of a model."""
+    """Return True if a model with `config` can have written the tiles that `header` declares."""
     if config.window_px:
         return (header.tile, header.overlap) == (config.window_px, config.overlap)
     most = STEPPED_TILE_PX if isinstance(config.quantizer, UniformConfig) else MAX_TILE

@@ -1,8 +1,8 @@
 r"""Overlapping windows: their positions along a side of a picture, their weights, and their weighted sum.
 
-share 1 |____________      ____________      each window counts in full in its middle and fades towards the next
-        |            \    /                  one over their overlap; at every place the shares sum to 1, also at
-        |             \  /                   the border of the picture, where there is but one window
+share 1 |____________      ____________      a window has full weight in its middle and fades linearly over its
+        |            \    /                  overlap with the next one; the shares sum to 1 at every position, also
+        |             \  /                   at the border of the picture, which a single window covers
         |      i       \/      i + 1
 """
 
@@ -16,37 +16,40 @@ import numpy as np
 from ..geometry.rectangles import Rect
 
 Span = tuple[int, int]
-"""Start and end (exclusive) along one side of a picture."""
+"""Start and end (exclusive) along one axis of a picture, in pixels or token steps."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The windows along one side of a picture, first to last."""
+    """Windows along one axis of a picture, in ascending order."""
 
     spans: Sequence[Span]
     shares: Sequence[np.ndarray]
-    """Weights of each window at each place of its span, 0..1, float32."""
+    """Weight of each window at each position of its span, 0..1, float32."""
 
     def touching(self, start: int, end: int) -> list[int]:
-        """Numbers of the windows that have a part of start..end."""
+        """Indices of the windows that intersect start..end (end exclusive)."""
         return [i for i, (a, b) in enumerate(self.spans) if a < end and b > start]
 
 
-def equal_spans(length: int, side: int, overlap: int) -> list[Span]:
-    """Windows of equal size, as few as possible, that cover `length`; one window of `length` if that is enough.
+def equal_spans(length: int, longest: int, overlap: int) -> list[Span]:
+    """The fewest windows of equal size that cover `length`; a single window where `length` <= `longest`.
 
-    Each is at most `side` long and overlaps the next by at least `overlap`, at most side / 2.
+    Args:
+        length: length of the axis, at least 1.
+        longest: largest length of a window, in the same unit.
+        overlap: least overlap of neighbouring windows, 0..longest / 2.
     """
-    if length <= side:
+    if length <= longest:
         return [(0, length)]
-    count = -(-(length - overlap) // (side - overlap))
+    count = -(-(length - overlap) // (longest - overlap))
     size = -(-(length + (count - 1) * overlap) // count)
     starts = [i * (length - size) // (count - 1) for i in range(count)]
     return [(start, start + size) for start in starts]
 
 
 def axis_of(spans: Sequence[Span], overlap: int) -> Axis:
-    """Windows that fade over `overlap` towards their ends; the share of each is its part of the sum of the weights."""
+    """Axis of windows that fade linearly over `overlap`; weights are normalised to sum to 1 at every position."""
     weights = [_ramp(end - start, overlap) for start, end in spans]
     total = np.zeros(max(end for _, end in spans))
     for (start, end), weight in zip(spans, weights, strict=True):
@@ -66,11 +69,11 @@ def _ramp(length: int, overlap: int) -> np.ndarray:
 def blended(
     area: Rect, rows: Axis, columns: Axis, make: Callable[[int, Sequence[int]], Iterable[np.ndarray]]
 ) -> Iterator[tuple[Rect, np.ndarray]]:
-    """The weighted sum of windows over `area`, a band of whole rows after the other: (its place, float32 [C, h, W]).
+    """Weighted sum of windows over `area`, yielded as bands of whole rows: (rectangle of the band, float32 [C, h, W]).
 
-    `make(i, numbers)` gives the windows [C, h, w] in row i of windows and in each of the columns `numbers`, in order.
-    Only what lies above the next row of windows is given out, so that a band is complete and memory holds one row of
-    windows at most.
+    `make(i, numbers)` returns the windows [C, h, w] at row i of the windows and at each of the columns `numbers`, in
+    order. A band ends where the next row of windows starts: its sum is complete there, and memory holds at most one row
+    of windows.
     """
     numbers, across = columns.touching(area.x0, area.x1), rows.touching(area.y0, area.y1)
     top, band = area.y0, None
@@ -90,7 +93,7 @@ def blended(
 
 
 def _grown(band: np.ndarray | None, channels: int, height: int, width: int) -> np.ndarray:
-    """`band` with rows of zeros below, up to `height`."""
+    """`band` extended by rows of zeros to `height`."""
     if band is not None and band.shape[1] >= height:
         return band
     grown = np.zeros((channels, height, width), np.float32)
@@ -100,6 +103,6 @@ def _grown(band: np.ndarray | None, channels: int, height: int, width: int) -> n
 
 
 def inner_spans(spans: Sequence[Span]) -> list[Span]:
-    """A partition of the side: each window's part up to the middle of its overlaps."""
+    """Partition of the axis into one span for each window, cut in the middle of the overlaps."""
     cuts = [(before[1] + after[0]) // 2 for before, after in zip(spans, spans[1:], strict=False)]
     return list(zip([spans[0][0], *cuts], [*cuts, spans[-1][1]], strict=True))

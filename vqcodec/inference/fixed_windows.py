@@ -1,7 +1,4 @@
-"""Networks of fixed input size over whole pictures, window by window, blended where windows overlap.
-
-Each window has tokens of its own; networks.py runs models whose tokens are one grid.
-"""
+"""Networks of fixed input size over whole pictures: one set of tokens for each window, pixels blended at overlaps."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ from ..tokenizer import to_pixels, to_unit
 from .blending import axis_of, blended
 
 BATCH = 8
-"""Windows that a network sees at once."""
+"""Windows in one batch of the network."""
 
 
 def pixels_to_window_planes(model: Model, pixels: np.ndarray, rate: float = 1.0) -> list[np.ndarray]:
-    """uint8 [H, W, 3] -> planes int32 [windows, *]."""
+    """Encode pixels uint8 [H, W, 3] to index planes int32 [windows, *]; `rate` is the Lagrangian multiplier."""
     tokenizer, config = model.tokenizer, model.config.tokenizer
     height, width = pixels.shape[:2]
     rects = window_rects(config, width, height)
@@ -37,7 +34,7 @@ def pixels_to_window_planes(model: Model, pixels: np.ndarray, rate: float = 1.0)
 
 
 def window_planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect, size: tuple[int, int]) -> np.ndarray:
-    """Planes int32 [windows, *] of a picture of `size` (width, height) -> uint8 pixels of `region` (pixels)."""
+    """Decode planes int32 [windows, *] of a picture of `size` (width, height) to the pixels uint8 of `region` (px)."""
     config = model.config.tokenizer
     rects = window_rects(config, *size)
     rows = axis_of(sorted({(rect.y0, rect.y1) for rect in rects}), config.overlap)
@@ -54,7 +51,7 @@ def window_planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect
 
 
 def bands_to_pixels(bands: Iterable[tuple[Rect, np.ndarray]], region: Rect) -> np.ndarray:
-    """Bands float [3, h, W] in -1..1 that cover `region` -> uint8 [H, W, 3]."""
+    """Bands float [3, h, W] in -1..1 that partition `region` -> pixels uint8 [H, W, 3]."""
     pixels = np.empty((*region.shape, 3), np.uint8)
     for place, band in bands:
         pixels[place.inside(region).slices] = to_pixels(torch.from_numpy(band)).permute(1, 2, 0).numpy()
@@ -62,10 +59,10 @@ def bands_to_pixels(bands: Iterable[tuple[Rect, np.ndarray]], region: Rect) -> n
 
 
 def to_tensor(pixels: Sequence[np.ndarray], device: str) -> Tensor:
-    """uint8 [H, W, 3] of equal size -> float [B, 3, H, W] in -1..1."""
+    """Arrays uint8 [H, W, 3] of equal size -> float [B, 3, H, W] in -1..1. Inverse of `to_array`."""
     return to_unit(torch.tensor(np.stack(pixels), device=device).permute(0, 3, 1, 2))
 
 
 def to_array(x: Tensor) -> np.ndarray:
-    """float [B, 3, H, W], about -1..1 -> uint8 [B, H, W, 3]; inverse of `to_tensor`."""
+    """Tensor float [B, 3, H, W], about -1..1 -> uint8 [B, H, W, 3]. Inverse of `to_tensor`."""
     return to_pixels(x).permute(0, 2, 3, 1).cpu().numpy()

@@ -1,12 +1,12 @@
 """Networks over whole pictures, window by window: pixels -> index planes -> pixels, in bounded memory.
 
-Pictures of any size, numpy in and out; halo and borders are handled here. Three ways:
+Pictures have any size; inputs and outputs are numpy arrays. The receptive field of the network decides the method:
 
-    halo       a network that sees a bounded part: windows with all that they depend on, which never show
-    blending   a network that sees all at once (attention, group normalisation) and whose model declares compute
-               windows: these overlap; latents are blended before they are quantized, and so are pixels (blending.py)
-    whole      such a network without them, or a small picture: one window
-Models whose windows have tokens of their own run in fixed_windows.py.
+    halo       bounded receptive field: windows with a halo that covers it; the result equals that of the whole picture
+    blending   unbounded receptive field (attention, group normalisation) and a model with compute windows: windows
+               overlap, latents are blended before quantization and pixels after decoding (blending.py)
+    whole      unbounded receptive field without compute windows, or a picture within one window: a single window
+Models with separate tokens for each window run in fixed_windows.py.
 """
 
 from __future__ import annotations
@@ -27,23 +27,26 @@ from .blending import Axis, axis_of, blended, equal_spans, inner_spans
 from .fixed_windows import bands_to_pixels, pixels_to_window_planes, to_array, to_tensor, window_planes_to_pixels
 
 WINDOW_PX = 2048
-"""Largest side of the inner part of a compute window, pixels; memory goes with its square."""
+"""Largest side of the inner part of a compute window, pixels; memory grows with its square."""
 FULL_PRECISION = 2**26
-"""Most values of a latent that are kept in float32."""
+"""Most values of a latent that is stored in float32; larger latents are stored in float16."""
 MAX_WHOLE_PX = MAX_COMPUTE_WINDOW**2
-"""Most pixels of a picture that a network has to see at once."""
+"""Most pixels of a picture that is computed in a single window."""
 
 
 def pixels_to_planes(
     model: Model, pixels: np.ndarray, window_px: int = WINDOW_PX, rate: float = 1.0
 ) -> list[np.ndarray]:
-    """uint8 [H, W, 3] -> planes int32, coarse to fine; a picture beyond whole steps is continued by its edge.
+    """Encode pixels uint8 [H, W, 3] to index planes int32, coarse to fine.
 
-    `rate` says how much bits count when codewords are chosen, each for itself.
+    Edge pixels are repeated up to a multiple of the stride. `rate` is the Lagrangian multiplier of the bits in the
+    nearest-codeword search, which treats positions independently.
     """
     tokenizer = model.tokenizer
     if isinstance(model.config.tokenizer.quantizer, UniformConfig):
-        raise ValueError("a uniform quantizer works on whole pictures at a step; take encoder.build.encoder_for")
+        raise ValueError(
+            "a uniform quantizer needs a whole picture and a quantization step; use encoder.build.encoder_for"
+        )
     if model.config.tokenizer.window_px:
         return pixels_to_window_planes(model, pixels, rate)
     grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)
@@ -55,7 +58,7 @@ def pixels_to_planes(
 
 
 def pixels_to_latent(model: Model, pixels: np.ndarray, window_px: int = WINDOW_PX) -> np.ndarray:
-    """uint8 [H, W, 3] -> latent [D, h, w]: float32, or float16 where that takes a quarter of a gigabyte."""
+    """Encode pixels uint8 [H, W, 3] to the latent [D, h, w]: float32, or float16 beyond FULL_PRECISION values."""
     grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)
     shape = (model.tokenizer.channels, *grid)
     latent = np.empty(shape, np.float32 if math.prod(shape) <= FULL_PRECISION else np.float16)
@@ -65,7 +68,7 @@ def pixels_to_latent(model: Model, pixels: np.ndarray, window_px: int = WINDOW_P
 
 
 def _latents(model: Model, pixels: np.ndarray, window_px: int) -> Iterator[tuple[Rect, Tensor]]:
-    """Parts of the token grid, and what the encoder network makes of each, float32 [1, D, h, w]."""
+    """Latent in parts: (rectangle in the token grid, float32 [1, D, h, w])."""
     tokenizer, stride = model.tokenizer, model.stride
     grid = grid_size(pixels.shape[1], pixels.shape[0], stride)
     if axes := _overlapping(model, grid):
@@ -82,7 +85,7 @@ def _latents(model: Model, pixels: np.ndarray, window_px: int) -> Iterator[tuple
 def _blended_latents(
     model: Model, pixels: np.ndarray, grid: tuple[int, int], rows: Axis, columns: Axis
 ) -> Iterator[tuple[Rect, Tensor]]:
-    """`_latents` of a network that sees one compute window at a time: bands of whole rows."""
+    """`_latents` for blended compute windows: bands of whole rows."""
 
     def make(i: int, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         for j in numbers:
@@ -103,10 +106,15 @@ def planes_to_pixels(
     size: tuple[int, int] | None = None,
     step: int | None = None,
 ) -> np.ndarray:
-    """Planes int32, MISSING where unknown -> uint8 pixels of `region` (pixels, within the picture).
+    """Decode index planes to pixels uint8 [H, W, 3] of `region`.
 
-    `size` (width, height) is that of the picture, if it is more than the region; `step` the number of its quantization
-    step, if the model has one.
+    Args:
+        model: the model.
+        planes: indices int32, MISSING where unknown.
+        region: rectangle within the picture, pixels.
+        window_px: largest side of the inner part of a compute window, pixels.
+        size: (width, height) of the picture; None: it ends where the region ends.
+        step: number of the quantization step, for models with a uniform quantizer.
     """
     if model.config.tokenizer.window_px:
         return window_planes_to_pixels(model, planes, region, size or (region.x1, region.y1))
@@ -130,7 +138,7 @@ def planes_to_pixels(
 
 
 def strong_channels(model: Model, planes: Sequence[np.ndarray], step: int | None) -> Tensor | None:
-    """`Uniform.strong` of the whole picture, which windows of it need; None for other quantizers."""
+    """`Uniform.strong` of the whole picture, from which windows take their part; None for other quantizers."""
     if step is None:
         return None
     quantizer = model.tokenizer.uniform
@@ -141,7 +149,7 @@ def strong_channels(model: Model, planes: Sequence[np.ndarray], step: int | None
 
 
 def _blended_pixels(model: Model, planes: list[np.ndarray], region: Rect, rows: Axis, columns: Axis) -> np.ndarray:
-    """`planes_to_pixels` of a network that sees one compute window at a time."""
+    """`planes_to_pixels` for blended compute windows."""
 
     def make(i: int, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         for j in numbers:
@@ -158,15 +166,15 @@ def _blended_pixels(model: Model, planes: list[np.ndarray], region: Rect, rows: 
 
 
 def pixels_needed(model: Model, region: Rect, size: tuple[int, int]) -> Rect:
-    """Where tokens stand for something that the pixels of `region` depend on, for a picture of `size`; in pixels."""
+    """Rectangle of the tokens that the pixels of `region` depend on, in pixels; `size` is (width, height)."""
     if model.config.tokenizer.window_px:
         return region
     grid = grid_size(*size, model.stride)
     halo = model.tokenizer.decoder.halo
     area = _steps(region, model.stride)
     if axes := _overlapping(model, grid):
-        sides = ((area.y0, area.y1), (area.x0, area.x1))
-        seen = [[axis.spans[i] for i in axis.touching(*side)] for axis, side in zip(axes, sides, strict=True)]
+        extents = ((area.y0, area.y1), (area.x0, area.x1))
+        seen = [[axis.spans[i] for i in axis.touching(*extent)] for axis, extent in zip(axes, extents, strict=True)]
         return Rect(seen[0][0][0], seen[0][-1][1], seen[1][0][0], seen[1][-1][1]).times(model.stride)
     more = REACH if isinstance(q := model.config.tokenizer.quantizer, UniformConfig) and q.lifted else 0
     steps = Rect(0, grid[0], 0, grid[1]) if halo is None else area.grow(halo // model.stride + more, grid)
@@ -174,17 +182,21 @@ def pixels_needed(model: Model, region: Rect, size: tuple[int, int]) -> Rect:
 
 
 def decoder_windows(model: Model, grid: tuple[int, int], window_px: int, share: float) -> list[Window]:
-    """What the decoder computes at once, of a whole grid (h, w), with a share of its halo."""
+    """Compute windows of the decoder over a whole grid (h, w), with the fraction `share` 0..1 of its halo."""
     if axes := _overlapping(model, grid):
         rows, columns = ([*zip(axis.spans, inner_spans(axis.spans), strict=True)] for axis in axes)
-        return [Window(Rect(*part, *along), Rect(*span, *side)) for span, part in rows for side, along in columns]
+        return [
+            Window(Rect(*part, *along), Rect(*rows_read, *columns_read))
+            for rows_read, part in rows
+            for columns_read, along in columns
+        ]
     halo = model.tokenizer.decoder.halo
     halo = None if halo is None else math.ceil(share * halo)
     return _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, halo)
 
 
 def in_bfloat16(device: str) -> torch.autocast:
-    """Autocast for what may round as it likes, where the processor multiplies bfloat16 faster than float32."""
+    """Autocast to bfloat16 where the processor has fast bfloat16 products; only for results that may depend on rounding."""
     if device.startswith("cuda"):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -194,33 +206,33 @@ def in_bfloat16(device: str) -> torch.autocast:
 
 
 def _overlapping(model: Model, grid: tuple[int, int]) -> tuple[Axis, Axis] | None:
-    """Rows and columns of compute windows over a grid (h, w), in token steps.
+    """Row and column axes of blended compute windows over a grid (h, w), in token steps.
 
-    None if the model has no compute windows, or if the picture is no larger than one.
+    None if the model has no compute windows, or if the area of the picture is at most that of one window.
     """
     config = model.config.tokenizer
-    side, overlap = config.compute_window // config.stride, config.compute_overlap // config.stride
-    if not side or grid[0] * grid[1] <= side**2:
+    longest, overlap = config.compute_window // config.stride, config.compute_overlap // config.stride
+    if not longest or grid[0] * grid[1] <= longest**2:
         return None
-    rows, columns = (axis_of(equal_spans(length, side, overlap), overlap) for length in grid)
+    rows, columns = (axis_of(equal_spans(length, longest, overlap), overlap) for length in grid)
     return rows, columns
 
 
 def _steps(region: Rect, stride: int) -> Rect:
-    """The token steps under a region in pixels."""
+    """The token steps that intersect a region given in pixels."""
     return Rect(region.y0 // stride, -(-region.y1 // stride), region.x0 // stride, -(-region.x1 // stride))
 
 
 def _windows(model: Model, area: Rect, grid: tuple[int, int], window_px: int, halo: int | None) -> list[Window]:
-    """What to compute for the steps of `area`; `halo` in pixels, or None for the whole grid at once."""
+    """Compute windows for the steps of `area`; `halo` in pixels, None: a single window of the whole grid."""
     stride = model.stride
     if halo is not None:
         return list(windows(area, grid, max(window_px // stride, 1), -(-halo // stride)))
     h, w = grid[0] * stride, grid[1] * stride
     if h * w > MAX_WHOLE_PX:
         raise LimitError(
-            f"{w}x{h} pixels: model '{model.config.name}' has to see a picture at once, at most {MAX_WHOLE_PX:,} "
-            "pixels of it; import it again, which gives it compute windows, or set tokenizer.compute_window in its "
+            f"{w}x{h} pixels: model '{model.config.name}' computes a picture in one piece, at most {MAX_WHOLE_PX:,} "
+            "pixels; import the checkpoint again to get compute windows, or set tokenizer.compute_window in its "
             "config.json, for example to 1024"
         )
     return [Window(area, Rect(0, grid[0], 0, grid[1]))]

@@ -1,4 +1,4 @@
-"""Models for callers of the library, with tensors and networks of their own."""
+"""Copies of models for callers of the library, who may change their tensors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from . import loading
 
 @in_codec_modes
 def load_model(name: str | None = None, device: str = "cpu") -> loading.Model:
-    """Load a copy of the model called `name`, or in the folder `name`; without a name the first installed of FAMILY.
+    """Load a copy of the model `name`, a name or a folder; None: the first installed model of FAMILY.
 
     The networks of the copy may be converted with `half()`, trained or changed in place: `encode` and `decode` use
     networks of their own. Raises ModelError, and UsageError for a device that is not available.

@@ -1,4 +1,4 @@
-"""Quality ladders: the model and the step of its ladder for a quality, and the test for a filled budget.
+"""Quality ladders: choice of model and ladder step for a quality, and the test for a filled byte budget.
 
 `candidates` is the result of `registry.candidates`: name -> configuration, smallest files first.
 """
@@ -14,7 +14,7 @@ from ..errors import UsageError
 EFFORT = 6
 """Default effort of encoders, 1..9."""
 FILLED = 0.9
-"""Share of a budget, 0..1, from which a file fills it, so that no model of larger files is tried.
+"""Share of a byte budget, 0..1, from which a file fills it and no model of larger files is tried.
 
 Measured on sixteen validation pictures: `photo-hq` at a size a little above that of `photo`'s largest file, 0.30 bits
 per pixel, has the higher PSNR (0.31: 27.7 dB against 26.8) and the lower MS-SSIM (0.948 against 0.954), and a sixth
@@ -34,7 +34,7 @@ def ladder(config: ModelConfig) -> tuple[LadderStep, ...]:
 
 
 def step_for_quality(config: ModelConfig, quality: int) -> LadderStep:
-    """The step for `quality` 1..100: the last one that begins there or below, or else the first."""
+    """The last step that begins at or below `quality` 1..100, otherwise the first step. Raises UsageError."""
     check_quality(quality)
     steps = ladder(config)
     return max((step for step in steps if step.quality <= quality), key=lambda step: step.quality, default=steps[0])
@@ -43,8 +43,8 @@ def step_for_quality(config: ModelConfig, quality: int) -> LadderStep:
 def at_quality(candidates: Mapping[str, ModelConfig], quality: int) -> tuple[str, LadderStep]:
     """(name, step of its ladder) at `quality` 1..100. Raises UsageError beyond that.
 
-    Each model covers the scale from the first step of its ladder up to the next model's; where it is alone it covers
-    all of it, with its first step below its part and its last above.
+    A model covers the scale from the first step of its ladder up to the first step of the next model. A single model
+    covers the whole scale: qualities below its ladder use the first step.
     """
     name = next(iter(candidates))
     for other, config in candidates.items():
@@ -54,7 +54,7 @@ def at_quality(candidates: Mapping[str, ModelConfig], quality: int) -> tuple[str
 
 
 def parts(candidates: Mapping[str, ModelConfig]) -> dict[str, tuple[int, int]]:
-    """Name -> lowest and highest quality that the model makes; one that another covers wholly is left out."""
+    """Name -> lowest and highest quality that the model serves; models that serve none are left out."""
     names = [at_quality(candidates, quality)[0] for quality in range(1, 101)]
     return {name: (names.index(name) + 1, 100 - names[::-1].index(name)) for name in candidates if name in names}
 
@@ -62,14 +62,20 @@ def parts(candidates: Mapping[str, ModelConfig]) -> dict[str, tuple[int, int]]:
 def possible(
     candidates: Mapping[str, ModelConfig], quality: int | None = None, keep: int | None = None, **by_result: object
 ) -> list[str]:
-    """Names of those that may make a file, given `encode`'s keywords: one, or all if the files themselves decide."""
+    """Names of the models that may encode a picture with the given keywords of `encode`.
+
+    All candidates where a keyword bounds the resulting file (`by_result`), otherwise one.
+    """
     if any(value is not None for value in by_result.values()):
         return list(candidates)
     return [next(iter(candidates)) if quality is None else at_quality(candidates, quality)[0]]
 
 
 def fills(data: bytes, max_bytes: int) -> bool:
-    """Whether a complete file uses its budget; alpha and metadata, the same for all models, are left out of both."""
+    """Return True if a complete file fills the share FILLED of `max_bytes`.
+
+    Alpha and metadata, which are the same for all models, are subtracted from the file and from the budget.
+    """
     head = container.read_head(data, None)
     fixed = (head.alpha_bytes or 0) + head.alpha_crc_bytes + (head.chunks_bytes or 0)
     return len(data) - fixed >= FILLED * (max_bytes - fixed)

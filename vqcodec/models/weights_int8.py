@@ -1,8 +1,8 @@
-"""Weights of a network in 8 bits: each row of a matrix or filter bank as int8 and one scale.
+"""8-bit weights: each row of a matrix or filter bank as int8 values and one float32 scale.
 
-The error is at most 1/254 of a row's largest weight. Codebooks are never packed, and of a decoder only its stages,
-which are nearly all of it: in layers that see the latent or make pixels the weights of strong channels would round away
-those of weak ones.
+The error is at most 1/254 of the largest weight of the row. Codebooks are never packed. Of a decoder only the stages
+are packed, which hold nearly all weights: rows of its first and last layers mix channels of very different strength,
+and one scale would round the small weights to 0.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 NETWORKS = ("encoder.", "decoder.")
-"""What names of weights start with, of which any in int8 are packed ones."""
+"""Prefixes of the tensors of networks, among which int8 means a packed tensor."""
 SCALE = ".row_scale"
-"""Added to the name of a packed tensor [n, ...], for its scales float32 [n]."""
+"""Suffix of the tensor of scales, float32 [n], of a packed tensor [n, ...]."""
 PARTS = {"encoder": ("encoder.",), "decoder": ("decoder.stages.", "decoder.blocks.", "decoder.coarse.")}
-"""What names of packed tensors start with, by what recipes name."""
+"""Part of a network, as named in recipes -> prefixes of its packed tensors."""
 LARGEST = 1e30
-"""No scale is as large as this."""
+"""Scales at or above this bound are refused."""
 
 
 def pack(tensors: Mapping[str, np.ndarray], parts: Collection[str] = ("encoder",)) -> dict[str, np.ndarray]:
-    """`tensors` with those of `parts` (keys of PARTS) that have two dimensions or more packed."""
+    """Copy of `tensors` in which those of `parts` (keys of PARTS) with at least two dimensions are packed."""
     prefixes = tuple(prefix for part in parts for prefix in PARTS[part])
     found: dict[str, np.ndarray] = {}
     for name, value in tensors.items():
@@ -37,9 +37,9 @@ def pack(tensors: Mapping[str, np.ndarray], parts: Collection[str] = ("encoder",
 
 
 def unpack(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The inverse of `pack`, as float32.
+    """Inverse of `pack`; packed tensors become float32.
 
-    Raises ValueError for scales that fit no tensor or are no scales, and for int8 of a network without any.
+    Raises ValueError for scales without a packed tensor or out of range, and for int8 tensors without scales.
     """
     prefixes = tuple(prefix for part in PARTS.values() for prefix in part)
     found = {name: value for name, value in tensors.items() if not name.endswith(SCALE)}
@@ -54,7 +54,7 @@ def unpack(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if packed is None or not fits or scale.dtype != np.float32 or not name.startswith(prefixes):
             raise ValueError(f"'{name}' is not the scale of a packed tensor")
         if not ((scale > 0) & (scale < LARGEST)).all():
-            raise ValueError(f"'{name}' holds what is no scale")
+            raise ValueError(f"'{name}' holds a scale that is not above 0 and below {LARGEST:g}")
         shape = (-1, *(1,) * (packed.ndim - 1))
         found[name.removesuffix(SCALE)] = packed.astype(np.float32) * scale.astype(np.float32).reshape(shape)
     return found

@@ -1,6 +1,6 @@
-"""State that a forked process must not inherit: locks of threads it does not have, and torch's thread pool.
+"""Fork safety: locks and torch's thread pool are reset in a forked child, which has none of its parent's threads.
 
-Importing this loads no torch.
+Importing this module loads no torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import TracebackType
 
 
 class ForkLock:
-    """A re-entrant lock that is free in a forked child, whatever other threads of the parent were doing."""
+    """Re-entrant lock that is free in a forked child, even if a thread of the parent held it."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -28,7 +28,7 @@ class ForkLock:
         self._lock.release()
 
     def renew(self) -> None:
-        """Forget who holds it."""
+        """Replace the lock by a free one."""
         self._lock = threading.RLock()
 
 
@@ -39,7 +39,7 @@ def _in_child() -> None:
     for lock in list(_locks):
         lock.renew()
     if "torch" in sys.modules:
-        # The threads of the parent's OpenMP pool are gone; the first parallel region would wait for them for ever.
+        # The child has no threads of the parent's OpenMP pool; the first parallel region would wait for them forever.
         sys.modules["torch"].set_num_threads(1)
 
 

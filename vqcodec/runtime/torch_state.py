@@ -1,6 +1,6 @@
-"""Torch as the codec needs it, whatever its caller has set: inference mode, autocast, devices.
+"""Modes and devices of torch during a call of the codec, independent of the caller's settings.
 
-Importing this loads no torch: where torch is not loaded, none of its modes can be on.
+Importing this module loads no torch: modes can be on only where torch is loaded already.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 @contextmanager
 def codec_modes(device: str = "cpu") -> Iterator[None]:
-    """Without the caller's `inference_mode` and `autocast`: files and networks made inside do not depend on them.
+    """Context without the caller's `inference_mode` and `autocast`, so that results do not depend on them.
 
-    Tensors that are created in inference mode can never take part in a gradient again, and autocast rounds to 8 bits.
+    Tensors created in inference mode can never take part in a gradient, and autocast rounds to 8 significant bits.
     """
     torch = sys.modules.get("torch")
     if torch is None:
@@ -37,7 +37,7 @@ def codec_modes(device: str = "cpu") -> Iterator[None]:
 
 
 def in_codec_modes(function: Callable[P, T]) -> Callable[P, T]:
-    """`function` within `codec_modes`, on the device of its argument `device`; UsageError if it is not there."""
+    """Decorator: run `function` in `codec_modes` on its argument `device`. Raises UsageError for an unusable device."""
     form = signature(function)
 
     @wraps(function)
@@ -51,13 +51,13 @@ def in_codec_modes(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def check_device(device: str, name: str = "device") -> None:
-    """Raise UsageError for a device that torch does not have here; the default needs no torch for that."""
+    """Raise UsageError for a device that torch cannot use. The default, cpu, is accepted without loading torch."""
     if device == "cpu":
         return
     import torch
 
     try:
         torch.zeros(1, device=device)
-    except Exception as error:  # one kind for each backend that is not built in
+    except Exception as error:  # each backend raises a class of its own
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UsageError(f"{name} {device}: not usable here ({reason}); try cpu") from error
