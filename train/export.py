@@ -24,10 +24,10 @@ from vqcodec.tokenizer import NO_RATE, Tokenizer, to_unit, training_only
 
 from .checkpoint import read_checkpoint
 from .data.pictures import Pictures, scan
+from .file_layers import file_layers
 from .finetuning import merged
 from .first_weight import measured_config
 from .logs import Report
-from .quantization.layers import file_layers
 from .recipe.load import from_tree
 from .recipe.schema import Recipe
 from .run import CHECKPOINT

@@ -30,13 +30,15 @@ from .clock import Clock
 from .data.device import send
 from .finetuning import load_tuned, merged, tune
 from .losses.auxiliary import AuxiliaryLosses
+from .losses.names import active, weights_at
 from .losses.perceptual import make_perceptual
 from .losses.rate import usage_bits
-from .losses.reconstruction import active, reconstruction_losses, weights_at
+from .losses.reconstruction import reconstruction_losses
 from .moving_average import MovingAverage
 from .quantization.build import make_codebooks
 from .quantization.context_choice import PriorChoice
 from .quantization.nested_masking import draw_kept
+from .quantization.perturbation import LatentPerturbation
 from .quantization.typed import product_of
 from .recipe.schema import Recipe
 from .schedule import learning_rate
@@ -78,6 +80,7 @@ class TokenizerRun:
             Adversary(recipe.gan, self.device, accelerator, recipe.data.crop) if "gan/generator" in names else None
         )
         self.auxiliary = AuxiliaryLosses(recipe, self.model, accelerator)
+        self.perturbation = LatentPerturbation(recipe.perturbation, self.model, accelerator, self.auxiliary.grid)
         self.average = MovingAverage(self.model)
         if recipe.run.compile:
             self.model.encoder.compile()
@@ -143,7 +146,7 @@ class TokenizerRun:
         x = to_unit(batch.contiguous(memory_format=torch.channels_last))
         with self.clock("forward"):
             kept, noise, weight = self._draw(x, generator)
-            self.auxiliary.perturb(self.step, len(x), generator)
+            self.perturbation.draw(self.step, len(x), generator)
             chances = self._draw_chances(len(x), generator)
             with self._autocast():
                 result = self.network(x, kept, noise, self.codebooks.started(self.step), weight)

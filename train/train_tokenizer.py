@@ -20,13 +20,13 @@ from .data.loader import Loader
 from .data.pictures import Pictures, scan
 from .logs import Logs, Report
 from .losses.perceptual import Perceptual, installed_perceptual, lpips_advice
+from .quantization.refit_codebooks import refit_codebooks
 from .recipe.schema import Recipe
 from .run import CHECKPOINT, TokenizerRun
 from .schedule import learning_rate
 from .start.from_model import start_from_model
 from .start.klt import start_from_klt
 from .start.pretrained import start_pretrained
-from .start.refit_codebooks import refit_codebooks
 from .start.widen import widen
 from .validate import Validation, validation_table
 

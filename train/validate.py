@@ -15,9 +15,8 @@ from vqcodec.tokenizer import Tokenizer, to_pixels, to_unit
 
 from .data.cuts import resized_picture
 from .data.pictures import Member, Pictures, scan
-from .losses.reconstruction import psnr
 from .recipe.schema import Recipe
-from .validate_metrics import ssim
+from .validate_metrics import psnr, ssim
 
 TILE_PX = 512
 """Largest side of a tile, pixels."""

@@ -1,4 +1,4 @@
-"""SSIM for validation, and the metrics that can select the best checkpoint."""
+"""PSNR and SSIM for validation, and the metrics that can select the best checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytorch_msssim
 import torch
 from torch import Tensor
 
-from vqcodec.tokenizer import to_levels
+from vqcodec.tokenizer import HALF_RANGE, to_levels
 
 SSIM_WINDOW = 11
 """Side of the Gaussian window of SSIM, pixels (Wang et al. 2004)."""
@@ -67,3 +67,10 @@ def ssim(y: Tensor, x: Tensor) -> float:
     pixels = [to_levels(p) for p in (y, x)]
     side = min(SSIM_WINDOW, *y.shape[-2:])
     return float(pytorch_msssim.ssim(*pixels, data_range=255, win_size=side - 1 + side % 2))
+
+
+@torch.no_grad()
+def psnr(y: Tensor, x: Tensor) -> Tensor:
+    """Per-sample PSNR in dB [B] of pictures in -1..1, after clamping and rounding to 8 bits."""
+    mse = (to_levels(y) - (x + 1) * HALF_RANGE).square().mean((1, 2, 3))
+    return 10 * torch.log10(255**2 / mse.clamp_min(1e-4))

@@ -15,7 +15,7 @@ from vqcodec.errors import InputError
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.checkpoint import read_checkpoint
 from vqcodec.train.finetuning import merged
-from vqcodec.train.losses.reconstruction import weights_at
+from vqcodec.train.losses.names import weights_at
 from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.run import CHECKPOINT, TokenizerRun
 from vqcodec.train.schedule import learning_rate

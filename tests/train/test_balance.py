@@ -11,9 +11,9 @@ from torch import Tensor
 from vqcodec.config.model import ProductVQConfig
 from vqcodec.errors import UsageError
 from vqcodec.quantizers.product import NO_CAP, ProductVQ
+from vqcodec.train.quantization.rate_balance import LEAST_GAIN, balance, gains
 from vqcodec.train.quantization.rates import draw_rates
 from vqcodec.train.recipe.load import load_recipe
-from vqcodec.train.start.rate_balance import LEAST_GAIN, balance, gains
 
 SCALES = torch.tensor([3.0, 1.0, 1.0, 0.2, 0.2, 0.2])
 RATE = 0.02

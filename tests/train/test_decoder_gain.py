@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vqcodec.train.quantization.decoder_gain import decoder_gain
+from vqcodec.train.decoder_gain import decoder_gain
 from vqcodec.train.quantization.rates import draw_rates
 
 SCALES = torch.tensor([3.0, 1.0, 0.2, 0.2])

@@ -18,7 +18,7 @@ from vqcodec.errors import TargetError
 from vqcodec.models.loading import write_model
 from vqcodec.models.registry import WEIGHTS
 from vqcodec.train.export import export_run, make_ladder
-from vqcodec.train.quantization.layers import file_layers
+from vqcodec.train.file_layers import file_layers
 from vqcodec.train.recipe.load import load_recipe
 
 pytest.importorskip("accelerate", reason="the trainer's way to several processes")

@@ -21,8 +21,9 @@ from vqcodec.errors import InputError
 from vqcodec.quantizers.product import ProductVQ
 from vqcodec.tokenizer import Reconstruction, Tokenizer
 from vqcodec.train.losses import perceptual
+from vqcodec.train.losses.names import LOSSES, active
 from vqcodec.train.losses.rate import usage_bits
-from vqcodec.train.losses.reconstruction import LOSSES, PIXEL_LOSSES, active, reconstruction_losses
+from vqcodec.train.losses.reconstruction import PIXEL_LOSSES, reconstruction_losses
 
 
 def outcome(y: Tensor, z: Tensor | None = None, started: bool = True) -> Reconstruction:

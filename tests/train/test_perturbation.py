@@ -11,33 +11,15 @@ from torch import Tensor
 from vqcodec.config.model import ConvConfig, ProductVQConfig, TokenizerConfig
 from vqcodec.errors import UsageError
 from vqcodec.tokenizer import Tokenizer
-from vqcodec.train.losses.auxiliary import AuxiliaryLosses
-from vqcodec.train.quantization.perturbation import annealed, perturbed
-from vqcodec.train.recipe.load import from_tree, load_recipe
-from vqcodec.train.recipe.schema import PerturbationRecipe, Recipe
+from vqcodec.train.quantization.perturbation import LatentPerturbation, annealed, perturbed
+from vqcodec.train.recipe.load import load_recipe
+from vqcodec.train.recipe.schema import PerturbationRecipe
 
 BACKBONE = ConvConfig(widths=(8,), encoder_depths=(1,), decoder_depths=(1,))
 
 
 def uniform(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def recipe(**settings: object) -> Recipe:
-    return from_tree(
-        {
-            "name": "tiny",
-            "tokenizer": {
-                "stride": 8,
-                "backbone": {"widths": [8], "encoder_depths": [1], "decoder_depths": [1]},
-                "quantizer": {"groups": 2, "codebook_size": 16, "dim": 3},
-            },
-            "data": {"train": ["x"], "val": ["x"], "crop": 32, "batch": 4},
-            "optimizer": {"steps": 10},
-            "losses": {"rec/l2": 1.0},
-            "perturbation": settings,
-        }
-    )
 
 
 def test_tokens_become_one_of_their_nearest() -> None:
@@ -66,10 +48,11 @@ def test_first_samples_change_and_gradients_stay() -> None:
     model = Tokenizer(TokenizerConfig(8, BACKBONE, ProductVQConfig(2, 16, 3)), "gradient").train()
     processes = SimpleNamespace(num_processes=1, process_index=0, device=torch.device("cpu"))
     model.quantizer.bank.update = lambda *_: None  # type: ignore[assignment]
-    auxiliary = AuxiliaryLosses(recipe(samples=0.5, nearest=8), model, processes)  # type: ignore[arg-type]
+    settings = PerturbationRecipe(samples=0.5, nearest=8)
+    perturbation = LatentPerturbation(settings, model, processes, (4, 4))  # type: ignore[arg-type]
     x, kept, noise = uniform(4, 3, 32, 32) * 2 - 1, torch.ones(4, 2, 4, 4), torch.zeros(4, 6, 4, 4)
     plain = model(x, kept, noise)
-    auxiliary.perturb(0, 4, torch.Generator().manual_seed(1))
+    perturbation.draw(0, 4, torch.Generator().manual_seed(1))
     moved = model(x, kept, noise)
     # The losses and the indices are those of the tokens as they were.
     assert torch.equal(plain.commitment, moved.commitment)
@@ -90,9 +73,10 @@ def test_two_processes_perturb_what_one_would() -> None:
         parts = []
         for rank in range(count):
             processes = SimpleNamespace(num_processes=count, process_index=rank, device=torch.device("cpu"))
-            auxiliary = AuxiliaryLosses(recipe(samples=0.75, nearest=8), model, processes)  # type: ignore[arg-type]
+            settings = PerturbationRecipe(samples=0.75, nearest=8)
+            perturbation = LatentPerturbation(settings, model, processes, (4, 4))  # type: ignore[arg-type]
             own = slice(rank * 4 // count, (rank + 1) * 4 // count)
-            auxiliary.perturb(0, 4 // count, torch.Generator().manual_seed(1))
+            perturbation.draw(0, 4 // count, torch.Generator().manual_seed(1))
             parts.append(model(x[own], kept[own], noise[own]).x)
         seen.append(torch.cat(parts))
     torch.testing.assert_close(seen[0], seen[1])

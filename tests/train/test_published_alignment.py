@@ -15,7 +15,7 @@ import pytest
 
 from vqcodec.train.alignment.losses import ALIGNMENTS
 from vqcodec.train.alignment.teachers import TEACHERS
-from vqcodec.train.losses.reconstruction import active
+from vqcodec.train.losses.names import active
 from vqcodec.train.recipe.load import RECIPES, load_recipe, read_tree
 from vqcodec.train.recipe.schema import AlignmentRecipe
 from vqcodec.train.stepped.recipe import is_stepped

@@ -1,11 +1,10 @@
-"""Auxiliary losses of the quantizer (vq/entropy, vq/disentanglement, align/*) and latent perturbation.
+"""Auxiliary losses of the quantizer (vq/entropy, vq/disentanglement) and of the alignment (align/*).
 
 All are functions of one forward pass of the tokenizer; alignment trains heads of its own along with it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,23 +12,20 @@ import torch
 from torch import Tensor
 
 from vqcodec.errors import InputError
-from vqcodec.quantizers.base import Quantized
 from vqcodec.tokenizer import Reconstruction, Tokenizer
 
 from ..alignment.losses import ALIGNMENTS, Alignments
 from ..alignment.teachers import Teacher
 from ..processes import Processes
-from ..quantization.perturbation import annealed, perturbed
-from ..quantization.typed import product_of
 from ..recipe.schema import Recipe
 from ..shapes import branches_of, latent_grid
 from .disentanglement import disentanglement
 from .entropy import entropy_loss
-from .reconstruction import active
+from .names import active
 
 
 class AuxiliaryLosses:
-    """The losses vq/entropy, vq/disentanglement and align/* of a run, the heads they train, and the perturbation.
+    """The losses vq/entropy, vq/disentanglement and align/* of a run, and the heads they train.
 
     `teachers`, by loss, replace those that the recipe names. Raises InputError if one cannot be loaded.
     """
@@ -79,34 +75,6 @@ class AuxiliaryLosses:
             for value in self.parameters():
                 if value.grad is not None:
                     value.grad = self.processes.reduce(value.grad, "mean")
-
-    def perturb(self, step: int, batch: int, generator: torch.Generator) -> None:
-        """Draw the perturbation of the tokens for the next forward pass on `batch` samples of this process."""
-        settings = self.recipe.perturbation
-        if not settings.samples:
-            return
-        whole = batch * self.processes.num_processes
-        numbers = torch.rand((whole, len(self.model.sizes), math.prod(self.grid), 2), generator=generator)
-        numbers[int(whole * settings.samples) :, ..., 0] = 1.0
-        first = self.processes.process_index * batch
-        tokens, nearest = annealed(settings, step)
-        mine = numbers[first : first + batch].to(self.processes.device)
-        self.model.perturb = lambda z, made: self._perturbed(z, made, mine, tokens, nearest)
-
-    def _perturbed(self, z: Tensor, made: Quantized, numbers: Tensor, tokens: float, nearest: int) -> Tensor:
-        """z_q of `made` with perturbed tokens; the gradient is that of the unperturbed z_q."""
-        quantizer = product_of(self.model)
-        rows, codebooks = quantizer.rows(z).detach(), quantizer.codebooks.detach()
-        planes = []
-        for s, plane in enumerate(made.indices):
-            chances = numbers[:, s].reshape(-1, 2)
-            index = perturbed(plane.flatten(), rows[s], codebooks[s], chances, tokens, nearest)
-            planes.append(index.reshape(plane.shape))
-        changed = torch.stack([(a != b).flatten(1).any(1) for a, b in zip(planes, made.indices, strict=True)]).any(0)
-        z_q = quantizer.dequantize(planes)[0]
-        # Unchanged samples keep the estimator's z_q to the last bit.
-        hit = changed.reshape(-1, *[1] * (z_q.dim() - 1))
-        return torch.where(hit, made.z_q + (z_q - made.z_q).detach(), made.z_q)
 
     def state_dict(self) -> dict[str, Any]:
         """State of the heads, which the next step depends on."""

@@ -1,51 +1,22 @@
-"""Losses under `group/name` keys: the same in recipes, code and logs.
+"""Losses of one reconstruction: pixels, LPIPS, the quantizer's commitment and codebook losses, and the rate.
 
 Every value is unweighted and a mean of per-sample values, so that the mean over equal parts of a batch is the value
-of the whole batch. Adversarial losses are in adversarial/, alignment losses in alignment/, the others in auxiliary.py.
+of the whole batch. Adversarial losses are in adversarial/, alignment losses in alignment/; auxiliary.py computes
+vq/entropy, vq/disentanglement and align/*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 import torch
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
-from vqcodec.tokenizer import HALF_RANGE, Reconstruction, to_levels
-
-LOSSES = (
-    "rec/rmse",
-    "rec/l2",
-    "rec/charbonnier",
-    "rec/ms-ssim",
-    "rec/lpips",
-    "gan/generator",
-    "vq/commitment",
-    "vq/codebook",
-    "vq/entropy",
-    "vq/disentanglement",
-    "align/semantic",
-    "align/middle",
-    "align/detail",
-    "rate/bits",
-)
-"""Every loss of the tokenizer by its `group/name`: the key in recipes, code and logs."""
+from vqcodec.tokenizer import HALF_RANGE, Reconstruction
 
 CHARBONNIER_EPSILON = 1e-3
 """Epsilon on the -1..1 scale: an eighth of an 8-bit level. The paper gives no value."""
-
-
-def active(weights: Mapping[str, float]) -> set[str]:
-    """Names of the losses with a weight other than 0; a weight of 0 removes a base recipe's loss."""
-    return {name for name, weight in weights.items() if weight != 0}
-
-
-def weights_at(weights: Mapping[str, float], warmup: Mapping[str, float], step: int) -> dict[str, float]:
-    """Weights at `step`: those named in `warmup` rise linearly from 0 over that number of steps."""
-    return {
-        name: weight * min(1.0, step / warmup[name]) if warmup.get(name) else weight for name, weight in weights.items()
-    }
 
 
 def reconstruction_losses(
@@ -121,10 +92,3 @@ PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def _window(side: int) -> int:
     """Largest odd SSIM window up to 11 that leaves five scales of a picture `side` pixels wide."""
     return max(3, min(11, ((side - 1) // 16) // 2 * 2 + 1))
-
-
-@torch.no_grad()
-def psnr(y: Tensor, x: Tensor) -> Tensor:
-    """Per-sample PSNR in dB [B] of pictures in -1..1, after clamping and rounding to 8 bits."""
-    mse = (to_levels(y) - (x + 1) * HALF_RANGE).square().mean((1, 2, 3))
-    return 10 * torch.log10(255**2 / mse.clamp_min(1e-4))

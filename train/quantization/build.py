@@ -9,7 +9,6 @@ from vqcodec.config.quantizers import has_codes
 from vqcodec.tokenizer import Tokenizer
 
 from ..recipe.schema import Recipe
-from .none import NoCodebooks
 from .product import ProductCodebooks
 from .protocol import CodebookTraining
 from .single import SingleCodebooks
@@ -21,4 +20,4 @@ def make_codebooks(recipe: Recipe, model: Tokenizer, accelerator: Accelerator) -
         return ProductCodebooks(recipe, model, accelerator)
     if has_codes(recipe.tokenizer.quantizer):
         return SingleCodebooks(recipe, model, accelerator)
-    return NoCodebooks()
+    return CodebookTraining()

@@ -6,8 +6,9 @@ Gray 1989),
     |z_g - c|^2 + lambda_weight_g * bits(c)        bits(c) = -log2 (use of c / use of all codewords of group g)
 
 with z_g the latent of group g and c a codeword. A bit costs `codebook.rate` squared error of the pixels (-1..1,
-summed), which is rate / gain_g in the latent, where gain_g is the decoder's gain (decoder_gain.py). Each sample has a
-factor on the second term, drawn from `codebook.rate_range`. The use is the moving average that the codebooks keep.
+summed), which is rate / gain_g in the latent, where gain_g is the decoder's gain (train/decoder_gain.py). Each sample
+has a factor on the second term, drawn from `codebook.rate_range`. The use is the moving average that the codebooks
+keep.
 
 The averages themselves move in vqcodec.quantizers.codebook, within the forward pass.
 """
@@ -25,8 +26,8 @@ from typing_extensions import override
 from vqcodec.quantizers.product import NO_CAP
 from vqcodec.tokenizer import Tokenizer, to_unit
 
+from ..decoder_gain import decoder_gain
 from ..recipe.schema import Recipe
-from .decoder_gain import decoder_gain
 from .protocol import CodebookTraining, gathered_latents
 from .rates import draw_rates
 from .revival import BLEND_DECAY, revival_due, usage_filled, usage_from_zero

@@ -18,8 +18,8 @@ from vqcodec.errors import ModelError, UsageError
 from ..adversarial.discriminators import DISCRIMINATORS, PatchGAN
 from ..alignment.losses import ALIGNMENTS, HEADS
 from ..alignment.teachers import source_of
-from ..losses.reconstruction import LOSSES, active
-from ..quantization.layers import file_layers
+from ..file_layers import file_layers
+from ..losses.names import LOSSES, active
 from ..start.pretrained import check_named
 from .schema import PARTS, Recipe
 

@@ -107,7 +107,7 @@ class CodebookRecipe(Settings, frozen=True):
     refit: tuple[Literal["groups", "balance", "refinements"], ...] = ()
     """Parts of the codebooks that are refitted on the latents of the frozen encoder the run starts from: `groups` and
     `refinements` by k-means; `balance` measures the weight of a bit in each group and moves its codewords, see
-    start/rate_balance.py."""
+    quantization/rate_balance.py."""
     choice: str = ""
     """Name or folder of a model whose context model prices the indices, in a run with a frozen quantizer."""
     rate_ramp: Count = 1000
@@ -310,7 +310,7 @@ class ExportRecipe(Settings, frozen=True):
     rate the ladder has one step per layer."""
     layers: tuple[Positive, ...] = ()
     """Planes in each layer of a file, at most 16 layers. Empty: those of the quantizer, or one layer for groups that
-    training never leaves out, see quantization/layers.py."""
+    training never leaves out, see train/file_layers.py."""
     refine_below: AtLeast0 = 0.0
     """Largest factor at which files of the ladder hold the layers of refinements; 0: all of them do."""
     packed: tuple[Literal["encoder", "decoder"], ...] = ()
@@ -327,7 +327,7 @@ class Recipe(Settings, frozen=True):
     data: DataRecipe
     optimizer: OptimizerRecipe
     losses: dict[str, float]
-    """Weights by `group/name`, see losses/reconstruction.py; 0 takes a loss out that a base recipe has."""
+    """Weights by `group/name`, see losses/names.py; 0 takes a loss out that a base recipe has."""
     warmup: dict[str, float] = field(default_factory=dict)
     """Steps over which the weight of a loss rises linearly from 0, by the name of the loss."""
     codebook: CodebookRecipe = field(default_factory=CodebookRecipe)

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from vqcodec.tokenizer import Tokenizer, to_unit
 
+from ..conv_layers import conv_networks, linear_of, set_layer, shrink
 from ..data.crops import Crops
-from .layers import conv_networks, linear_of, set_layer, shrink
 
 CROPS = 1280
 """Training crops that are measured."""

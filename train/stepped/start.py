@@ -15,9 +15,9 @@ from vqcodec.errors import UsageError
 from vqcodec.models.loading import load_model
 from vqcodec.tokenizer import Tokenizer
 
-from ..quantization.decoder_gain import decoder_gain
+from ..conv_layers import bias_of, linear_of, set_layer, shrink
+from ..decoder_gain import decoder_gain
 from ..start.klt import klt
-from ..start.layers import bias_of, linear_of, set_layer, shrink
 
 PROBE = 0.05
 """Noise that measures the decoder's gain, in standard deviations of a channel."""

@@ -53,7 +53,7 @@ class ProductVQ(Quantizer):
     """Quantizer of z [B, D, h, w] into S planes [B, h, w] of K codewords each: G groups, then R refinements.
 
     Group g has d_g channels, D in all. Rows and codewords are zero-padded to d = max d_g. Refinements are residual
-    planes; they are not trained but fitted to a finished encoder (train/start/refit_codebooks.py).
+    planes; they are not trained but fitted to a finished encoder (train/quantization/refit_codebooks.py).
 
     `learning` (a key of LEARNING), `estimate`, `choose` and `only_kept` are settings of training, not of the model.
     """

@@ -1,6 +1,6 @@
 """Rate balance: the weight of a bit in each group from the errors that its codewords leave, and codewords to match.
 
-Training measures the decoder's gain with noise (quantization/decoder_gain.py). A large decoder removes noise, so that a
+Training measures the decoder's gain with noise (train/decoder_gain.py). A large decoder removes noise, so that a
 group's gain is underestimated by up to six times. Here the gain of group g is the drop of the pixels' squared error
 when the group's exact latent replaces its codewords, relative to the latent's squared error that disappears:
 
@@ -27,8 +27,8 @@ from vqcodec.quantizers.codebook import assigned, nearest
 from vqcodec.quantizers.product import NO_CAP, ProductVQ
 from vqcodec.tokenizer import Tokenizer
 
-from ..quantization.product import bits_of_use
-from ..quantization.typed import product_of
+from .product import bits_of_use
+from .typed import product_of
 
 LEAST_GAIN = 0.01
 """Least gain, as a share of the gain before: on some crops a group's errors do not change the pixels, and a gain

@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise
 from vqcodec.config.model import ProductVQConfig
 from vqcodec.planes import Layers
 
-from ..recipe.schema import Recipe
+from .recipe.schema import Recipe
 
 
 def file_layers(recipe: Recipe) -> Layers:

@@ -17,11 +17,11 @@ from vqcodec.quantizers.product import ProductVQ
 from vqcodec.tokenizer import Tokenizer, to_unit
 
 from ..data.crops import Crops
-from ..quantization.product import bits_of_use
-from ..quantization.rates import draw_rates
-from ..quantization.typed import product_of
 from ..recipe.schema import CodebookRecipe
+from .product import bits_of_use
 from .rate_balance import LEAST_RATE, balance
+from .rates import draw_rates
+from .typed import product_of
 
 CROPS = 384
 """Training crops whose latents are fitted."""
