@@ -82,7 +82,7 @@ def _count(
     if has_step(entry.config):
         raise UsageError(f"model '{entry.config.name}': its indices are numbers, not codewords; give no pictures")
     model = loading.load(entry, device)
-    rate = entry.config.ladder[-1].lmbda if entry.config.ladder else 1.0
+    lmbda = entry.config.ladder[-1].lmbda if entry.config.ladder else 1.0
     too_large = 0
 
     def skip(reason: str) -> None:
@@ -93,7 +93,7 @@ def _count(
         reader = PictureReader(sources, None, max_pixels, on_progress=advance, on_skip=skip)
         for source, pixels in islice(reader, limit):
             try:
-                planes = pixels_to_planes(model, pixels, rate=rate)
+                planes = pixels_to_planes(model, pixels, lmbda=lmbda)
             except LimitError as error:
                 too_large += 1
                 skip(f"{source}: {error}")

@@ -135,12 +135,12 @@ class Tokenizer(nn.Module):
         """Codebooks [G, K, d] of a product quantizer. Raises TypeError for any other."""
         return self.product_vq.bank.codebooks
 
-    def encode(self, x: Tensor, rate: float = 1.0) -> list[Tensor]:
+    def encode(self, x: Tensor, lmbda: float = 1.0) -> list[Tensor]:
         """Pixels x [B, 3, H, W] in -1..1 -> planes [B, *] int64, coarse to fine.
 
-        `rate` is the Lagrangian multiplier of the bits; it has no effect on models trained without a rate term.
+        `lmbda` is the Lagrangian multiplier of the bits; it has no effect on models trained without a rate term.
         """
-        return self.quantizer.quantize(self.encoder(x).float(), rate)
+        return self.quantizer.quantize(self.encoder(x).float(), lmbda)
 
     def decode(
         self, planes: list[Tensor], keep: int | None = None, step: int | None = None, strong: Tensor | None = None
@@ -161,7 +161,7 @@ class Tokenizer(nn.Module):
         return self.decoder(*self.uniform.dequantize(planes, step, strong))
 
     def forward(
-        self, x: Tensor, kept: Tensor, noise: Tensor, quantized: bool = True, rate: Tensor | None = None
+        self, x: Tensor, kept: Tensor, noise: Tensor, quantized: bool = True, lmbda: Tensor | None = None
     ) -> Reconstruction:
         """Differentiable encoding, quantization and decoding of pixels x [B, 3, H, W].
 
@@ -172,7 +172,7 @@ class Tokenizer(nn.Module):
                 depend on the number of processes.
             quantized: False adds `noise` to the latent in place of a quantization error, for the steps before the
                 codebooks are initialised.
-            rate: Lagrangian multiplier [B] of each sample, as in `encode`.
+            lmbda: Lagrangian multiplier [B] of each sample; for a uniform quantizer, its step number.
         """
         z = self.encoder(x).float()
         with torch.autocast(x.device.type, enabled=False):
@@ -180,9 +180,9 @@ class Tokenizer(nn.Module):
                 made = self.quantizer.bypass(z, noise)
             elif isinstance(self.quantizer, ProductVQ) and self.quantizer.only_kept:
                 counted = kept.reshape(-1, len(z), *kept.shape[1:]).amax(0)  # kept in at least one of the n maps
-                made = self.quantizer(z, noise, rate, counted)
+                made = self.quantizer(z, noise, lmbda, counted)
             else:
-                made = self.quantizer(z, noise, rate)
+                made = self.quantizer(z, noise, lmbda)
             z_q = self.perturb(z, made) if self.perturb is not None and made.indices else made.z_q
             if made.kept is None:
                 z_q = self.quantizer.mask(z_q.repeat(len(kept) // len(z_q), *(1,) * (z_q.ndim - 1)), kept)

@@ -36,18 +36,18 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
         return ScalarEncoder(
             picture, model, name, pixels_to_latent(model, picture.pixels), SCALAR_PASSES.get(effort, 0)
         )
-    if not uses_lmbda(model):
+    if not has_index_search(model):
         return NearestEncoder(picture, model, name, ladder(model.config))
     return index_encoder(picture, model, name, effort)
 
 
-def uses_lmbda(model: loading.Model) -> bool:
+def has_index_search(model: loading.Model) -> bool:
     """True where codewords have costs in bits and each index belongs to one position of the picture's token grid."""
     return model.tokenizer.quantizer.has_rate_term and not model.config.tokenizer.window_px
 
 
 def index_encoder(picture: Picture, model: loading.Model, name: str, effort: int) -> IndexEncoder:
-    """The encoder of a model with `uses_lmbda`, composed by `effort` 1..9.
+    """The encoder of a model with `has_index_search`, composed by `effort` 1..9.
 
     Without a context model each index is selected by itself. With one, indices are selected under it at every effort:
     indices selected by themselves take several times the bits there, and no less time.

@@ -18,8 +18,8 @@ BATCH = 8
 """Windows in one batch of the network."""
 
 
-def pixels_to_window_planes(model: Model, pixels: np.ndarray, rate: float = 1.0) -> list[np.ndarray]:
-    """Encode pixels uint8 [H, W, 3] to index planes int32 [windows, *]; `rate` is the Lagrangian multiplier."""
+def pixels_to_window_planes(model: Model, pixels: np.ndarray, lmbda: float = 1.0) -> list[np.ndarray]:
+    """Encode pixels uint8 [H, W, 3] to index planes int32 [windows, *]; `lmbda` is the Lagrangian multiplier."""
     tokenizer, config = model.tokenizer, model.config.tokenizer
     height, width = pixels.shape[:2]
     rects = window_rects(config, width, height)
@@ -28,7 +28,7 @@ def pixels_to_window_planes(model: Model, pixels: np.ndarray, rate: float = 1.0)
         part = slice(start, min(start + BATCH, len(rects)))
         x = to_tensor([read_padded(pixels, rect) for rect in rects[part]], model.device)
         with torch.inference_mode():
-            for plane, found in zip(planes, tokenizer.encode(x, rate), strict=True):
+            for plane, found in zip(planes, tokenizer.encode(x, lmbda), strict=True):
                 plane[part] = found.cpu().numpy()
     return planes
 

@@ -35,11 +35,11 @@ MAX_WHOLE_PX = MAX_COMPUTE_WINDOW**2
 
 
 def pixels_to_planes(
-    model: Model, pixels: np.ndarray, window_px: int = WINDOW_PX, rate: float = 1.0
+    model: Model, pixels: np.ndarray, window_px: int = WINDOW_PX, lmbda: float = 1.0
 ) -> list[np.ndarray]:
     """Encode pixels uint8 [H, W, 3] to index planes int32, coarse to fine.
 
-    Edge pixels are repeated up to a multiple of the stride. `rate` is the Lagrangian multiplier of the bits in the
+    Edge pixels are repeated up to a multiple of the stride. `lmbda` is the Lagrangian multiplier of the bits in the
     nearest-codeword search, which treats positions independently.
     """
     tokenizer = model.tokenizer
@@ -48,11 +48,11 @@ def pixels_to_planes(
             "a uniform quantizer needs a whole picture and a quantization step; use encoder.build.encoder_for"
         )
     if model.config.tokenizer.window_px:
-        return pixels_to_window_planes(model, pixels, rate)
+        return pixels_to_window_planes(model, pixels, lmbda)
     grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)
     planes = [np.empty(grid, np.int32) for _ in tokenizer.sizes]
     for inner, z in _latents(model, pixels, window_px):
-        for plane, part in zip(planes, tokenizer.quantizer.quantize(z, rate), strict=True):
+        for plane, part in zip(planes, tokenizer.quantizer.quantize(z, lmbda), strict=True):
             plane[inner.slices] = part[0].cpu().numpy()
     return planes
 

@@ -39,6 +39,8 @@ class Quantized(NamedTuple):
 class Quantizer(nn.Module):
     """Map between a latent and its index planes, coarse to fine.
 
+    `lmbda` is the Lagrangian multiplier in squared distance + lmbda * bits, relative to that of training.
+
     Encoder, trainer and inference use what is declared here. Members of the product quantizer or the uniform quantizer
     alone are reached through `Tokenizer.product_vq` and `Tokenizer.uniform`.
     """
@@ -55,8 +57,8 @@ class Quantizer(nn.Module):
     """True if training computes the entropy loss, which can take much memory; see `want_entropy`."""
 
     @abstractmethod
-    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
-        """Quantize in training: z and unit Gaussian noise [B, D, *]; `rate` [B] is the weight of bits, default 1."""
+    def forward(self, z: Tensor, noise: Tensor, lmbda: Tensor | None = None) -> Quantized:
+        """Quantize in training: z and unit Gaussian noise [B, D, *]; `lmbda` [B], default 1."""
 
     def bypass(self, z: Tensor, noise: Tensor) -> Quantized:
         """Replace quantization by noise, for the steps before the codebooks start; no indices."""
@@ -64,7 +66,7 @@ class Quantizer(nn.Module):
 
     @property
     def has_rate_term(self) -> bool:
-        """True if codewords have costs in bits, so that `rate` changes which are selected."""
+        """True if codewords have costs in bits, so that `lmbda` changes which are selected."""
         return False
 
     def want_entropy(self) -> None:
@@ -74,11 +76,11 @@ class Quantizer(nn.Module):
                 module.wants_entropy = True
 
     @abstractmethod
-    def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
+    def quantize(self, z: Tensor, lmbda: float = 1.0) -> list[Tensor]:
         """z [B, D, *] -> planes int64, entries 0..K-1.
 
-        `rate` is the weight of a codeword's cost in bits: 0 selects the nearest codeword, 1 is the weight of training.
-        Quantizers without a rate term ignore it.
+        With multiplier `lmbda` 0 the nearest codeword is selected; 1 is the multiplier of training. Quantizers
+        without a rate term ignore it; for a uniform quantizer the argument is a step number.
         """
 
     @abstractmethod

@@ -58,7 +58,7 @@ class FSQ(Code):
         levels = torch.tensor(self.levels, device=like.device)
         return levels, (levels // 2).float()
 
-    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+    def forward(self, z: Tensor, noise: Tensor, lmbda: Tensor | None = None) -> Quantized:
         """z and noise [B, d, *] -> Quantized, its commitment and codebook losses 0."""
-        found = super().forward(z, noise, rate)
+        found = super().forward(z, noise, lmbda)
         return found._replace(commitment=z.new_zeros(()), codebook=z.new_zeros(()))

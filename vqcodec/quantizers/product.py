@@ -25,7 +25,7 @@ Choose = Callable[[Tensor, Tensor | None], list[Tensor]]
 """Index selection that replaces the nearest codewords: (z [B, D, h, w], rates [B] or None) -> planes [B, h, w]."""
 
 NO_CAP = 1e4
-"""Cap above every rate in use: no cap."""
+"""Cap above every multiplier in use: no cap."""
 BYPASS_NOISE = 0.1
 """Standard deviation of the noise that replaces the quantization error until the codebooks start."""
 
@@ -82,12 +82,12 @@ class ProductVQ(Quantizer):
 
     bit_costs: Tensor
     """Cost of each codeword [S, K], a squared distance: -log2 of its share of use, times `lambda_weights`. Selection
-    minimises squared distance + rate * cost. Zero in models trained without a rate term."""
+    minimises squared distance + lmbda * cost. Zero in models trained without a rate term."""
     lambda_weights: Tensor
-    """Weight of one bit in each plane [S] at rate 1, as a squared error of the latent."""
+    """Weight of one bit in each plane [S] at lmbda 1, as a squared error of the latent."""
     lambda_caps: Tensor
-    """Largest rate that applies to each plane [S]. In smooth areas an error in the mean of a block is a visible step,
-    and its true cost in bits, with the neighbours known, is far below `bit_costs`."""
+    """Largest multiplier that applies to each plane [S]. In smooth areas an error in the mean of a block is a visible
+    step, and its true cost in bits, with the neighbours known, is far below `bit_costs`."""
 
     @property
     def has_rate_term(self) -> bool:
@@ -102,12 +102,12 @@ class ProductVQ(Quantizer):
     only_kept: bool = False
     """Exclude masked positions from both losses and from the bank's averages (MGVQ's release)."""
 
-    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None, kept: Tensor | None = None) -> Quantized:
+    def forward(self, z: Tensor, noise: Tensor, lmbda: Tensor | None = None, kept: Tensor | None = None) -> Quantized:
         """Quantize in training; `kept` [B, G, h, w] of 0 and 1 marks positions that count in losses and averages."""
         rows = self.rows(z)
         counted = None if kept is None else kept.transpose(0, 1).flatten(1)
         with torch.no_grad():
-            planes = self.choose(z, rate) if self.choose is not None else self.nearest_planes(z, rate)
+            planes = self.choose(z, lmbda) if self.choose is not None else self.nearest_planes(z, lmbda)
             index = torch.stack([plane.flatten() for plane in planes[: self.groups]])
             spread = self._spread()
         code = self.project(self.bank.lookup(index))
@@ -128,16 +128,16 @@ class ProductVQ(Quantizer):
         return Quantized(z_q, [], z.square().mean(), z.new_zeros(()))
 
     @override
-    def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
-        return self.nearest_planes(z, self.bit_costs.new_tensor([rate]))
+    def quantize(self, z: Tensor, lmbda: float = 1.0) -> list[Tensor]:
+        return self.nearest_planes(z, self.bit_costs.new_tensor([lmbda]))
 
-    def nearest_planes(self, z: Tensor, rate: Tensor | None) -> list[Tensor]:
-        """Planes [B, h, w] that minimise squared distance + rate * cost, each index by itself; `rate` [B] or [1]."""
+    def nearest_planes(self, z: Tensor, lmbda: Tensor | None) -> list[Tensor]:
+        """Planes [B, h, w] that minimise squared distance + lmbda * cost, each index by itself; `lmbda` [B] or [1]."""
         costs, weight = self.bit_costs, None
-        if rate is not None and len(rate) == 1:
-            costs = costs * self._capped(rate)
-        elif rate is not None:
-            weight = self._capped(rate.repeat_interleave(z.shape[2] * z.shape[3]))
+        if lmbda is not None and len(lmbda) == 1:
+            costs = costs * self._capped(lmbda)
+        elif lmbda is not None:
+            weight = self._capped(lmbda.repeat_interleave(z.shape[2] * z.shape[3]))
         g = self.groups
         index = nearest(self.rows(z), self.codebooks, costs[:g], None if weight is None else weight[:g])
         planes = self._planes(index, z)
@@ -161,9 +161,9 @@ class ProductVQ(Quantizer):
         shown = (1 / prices).repeat_interleave(self._on(prices.device).widths[:, 0].long())
         return shown / shown.mean()
 
-    def _capped(self, rate: Tensor) -> Tensor:
+    def _capped(self, lmbda: Tensor) -> Tensor:
         """Rates [N] -> rates [S, N], limited by `lambda_caps`."""
-        return torch.minimum(rate[None, :], self.lambda_caps[:, None])
+        return torch.minimum(lmbda[None, :], self.lambda_caps[:, None])
 
     def _refined(self, planes: list[Tensor]) -> Tensor:
         """Contribution of the refinements among all planes [B, h, w]; zero where their group is missing."""

@@ -46,7 +46,7 @@ class Residual(Quantizer):
         return code
 
     def forward(
-        self, z: Tensor, noise: Tensor, rate: Tensor | None = None, stages_kept: Tensor | None = None
+        self, z: Tensor, noise: Tensor, lmbda: Tensor | None = None, stages_kept: Tensor | None = None
     ) -> Quantized:
         """`stages_kept` [B] is the number of stages that each sample keeps; None: drawn by dropout in training."""
         x = self._project(z)
@@ -90,7 +90,7 @@ class Residual(Quantizer):
         return shown
 
     @override
-    def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
+    def quantize(self, z: Tensor, lmbda: float = 1.0) -> list[Tensor]:
         rest = self._project(z)
         planes = []
         for stage in range(self.stages):

@@ -49,8 +49,8 @@ class Code(Quantizer):
         """Entropy loss of projected rows [N, d]; None for codes without one."""
         return None
 
-    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
-        """z and unit Gaussian noise [B, d, *] -> Quantized with one plane [B, *]; `rate` is not used."""
+    def forward(self, z: Tensor, noise: Tensor, lmbda: Tensor | None = None) -> Quantized:
+        """z and unit Gaussian noise [B, d, *] -> Quantized with one plane [B, *]; `lmbda` is not used."""
         rows = self.project(rows_of(z))
         with torch.no_grad():
             index = self.choose(rows)
@@ -70,7 +70,7 @@ class Code(Quantizer):
         return super().bypass(grid_of(self.project(rows_of(z)), z[:, 0]), noise)
 
     @override
-    def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
+    def quantize(self, z: Tensor, lmbda: float = 1.0) -> list[Tensor]:
         return [self.choose(self.project(rows_of(z))).reshape(len(z), *z.shape[2:])]
 
     @override

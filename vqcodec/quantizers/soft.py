@@ -68,7 +68,7 @@ class SoftVQ(Quantizer):
         """Logits of the mixture, [segments, N, K]."""
         return self.likeness(rows, codewords) / self.temperature
 
-    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+    def forward(self, z: Tensor, noise: Tensor, lmbda: Tensor | None = None) -> Quantized:
         """Return the mixture, which is differentiable; codewords learn through it, without a codebook loss."""
         rows, codewords = self.rows(z), self.codewords
         logits = self.sharpened(rows, codewords.detach())
@@ -81,7 +81,7 @@ class SoftVQ(Quantizer):
         zero = z.new_zeros(())
         return Quantized(self._grid(mixed, plane), [plane], zero, zero, entropy, z.new_ones(len(z), 1, *z.shape[2:]))
 
-    def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
+    def quantize(self, z: Tensor, lmbda: float = 1.0) -> list[Tensor]:
         """z [B, D, *] -> planes int64 [B, *]: index, then index and weight of each further term (matching pursuit)."""
         rows, codewords = self.rows(z), self.codewords
         parts = [

@@ -30,7 +30,7 @@ class SoftResidual(Quantizer):
         assert isinstance(part, SoftVQ)
         return part
 
-    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+    def forward(self, z: Tensor, noise: Tensor, lmbda: Tensor | None = None) -> Quantized:
         """Each stage approximates the residual of those before it; the index plane is that of the first stage."""
         rest, entropies = z, []
         planes: list[Tensor] = []
@@ -43,12 +43,12 @@ class SoftResidual(Quantizer):
         entropy = torch.stack(entropies).mean() if entropies else None
         return Quantized(z - rest, planes, zero, zero, entropy, z.new_ones(len(z), 1, *z.shape[2:]))
 
-    def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
+    def quantize(self, z: Tensor, lmbda: float = 1.0) -> list[Tensor]:
         """Each stage quantizes the residual of the terms before it, as a file holds them."""
         planes: list[Tensor] = []
         for stage in range(self.stages):
             part = self.part(stage)
-            found = part.quantize(z, rate)
+            found = part.quantize(z, lmbda)
             z = z - part.dequantize(found)[0]
             planes += found
         return planes

@@ -32,11 +32,11 @@ class Split(Quantizer):
         self.window_grid: tuple[int, ...] | None = None
         """Shape of a latent grid that is split into runs of tokens; None for a sequence."""
 
-    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
+    def forward(self, z: Tensor, noise: Tensor, lmbda: Tensor | None = None) -> Quantized:
         """z and unit Gaussian noise [B, D, *] -> Quantized with the planes of all parts; losses are means of theirs."""
         cut_noise = self._cut(noise)
         shared = self._shared_dropout(cut_noise[0])
-        found = [part(x, n, rate, **shared) for part, x, n in zip(self.parts, self._cut(z), cut_noise, strict=True)]
+        found = [part(x, n, lmbda, **shared) for part, x, n in zip(self.parts, self._cut(z), cut_noise, strict=True)]
         entropies = [each.entropy for each in found if each.entropy is not None]
         return Quantized(
             self._join([each.z_q for each in found], z.shape[2:]),
@@ -55,8 +55,8 @@ class Split(Quantizer):
         return Quantized(self._join([each.z_q for each in found], z.shape[2:]), [], commitment, z.new_zeros(()))
 
     @override
-    def quantize(self, z: Tensor, rate: float = 1.0) -> list[Tensor]:
-        found = [part.quantize(x, rate) for part, x in zip(self.parts, self._cut(z), strict=True)]  # type: ignore[operator]
+    def quantize(self, z: Tensor, lmbda: float = 1.0) -> list[Tensor]:
+        found = [part.quantize(x, lmbda) for part, x in zip(self.parts, self._cut(z), strict=True)]  # type: ignore[operator]
         return [found[p][s] for p, s in self.order]
 
     @override

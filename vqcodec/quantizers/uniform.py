@@ -44,18 +44,18 @@ class Uniform(Quantizer):
         super().__init__()
         self.sizes, self.widths, self.groups, self.lifted = config.sizes, config.widths, config.groups, config.lifted
 
-    def forward(self, z: Tensor, noise: Tensor, rate: Tensor | None = None) -> Quantized:
-        """Quantize in training; `rate` [B] holds step numbers. Straight-through gradient."""
-        numbers = z.new_full((len(z),), STEPS / 2) if rate is None else rate
+    def forward(self, z: Tensor, noise: Tensor, step_numbers: Tensor | None = None) -> Quantized:
+        """Quantize in training; `step_numbers` [B] holds step numbers. Straight-through gradient."""
+        numbers = z.new_full((len(z),), STEPS / 2) if step_numbers is None else step_numbers
         size = (FINEST * 2 ** (numbers / PER_OCTAVE))[:, None, None, None]
         values = torch.round(self.coefficients(z) / size).clamp(-LARGEST, LARGEST)
         z_q = z + (self.latent(values * size) - z).detach()
         zero = z.new_zeros(())
         return Quantized(z_q, [plane.long() + LARGEST for plane in values.unbind(1)], zero, zero)
 
-    def quantize(self, z: Tensor, rate: float = STEPS / 2) -> list[Tensor]:
-        """Round to the nearest values at step number `rate`."""
-        values = torch.round(self.coefficients(z) / step_size(rate)).clamp(-LARGEST, LARGEST).long() + LARGEST
+    def quantize(self, z: Tensor, step: float = STEPS / 2) -> list[Tensor]:
+        """Round to the nearest values at step number `step`."""
+        values = torch.round(self.coefficients(z) / step_size(step)).clamp(-LARGEST, LARGEST).long() + LARGEST
         return list(values.unbind(1))
 
     def coefficients(self, z: Tensor) -> Tensor:
