@@ -21,7 +21,7 @@ from rich.table import Table
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.codeword_distances import CodewordDistances
 from vqcodec.encoder.index_encoder import IndexEncoder
-from vqcodec.entropy.model import EntropyModel
+from vqcodec.entropy.interface import EntropyModel
 from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.image.files import as_picture
 from vqcodec.inference.fixed_windows import to_array

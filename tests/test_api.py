@@ -257,7 +257,7 @@ def test_tiles_decode_alone_as_together(tiny_model: str) -> None:
 def test_a_region_reads_only_the_tiles_it_and_its_halo_touch(
     tiny_model: str, monkeypatch: pytest.MonkeyPatch, region: tuple[int, int, int, int], needed: set[int]
 ) -> None:
-    from vqcodec.entropy.tiles import decode_tiles
+    from vqcodec.entropy.tile_segments import decode_tiles
     from vqcodec.tokens import tokens
 
     data = vqcodec.encode(picture(1200, 700), tiny_model)

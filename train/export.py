@@ -14,7 +14,7 @@ from msgspec import to_builtins
 
 from vqcodec.config.model import LadderStep, ModelConfig
 from vqcodec.entropy.adaptive_tables import option_bits, table_from_counts
-from vqcodec.entropy.scan_order import scan as coding_order
+from vqcodec.entropy.index_order import scan as coding_order
 from vqcodec.errors import InputError, ModelError
 from vqcodec.models.identity import token_identity
 from vqcodec.models.loading import write_model

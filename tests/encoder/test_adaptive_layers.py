@@ -21,7 +21,7 @@ from vqcodec.encoder.index_selection import select_indices
 from vqcodec.encoder.selectors import merge_tiles
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.layer_map import kept_layers
-from vqcodec.entropy.tiles import encode_tiles
+from vqcodec.entropy.tile_segments import encode_tiles
 from vqcodec.errors import FormatError, UsageError
 from vqcodec.geometry.rectangles import Rect
 from vqcodec.image.files import as_picture

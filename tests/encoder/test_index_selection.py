@@ -8,7 +8,7 @@ import pytest
 from tests.entropy.test_context_model import LAYERS, SIZES, a_prior
 from vqcodec.encoder.index_selection import Selection, select_indices
 from vqcodec.entropy.context_model import ContextModel
-from vqcodec.entropy.tiles import decode_tiles, encode_tiles
+from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles
 
 SHAPE = (9, 7)
 SHAPES = [(SHAPE,) * 3] * 2 + [((4, 4),) * 3]

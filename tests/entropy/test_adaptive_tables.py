@@ -16,9 +16,9 @@ from vqcodec.entropy.adaptive_tables import (
     table_from_counts,
     uniform_table,
 )
-from vqcodec.entropy.coder import TileDecoder, TileEncoder
-from vqcodec.entropy.scan_order import scan
-from vqcodec.entropy.tiles import decode_tile, encode_tile
+from vqcodec.entropy.index_order import scan
+from vqcodec.entropy.rans import TileDecoder, TileEncoder
+from vqcodec.entropy.tile_segments import decode_tile, encode_tile
 from vqcodec.errors import FormatError
 from vqcodec.planes import MISSING
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vqcodec.encoder.index_selection import select_indices
 from vqcodec.entropy.alphabet_split import AlphabetSplit, split_by_similarity
 from vqcodec.entropy.context_model import ContextModel
-from vqcodec.entropy.tiles import decode_tiles, encode_tiles
+from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles
 from vqcodec.errors import FormatError
 from vqcodec.planes import MISSING
 from vqcodec.train.prior.report import measure

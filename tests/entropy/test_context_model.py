@@ -14,7 +14,7 @@ import torch
 from tests.rans import AnsDecoder, decode_context_planes
 from vqcodec.entropy.context_kernels import FAST, ExactKernel, FloatKernel, Int8Kernel, PlaneNet
 from vqcodec.entropy.context_model import ContextModel
-from vqcodec.entropy.tiles import decode_tiles, encode_tiles
+from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles
 from vqcodec.entropy.workers import for_each
 from vqcodec.errors import FormatError
 from vqcodec.planes import MISSING
@@ -243,7 +243,7 @@ def test_strips_and_batches_change_no_bit(model: ContextModel, monkeypatch: pyte
     [partly] = decode_tiles(model, [cut], [(shape,) * 3], LAYERS, "cut")
     monkeypatch.setattr("vqcodec.entropy.context_inputs.STRIP", strip)
     for batch in (1, 2 * 9 * 14, 2**14):
-        monkeypatch.setattr("vqcodec.entropy.tiles.BATCH", batch)
+        monkeypatch.setattr("vqcodec.entropy.tile_segments.BATCH", batch)
         assert encode_tiles(model, tiles, LAYERS) == expected
         for found, tile in zip(decode_tiles(model, expected, [(shape,) * 3] * 3, LAYERS), tiles, strict=True):
             np.testing.assert_array_equal(found, tile)

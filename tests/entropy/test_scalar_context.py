@@ -10,10 +10,10 @@ import torch
 from safetensors.numpy import load_file
 
 from vqcodec.config.quantizers import LARGEST
-from vqcodec.entropy.coder import TileEncoder
+from vqcodec.entropy.rans import TileEncoder
 from vqcodec.entropy.scalar_context import ADAPTIVE, CONTEXT, EMPTY, MODEL, ScalarContext, mirrored
 from vqcodec.entropy.scalar_network import KnownValues
-from vqcodec.entropy.tiles import decode_tile, encode_tile
+from vqcodec.entropy.tile_segments import decode_tile, encode_tile
 from vqcodec.sampling.draw import Drawer
 
 from ..rans import AnsDecoder, decode_adaptive_plane

@@ -15,7 +15,7 @@ from msgspec import structs
 from PIL import Image
 
 from vqcodec.entropy.context_model import ContextModel
-from vqcodec.entropy.tiles import decode_tiles, encode_tiles
+from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles
 from vqcodec.errors import InputError, ModelError
 from vqcodec.models import loading, registry
 from vqcodec.train.checkpoint import write_checkpoint

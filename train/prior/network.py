@@ -1,6 +1,6 @@
 """Context model in floats, with gradients: twin of `vqcodec.entropy.context_model`, which reads its integers.
 
-The positions of a plane are coded in four passes (scan_order.py). For a position, with e the embedding of an index (8
+The positions of a plane are coded in four passes (index_order.py). For a position, with e the embedding of an index (8
 numbers), A the 3x3 neighbourhood in the planes before and O the 5x5 neighbourhood in the plane itself, as far as
 earlier passes have coded it,
 
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from vqcodec.entropy.alphabet_split import AlphabetSplit, split_by_similarity
 from vqcodec.entropy.context_inputs import EMBEDDING, MARGIN, OWN, inputs_from_earlier
 from vqcodec.entropy.context_model import ContextModel, lookup_table
-from vqcodec.entropy.scan_order import PASSES
+from vqcodec.entropy.index_order import PASSES
 
 UNIT = 16.0
 """Units of activations, embeddings and logits: multiples of 1 / UNIT."""

@@ -10,8 +10,8 @@ import torch
 from vqcodec.encoder.index_selection import select_indices
 from vqcodec.entropy.adaptive_tables import STEPS, option_bits
 from vqcodec.entropy.context_model import ContextModel
-from vqcodec.entropy.scan_order import scan
-from vqcodec.entropy.tiles import encode_tiles
+from vqcodec.entropy.index_order import scan
+from vqcodec.entropy.tile_segments import encode_tiles
 from vqcodec.planes import MISSING
 
 from ..export import TABLES, cluster_tables

@@ -34,10 +34,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqcodec.config.quantizers import STEPS
-from vqcodec.entropy.pyramid import CHECKERBOARD_KINDS, LEVELS, PYRAMID_KINDS, passes, seen
-from vqcodec.entropy.residual_tables import FRACTIONS, TOTAL
 from vqcodec.entropy.scalar_context import MODEL
 from vqcodec.entropy.scalar_network import CROSS, FEW, LOCATED, LOCATION_UNIT, MOST, STRONG, UNIT, inputs_of
+from vqcodec.entropy.scalar_order import CHECKERBOARD_KINDS, LEVELS, PYRAMID_KINDS, passes, seen
+from vqcodec.entropy.scalar_residuals import FRACTIONS, TOTAL
 
 HIDDEN = 96
 """Hidden units."""

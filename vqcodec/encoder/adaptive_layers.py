@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..entropy.layer_map import BLOCK, MOST, full_map, map_bits
+from ..entropy.layer_map import ALL_LAYERS, BLOCK, full_map, map_bits
 from ..geometry.rectangles import Rect
 from ..image.picture import Picture
 from ..models.loading import Model
@@ -117,7 +117,7 @@ def select_maps(costs: Sequence[np.ndarray], lmbda: float) -> list[np.ndarray] |
         counts = np.bincount(np.concatenate([kept.ravel() for kept in found]), minlength=n_layers + 1) + 0.1
         entry = -lmbda * np.log2(counts / counts.sum())[:, None, None]
         found = [(cost + entry).argmin(0) for cost in costs]
-    maps = [np.where(kept == n_layers, MOST, kept).astype(np.int32) for kept in found]
+    maps = [np.where(kept == n_layers, ALL_LAYERS, kept).astype(np.int32) for kept in found]
     kept_costs = (np.take_along_axis(cost, kept[None], 0).sum() for cost, kept in zip(costs, found, strict=True))
     mapped = float(sum(kept_costs)) + lmbda * sum(map(map_bits, maps))
     whole = float(sum(cost[-1].sum() for cost in costs))

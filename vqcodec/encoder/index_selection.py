@@ -23,13 +23,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..entropy.alphabet_split import AlphabetSplit
-from ..entropy.coder import Coder, TileEncoder
-from ..entropy.context_kernels import torch_is_loaded
+from ..entropy.interface import EntropyModel
 from ..entropy.layer_map import code_map, kept_layers
-from ..entropy.model import EntropyModel
-from ..entropy.tiles import batches_of_equal, with_map
+from ..entropy.rans import Coder, TileEncoder
+from ..entropy.tile_segments import batches_of_equal, with_map
 from ..entropy.workers import for_each
 from ..planes import Layers, Maps, Planes, Shapes
+from ..runtime.torch_state import torch_is_loaded
 
 Distances = Callable[[int, int, np.ndarray, Sequence[np.ndarray]], np.ndarray]
 """(tile, plane, flat positions int64 [n], indices of the tile's planes [positions], final for those before this plane)

@@ -14,8 +14,8 @@ import numpy as np
 from typing_extensions import override
 
 from ..config.quantizers import LARGEST
-from ..entropy.coder import TileEncoder
-from ..entropy.model import EntropyModel
+from ..entropy.interface import EntropyModel
+from ..entropy.rans import TileEncoder
 from ..entropy.scalar_context import ScalarContext
 from ..geometry.token_layout import access_tiles
 from ..image.picture import Picture

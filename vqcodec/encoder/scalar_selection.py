@@ -17,10 +17,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..config.quantizers import LARGEST
-from ..entropy.coder import TileEncoder
-from ..entropy.pyramid import Pass
+from ..entropy.rans import TileEncoder
 from ..entropy.scalar_context import ScalarContextAt, mirrored
 from ..entropy.scalar_network import KnownValues
+from ..entropy.scalar_order import Pass
 
 BALANCE = 0.1155
 """Squared error, in squared steps, that balances a bit: ln(4) / 12. At high rate a uniform quantizer has the distortion

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..entropy.tiles import encode_tiles
+from ..entropy.tile_segments import encode_tiles
 from ..geometry.rectangles import Rect
 from ..models.loading import Model
 from ..planes import Layers, Maps, Planes, blank_planes

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..planes import Layers, Planes
-from .coder import Coder
-from .model import WholeIndexModel
-from .scan_order import scan
+from .index_order import scan
+from .interface import WholeIndexModel
+from .rans import Coder
 
 PREPARED_TOTAL = 2**16
 """Sum of each prepared table."""

@@ -9,7 +9,6 @@ Legend: N positions, I inputs, H hidden units, K symbols, p pass.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -133,11 +132,6 @@ class Int8Kernel:
 
 FAST: tuple[Callable[[PlaneNet, np.ndarray], Kernel], ...] = (Int8Kernel, FloatKernel)
 """Fastest first."""
-
-
-def torch_is_loaded() -> bool:
-    """True where torch is in memory already: loading it takes longer than coding most files."""
-    return "torch" in sys.modules
 
 
 def _floored(sums: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Each symbol plane has a small network. Its inputs are the symbols at 3x3 positions of the planes before it (of planes
 further back, if the model says so, only those at the position itself) and at the 5x5 positions around in its own plane,
-where already coded. A plane is coded in four passes over a quarter of the grid each (scan_order.PASSES):
+where already coded. A plane is coded in four passes over a quarter of the grid each (index_order.PASSES):
 
     e  = embeddings of the inputs                       int8, EMBEDDING values each
     h1 = clip(floor((e . W1 + b1) * s1), 0, 127)
@@ -25,11 +25,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..planes import Layers, Planes
+from ..runtime.torch_state import torch_is_loaded
 from .alphabet_split import AlphabetSplit, whole_alphabet
-from .coder import Coder
 from .context_inputs import EMBEDDING, OWN, KnownEmbeddings, inputs_from_earlier, strips
-from .context_kernels import FAST, LOOKUP, ExactKernel, Kernel, PlaneNet, torch_is_loaded
-from .scan_order import PASSES, scan
+from .context_kernels import FAST, LOOKUP, ExactKernel, Kernel, PlaneNet
+from .index_order import PASSES, scan
+from .rans import Coder
 
 EXACT = 2**24
 """Integers up to it are exact in float32."""

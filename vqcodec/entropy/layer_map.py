@@ -4,8 +4,8 @@ The map of a tile has an entry for each block of BLOCK x BLOCK positions: the nu
 before the first layer, and indices that it leaves out are MISSING for contexts and decoder alike. FORMAT.md, "Map of
 kept layers", specifies it. Only tiles whose planes are grids of one shape, under a context model, have maps.
 
-An entry is coded by an adaptive table: every value starts with frequency 1, every coded entry adds LEARNT to its value,
-and the entries above and to the left add NEIGHBOUR for this entry alone.
+An entry is coded by an adaptive table: every value starts with frequency 1, every coded entry adds ENTRY_WEIGHT to its
+value, and the entries above and to the left add NEIGHBOUR for this entry alone.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import numpy as np
 
 from ..planes import MISSING, Grid, Layers
 from .alphabet_split import AlphabetSplit
-from .coder import Coder
+from .rans import Coder
 
 BLOCK = 4
 """Side of a block, positions."""
-MOST = 16
-"""Largest entry: the most layers of a file."""
-LEARNT = 4
+ALL_LAYERS = 16
+"""Entry of a block that keeps every layer of the file; a file has at most 16 layers."""
+ENTRY_WEIGHT = 4
 """Added to the frequency of an entry's value for all entries after it."""
 NEIGHBOUR = 12
 """Added to the frequency of the value above and of the value to the left."""
-LEARNING = 2**12
-"""Entries of a tile that add LEARNT; bounds the sum of a table."""
+MAX_LEARNED_ENTRIES = 2**12
+"""Entries of a tile that add ENTRY_WEIGHT; bounds the sum of a table."""
 
 
 def map_shape(shape: Sequence[int]) -> tuple[int, int]:
@@ -46,14 +46,14 @@ class TableCoder(Protocol):
 
 def code_map(coder: TableCoder, kept: np.ndarray) -> None:
     """Code the map int32 [rows, columns] of a tile, row by row; a decoder fills it in place."""
-    table = np.ones(MOST + 1, np.float32)
+    table = np.ones(ALL_LAYERS + 1, np.float32)
     for i, (y, x) in enumerate(np.ndindex(*kept.shape)):
         near = table.copy()
         for value in (*kept[y - 1 : y, x], *kept[y, max(x, 1) - 1 : x]):
             near[value] += NEIGHBOUR
         coder.code(near, kept[y, x : x + 1])
-        if i < LEARNING:
-            table[kept[y, x]] += LEARNT
+        if i < MAX_LEARNED_ENTRIES:
+            table[kept[y, x]] += ENTRY_WEIGHT
 
 
 def map_bits(kept: np.ndarray) -> float:
@@ -89,7 +89,7 @@ def map_from_gaps(planes: Sequence[np.ndarray], layers: Layers) -> np.ndarray | 
 
 def full_map(shape: Sequence[int]) -> np.ndarray:
     """The map of a tile with planes of `shape` (h, w) that keeps all layers."""
-    return np.full(map_shape(shape), MOST, np.int32)
+    return np.full(map_shape(shape), ALL_LAYERS, np.int32)
 
 
 class LayerMapCoder:

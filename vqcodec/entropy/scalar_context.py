@@ -2,7 +2,7 @@
 
 An index i stands for the value i - LARGEST. For each layer of each tile the encoder selects a mode:
 
-    context    residuals under the network of scalar_network.py, pass by pass in the order of pyramid.py
+    context    residuals under the network of scalar_network.py, pass by pass in the order of scalar_order.py
     adaptive   each plane by adaptive tables (adaptive_tables.py), where these take fewer bits than the context network
     empty      all values are 0
 
@@ -20,11 +20,11 @@ import numpy as np
 from ..config.quantizers import LARGEST, STEPS
 from ..planes import MISSING, Layers, Planes
 from .adaptive_tables import AdaptiveTables
-from .coder import Coder
-from .model import WholeIndexModel
-from .pyramid import Pass
-from .residual_tables import FRACTIONS, TOTAL, UNKNOWN, ResidualTables
+from .interface import WholeIndexModel
+from .rans import Coder
 from .scalar_network import KnownValues, LayerContext, digest_of, layer_passes, read_layer
+from .scalar_order import Pass
+from .scalar_residuals import FRACTIONS, TOTAL, UNKNOWN, ResidualTables
 
 ALPHABET = 2 * LARGEST + 1
 """Alphabet size of a scalar plane."""

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config.quantizers import LARGEST, STEPS
-from .pyramid import CHECKERBOARD_KINDS, LEVELS, PYRAMID_KINDS, Pass, passes, seen
+from .scalar_order import CHECKERBOARD_KINDS, LEVELS, PYRAMID_KINDS, Pass, passes, seen
 
 EXACT = 2**24
 """Integers below this are exact in float32."""

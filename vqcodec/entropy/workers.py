@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from .context_kernels import torch_is_loaded
+from ..runtime.torch_state import torch_is_loaded
 
 T = TypeVar("T")
 

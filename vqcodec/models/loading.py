@@ -31,7 +31,7 @@ from .tensor_names import file_name, state_name
 from .weights_int8 import unpack
 
 if TYPE_CHECKING:  # torch and the networks are imported when a tokenizer is built
-    from ..entropy.model import EntropyModel
+    from ..entropy.interface import EntropyModel
     from ..tokenizer import Tokenizer
 
 LAMBDA_WEIGHTS = file_name("quantizer.lambda_weights")

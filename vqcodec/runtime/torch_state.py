@@ -18,6 +18,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def torch_is_loaded() -> bool:
+    """True where torch is in memory already: loading it takes longer than coding most files."""
+    return "torch" in sys.modules
+
+
 @contextmanager
 def codec_modes(device: str = "cpu") -> Iterator[None]:
     """Context without the caller's `inference_mode` and `autocast`, so that results do not depend on them.

@@ -16,10 +16,10 @@ from ..config.model import ModelConfig, UniformConfig
 from ..container.alpha import decode_alpha, encode_alpha
 from ..container.chunks import Chunk
 from ..container.truncate import check_keep
+from ..entropy.interface import EntropyModel
 from ..entropy.layer_map import BLOCK, full_map, map_from_gaps
-from ..entropy.model import EntropyModel
 from ..entropy.scalar_context import ScalarContext
-from ..entropy.tiles import Ending, decode_tiles, encode_tiles
+from ..entropy.tile_segments import Ending, decode_tiles, encode_tiles
 from ..errors import FormatError, UsageError
 from ..geometry.rectangles import Rect
 from ..geometry.token_layout import STEPPED_TILE_PX, access_tiles, fits, plane_shapes

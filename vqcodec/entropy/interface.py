@@ -9,8 +9,8 @@ import numpy as np
 
 from ..planes import Grid, Layers, Planes
 from .alphabet_split import AlphabetSplit, whole_alphabet
-from .coder import Coder
-from .scan_order import scan
+from .index_order import scan
+from .rans import Coder
 
 
 class EntropyModel(Protocol):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vqcodec.entropy.pyramid import passes, seen
+from vqcodec.entropy.scalar_order import passes, seen
 
 
 @settings(max_examples=80, deadline=None)

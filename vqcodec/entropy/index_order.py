@@ -1,4 +1,4 @@
-"""Coding order of one plane of a tile.
+"""Coding order of one plane of indices of a tile.
 
 A grid is coded in four passes over a quarter of its positions each (1, 2, 3, 4 below), so that a plane that is cut
 short is refined evenly over the tile, and so that a context model sees coded neighbours on all sides:

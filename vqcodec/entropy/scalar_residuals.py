@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..planes import MISSING
-from .coder import Coder
+from .rans import Coder
 
 FRACTIONS = 5
 """Distances 0, 1/8, ... 4/8 between a location and its rounded value."""

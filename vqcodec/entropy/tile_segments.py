@@ -1,6 +1,6 @@
 """Lossless coding of the index planes of access tiles: planes <-> segments, one for each layer.
 
-The entropy model fixes the order of the symbols and their frequencies, coder.py the bits.
+The entropy model fixes the order of the symbols and their frequencies, rans.py the bits.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 from ..planes import MISSING, Grid, Layers, Maps, Planes, Shapes, blank_planes
-from .coder import Coder, TileDecoder, TileEncoder
+from .interface import EntropyModel
 from .layer_map import LayerMapCoder, code_map, map_shape
-from .model import EntropyModel
+from .rans import Coder, TileDecoder, TileEncoder
 from .workers import for_each
 
 Ending = Literal["complete", "layer", "cut"]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vqcodec.entropy.coder import TileDecoder, TileEncoder
-from vqcodec.entropy.residual_tables import FRACTIONS, TOTAL, UNKNOWN, ResidualTables
+from vqcodec.entropy.rans import TileDecoder, TileEncoder
+from vqcodec.entropy.scalar_residuals import FRACTIONS, TOTAL, UNKNOWN, ResidualTables
 
 
 def tables(classes: int = 3) -> ResidualTables:
