@@ -196,7 +196,7 @@ def decoder_windows(model: Model, grid: tuple[int, int], window_px: int, share: 
 
 
 def in_bfloat16(device: str) -> torch.autocast:
-    """Autocast to bfloat16 where the processor has fast bfloat16 products; only for results that may depend on rounding."""
+    """Autocast to bfloat16 where the processor has fast bfloat16 products; only where rounding may differ."""
     if device.startswith("cuda"):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
