@@ -22,10 +22,12 @@ BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weig
 """peft's names of the original layer and of D and U within its replacement."""
 
 
-def tune(model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = (), drawn: Collection[str] = ()) -> None:
+def tune(
+    model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = (), randomly_initialised: Collection[str] = ()
+) -> None:
     """Set the trained parameters of the model's parts, insert the low-rank updates, and freeze the parts `frozen`.
 
-    Parameters in `drawn`, which start from random numbers in a part that starts from weights, are trained in full.
+    Parameters in `randomly_initialised`, within a part whose other tensors start from weights, are trained in full.
     Raises UsageError for a part without a layer that `recipe.layers` names, InputError without peft.
     """
     modes = {"encoder": recipe.encoder, "decoder": recipe.decoder}
@@ -38,7 +40,7 @@ def tune(model: nn.Module, recipe: TuningRecipe, frozen: tuple[str, ...] = (), d
             _add_updates(part, module, recipe)
         for name, value in module.named_parameters(prefix=part):
             plain = name.replace(BASE, ".")
-            named = plain in drawn or any(fnmatchcase(plain, pattern) for pattern in recipe.trained)
+            named = plain in randomly_initialised or any(fnmatchcase(plain, pattern) for pattern in recipe.trained)
             value.requires_grad_(named or ".lora_" in name)
         if lora and hasattr(module, "last_layer"):
             module.last_layer.requires_grad_()

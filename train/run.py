@@ -25,6 +25,7 @@ from vqcodec.quantizers.estimators import ESTIMATORS
 from vqcodec.tokenizer import Tokenizer, to_unit
 
 from .adversarial.adversary import CHANCES, Adversary
+from .casts import product_of
 from .checkpoint import read_checkpoint, write_checkpoint
 from .clock import Clock
 from .data.device import send
@@ -39,11 +40,10 @@ from .quantization.build import make_codebooks
 from .quantization.context_choice import PriorChoice
 from .quantization.nested_masking import draw_kept
 from .quantization.perturbation import LatentPerturbation
-from .quantization.typed import product_of
 from .recipe.schema import Recipe
-from .schedule import learning_rate
-from .start.from_model import with_room
-from .start.pretrained import drawn
+from .schedule import learning_rate_at
+from .start.from_model import with_refinement_tensors
+from .start.from_vit import randomly_initialised
 
 CHECKPOINT = "checkpoint.pt"
 LINEAR_LR = 0.1
@@ -67,7 +67,7 @@ class TokenizerRun:
         self.perceptual = make_perceptual(self.device) if "rec/lpips" in names else None
         torch.manual_seed(recipe.run.seed)
         self.model = Tokenizer(recipe.tokenizer, recipe.codebook.learning)
-        tune(self.model, recipe.tuning, recipe.optimizer.frozen, drawn(self.model, recipe.pretrained))
+        tune(self.model, recipe.tuning, recipe.optimizer.frozen, randomly_initialised(self.model, recipe.pretrained))
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.quantizer.estimate = ESTIMATORS[recipe.optimizer.estimator]
         if recipe.masking.losses == "kept":
@@ -75,7 +75,7 @@ class TokenizerRun:
         if recipe.codebook.choice:
             product_of(self.model).choose = PriorChoice(recipe.codebook.choice)
         self.codebooks = make_codebooks(recipe, self.model, accelerator)
-        self.rate = partial(usage_bits, tokenizer=self.model)
+        self.rate_loss = partial(usage_bits, tokenizer=self.model)
         self.adversary = (
             Adversary(recipe.gan, self.device, accelerator, recipe.data.crop) if "gan/generator" in names else None
         )
@@ -108,9 +108,9 @@ class TokenizerRun:
         Returns the means over all processes: unweighted losses by `group/name`, `total` and `grad_norm`.
         """
         recipe, generator = self.recipe, self.generator()
-        rate = learning_rate(recipe.optimizer, self.step)
+        learning_rate = learning_rate_at(recipe.optimizer, self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
+            group["lr"] = learning_rate * group["scale"]
         self.model.train()
         if "quantizer" not in recipe.optimizer.frozen:
             self.codebooks.before_step(self.step, self.batches)
@@ -120,7 +120,7 @@ class TokenizerRun:
         for i, batch in enumerate(parts):
             last = i == len(parts) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
-                losses, z = self._forward_backward(batch, generator, len(parts), rate)
+                losses, z = self._forward_backward(batch, generator, len(parts), learning_rate)
             latents.append(z)
             for name, value in losses.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value / len(parts)
@@ -138,7 +138,7 @@ class TokenizerRun:
         return dict(zip(names, means, strict=True))
 
     def _forward_backward(
-        self, batch: Tensor, generator: torch.Generator, parts: int, rate: float
+        self, batch: Tensor, generator: torch.Generator, parts: int, learning_rate: float
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Gradients of one batch [B, 3, H, W]; returns its losses and its latent, without graph."""
         recipe = self.recipe
@@ -153,7 +153,7 @@ class TokenizerRun:
             names = active(recipe.losses)
             with self._autocast():
                 target = x.repeat(recipe.masking.draws, 1, 1, 1)
-                losses = reconstruction_losses(result, target, names, self.perceptual, self.rate)
+                losses = reconstruction_losses(result, target, names, self.perceptual, self.rate_loss)
                 losses |= self.auxiliary.losses(result, x, self.step / recipe.optimizer.steps)
             weights = weights_at(recipe.losses, recipe.warmup, self.step)
             total = sum((weights[name] * loss for name, loss in losses.items()), x.new_zeros(()))
@@ -167,7 +167,7 @@ class TokenizerRun:
         logged = {name: value.detach() for name, value in losses.items()}
         if self.adversary is not None and playing:
             with self.clock("discriminator"):
-                logged |= self.adversary.step(target, result.x, rate / recipe.optimizer.lr, chances)
+                logged |= self.adversary.step(target, result.x, learning_rate / recipe.optimizer.lr, chances)
         return {**logged, "total": total.detach()}, result.z.detach()
 
     def _adaptive_weight(self, losses: dict[str, Tensor], weights: dict[str, float], gan: Tensor) -> Tensor | float:
@@ -272,7 +272,7 @@ class TokenizerRun:
     def start_from(self, path: Path) -> None:
         """Take weights and codebooks of the checkpoint at `path` as the start of a new run. Raises InputError."""
         state = read_checkpoint(path)
-        state["model"] = with_room(merged({**state["model"], **state["ema"]}), self.model.state_dict())
+        state["model"] = with_refinement_tensors(merged({**state["model"], **state["ema"]}), self.model.state_dict())
         self._load_weights(state, path)
 
     def restart(self) -> None:

@@ -7,7 +7,7 @@ import math
 from .recipe.schema import OptimizerRecipe
 
 
-def learning_rate(optimizer: OptimizerRecipe, step: int) -> float:
+def learning_rate_at(optimizer: OptimizerRecipe, step: int) -> float:
     """Learning rate at `step`: linear warm-up, constant part, then a cosine down to `floor * lr`.
 
         lr * min(1, (step + 1) / warmup) * (floor + (1 - floor) * (1 - cos(pi * left / length)) / 2)

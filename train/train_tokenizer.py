@@ -23,11 +23,11 @@ from .losses.perceptual import Perceptual, installed_perceptual, lpips_advice
 from .quantization.refit_codebooks import refit_codebooks
 from .recipe.schema import Recipe
 from .run import CHECKPOINT, TokenizerRun
-from .schedule import learning_rate
+from .schedule import learning_rate_at
+from .start.from_klt import start_from_klt
 from .start.from_model import start_from_model
-from .start.klt import start_from_klt
-from .start.pretrained import start_pretrained
-from .start.widen import widen
+from .start.from_narrower_model import widen
+from .start.from_vit import start_pretrained
 from .validate import Validation, validation_table
 
 KLT_BATCH = 32
@@ -149,7 +149,7 @@ def _loop(run: TokenizerRun, crops: Crops, validation: Validation, folder: Path,
             if run.step % settings.log_every == 0 or last:
                 row = meter.read()
                 if logs:
-                    logs.row(run.step, {"lr": learning_rate(optimizer, run.step), **row})
+                    logs.row(run.step, {"lr": learning_rate_at(optimizer, run.step), **row})
             if (run.step % settings.val_every == 0 or last) and logs and run.codebooks.started(run.step):
                 _validate(run, validation, folder, logs, last)
                 meter.restart()

@@ -10,7 +10,7 @@ from torch import Tensor
 from vqcodec.quantizers.codebook import CodebookBank
 from vqcodec.quantizers.single import VQ
 from vqcodec.tokenizer import Tokenizer
-from vqcodec.train.quantization.single import SingleCodebooks
+from vqcodec.train.quantization.single_codebooks import SingleCodebooks
 from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.run import TokenizerRun
 

@@ -22,7 +22,7 @@ from vqcodec.sampling.factorized_ar_blocks import hidden_width
 from vqcodec.sampling.factorized_ar_draw import Drawing, chances, draw
 from vqcodec.train.prior.factorized_ar import factorized_ar_bits, train_factorized_ar
 from vqcodec.train.prior.factorized_ar_data import FactorizedArCrops
-from vqcodec.train.prior.loop import rate_at
+from vqcodec.train.prior.loop import learning_rate_at
 from vqcodec.train.prior.recipe import prior_recipe
 from vqcodec.train.prior.run_factorized_ar import CLASSES
 from vqcodec.train.prior.train_prior import PriorRecipe, run_prior
@@ -155,9 +155,9 @@ def test_processes_share_what_one_would_draw() -> None:
 
 def test_the_rate_is_constant_or_falls() -> None:
     recipe = structs.replace(RECIPE, steps=1000, lr=1.0)
-    assert [rate_at(recipe, step, 0.5) for step in (0, 49)] == pytest.approx([0.505 / 100, 0.505 / 2])
+    assert [learning_rate_at(recipe, step, 0.5) for step in (0, 49)] == pytest.approx([0.505 / 100, 0.505 / 2])
     constant = structs.replace(recipe, schedule="constant")
-    assert [rate_at(constant, step, 0.999) for step in (49, 999)] == pytest.approx([0.5, 1.0])
+    assert [learning_rate_at(constant, step, 0.999) for step in (49, 999)] == pytest.approx([0.5, 1.0])
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from vqcodec.train.finetuning import merged
 from vqcodec.train.losses.names import weights_at
 from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.run import CHECKPOINT, TokenizerRun
-from vqcodec.train.schedule import learning_rate
+from vqcodec.train.schedule import learning_rate_at
 
 from ..teachers import SmallTeacher
 
@@ -142,10 +142,10 @@ def test_warm_up_counts_in_the_total_and_not_in_the_log(photos: Path, tmp_path: 
 
 def test_cosine_ends_at_its_floor() -> None:
     optimizer = load_recipe("xqgan-vq-4096").optimizer
-    assert learning_rate(optimizer, optimizer.steps) == pytest.approx(5e-5, rel=0.01)
-    assert learning_rate(optimizer, 1251) == pytest.approx(2.4e-4, rel=1e-3)
+    assert learning_rate_at(optimizer, optimizer.steps) == pytest.approx(5e-5, rel=0.01)
+    assert learning_rate_at(optimizer, 1251) == pytest.approx(2.4e-4, rel=1e-3)
     softvq = load_recipe("softvq-l-64").optimizer
-    assert learning_rate(softvq, softvq.steps) == pytest.approx(0.1 * softvq.lr)
+    assert learning_rate_at(softvq, softvq.steps) == pytest.approx(0.1 * softvq.lr)
 
 
 @pytest.mark.skipif(find_spec("peft") is None, reason="the extra `alignment`")

@@ -11,8 +11,8 @@ from torch import Tensor
 from vqcodec.config.model import ProductVQConfig
 from vqcodec.errors import UsageError
 from vqcodec.quantizers.product import NO_CAP, ProductVQ
-from vqcodec.train.quantization.rate_balance import LEAST_GAIN, balance, gains
-from vqcodec.train.quantization.rates import draw_rates
+from vqcodec.train.quantization.product_codebooks import draw_rates
+from vqcodec.train.quantization.rate_balance import LEAST_GAIN, balance, replacement_gains
 from vqcodec.train.recipe.load import load_recipe
 
 SCALES = torch.tensor([3.0, 1.0, 1.0, 0.2, 0.2, 0.2])
@@ -39,7 +39,7 @@ def latents(count: int = 20) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("refinements", [(), (2, 4)])
 def test_gains_are_those_of_the_decoder(refinements: tuple[int, ...]) -> None:
-    torch.testing.assert_close(gains(model_of(refinements), *latents()), torch.tensor([9.0, 1.0, 0.04]))
+    torch.testing.assert_close(replacement_gains(model_of(refinements), *latents()), torch.tensor([9.0, 1.0, 0.04]))
 
 
 def lagrangian(quantizer: ProductVQ, x: Tensor, z: Tensor, rates: Tensor) -> float:
@@ -82,7 +82,7 @@ def test_errors_that_do_not_show_are_refused() -> None:
     model = model_of()
     model.decoder = lambda z, kept: z * 0
     with pytest.raises(UsageError, match="no error of a codeword shows"):
-        gains(model, *latents())  # type: ignore[arg-type]
+        replacement_gains(model, *latents())  # type: ignore[arg-type]
 
 
 def test_a_group_that_shows_nothing_keeps_codewords_of_some_price() -> None:

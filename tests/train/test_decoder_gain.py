@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vqcodec.train.decoder_gain import decoder_gain
-from vqcodec.train.quantization.rates import draw_rates
+from vqcodec.train.quantization.product_codebooks import draw_rates
 
 SCALES = torch.tensor([3.0, 1.0, 0.2, 0.2])
 

@@ -152,7 +152,7 @@ def test_rate_reaches_the_encoder_through_a_whole_pass() -> None:
     x = torch.rand(2, 3, 16, 16) * 2 - 1
     result = tokenizer(x, torch.ones(2, 2, 2, 2), torch.randn(2, 6, 2, 2))
     term = partial(usage_bits, tokenizer=tokenizer)
-    loss = reconstruction_losses(result, x, {"rate/bits"}, rate=term)["rate/bits"]
+    loss = reconstruction_losses(result, x, {"rate/bits"}, rate_loss=term)["rate/bits"]
     loss.backward()
     assert bool((tokenizer.encoder.head.weight.grad != 0).any())
     assert tokenizer.quantizer.bank.codebooks.grad is None

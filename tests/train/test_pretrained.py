@@ -18,8 +18,8 @@ from vqcodec.train.checkpoint import read_checkpoint
 from vqcodec.train.finetuning import merged, trained_share
 from vqcodec.train.recipe.load import RECIPES, load_recipe
 from vqcodec.train.recipe.schema import PretrainedRecipe, Recipe
-from vqcodec.train.start import pretrained
-from vqcodec.train.start.pretrained import resized_patches
+from vqcodec.train.start import from_vit
+from vqcodec.train.start.from_vit import resized_patches
 
 from ..dinov2 import dinov2, make_photos, recipe, train
 
@@ -59,7 +59,7 @@ def started(subject: Recipe) -> Any:
     from vqcodec.train.run import TokenizerRun
 
     run = TokenizerRun(subject, Accelerator(cpu=True), lambda _: torch.zeros(0))
-    pretrained.start_pretrained(run.model, subject.pretrained)
+    from_vit.start_pretrained(run.model, subject.pretrained)
     run.restart()
     run.model.eval()
     return run
@@ -115,7 +115,7 @@ def test_every_tensor_arrives_and_nothing_else_moves(photos: Path, weights: Path
     one = started(recipe(photos, f"pretrained.model={weights}", 'pretrained.parts=["encoder"]'))
     both = started(recipe(photos, f"pretrained.model={weights}", BOTH))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrained, "start_pretrained", lambda *_: None)
+        patch.setattr(from_vit, "start_pretrained", lambda *_: None)
         plain = started(recipe(photos)).model.state_dict()
     state = dinov2()
 
@@ -168,7 +168,7 @@ def test_one_that_is_named_is_fetched_as_it_was_trained(photos: Path, monkeypatc
         return network
 
     monkeypatch.setattr(teachers, "_import", lambda *_: SimpleNamespace(create_model=create_model))
-    monkeypatch.setattr(pretrained, "SIZES", {"dinov2-base": (2, 64)})
+    monkeypatch.setattr(from_vit, "SIZES", {"dinov2-base": (2, 64)})
     run = started(recipe(photos, "pretrained.model=dinov2-base"))
     assert torch.equal(run.model.encoder.trunk.whole, dinov2()["cls_token"])
     options = {"pretrained": True, "num_classes": 0, "img_size": 518}

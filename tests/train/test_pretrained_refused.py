@@ -14,7 +14,7 @@ from torch import Tensor
 from vqcodec.errors import InputError, UsageError, VqcError
 from vqcodec.train.alignment import teachers
 from vqcodec.train.recipe.load import load_recipe
-from vqcodec.train.start import pretrained
+from vqcodec.train.start import from_vit
 
 from ..dinov2 import dinov2, make_photos, recipe, train
 
@@ -117,7 +117,7 @@ def test_weights_out_of_reach_are_one_line(photos: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(teachers, "_import", lambda *_: SimpleNamespace(create_model=out_of_reach))
     monkeypatch.setattr(teachers, "_reachable", lambda _: False)
-    monkeypatch.setattr(pretrained, "SIZES", {"dinov2-base": (2, 64)})
+    monkeypatch.setattr(from_vit, "SIZES", {"dinov2-base": (2, 64)})
     with pytest.raises(InputError) as caught:
         train(tmp_path / "run", recipe(photos, "pretrained.model=dinov2-base"))
     assert str(caught.value) == (

@@ -17,7 +17,7 @@ from vqcodec.train.alignment import teachers
 from vqcodec.train.alignment.teachers import load_teacher
 from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.recipe.schema import Recipe
-from vqcodec.train.start import pretrained
+from vqcodec.train.start import from_vit
 
 from ..dinov2 import dinov2, make_photos, recipe, train
 
@@ -49,7 +49,7 @@ def started(subject: Recipe) -> Any:
     from vqcodec.train.run import TokenizerRun
 
     run = TokenizerRun(subject, Accelerator(cpu=True), lambda _: torch.zeros(0))
-    pretrained.start_pretrained(run.model, subject.pretrained)
+    from_vit.start_pretrained(run.model, subject.pretrained)
     run.model.eval()
     return run.model.encoder
 
@@ -129,7 +129,7 @@ def test_a_start_that_is_named_is_fetched_as_it_was_trained(
         return network
 
     monkeypatch.setattr(teachers, "_import", lambda *_: SimpleNamespace(create_model=create_model))
-    monkeypatch.setattr(pretrained, "SIZES", {model: (2, 64)})
+    monkeypatch.setattr(from_vit, "SIZES", {model: (2, 64)})
     own = (f"pretrained.model={model}", f"tokenizer.backbone.encoder_layers={layers}", ENCODER)
     encoder = started(recipe(photos, *own))
     assert seen == [asked]

@@ -28,7 +28,7 @@ from vqcodec.train.quantization.nested_masking import draw_kept
 from vqcodec.train.recipe.load import load_recipe
 from vqcodec.train.recipe.schema import DataRecipe, MaskingRecipe
 from vqcodec.train.run import CHECKPOINT
-from vqcodec.train.schedule import learning_rate
+from vqcodec.train.schedule import learning_rate_at
 from vqcodec.train.train_tokenizer import train_tokenizer
 
 
@@ -334,9 +334,9 @@ def test_exported_model_encodes_at_once(changes: list[str], tmp_path: Path) -> N
 
 def test_learning_rate_warms_up_and_decays() -> None:
     optimizer = load_recipe("photo", ["optimizer.steps=1000", "optimizer.decay=200", "optimizer.warmup=100"]).optimizer
-    assert learning_rate(optimizer, 0) == pytest.approx(optimizer.lr / 100)
-    assert learning_rate(optimizer, 500) == optimizer.lr
-    assert learning_rate(optimizer, 999) < 0.01 * optimizer.lr
+    assert learning_rate_at(optimizer, 0) == pytest.approx(optimizer.lr / 100)
+    assert learning_rate_at(optimizer, 500) == optimizer.lr
+    assert learning_rate_at(optimizer, 999) < 0.01 * optimizer.lr
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_named_parameters_of_a_frozen_part_are_trained() -> None:
 
 def test_parameters_drawn_at_random_are_trained_in_a_frozen_part() -> None:
     subject = model()
-    tune(subject, TuningRecipe(), ("encoder",), drawn={"encoder.norm.bias"})
+    tune(subject, TuningRecipe(), ("encoder",), randomly_initialised={"encoder.norm.bias"})
     assert {name for name, value in subject.encoder.named_parameters() if value.requires_grad} == {"norm.bias"}
 
 

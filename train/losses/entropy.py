@@ -17,7 +17,7 @@ from torch import Tensor
 from vqcodec.quantizers.base import assignment_entropy
 from vqcodec.tokenizer import Reconstruction, Tokenizer
 
-from ..quantization.typed import product_of
+from ..casts import product_of
 
 TEMPERATURE = 0.01
 """Temperature T of the squared distances (FQGAN)."""

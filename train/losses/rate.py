@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vqcodec.tokenizer import Reconstruction, Tokenizer
 
-from ..quantization.typed import product_of
+from ..casts import product_of
 
 TEMPERATURE = 0.05
 """Temperature as a share of the variance: about the quantization error of 256 codewords in four dimensions."""

@@ -24,12 +24,13 @@ def reconstruction_losses(
     x: Tensor,
     names: Collection[str],
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
-    rate: Callable[[Reconstruction], Tensor] | None = None,
+    rate_loss: Callable[[Reconstruction], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Unweighted scalar losses in `names`, without gan/*, for the target x [B, 3, H, W] in -1..1.
 
-    `perceptual` (perceptual.py) follows the autocast of the caller; everything else is computed in float32. `rate` is
-    `usage_bits` (rate.py) with its tokenizer bound. Raises ValueError for a name whose callable is missing.
+    `perceptual` (perceptual.py) follows the autocast of the caller; everything else is computed in float32.
+    `rate_loss` is `usage_bits` (rate.py) with its tokenizer bound. Raises ValueError for a name whose callable is
+    missing.
     """
     losses: dict[str, Tensor] = {}
     if "rec/lpips" in names:
@@ -46,9 +47,9 @@ def reconstruction_losses(
         if "vq/codebook" in names:
             losses["vq/codebook"] = result.codebook
         if "rate/bits" in names:
-            if rate is None:
-                raise ValueError("rate/bits is asked for without `rate`")
-            losses["rate/bits"] = rate(result)
+            if rate_loss is None:
+                raise ValueError("rate/bits is asked for without `rate_loss`")
+            losses["rate/bits"] = rate_loss(result)
     return losses
 
 

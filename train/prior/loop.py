@@ -55,7 +55,7 @@ class PriorLoop:
         start = time.monotonic() - self.spent
         while (progress := progress_of(self.step, time.monotonic() - start, self.recipe)) < 1:
             for group in self.optimizer.param_groups:
-                group["lr"] = rate_at(self.recipe, self.step, progress)
+                group["lr"] = learning_rate_at(self.recipe, self.step, progress)
             self.total += take_step(self.step, progress)
             self.step += 1
             if self.step % REPORT_EVERY == 0:
@@ -76,7 +76,7 @@ class PriorLoop:
         write_checkpoint(checkpoint, state)
 
 
-def rate_at(recipe: PriorRecipe, step: int, progress: float) -> float:
+def learning_rate_at(recipe: PriorRecipe, step: int, progress: float) -> float:
     """Learning rate: up over 100 steps or a tenth of the run, then constant (FQGAN) or down to 1 % along a cosine."""
     warm = min(1.0, (step + 1) / min(100, 1 + recipe.steps // 10))
     if recipe.schedule == "constant":

@@ -9,9 +9,9 @@ from vqcodec.config.quantizers import has_codes
 from vqcodec.tokenizer import Tokenizer
 
 from ..recipe.schema import Recipe
-from .product import ProductCodebooks
-from .protocol import CodebookTraining
-from .single import SingleCodebooks
+from .base import CodebookTraining
+from .product_codebooks import ProductCodebooks
+from .single_codebooks import SingleCodebooks
 
 
 def make_codebooks(recipe: Recipe, model: Tokenizer, accelerator: Accelerator) -> CodebookTraining:

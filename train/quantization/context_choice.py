@@ -1,6 +1,6 @@
 """Selection of indices in training as files hold them: by distance plus rate under a finished context model.
 
-The rate term of product.py has no context and serves until there is a context model.
+The rate term of product_codebooks.py has no context and serves until there is a context model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vqcodec.encoder.index_selection import select_indices
 from vqcodec.errors import UsageError
 from vqcodec.models.loading import load_model
 
-from .typed import product_of
+from ..casts import product_of
 
 
 class PriorChoice:

@@ -15,9 +15,9 @@ from torch import Tensor
 from vqcodec.quantizers.base import Quantized
 from vqcodec.tokenizer import Tokenizer
 
+from ..casts import product_of
 from ..processes import Processes
 from ..recipe.schema import PerturbationRecipe
-from .typed import product_of
 
 
 class LatentPerturbation:

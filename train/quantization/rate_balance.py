@@ -27,8 +27,8 @@ from vqcodec.quantizers.codebook import assigned, nearest
 from vqcodec.quantizers.product import NO_CAP, ProductVQ
 from vqcodec.tokenizer import Tokenizer
 
-from .product import bits_of_use
-from .typed import product_of
+from ..casts import product_of
+from .product_codebooks import bits_of_use
 
 LEAST_GAIN = 0.01
 """Least gain, as a share of the gain before: on some crops a group's errors do not change the pixels, and a gain
@@ -65,7 +65,7 @@ def balance(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor, rate: float) 
     for rounds in ROUNDS:
         bits = quantizer.bit_costs[:groups] / quantizer.lambda_weights[:groups, None].clamp_min(1e-30)
         some = slice(0, MEASURED)
-        found = gains(model, x[some], z[some], rates[some])
+        found = replacement_gains(model, x[some], z[some], rates[some])
         known = torch.where(before > 0, rate / before.clamp_min(1e-30), found.max())
         quantizer.lambda_weights[:groups] = rate / found.maximum(LEAST_GAIN * known)
         quantizer.bit_costs[:groups] = bits * quantizer.lambda_weights[:groups, None]
@@ -74,7 +74,7 @@ def balance(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor, rate: float) 
 
 
 @torch.no_grad()
-def gains(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor) -> Tensor:
+def replacement_gains(model: Tokenizer, x: Tensor, z: Tensor, rates: Tensor) -> Tensor:
     """Gain of each group [G] for its codewords' errors, see the module; shapes as in `balance`.
 
     At most 0 if a group's errors do not change the pixels; raises UsageError if that holds for all groups.

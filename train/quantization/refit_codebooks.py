@@ -16,12 +16,11 @@ from vqcodec.quantizers.codebook import CodebookBank
 from vqcodec.quantizers.product import ProductVQ
 from vqcodec.tokenizer import Tokenizer, to_unit
 
+from ..casts import product_of
 from ..data.crops import Crops
 from ..recipe.schema import CodebookRecipe
-from .product import bits_of_use
+from .product_codebooks import bits_of_use, draw_rates
 from .rate_balance import LEAST_RATE, balance
-from .rates import draw_rates
-from .typed import product_of
 
 CROPS = 384
 """Training crops whose latents are fitted."""

@@ -20,7 +20,7 @@ from ..alignment.losses import ALIGNMENTS, HEADS
 from ..alignment.teachers import source_of
 from ..file_layers import file_layers
 from ..losses.names import LOSSES, active
-from ..start.pretrained import check_named
+from ..start.from_vit import check_named
 from .schema import PARTS, Recipe
 
 SMALLEST_PX = 8

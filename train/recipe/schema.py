@@ -242,7 +242,7 @@ class PerturbationRecipe(Settings, frozen=True):
 
 
 class PretrainedRecipe(Settings, frozen=True):
-    """Pretrained vision transformer that a vit backbone starts from, see start/pretrained.py."""
+    """Pretrained vision transformer that a vit backbone starts from, see start/from_vit.py."""
 
     model: str = ""
     """dinov2-small, -base, -large, clip-base, -large, eva02-base or -large (downloaded), or a .pth or safetensors file

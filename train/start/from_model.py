@@ -10,7 +10,7 @@ from vqcodec.models.loading import load_model
 from vqcodec.tokenizer import NO_RATE, Tokenizer, training_only
 
 
-def with_room(state: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, Tensor]:
+def with_refinement_tensors(state: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, Tensor]:
     """State dict `state`, extended by the tensors and planes that `model` has for refinements and `state` lacks."""
     found = dict(state)
     for name in NO_RATE:
@@ -26,7 +26,7 @@ def start_from_model(tokenizer: Tokenizer, name: str) -> None:
     Raises ModelError if there is no such model, UsageError if its architecture is another.
     """
     have = tokenizer.state_dict()
-    state = with_room(load_model(name).tokenizer.state_dict(), have)
+    state = with_refinement_tensors(load_model(name).tokenizer.state_dict(), have)
     # A model holds no averages of the codewords' use; frozen codebooks need none.
     state |= {key: value for key, value in have.items() if training_only(key)}
     for key, value in have.items():

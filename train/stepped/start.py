@@ -17,7 +17,7 @@ from vqcodec.tokenizer import Tokenizer
 
 from ..conv_layers import bias_of, linear_of, set_layer, shrink
 from ..decoder_gain import decoder_gain
-from ..start.klt import klt
+from ..start.from_klt import klt
 
 PROBE = 0.05
 """Noise that measures the decoder's gain, in standard deviations of a channel."""

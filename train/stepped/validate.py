@@ -11,8 +11,8 @@ from vqcodec.config.model import TokenizerConfig
 from vqcodec.metrics import METRICS
 from vqcodec.tokenizer import to_pixels, to_unit
 
+from ..casts import uniform_of
 from ..data.pictures import scan
-from ..quantization.typed import uniform_of
 from ..validate import centre, spaced
 from .recipe import SteppedRecipe
 from .run import Codec, SteppedRun, coordinates

@@ -15,7 +15,9 @@ from vqcodec.tokenizer import Tokenizer, to_unit
 class CodebookTraining:
     """Codebooks of a run, between its steps. This class serves quantizers without codebooks: every step quantizes.
 
-    The calls of a step, in order: `draw_rate` and `started` before the forward pass, `after_step` after the optimizer.
+    The calls of a step, in order: `before_step` once; `draw_rate` and `started` before the forward pass of each
+    accumulated batch; `after_step` once the optimizer has moved the weights. A frozen quantizer gets neither
+    `before_step` nor `after_step`.
     """
 
     def started(self, step: int) -> bool:

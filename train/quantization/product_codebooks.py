@@ -15,6 +15,7 @@ The averages themselves move in vqcodec.quantizers.codebook, within the forward 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,12 +27,11 @@ from typing_extensions import override
 from vqcodec.quantizers.product import NO_CAP
 from vqcodec.tokenizer import Tokenizer, to_unit
 
+from ..casts import product_of
 from ..decoder_gain import decoder_gain
 from ..recipe.schema import Recipe
-from .protocol import CodebookTraining, gathered_latents
-from .rates import draw_rates
+from .base import CodebookTraining, gathered_latents
 from .revival import BLEND_DECAY, revival_due, usage_filled, usage_from_zero
-from .typed import product_of
 
 KMEANS_BATCHES = 24
 """Last batches before the start of the codebooks whose latents k-means sees."""
@@ -48,6 +48,12 @@ def bits_of_use(use: Tensor) -> Tensor:
     """Use of the codewords [G, K] -> bits of each under it [G, K]."""
     use = use + LEAST_USE * use.mean(1, keepdim=True)
     return -(use / use.sum(1, keepdim=True)).log2()
+
+
+def draw_rates(count: int, lowest: float, highest: float, generator: torch.Generator) -> Tensor:
+    """Factors [count] in lowest..highest, uniform in the logarithm, so that one model serves the range of rates."""
+    low, high = math.log(lowest), math.log(highest)
+    return torch.exp(low + (high - low) * torch.rand(count, generator=generator))
 
 
 class ProductCodebooks(CodebookTraining):

@@ -81,7 +81,7 @@ def check_named(recipe: PretrainedRecipe, backbone: VitConfig) -> None:
     check_size(recipe, backbone, SIZES[recipe.model])
 
 
-def drawn(model: nn.Module, recipe: PretrainedRecipe) -> set[str]:
+def randomly_initialised(model: nn.Module, recipe: PretrainedRecipe) -> set[str]:
     """Names of parameters that start from random numbers, within the parts that start from weights."""
     names = (name for name, _ in model.named_parameters() if name.split(".")[0] in recipe.started)
     return {name for name in names if not name_in_start(name)}

@@ -16,8 +16,8 @@ from vqcodec.quantizers.single import VQ
 from vqcodec.tokenizer import Tokenizer
 
 from ..recipe.schema import Recipe
-from .product import KMEANS_BATCHES
-from .protocol import CodebookTraining, gathered_latents
+from .base import CodebookTraining, gathered_latents
+from .product_codebooks import KMEANS_BATCHES
 from .revival import BLEND_DECAY, revival_due, usage_filled, usage_from_zero
 
 ROUNDS = 3

@@ -14,10 +14,10 @@ from vqcodec.errors import UsageError
 from vqcodec.models.loading import load_model
 from vqcodec.tokenizer import Tokenizer, to_unit
 
+from ..casts import product_of
 from ..conv_layers import bias_of, conv_networks, linear_of, set_layer
 from ..data.crops import Crops
 from ..decoder_gain import decoder_gain
-from ..quantization.typed import product_of
 
 CROPS = 96
 """Training crops that are measured."""
