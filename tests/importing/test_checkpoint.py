@@ -1,4 +1,4 @@
-"""Checkpoint files: what their writers really put in, and what someone may put in to do harm. Nothing is ever run."""
+"""Checkpoint files: contents written by training scripts, and hostile pickles, of which no code may run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def same(found: dict[str, Tensor]) -> bool:
     return found.keys() == weights().keys() and all(torch.equal(found[key], value) for key, value in weights().items())
 
 
-# What is really there
+# Contents of real checkpoints
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -74,11 +74,11 @@ def test_the_part_that_is_asked_for(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "x.pt", "emma")
 
 
-# What is there to do harm
+# Hostile contents
 
 
 class Call:
-    """Pickled, this is a call: the file's reader is asked to do `function(*arguments)`."""
+    """Object whose pickle has the reader call `function(*arguments)`."""
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
         self.call = (function, arguments)
@@ -88,7 +88,7 @@ class Call:
 
 
 def calls(sentinel: Path) -> list[object]:
-    """Objects that would make the file `sentinel` if they were read as pickles are."""
+    """Objects that create the file `sentinel` if an unrestricted unpickler reads them."""
     return [
         Call(os.system, f"touch {sentinel}"),
         Call(eval, f"__import__('pathlib').Path({str(sentinel)!r}).touch()"),
@@ -200,7 +200,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def repacked(path: Path, compression: int, change: Callable[[str, bytes], bytes] = lambda _, data: data) -> None:
-    """The archive at `path` written again."""
+    """Rewrite the archive at `path`."""
     with zipfile.ZipFile(path) as archive:
         members = {member.filename: archive.read(member) for member in archive.infolist()}
     with zipfile.ZipFile(path, "w", compression) as archive:
@@ -221,7 +221,7 @@ def test_parts_that_lie_over_each_other_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     torch.save({"model": {"w": torch.zeros(1000)}}, path)
     data = bytearray(path.read_bytes())
-    at = data.rindex(b"PK\x01\x02")  # the last entry of the directory: its sizes are 20 bytes on
+    at = data.rindex(b"PK\x01\x02")  # the last entry of the directory; its sizes start at byte 20
     while b"data/0" not in data[at : at + 80]:
         at = data.rindex(b"PK\x01\x02", 0, at)
     data[at + 20 : at + 28] = struct.pack("<II", 2**31, 2**31)
@@ -233,7 +233,7 @@ def test_parts_that_lie_over_each_other_are_refused(tmp_path: Path) -> None:
 def test_a_tensor_larger_than_its_numbers_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     torch.save({"model": {"w": torch.zeros(1000)}}, path)
-    # 1000 elements, as pickle writes them, become 60000.
+    # Replace the pickled size of 1000 elements by 60000.
     repacked(path, zipfile.ZIP_STORED, lambda _, data: data.replace(struct.pack("<BH", 0x4D, 1000), b"M\x60\xea"))
     with pytest.raises(InputError, match="can be read"):
         read_checkpoint(path)

@@ -1,4 +1,4 @@
-"""The weight of the first codeword of a mixture, measured when a checkpoint is imported and when a run is exported."""
+"""Weight of the first codeword of a mixture: its measurement at import of a checkpoint and at export of a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def picture() -> np.ndarray:
 
 
 def error_of(model: loading.Model, picture: np.ndarray, weight: float) -> float:
-    """Squared error of the first layer beside the mixture, with another weight of its codeword."""
+    """Squared error of the first layer relative to the mixture, at first weight `weight`."""
     quantizer: Any = model.tokenizer.quantizer
     rects = window_rects(model.config.tokenizer, picture.shape[1], picture.shape[0])
     with torch.inference_mode():
@@ -67,7 +67,7 @@ def test_an_import_measures_it_on_request(
     assert model.config.tokenizer.quantizer.first_weight == weight  # type: ignore[union-attr]
     best = error_of(model, picture, weight)
     assert best < min(error_of(model, picture, other) for other in (weight - 0.03, weight + 0.03, 1.0))
-    # Whoever has no pictures says the weight.
+    # Without pictures, a configuration file sets the weight and gives the same identity.
     (tmp_path / "own.toml").write_text(f"[tokenizer.quantizer]\nfirst_weight = {weight}\n")
     again = json.loads(invoke(*arguments, "-o", tmp_path / "n", "--config", tmp_path / "own.toml")[1])
     assert again["token_id"] == found["token_id"]
@@ -111,7 +111,7 @@ def test_an_export_measures_it(set_by_recipe: bool, picture: np.ndarray, tmp_pat
     weight = config.tokenizer.quantizer.first_weight  # type: ignore[union-attr]
     assert weight == 0.9 if set_by_recipe else 0 < weight < 1
     assert any("weight of the first codeword" in line for line in said) != set_by_recipe
-    # A model with the entropy model of another of the same tokens has the weight of that.
+    # A model with the prior of another model of the same tokens takes the first weight of that model.
     again = export_run(tmp_path / "run", tmp_path / "again", report=said.append, prior=str(tmp_path / "model"))
     assert again.token_id == config.token_id
     if not set_by_recipe:
@@ -120,7 +120,7 @@ def test_an_export_measures_it(set_by_recipe: bool, picture: np.ndarray, tmp_pat
 
 
 def test_a_release_without_it_has_the_identity_it_had(tmp_path: Path) -> None:
-    """The weight is 1 unless someone measures it."""
+    """Without a measurement the first weight is 1."""
     system, config = find_release(NAME)[0], small(NAME)
     made = import_release(system, config, released(system, config), tmp_path / "m", NAME).config
     assert made.tokenizer.quantizer.first_weight == 1  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Checkpoints of the four systems in sizes of their own: what a configuration file may say, and what is refused."""
+"""Configuration files for checkpoints of the four systems in other sizes: accepted keys and refusals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .test_importing import TINY, released, small
 
 
 def as_toml(config: TokenizerConfig) -> str:
-    """A table [tokenizer] with every setting."""
+    """Text of a table [tokenizer] with all settings."""
     return _table("tokenizer", to_builtins(config))
 
 
@@ -43,7 +43,7 @@ def test_a_checkpoint_of_own_sizes_becomes_a_model(name: str, invoke: Invoke, tm
     model = loading.load(registry.find(str(tmp_path / "m")))
     assert (model.config.name, model.config.tokenizer) == ("own", config)
     assert model.tokenizer is not None
-    # The sizes of the release itself are not those of the file.
+    # The sizes of the release do not fit the file.
     assert invoke("models", "import", name, tmp_path / "x.pt", "-o", tmp_path / "n")[0] == 5
 
 
@@ -102,7 +102,7 @@ def test_a_family_without_a_file_asks_for_one() -> None:
 def test_sizes_of_softvq_releases_without_a_published_configuration(
     name: str, widths: tuple[int, int], tokens: int, side: int
 ) -> None:
-    """Names and sizes as in the authors' table of tokenizers."""
+    """Names and sizes follow the authors' table of tokenizers."""
     config = find_release(name)[1]
     backbone: Any = config.backbone
     assert (backbone.widths, backbone.tokens, backbone.window, config.window) == (widths, tokens, side, side)

@@ -1,4 +1,4 @@
-"""Files of imported models: their indices are the tokenizer's, their picture its reconstruction, layers are steps."""
+"""Files of imported models: indices and pixels equal those of the tokenizer; each layer is a preview step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LAYERS = {
     "fqgan-triple-8": 1,
     "softvq-l-64": 4,
 }
-"""Of the tiny model of each release."""
+"""Release -> number of layers of its tiny model."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def picture() -> Image.Image:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiny model of each release, imported."""
+    """Folder with the imported tiny model of each release."""
     folder = tmp_path_factory.mktemp("models")
     for name in LAYERS:
         system, config = find_release(name)[0], small(name)
@@ -50,16 +50,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def at_hand(models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def installed(models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VQCODEC_MODELS", str(models))
     return models
 
 
 def by_hand(model: loading.Model, pixels: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Planes and picture of a tokenizer, window by window: every `window - overlap` px, the last at the end.
+    """Planes and picture of a tokenizer with windows every `window - overlap` px, the last one at the border.
 
-    A pixel is the mean of all windows over it; each counts by its distance from the window's border, across and down,
-    up to the overlap.
+    A pixel is the weighted mean of the windows over it. The weight is the product over both axes of the distance to the
+    window's border, at most the overlap.
     """
     side, overlap = model.config.tokenizer.window, model.config.tokenizer.overlap
     starts = [
@@ -83,7 +83,7 @@ def by_hand(model: loading.Model, pixels: np.ndarray) -> tuple[list[np.ndarray],
 
 
 def at_once(model: loading.Model, pixels: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Planes and picture of a tokenizer that sees all of the picture, continued to whole steps."""
+    """Planes and picture of a tokenizer over the whole picture, edges repeated to a multiple of the stride."""
     h, w = (-(-length // model.stride) * model.stride for length in (HEIGHT, WIDTH))
     padded = np.pad(pixels, ((0, h - HEIGHT), (0, w - WIDTH), (0, 0)), mode="edge")
     found = model.tokenizer.encode(to_float(padded[None]))
@@ -92,12 +92,12 @@ def at_once(model: loading.Model, pixels: np.ndarray) -> tuple[list[np.ndarray],
 
 
 def to_float(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 [B, H, W, 3] -> [B, 3, H, W]. The same strides as in the codec, since they decide on the last digits."""
+    """uint8 [B, H, W, 3] -> [B, 3, H, W]; memory strides as in the codec, since they affect the rounding."""
     return torch.tensor(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "fqgan-triple-8"])
-def test_a_file_is_what_the_tokenizer_makes(name: str, at_hand: Path, picture: Image.Image) -> None:
+def test_a_file_is_what_the_tokenizer_makes(name: str, installed: Path, picture: Image.Image) -> None:
     model, pixels = loading.load_model(name), np.asarray(picture)
     with torch.inference_mode():
         planes, expected = (by_hand if model.config.tokenizer.window else at_once)(model, pixels)
@@ -114,7 +114,7 @@ def test_a_file_is_what_the_tokenizer_makes(name: str, at_hand: Path, picture: I
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_layers_are_steps_where_they_have_an_order(name: str, at_hand: Path, picture: Image.Image) -> None:
+def test_layers_are_steps_where_they_have_an_order(name: str, installed: Path, picture: Image.Image) -> None:
     image = picture.crop((0, 0, 100, 80))
     data = vqcodec.encode(image, name)
     assert vqcodec.encode_tokens(vqcodec.tokenize(image, name)) == data
@@ -135,7 +135,7 @@ def test_layers_are_steps_where_they_have_an_order(name: str, at_hand: Path, pic
 
 @pytest.mark.parametrize("name", ["mgvq-f16c32-g4", "xqgan-msvr10p2-4096", "fqgan-dual-16", "softvq-l-64"])
 def test_every_command_takes_the_model(
-    name: str, at_hand: Path, picture: Image.Image, invoke: Invoke, tmp_path: Path
+    name: str, installed: Path, picture: Image.Image, invoke: Invoke, tmp_path: Path
 ) -> None:
     picture.crop((0, 0, 100, 70)).save(tmp_path / "a.png")
     file = tmp_path / "a.vqc"
@@ -156,7 +156,7 @@ def test_every_command_takes_the_model(
         assert part.size == (70, 40)
 
 
-def test_a_picture_smaller_than_a_window(at_hand: Path, picture: Image.Image) -> None:
+def test_a_picture_smaller_than_a_window(installed: Path, picture: Image.Image) -> None:
     small_one = picture.crop((0, 0, 30, 41))
     for name in ("fqgan-dual-16", "softvq-l-64"):
         model = loading.load_model(name)

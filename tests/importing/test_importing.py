@@ -1,4 +1,4 @@
-"""Releases of the four systems: each manifest fits a configuration, and a checkpoint becomes a model or nothing."""
+"""Releases of the four systems: manifests match configurations; an import writes a whole model or no folder."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_every_release_loads_whole(name: str) -> None:
     ("name", "manifest"), [("xqgan-msvr10p2-4096", "xqgan_vits_msvr_p2"), ("softvq-l-32", "softvq_vits32")]
 )
 def test_small_variants_load_whole(name: str, manifest: str) -> None:
-    """The same layouts with the small transformer and 1024 codewords of 16 channels."""
+    """Released layouts with the small transformer and 1024 codewords of 16 channels."""
     system, config = find_release(name)
     backbone = structs.replace(
         config.backbone, encoder_width=384, decoder_width=384, encoder_depth=12, decoder_depth=12
@@ -110,7 +110,7 @@ def test_an_unknown_release_names_those_that_are(name: str, message: str) -> Non
 
 
 def small(name: str) -> TokenizerConfig:
-    """The configuration of a release with few channels, for windows of 64 px where their size is fixed."""
+    """Configuration of a release with few channels; windows of 64 px where the input size is fixed."""
     _, config = find_release(name)
     backbone: DcaeConfig | VqganConfig | VitConfig
     if isinstance(config.backbone, DcaeConfig):
@@ -133,7 +133,7 @@ def small(name: str) -> TokenizerConfig:
 
 
 def smaller(quantizer: Any) -> Any:
-    """The same with at most 64 codewords, and few scales."""
+    """`quantizer` with at most 64 codewords and few scales."""
     fewer = {"codebook_size": 64, "bits": 5, "scales": (1, 1, 2, 3, 4)}
     known = set(quantizer.__struct_fields__)
     inner = {name: smaller(getattr(quantizer, name)) for name in ("part", "base") if name in known}
@@ -141,7 +141,7 @@ def smaller(quantizer: Any) -> Any:
 
 
 def released(system: System, config: TokenizerConfig, seed: int = 0) -> dict[str, Tensor]:
-    """A state dict of random weights as it would be released, with latents that differ from place to place."""
+    """State dict of random weights in the released layout; its latents vary between positions."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         tokenizer = Tokenizer(config).eval()
@@ -161,7 +161,7 @@ def released(system: System, config: TokenizerConfig, seed: int = 0) -> dict[str
 
 
 def centre(tokenizer: Tokenizer, x: Tensor) -> None:
-    """Move the latents of pictures x to a mean of 0: what is the same everywhere says nothing."""
+    """Shift the latents of pictures x to mean 0, so that a constant part does not decide the indices."""
     means: list[tuple[Any, Tensor]] = []
     layers = [layer for name, layer in tokenizer.encoder.named_modules() if name.endswith("to_latent")]
     hooks = [
@@ -206,7 +206,7 @@ def test_a_checkpoint_becomes_a_model(name: str, tmp_path: Path) -> None:
 
 
 def training(system: System) -> str:
-    """A tensor that only training needs."""
+    """Add a tensor for training only."""
     return {
         "MGVQ": "quantize.embed_prob",
         "XQ-GAN": "semantic_model.norm.weight",
@@ -220,17 +220,17 @@ def test_what_is_not_the_release_is_refused_and_nothing_is_written(name: str, tm
     system, config = find_release(name)
     config = small(name)
     state = released(system, config)
-    key = next(key for key, value in state.items() if value.dim() == 4)  # a convolution, which all of them have
+    key = next(key for key, value in state.items() if value.dim() == 4)  # a convolution; every release has one
     for change, message in (
         ({}, rf"lacks {key}"),
         ({key: state[key], "stowaway": torch.ones(1)}, "unknown stowaway"),
         ({key: state[key][:-1]}, r"\[\d+, \d+, \d+, \d+\]; \[\d+, \d+, \d+, \d+\] needed"),
-        ({key: state[key].int()}, "plain numbers are needed"),
+        ({key: state[key].int()}, "a dense float tensor is needed"),
         ({key: torch.full_like(state[key], torch.nan)}, "not finite"),
         ({key: torch.where(state[key] == state[key].max(), torch.inf, state[key])}, "not finite"),
         ({key: state[key].double() * 1e300}, "not finite"),
-        ({key: state[key].to("meta")}, "has no numbers"),
-        ({key: state[key].to_sparse()}, "plain numbers are needed"),
+        ({key: state[key].to("meta")}, "has no values"),
+        ({key: state[key].to_sparse()}, "a dense float tensor is needed"),
     ):
         without = {other: value for other, value in state.items() if other != key}
         with pytest.raises(ModelError, match=message) as raised:
@@ -272,7 +272,7 @@ def test_half_precision_stays_and_other_kinds_become_single(tmp_path: Path) -> N
 
 @pytest.fixture
 def tiny_release(monkeypatch: pytest.MonkeyPatch) -> tuple[System, TokenizerConfig]:
-    """`xqgan-tiny` is a release for a while."""
+    """Register `xqgan-tiny` as a release during the test."""
     system, config = find_release("xqgan-vp2-4096")[0], small("xqgan-vp2-4096")
     releases: Mapping[str, TokenizerConfig] = {**system.releases, "xqgan-tiny": config}
     changed = tuple(s._replace(releases=releases) if s is system else s for s in SYSTEMS)
@@ -348,7 +348,7 @@ def test_what_is_refused_ends_in_one_line_and_leaves_nothing(
 
 
 class Touch:
-    """Pickled, this is a call that makes a file."""
+    """Object whose pickle calls a function that creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Compute windows: networks that see a whole picture at once, over pictures that are larger than that."""
+"""Compute windows of networks with unbounded receptive field: geometry, blending and declaration."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_windows_are_equal_overlap_and_end_where_the_picture_does(length: int, p
     assert spans[-1][1] == length
     assert spans[0][1] <= longest
     assert all(a[1] - b[0] >= overlap for a, b in zip(spans, spans[1:], strict=False))
-    # One fewer would be too long.
+    # With one window fewer, the windows would exceed `longest`.
     assert len(spans) == 1 or (len(spans) - 1) * (longest - overlap) + overlap < length
     parts = inner_spans(spans)
     assert [start for start, _ in parts] == [0, *(end for _, end in parts[:-1])]
@@ -93,7 +93,7 @@ def test_windows_of_a_picture_blend_to_that_picture(
         np.testing.assert_allclose(band, whole[:, *place.slices], atol=1e-5)
         top = place.y1
     assert top == area.y1
-    # No window is run that the area has nothing of.
+    # Windows outside the area are not computed.
     assert made == [(i, j) for i in rows.touching(area.y0, area.y1) for j in columns.touching(area.x0, area.x1)]
 
 
@@ -101,7 +101,7 @@ def test_windows_of_a_picture_blend_to_that_picture(
 
 
 def windowed(name: str, folder: Path, window: int = WINDOW, overlap: int = OVERLAP) -> loading.Model:
-    """The tiny model of a release with compute windows, imported; of a CNN without windows of its own."""
+    """Imported tiny model of a release with compute windows, or of a CNN whose configuration has none."""
     system, config = find_release(name)[0], small(name)
     config = structs.replace(config, window=0, overlap=0, compute_window=window, compute_overlap=overlap)
     import_release(system, config, released(system, config), folder, name)
@@ -125,12 +125,12 @@ def to_float(pixels: np.ndarray) -> torch.Tensor:
 
 
 def spans_by_hand(steps: int) -> list[tuple[int, int]]:
-    """In steps of 16 px: windows of at most 6, each 2 or more into the next."""
+    """Windows of at most 6 steps of 16 px that overlap by at least 2 steps, written out."""
     return {21: [(0, 6), (3, 9), (7, 13), (11, 17), (15, 21)], 12: [(0, 6), (3, 9), (6, 12)]}[steps]
 
 
 def weights_by_hand(spans: list[tuple[int, int]], unit: int) -> list[np.ndarray]:
-    """Share of each window along a side, in units of 16 / `unit` px, by the distance to its ends up to the overlap."""
+    """Normalised weights of each window along an axis, in units of 16 / `unit` px; a ramp over the overlap."""
     raw = []
     for start, end in spans:
         at = np.arange(start * unit, end * unit) + 0.5
@@ -143,7 +143,7 @@ def weights_by_hand(spans: list[tuple[int, int]], unit: int) -> list[np.ndarray]
 
 
 def by_hand(model: loading.Model, pixels: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Planes and picture of a network, all windows at once in memory."""
+    """Reference planes and picture of a network, computed with all windows in memory."""
     h, w = grid_size(WIDTH, HEIGHT, 16)
     padded = np.pad(pixels, ((0, 16 * h - HEIGHT), (0, 16 * w - WIDTH), (0, 0)), mode="edge")
     latent: Any = 0
@@ -210,7 +210,7 @@ def test_a_region_is_the_same_part_of_the_whole(model: loading.Model, pixels: np
 
 
 def test_a_picture_of_no_more_than_a_window_is_seen_whole(model: loading.Model, pixels: np.ndarray) -> None:
-    """The area decides: 144 x 64 px are as many as 96 x 96."""
+    """The limit is an area: 144 x 64 px equal 96 x 96 px."""
     part = pixels[:64, :144]
     with torch.inference_mode():
         expected = model.tokenizer.encode(to_float(part))
@@ -219,7 +219,7 @@ def test_a_picture_of_no_more_than_a_window_is_seen_whole(model: loading.Model, 
 
 
 def with_windows(model: loading.Model, window: int, overlap: int) -> loading.Model:
-    """The same model with other compute windows."""
+    """Copy of the model with other compute windows."""
     other = copy(model)
     tokenizer = structs.replace(model.config.tokenizer, compute_window=window, compute_overlap=overlap)
     other.config = structs.replace(model.config, tokenizer=tokenizer)
@@ -227,7 +227,7 @@ def with_windows(model: loading.Model, window: int, overlap: int) -> loading.Mod
 
 
 def test_windows_and_the_whole_agree_in_part(model: loading.Model, pixels: np.ndarray) -> None:
-    """Attention and normalisation see a window only: some indices are others, by far not all of them."""
+    """Attention and normalisation over a window change some indices, but fewer than three quarters."""
     planes, others = (networks.pixels_to_planes(with_windows(model, *sides), pixels) for sides in ((192, 64), (0, 0)))
     share = np.mean([(a == b).mean() for a, b in zip(planes, others, strict=True)])
     assert 0.25 < share < 1
@@ -252,7 +252,7 @@ def test_windows_are_no_part_of_the_identity(model: loading.Model) -> None:
 
 
 class Uneven(torch.nn.Module):
-    """Stands in for a network that sees a window whole: pixels as they are, each window a little too bright or dark."""
+    """Network that returns its input plus a constant error, whose sign alternates between windows."""
 
     def __init__(self, error: float) -> None:
         super().__init__()
@@ -267,7 +267,7 @@ class Uneven(torch.nn.Module):
 def test_neighbours_that_disagree_leave_no_seam(
     model: loading.Model, monkeypatch: pytest.MonkeyPatch, overlap: int, least: int, most: int
 ) -> None:
-    """Windows that are 6 levels off, each in its own way, blend without a step of more than 2 levels."""
+    """Windows with errors of +6 and -6 levels blend without a step of more than 2 levels."""
     image = gradient(240)
     other = with_windows(model, WINDOW, overlap)
     uneven = Uneven(6)
@@ -276,12 +276,12 @@ def test_neighbours_that_disagree_leave_no_seam(
     shown = networks.planes_to_pixels(other, [place], Rect(0, 240, 0, 240))
     assert largest_step(image) == 1
     assert least <= largest_step(shown) <= most
-    # Beside the windows' own error nothing is added.
+    # Blending adds at most rounding to the error of the windows.
     assert np.abs(shown.astype(int) - image).max() <= 7
 
 
 def wide(plane: torch.Tensor, image: np.ndarray) -> torch.Tensor:
-    """Plane [1, h, w] of a grid of 15 x 15 places of 16 px each -> their part of the picture, [1, 3, H, W] in -1..1."""
+    """Plane [1, h, w] of position numbers in a grid of 15 x 15 -> their pixels [1, 3, H, W] in -1..1."""
     y, x = divmod(int(plane[0, 0, 0]), 15)
     h, w = plane.shape[1:]
     return to_float(image[16 * y : 16 * (y + h), 16 * x : 16 * (x + w)])
@@ -296,7 +296,7 @@ def test_a_latent_of_windows_that_disagree_has_no_step(model: loading.Model, mon
 
 
 class Shifted(torch.nn.Module):
-    """Stands in for an encoder: 1 everywhere in one window, -1 in the next."""
+    """Encoder whose latent is constant, alternately 1 and -1 from window to window."""
 
     halo = None
 
@@ -322,7 +322,7 @@ def test_large_pictures_need_windows_or_are_refused(
 
 
 def test_networks_that_see_all_at_once_come_with_windows() -> None:
-    """Imports and recipes: whatever the size of a picture, they see a bounded part of it."""
+    """All releases and recipes have a bounded halo, windows or compute windows."""
     configs = {name: config for system in SYSTEMS for name, config in system.releases.items()}
     for path in RECIPES.glob("*.toml"):
         if not path.stem.endswith("-prior") and not is_stepped(read_tree(path.stem)):

@@ -36,7 +36,7 @@ RECIPE = PriorRecipe(
 
 
 def trained_alike() -> Far:
-    """Weights large enough that everything matters."""
+    """Model with weights large enough that every part changes the output."""
     torch.manual_seed(0)
     model = Far(CONFIG).eval()
     with torch.no_grad():
@@ -47,7 +47,7 @@ def trained_alike() -> Far:
 
 @pytest.mark.parametrize(("recipe", "millions"), [("far-base-prior", 415), ("far-large-prior", 898)])
 def test_the_recipes_have_the_sizes_of_the_paper(recipe: str, millions: int) -> None:
-    """FQGAN, table 7, with two codebooks of 16384 and the classes of ImageNet."""
+    """Parameter counts of FQGAN, table 7: two codebooks of 16384 codewords, ImageNet classes."""
     settings = prior_recipe(read_tree(recipe))
     shape = (settings.crop, settings.crop)
     config = FarConfig(
@@ -79,7 +79,7 @@ def test_rotary_positions_tell_distances_alone() -> None:
 
 
 def test_a_cache_makes_no_difference() -> None:
-    """Drawing with cached keys gives each sub-token the probability that the whole model gives it."""
+    """Sampling with cached keys uses the same probabilities as the model without a cache."""
     model = trained_alike()
     for label in (None, 1):
         planes = draw(model, (4, 5), torch.Generator().manual_seed(7), Drawing(temperature=1e-4, label=label))
@@ -124,7 +124,7 @@ def test_top_k_and_top_p_leave_out_the_unlikely() -> None:
 
 
 def test_the_class_decides_what_is_drawn_and_some_crops_are_shown_without() -> None:
-    """Tiles of class c hold the code c alone."""
+    """Tiles of class c hold only index c."""
     tiles = [np.full((2, 6, 6), c, np.int16) for c in (0, 1, 2) for _ in range(3)]
     labels = [c for c in (0, 1, 2) for _ in range(3)]
     model = train_factorized_ar(tiles, (4, 4), RECIPE, lambda _: None, labels=labels, classes=3)
@@ -188,7 +188,7 @@ def test_settings_that_cannot_be_are_refused(changes: dict[str, object], message
 
 @pytest.fixture
 def classes(tmp_path: Path) -> Path:
-    """Pictures in the folders of two classes, of different sizes."""
+    """Folder of pictures of different sizes in two class folders."""
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (tmp_path / "data" / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Pictures drawn from priors, and the float model that is for nothing else."""
+"""Sampling of pictures from integer priors and from the float model."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_sub_token_depends_on_those_before_it_alone() -> None:
 
 
 def test_it_learns_and_draws_what_it_learned() -> None:
-    """Plane 1 repeats plane 0, of which half of the codes are never used."""
+    """Training tiles in which plane 1 repeats plane 0, and plane 0 uses half of its codewords."""
     rng = np.random.default_rng(0)
     tiles = [np.repeat(rng.integers(0, 4, (1, 8, 8)), 2, 0).astype(np.uint16) for _ in range(8)]
     model = train_factorized_ar(tiles, (8, 8), RECIPE, lambda _: None)
@@ -130,13 +130,13 @@ def test_the_command_draws_from_a_float_model_that_changes_no_file(
 
 
 def write_windowed(folder: Path, quantizer: QuantizerConfig, adapters: int) -> None:
-    """FQGAN in small: windows of 32 px, 4 x 4 tokens each. Its weights are random."""
+    """Small FQGAN with random weights: windows of 32 px with 4 x 4 tokens."""
     backbone = VqganConfig((32,) * 4, (1,) * 4, (1,) * 4, 32, adapters, 1, 4, 32)
     tokenizer = TokenizerConfig(8, backbone, quantizer, 32, 8)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         made = Tokenizer(tokenizer)
-        # Codewords that are chosen all.
+        # Codewords at the scale of the latents, so that all are used.
         if isinstance(quantizer, ProductVQConfig):
             made.codebooks.normal_()
         state = {k: v.half().numpy() for k, v in made.state_dict().items() if not training_only(k)}
@@ -154,7 +154,7 @@ def test_windows_are_drawn_one_by_one(tmp_path: Path, monkeypatch: pytest.Monkey
     run_prior(recipe, tmp_path / "made", report=lambda _: None)
     made = str(tmp_path / "made")
     tokens = draw_tokens(made, 70, 40, seed=3)
-    # Three windows of 32 px beside each other, 8 px of them shared, and two such rows.
+    # Two rows of three windows of 32 px that overlap by 8 px.
     assert [plane.shape for plane in tokens.planes] == [(6, 4, 4)] * 2
     far, generator = read_far(tmp_path / "made", (16, 16)), torch.Generator().manual_seed(3)
     assert far is not None

@@ -1,7 +1,7 @@
-"""The convolutional VQGAN of LlamaGen: the backbone of FQGAN, with adapters, and of XQ-GAN's CNN, without.
+"""Convolutional VQGAN of LlamaGen: the backbone of FQGAN (with adapters) and of XQ-GAN's CNN (without).
 
-Normalisation covers the whole picture. One or more branches between the shared network and the latent give an equal
-share of its channels each, in the order of the quantizer's groups.
+Group normalisation covers the whole picture, so the receptive field is unbounded. One or more branches follow the
+shared network; each outputs an equal share of the latent's channels, in the order of the quantizer's groups.
 
               stride 1                     stride 16
     pixels -> stem, blocks -> down, ... -> blocks, middle -> branches: (adapter,) head, to_latent -> z    (encoder)
@@ -20,7 +20,7 @@ from .vqgan_blocks import Adapter, Attention, Down, ResidualBlock, Up, norm
 
 
 class Branch(nn.Module):
-    """Features [B, C, h, w] -> its channels of the latent [B, D / branches, h, w]."""
+    """Branch of the encoder: features [B, C, h, w] -> channels of the latent [B, D / branches, h, w]."""
 
     def __init__(self, config: VqganConfig, channels: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Branch(nn.Module):
 
 
 class VqganEncoder(Encoder):
-    """Pixels x [B, 3, H, W] in -1..1, H and W multiples of the stride -> latent z [B, D, h, w]."""
+    """Encoder: pixels [B, 3, H, W] in -1..1, H and W multiples of the stride -> latent z [B, D, h, w]."""
 
     halo = None
 
@@ -66,7 +66,7 @@ class VqganEncoder(Encoder):
 
 
 class VqganDecoder(Decoder):
-    """Latent [B, D, h, w] -> pixels x [B, 3, H, W], about -1..1, not clamped."""
+    """Decoder: latent z_q [B, D, h, w] -> pixels [B, 3, H, W], about -1..1, not clamped."""
 
     halo = None
 
@@ -101,7 +101,7 @@ class VqganDecoder(Decoder):
 
 
 def _stage(enters: int, width: int, depth: int, attentive: bool) -> nn.Sequential:
-    """Residual blocks from `enters` to `width` channels; attention after each in an attentive one."""
+    """Stage of `depth` residual blocks, `enters` to `width` channels; `attentive`: attention after each block."""
     blocks: list[nn.Module] = []
     for i in range(depth):
         blocks.append(ResidualBlock(enters if i == 0 else width, width))

@@ -1,7 +1,7 @@
-"""Blocks of the VQGAN backbone: convolutional blocks, attention over a picture, and FQGAN's factor adapter.
+"""Blocks of the VQGAN backbone: residual blocks, attention over a picture, resampling and FQGAN's factor adapter.
 
-VQGAN (Esser et al. 2021) in the form of LlamaGen (Sun et al.
-2024); factor adapters: FQGAN (Bai et al. 2024, section 3.2). All take and give [B, C, H, W].
+VQGAN (Esser et al. 2021) as in LlamaGen (Sun et al. 2024); factor adapter: FQGAN (Bai et al. 2024, section 3.2).
+Inputs and outputs are [B, C, H, W].
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..config.backbones import NORM_GROUPS
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    """Groups of channels, over the whole picture, to mean 0 and variance 1."""
+    """Group normalisation over the whole picture, with learned scale and shift."""
     return nn.GroupNorm(NORM_GROUPS, channels, eps=1e-6)
 
 
@@ -36,7 +36,7 @@ class ResidualBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """x + attention of one head over all positions of the normalised x."""
+    """Residual self-attention with one head over all positions of the picture."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Attention(nn.Module):
 
 
 class Down(nn.Module):
-    """Half the size; the picture is continued by zeros on the right and below, and there alone."""
+    """Downsampling by 2: a convolution of stride 2, zero padding on the right and at the bottom only."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the size: every pixel four times, then a convolution."""
+    """Upsampling by 2: nearest neighbour, then a convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -79,10 +79,7 @@ class Up(nn.Module):
 
 
 class AdapterLayer(nn.Module):
-    """One layer of a transformer: attention, then a perceptron, each normalised first and with a shortcut.
-
-    Takes and gives [B, N, C].
-    """
+    """Transformer layer on [B, N, C]: attention, then a perceptron, each with a norm before it and a shortcut."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -101,14 +98,14 @@ class AdapterLayer(nn.Module):
 
 
 def self_attention(qkv: Tensor, heads: int) -> Tensor:
-    """[B, N, 3 * C], all of q before all of k before all of v, each head after head -> [B, N, C]."""
+    """Queries, keys and values [B, N, 3 * C], concatenated in this order, heads in turn -> [B, N, C]."""
     batch, n, wide = qkv.shape
     q, k, v = qkv.reshape(batch, n, 3, heads, -1).permute(2, 0, 3, 1, 4)
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, n, wide // 3)
 
 
 class Adapter(nn.Module):
-    """A transformer over the h * w positions of a grid that is fixed by its learned positions."""
+    """Transformer over the h * w positions of a grid; learned position embeddings fix the size of the grid."""
 
     def __init__(self, channels: int, positions: int, depth: int, heads: int) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Checkpoints that others published, as tensors of ours; one family a file."""
+"""Import of published checkpoints as models; one family of releases in each file."""

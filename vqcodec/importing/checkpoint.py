@@ -1,8 +1,8 @@
-"""A checkpoint file of others -> its tensors by name. Nothing in the file is ever called.
+"""Reader of published checkpoint files: file -> tensors by name. No code of the file is executed.
 
-safetensors holds tensors alone. What torch.save writes is a pickle, which can name any function of any module and have
-it called: torch's reader for weights knows only what tensors are made of, and here in addition a few harmless classes
-that training scripts save beside them, each of which is replaced by one that does nothing. All else is refused.
+safetensors files hold tensors only. torch.save writes a pickle, which can have any function of any module called, so
+files are read by torch's restricted unpickler for weights. A few harmless classes that training scripts save along with
+the tensors are accepted in addition; each is replaced by the empty class Inert. All other names are refused.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from torch import Tensor
 from ..errors import InputError
 
 PARTS = ("ema", "model_ema", "model", "state_dict", "module")
-"""Where in a checkpoint the weights are, the best first: averages before the last step's."""
+"""Keys of a checkpoint that can hold the weights, in order of preference: averaged weights first."""
 WRAPPERS = ("module.", "model.", "ema_model.", "tokenizer.", "vq_model.", "vae.")
-"""What a wrapper puts before every name."""
+"""Prefixes that wrappers add to all names."""
 COMPILED = "_orig_mod."
-"""What torch.compile puts before the names of the module that it compiled."""
+"""Prefix that torch.compile adds to the names of a compiled module."""
 MAX_PICKLE_BYTES = 2**26
-"""Of the part of an archive that holds names and no numbers."""
+"""Largest accepted data.pkl of an archive, the member with names and without numbers."""
 MAX_DEPTH = 3
-"""Parts within parts."""
+"""Levels of nested parts that are searched for weights."""
 ZIP, SAFETENSORS = b"PK\x03\x04", b"{"
 
 
 class Inert:
-    """Stands for an object of a class that is of no use here: whatever it is made from, it holds nothing."""
+    """Empty replacement for an object of a harmless class; its arguments and its state are ignored."""
 
     def __new__(cls, *args: object, **settings: object) -> Inert:
-        """An empty object, whatever the arguments are."""
+        """Return an empty object; all arguments are ignored."""
         return super().__new__(cls)
 
     def __init__(self, *args: object, **settings: object) -> None:
@@ -64,13 +64,14 @@ HARMLESS = (
         )
     ),
 )
-"""Classes that checkpoints hold beside their tensors: settings, paths and single numbers."""
+"""Classes of the settings, paths and single numbers that checkpoints hold in addition to tensors."""
 
 
 def read_checkpoint(path: Path, part: str | None = None) -> dict[str, Tensor]:
-    """The weights in a .pt, .pth or safetensors file, by the names they had without wrappers.
+    """Read the weights of a .pt, .pth or safetensors file, by their names without the prefixes of wrappers.
 
-    `part` names which of a checkpoint's parts to take, where the first of PARTS is not meant. Raises InputError.
+    `part` is the key of the checkpoint that holds the weights; None: the first of PARTS that is present. Raises
+    InputError for a file that cannot be read, is damaged, holds no weights or names other classes.
     """
     try:
         with open(path, "rb") as file:
@@ -92,7 +93,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
     try:
         return dict(load_file(path))
-    except Exception as error:  # the library raises its own and built-in kinds
+    except Exception as error:  # the library raises its own and built-in classes
         raise InputError(f"{path}: not a whole safetensors file: {_first_line(error)}") from error
 
 
@@ -100,33 +101,33 @@ def _read_pickle(path: Path, mmap: bool) -> object:
     allowed: list[Any] = [(Inert, name) for name in HARMLESS]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about forms of storage that older files have
+            warnings.simplefilter("ignore")  # about deprecated storage classes in older files
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # whatever a file that is damaged on purpose can make the reader raise
+    except Exception as error:  # a damaged file can make the unpickler raise any class
         if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise InputError(
-                f"{path}: names {found[1][:80]}, which is no part of weights; refused, and nothing in it was run"
+                f"{path}: names {found[1][:80]}, which weights do not need; refused, and nothing in it was run"
             ) from error
         raise InputError(f"{path}: no checkpoint that can be read: {_first_line(error)}") from error
 
 
 def _check_archive(path: Path, size: int) -> None:
-    """Refuse an archive that claims to hold more than it does; what torch.save writes is not compressed."""
+    """Refuse an archive whose directory claims more bytes than the file has; torch.save does not compress."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except Exception as error:  # besides its own kind whatever a damaged directory leads to
+    except Exception as error:  # a damaged directory raises classes besides BadZipFile
         raise InputError(f"{path}: cut off or damaged: {_first_line(error)}") from error
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise InputError(f"{path}: an archive with compressed parts, which no checkpoint has")
+        raise InputError(f"{path}: an archive with compressed parts, which torch.save never writes")
     if sum(member.file_size for member in members) > size:
         raise InputError(f"{path}: its parts claim more bytes than it has")
     if any(member.file_size > MAX_PICKLE_BYTES for member in members if member.filename.endswith("data.pkl")):
-        raise InputError(f"{path}: more than {MAX_PICKLE_BYTES:,} bytes of names")
+        raise InputError(f"{path}: data.pkl has more than {MAX_PICKLE_BYTES:,} bytes of names")
 
 
 def _weights(path: Path, tree: object, part: str | None) -> Mapping[str, Tensor]:
-    """The state dict in what a file holds."""
+    """Find the state dict in the unpickled contents of a file. Raises InputError."""
     if not isinstance(tree, Mapping):
         raise InputError(f"{path}: holds a {type(tree).__name__}; weights by name are needed")
     if part is not None and part not in tree:
@@ -142,7 +143,7 @@ def _weights(path: Path, tree: object, part: str | None) -> Mapping[str, Tensor]
 
 
 def unwrapped(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Names without what wrappers put before all of them. Raises InputError if two become the same."""
+    """Remove the prefixes of wrappers from all names. Raises InputError if two names become equal."""
     found = {name.replace(COMPILED, ""): value for name, value in state.items()}
     while prefix := _shared(list(found)):
         found = {name.removeprefix(prefix): value for name, value in found.items()}

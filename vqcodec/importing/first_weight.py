@@ -1,7 +1,7 @@
-"""The weight of the likeliest codeword of a mixture, measured: no release of SoftVQ-VAE says it (quantizers/soft.py).
+"""Measurement of the weight of the most likely codeword of a mixture, which SoftVQ-VAE's releases do not contain.
 
-It is part of what a file's indices stand for, so that it belongs to the identity of a model: the same pictures give the
-same weight, in hundredths.
+The weight (quantizers/soft.py) changes the meaning of a file's indices and therefore belongs to the identity of a
+model. It is rounded to hundredths, so that the same pictures give the same identity.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from .release import System, import_release
 def measured_config(
     system: System, config: TokenizerConfig, state: Mapping[str, Tensor], pictures: Iterable[np.ndarray]
 ) -> TokenizerConfig:
-    """`config` with the first weight that is best on `pictures`, uint8 [H, W, 3] each, for the weights of a release.
+    """Return `config` with the first weight of least squared error on `pictures`, uint8 [H, W, 3] each.
 
-    Raises UsageError for a quantizer without mixtures, ModelError for a state dict that is not the release's.
+    Raises UsageError for a quantizer without mixtures, ModelError for a state dict that does not fit `config`.
     """
     if mixtures_of(config.quantizer) is None:
         raise UsageError(f"--measure: {config.quantizer.kind} has no mixtures of codewords; leave it out")
@@ -45,7 +45,7 @@ def measured_config(
 
 
 def _latents(model: Model, pictures: Iterable[np.ndarray]) -> Iterator[Tensor]:
-    """Latents of each window of each picture, or of a whole picture, [1, D, *]."""
+    """Latents [1, D, *] of each window of each picture, or of each whole picture for models without windows."""
     config = model.config.tokenizer
     for pixels in pictures:
         if not config.window_px:

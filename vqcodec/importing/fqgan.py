@@ -1,6 +1,7 @@
-"""FQGAN's released tokenizers, dual and triple: their configurations, and their tensors under our names.
+"""FQGAN's released tokenizers, dual and triple: configurations, and the map of tensor names.
 
-Their groups are the decoder's order of branches: visual first, then semantic, or middle and high semantic.
+Groups of the quantizer follow the decoder's order of branches: visual, semantic; or visual, mid- and high-level
+semantic.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ SKIPPED = (
     r"(feat_pred_head|mid_sem_feat_pred|high_sem_feat_pred)\.",
     r"quantize_\w+\.codebook_used$",
 )
-"""What only training uses: heads that predict the features of a teacher, and which codewords the last batches used."""
+"""Tensors for training only: heads that predict features of a teacher, and the usage counters of codewords."""
 WINDOW, OVERLAP = 256, 32
-"""Its adapters know pictures of this side alone; how far ours overlap where a picture needs several. Pixels."""
+"""Side of the only input that its adapters accept, and overlap of neighbouring windows in larger pictures; pixels."""
 
 
 def _branch(head: str, name: str) -> BranchNames:
@@ -39,7 +40,7 @@ BRANCHES = {
         "sem_high": _branch("semantic_head_high", "sem_high"),
     },
 }
-"""By how many there are: what the release calls a branch -> what it calls its parts."""
+"""Number of branches -> released name of each branch -> released names of its parts."""
 
 
 def _release(stride: int, branches: int) -> TokenizerConfig:
@@ -58,7 +59,7 @@ RELEASES: dict[str, TokenizerConfig] = {
 
 
 def sources(config: TokenizerConfig, ours: Mapping[str, Tensor]) -> dict[str, Source]:
-    """Where the release has each of our tensors."""
+    """Map each tensor of the codec to its source in the release. Raises ModelError for another backbone."""
     backbone = config.backbone
     if not isinstance(backbone, VqganConfig) or backbone.adapters not in BRANCHES:
         raise ModelError("released checkpoint: FQGAN's backbone is vqgan with 2 or 3 adapters")
@@ -74,7 +75,7 @@ def sources(config: TokenizerConfig, ours: Mapping[str, Tensor]) -> dict[str, So
 
 
 def from_released(config: TokenizerConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors a shipped model holds, from a released state dict.
+    """Convert a released state dict to the tensors of a model file.
 
     Raises ModelError naming the keys that are missing, left over or of another shape.
     """

@@ -1,4 +1,4 @@
-"""Check of a released state dict against the tensors of a tokenizer: every key, every shape, nothing left over."""
+"""Match of a released state dict with the tensors of a tokenizer: all keys, all shapes, no unknown keys."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from ..errors import ModelError
 from ..tokenizer import NO_RATE, Tokenizer, training_only
 
 SHOWN = 3
-"""Most keys that one message names."""
+"""Most keys in one error message."""
 
 
 class Source(NamedTuple):
-    """Where a release has one of our tensors."""
+    """Source of one tensor of the codec in a released state dict."""
 
     keys: tuple[str, ...]
-    """Several are parts of ours along its first axis."""
+    """Released keys; several are stacked along the first axis."""
     shape: tuple[int, ...]
-    """Of the tensor under each key; the numbers come in our order."""
+    """Shape of the tensor under each key; its values are in the codec's order."""
 
 
 def own(name: str) -> bool:
-    """True for a tensor `name` of this codec that no release holds.
+    """Return True for a tensor `name` of this codec that no release holds.
 
-    Each release counts the use of codewords in its own way, and none has a rate term.
+    Usage counters of codewords are specific to each release, and no release has a rate term.
     """
     return name in NO_RATE or (name.startswith("quantizer.") and training_only(name))
 
 
 def needed(config: TokenizerConfig) -> dict[str, Tensor]:
-    """Our tensors that a release has to fill, by name, without values."""
+    """Tensors of the codec that a release has to provide, by name, on the meta device."""
     with torch.device("meta"):
         state = Tokenizer(config).state_dict()
     return {name: value for name, value in state.items() if not own(name)}
 
 
 def single(key: str, value: Tensor) -> Source:
-    """The tensor of a release that is ours as it is."""
+    """Source of a tensor that the release holds under `key` in the same shape."""
     return Source((key,), tuple(value.shape))
 
 
 def matched(
     ours: Mapping[str, Tensor], sources: Mapping[str, Source], state: Mapping[str, Tensor], skipped: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Our tensors out of `state`, without those of training; nothing is copied but parts that are put together.
+    """Return the tensors of a model file from `state`; only tensors that are stacked from several keys are copied.
 
-    Keys that match a pattern of `skipped` are passed over. Raises ModelError naming the keys that are missing, left
-    over or of another shape or type.
+    Keys that match a pattern of `skipped` are ignored. Raises ModelError naming the keys that are missing, unknown, or
+    of another shape or type.
     """
     wanted = {key: source.shape for source in sources.values() for key in source.keys}
     missing = [key for key in wanted if key not in state]
@@ -68,7 +68,9 @@ def matched(
             raise ModelError(f"released checkpoint: {key} is {list(value.shape)}; {list(shape)} needed")
         plain = value.layout == torch.strided and value.is_floating_point()
         if not plain and not training_only(key):
-            raise ModelError(f"released checkpoint: {key} is {value.layout} of {value.dtype}; plain numbers are needed")
+            raise ModelError(
+                f"released checkpoint: {key} is {value.layout} of {value.dtype}; a dense float tensor is needed"
+            )
     return {
         name: _joined([state[key] for key in source.keys], ours[name])
         for name, source in sources.items()

@@ -1,7 +1,7 @@
-"""MGVQ's released tokenizers: their configurations, and their tensors under our names.
+"""MGVQ's released tokenizers: configurations, and the map of tensor names.
 
-A released state dict (`checkpoint["model"]`) is checked whole: every key that should be there is, with its shape, and
-no other. Two buffers that only training uses are passed over.
+All keys and shapes of a released state dict (`checkpoint["model"]`) are checked; two buffers that only training needs
+are ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .matching import Source, matched, needed, single
 
 CODEBOOKS = "quantizer.bank.codebooks"
 SKIPPED = (r"quantize\.(codebook_used|embed_prob)$",)
-"""Which codewords the last batches used, and how often each was: never needed to encode or decode."""
+"""Usage counters of codewords, for training only."""
 
 _F8 = DcaeConfig(
     widths=(256, 512, 512),
@@ -44,8 +44,8 @@ _G4 = ProductVQConfig(groups=4, codebook_size=8192, dim=8, normalised=True, fill
 _G8 = ProductVQConfig(groups=8, codebook_size=2048, dim=4, normalised=True, fill="zero")
 
 COMPUTE_WINDOW, COMPUTE_OVERLAP = 1024, 64
-"""Its attention is over the whole picture: the largest part that it sees at once of pictures beyond a megapixel, for
-memory alone, and how far ours overlap. Pixels."""
+"""Side and overlap of compute windows, pixels. MGVQ's attention covers the whole picture; windows bound the memory for
+pictures beyond a megapixel."""
 
 
 def _release(stride: int, backbone: DcaeConfig, quantizer: ProductVQConfig) -> TokenizerConfig:
@@ -59,9 +59,9 @@ RELEASES: dict[str, TokenizerConfig] = {
     "mgvq-f16c32-g8": _release(16, _F16, _G8),
     "mgvq-f32c32-g8": _release(32, _F32, _G8),
 }
-"""By published name."""
+"""Published name -> configuration."""
 RELEASES |= {f"{name}-mix": RELEASES[name] for name in ("mgvq-f16c32-g4", "mgvq-f32c32-g8")}
-# Of these the weights alone are others: they were trained on more pictures.
+# Same architecture, weights trained on a larger mixture of data sets.
 
 _BLOCK = (
     (r"^(conv[12])\.", r"main.\1.conv."),
@@ -87,10 +87,10 @@ _ENDS = {
 
 
 def released_name(name: str, config: DcaeConfig) -> str:
-    """What the release calls our tensor `name`.
+    """Released name of the codec's tensor `name`.
 
-    Its stages count from 1, and each holds its change of size as one more block: the encoder's behind its blocks, the
-    decoder's before them.
+    Released stages are numbered from 1. Downsampling is the last block of an encoder stage, upsampling the first block
+    of a decoder stage.
     """
     for ours, theirs in _ENDS.items():
         if name.startswith(ours):
@@ -110,7 +110,7 @@ def released_name(name: str, config: DcaeConfig) -> str:
 
 
 def sources(config: TokenizerConfig, ours: Mapping[str, Tensor]) -> dict[str, Source]:
-    """Where the release has each of our tensors."""
+    """Map each tensor of the codec to its source in the release. Raises ModelError for another backbone."""
     backbone = config.backbone
     if not isinstance(backbone, DcaeConfig):
         raise ModelError(f"released checkpoint: MGVQ's backbone is dcae, not {backbone.kind}")
@@ -120,7 +120,7 @@ def sources(config: TokenizerConfig, ours: Mapping[str, Tensor]) -> dict[str, So
 
 
 def from_released(config: TokenizerConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors a shipped model holds, from a released state dict; nothing is copied.
+    """Convert a released state dict to the tensors of a model file; nothing is copied.
 
     Raises ModelError naming the keys that are missing, left over or of another shape.
     """

@@ -1,4 +1,4 @@
-"""Import of published checkpoints as model folders; known systems by the names of their releases."""
+"""Import of published checkpoints as model folders, and the table of known systems and releases."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from . import fqgan, mgvq, softvq, xqgan
 
 
 class System(NamedTuple):
-    """One family of releases."""
+    """Family of releases with one tensor layout."""
 
     name: str
     releases: Mapping[str, TokenizerConfig]
     from_released: Callable[[TokenizerConfig, Mapping[str, Tensor]], dict[str, Tensor]]
     skipped: tuple[str, ...]
-    """Patterns of the keys that only training needs."""
+    """Patterns of the keys for training only."""
     terms: str
-    """What its authors say of the use of their weights."""
+    """Licence of the weights as stated by the authors."""
     nested: bool = False
-    """Whether groups of channels are trained to be left out from the last on; if not, all are one layer."""
+    """True if training masks trailing groups of channels, so that each group is a layer; False: one layer of all."""
 
     @property
     def family(self) -> str:
@@ -56,15 +56,15 @@ SYSTEMS = (
 
 
 class Imported(NamedTuple):
-    """A model that was made of a checkpoint."""
+    """Result of an import: the configuration of the model, and the tensors that were left out."""
 
     config: ModelConfig
     skipped: dict[str, int]
-    """What the names of tensors that were left out begin with, or the name of a single one -> how many."""
+    """Common prefix of the tensors that were left out (or a single name) -> their number."""
 
 
 def find_release(name: str) -> tuple[System, TokenizerConfig]:
-    """The system and configuration of the release `name`. Raises UsageError naming the nearest, or all."""
+    """Find the system and configuration of the release `name`. Raises UsageError with the nearest names."""
     known = {release: (system, config) for system in SYSTEMS for release, config in system.releases.items()}
     if name in known:
         return known[name]
@@ -82,9 +82,9 @@ def find_release(name: str) -> tuple[System, TokenizerConfig]:
 def import_release(
     system: System, config: TokenizerConfig, state: Mapping[str, Tensor], folder: Path, name: str, force: bool = False
 ) -> Imported:
-    """Write a model called `name`, with adaptive tables, to `folder`, whole or not at all.
+    """Write a model `name` with adaptive tables to `folder`; a failure leaves no partial folder.
 
-    Raises ModelError for a state dict that is not the release's, and OutputError if `folder` exists or cannot be
+    Raises ModelError for a state dict that does not fit the release, and OutputError if `folder` exists or cannot be
     written.
     """
     check_folder(folder, force)
@@ -110,7 +110,7 @@ def import_release(
 
 
 def check_folder(folder: Path, force: bool) -> None:
-    """Raise OutputError now, before any work, if a model could not be written to `folder` later."""
+    """Raise OutputError if `folder` is a file, or holds a model and `force` is not set."""
     if os.path.lexists(folder) and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; name a folder")
     if (folder / CONFIG).exists() and not force:
@@ -118,17 +118,17 @@ def check_folder(folder: Path, force: bool) -> None:
 
 
 def as_array(name: str, value: Tensor) -> np.ndarray:
-    """A tensor's numbers, in half or single precision. Raises ModelError if they are not all there, and finite."""
+    """Values of a tensor in float16 or float32. Raises ModelError if they are missing or not finite."""
     if value.is_meta:
-        raise ModelError(f"released checkpoint: what becomes {name} has no numbers")
+        raise ModelError(f"released checkpoint: the source of {name} has no values")
     wide = value.detach().to("cpu", value.dtype if value.dtype == torch.float16 else torch.float32)
     if not bool(torch.isfinite(wide).all()):
-        raise ModelError(f"released checkpoint: what becomes {name} holds values that are not finite")
+        raise ModelError(f"released checkpoint: the source of {name} holds values that are not finite")
     return np.ascontiguousarray(wide.numpy())
 
 
 def card(system: System, model: ModelConfig, skipped: Mapping[str, int]) -> str:
-    """The model's README."""
+    """Text of the model's README."""
     left = ", ".join(f"{name} ({count})" for name, count in skipped.items()) or "none"
     return "\n".join(
         [
@@ -141,22 +141,22 @@ def card(system: System, model: ModelConfig, skipped: Mapping[str, int]) -> str:
             "",
             f"Tensors of the checkpoint that only training needs, left out: {left}.",
             "",
-            "Tokens are coded by adaptive tables, so that whoever imports the same checkpoint gets the same identity "
-            "and reads the same files; `vqcodec train prior` makes a model with smaller files of it.",
+            "Tokens are coded by adaptive tables: every import of the same checkpoint has the same identity "
+            "and reads the same files. `vqcodec train prior` trains a prior for smaller files.",
             "",
         ]
     )
 
 
 def _layers(system: System, config: TokenizerConfig) -> tuple[tuple[int, ...], ...]:
-    """Planes of each layer; groups that are branches have no order."""
+    """Planes of each layer; unordered groups (branches) form a single layer."""
     if config.quantizer.kind == "product-vq" and not system.nested:
         return (tuple(range(len(config.quantizer.sizes))),)
     return config.quantizer.layers
 
 
 def _left_out(system: System, state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Of the tensors that only training needs: what their names begin with, or the name of a single one -> how many."""
+    """Common prefix of the tensors for training only (or a single name) -> their number."""
     found: dict[str, list[str]] = {}
     for key in state:
         if any(re.match(pattern, key) for pattern in system.skipped):
@@ -165,7 +165,7 @@ def _left_out(system: System, state: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def _write(folder: Path, model: ModelConfig, tensors: dict[str, np.ndarray], text: str) -> ModelConfig:
-    """The folder is made beside its place, and moved there when all is in it."""
+    """Write a temporary folder next to `folder` and move it into place once it is complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", suffix=".part", dir=folder.parent))
     try:
@@ -173,7 +173,9 @@ def _write(folder: Path, model: ModelConfig, tensors: dict[str, np.ndarray], tex
         (draft / "README.md").write_text(text, encoding="utf-8")
         os.chmod(draft, 0o777 & ~_umask())
         if folder.exists():
-            for file in sorted(draft.iterdir(), key=lambda file: file.name == CONFIG):  # what makes it a model, last
+            for file in sorted(
+                draft.iterdir(), key=lambda file: file.name == CONFIG
+            ):  # the configuration last: it marks a complete model
                 os.replace(file, folder / file.name)
         else:
             os.rename(draft, folder)

@@ -1,9 +1,7 @@
-"""A configuration file for checkpoints of the four systems whose sizes are not those of a release.
+"""Configuration files for checkpoints of the four systems whose sizes differ from those of the releases.
 
-[tokenizer]                     the whole of it, beside the name of a family: as in a recipe and in config.json
-stride = 16
-...
-or what differs from a release, beside the name of that
+The file holds one TOML table, [tokenizer], with the keys of recipes and of config.json. With the name of a family the
+table is complete; with the name of a release it holds the differences from that release.
 """
 
 from __future__ import annotations
@@ -21,10 +19,10 @@ from .release import SYSTEMS, System, find_release
 
 
 def find_configured(name: str, path: Path) -> tuple[System, TokenizerConfig]:
-    """The system of the family or release `name`, and the tokenizer that the TOML file at `path` describes.
+    """Find the system of the family or release `name` and read the tokenizer configuration at `path` (TOML).
 
-    Raises InputError if the file cannot be read, UsageError for an unknown name and for a key that is unknown, missing
-    or has a wrong value.
+    Raises InputError if the file cannot be read, UsageError for an unknown name and for an unknown, missing or invalid
+    key.
     """
     tree = _read(path)
     systems = {system.family: system for system in SYSTEMS}
@@ -42,7 +40,7 @@ def find_configured(name: str, path: Path) -> tuple[System, TokenizerConfig]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The table [tokenizer] of a TOML file, which has no other."""
+    """Read the table [tokenizer] of a TOML file. Raises InputError, UsageError for other tables."""
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -58,7 +56,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Tables of another kind of network or quantizer replace those of the release, others change them."""
+    """Merge `changes` into `base`; a table with another `kind` replaces the one of the release."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)

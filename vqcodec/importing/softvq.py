@@ -1,6 +1,6 @@
-"""SoftVQ-VAE's released tokenizers: their configurations, and their tensors under our names.
+"""SoftVQ-VAE's released tokenizers: configurations, and the map of tensor names.
 
-One release has a published configuration; the sizes of the others are what their names say.
+One release has a published configuration; the sizes of the others follow from their names.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SKIPPED = (
     r"quantize\.codebook_used$",
     r"decoder\.model\.patch_embed\.",
 )
-"""The frozen network that training aligned tokens with and the projection to its features, which codewords the last
-batches used, and a layer of the decoder that nothing goes through."""
+"""Tensors for training only: the frozen network of the alignment loss, the projection to its features, the usage
+counters of codewords, and a layer of the decoder that is never applied."""
 WINDOW, OVERLAP = 256, 32
-"""Its networks know pictures of this side alone, or of twice this side; how far ours overlap where a picture needs
-several, an eighth of them. Pixels."""
+"""Side of the input of most releases (512 for the others), and overlap of neighbouring windows in larger pictures, an
+eighth of the side; pixels."""
 SIZES = {"s": (384, 12), "b": (768, 12), "l": (1024, 24)}
-"""Width and depth of the networks, as DINOv2 calls them."""
+"""Width and depth of the networks by DINOv2's letters for sizes."""
 
 
 def _release(encoder: str, decoder: str, tokens: int, window: int = WINDOW) -> TokenizerConfig:
@@ -52,7 +52,7 @@ RELEASES: dict[str, TokenizerConfig] = {
 
 
 def sources(config: TokenizerConfig, ours: Mapping[str, Tensor]) -> dict[str, Source]:
-    """Where the release has each of our tensors."""
+    """Map each tensor of the codec to its source in the release. Raises ModelError for another backbone."""
     if not isinstance(config.backbone, VitConfig):
         raise ModelError(f"released checkpoint: SoftVQ-VAE's backbone is vit, not {config.backbone.kind}")
     return {
@@ -62,7 +62,7 @@ def sources(config: TokenizerConfig, ours: Mapping[str, Tensor]) -> dict[str, So
 
 
 def from_released(config: TokenizerConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors a shipped model holds, from a released state dict.
+    """Convert a released state dict to the tensors of a model file.
 
     Raises ModelError naming the keys that are missing, left over or of another shape.
     """

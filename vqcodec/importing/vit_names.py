@@ -1,4 +1,4 @@
-"""What XQ-GAN and SoftVQ-VAE call the tensors of the backbone `vit`."""
+"""Tensor names of the backbone `vit` in the releases of XQ-GAN and SoftVQ-VAE."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ENDS = {
 
 
 def released_name(name: str) -> str:
-    """What the release calls the tensor `name` of encoder or decoder."""
+    """Released name of the codec's tensor `name` of encoder or decoder."""
     for ours, theirs in _ENDS.items():
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)

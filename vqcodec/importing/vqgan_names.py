@@ -1,4 +1,4 @@
-"""What LlamaGen, and with it FQGAN and XQ-GAN's CNN, call the tensors of the backbone `vqgan`."""
+"""Tensor names of the backbone `vqgan` in LlamaGen, which FQGAN and XQ-GAN's CNN share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..config.backbones import VqganConfig
 
 
 class BranchNames(NamedTuple):
-    """What a release calls the parts of one branch between the network and the latent."""
+    """Released names of the parts of one branch between the network and the latent."""
 
     adapter: str
-    """Of FQGAN alone."""
+    """FQGAN only; empty for a branch without adapter."""
     norm: str
     head: str
     to_latent: str
@@ -43,10 +43,10 @@ _ENDS = {
 
 
 def released_name(name: str, config: VqganConfig, branches: Sequence[BranchNames] = ONE_BRANCH) -> str:
-    """What the release calls the tensor `name` of encoder or decoder.
+    """Released name of the codec's tensor `name` of encoder or decoder.
 
-    Its decoder counts stages from the coarsest; blocks and attentions of a stage are counted apart; a change of size
-    belongs to the stage before it.
+    The released decoder numbers stages from the coarsest. Residual blocks and attentions of a stage are numbered
+    separately. Down- and upsampling belong to the stage before them.
     """
     if name.startswith("encoder.branches."):
         return _branch_name(name, branches)

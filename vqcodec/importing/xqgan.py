@@ -1,7 +1,7 @@
-"""XQ-GAN's released tokenizers: their configurations, and their tensors under our names.
+"""XQ-GAN's released tokenizers: configurations, and the map of tensor names.
 
-Branches of its product quantizer are consecutive parts of the latent tokens; here they are groups of channels of one
-grid, which is what its decoder sees.
+Branches of the released product quantizer are consecutive parts of the token sequence. Here they are groups of channels
+of one grid, which is the input of the decoder.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from . import vit_names, vqgan_names
 from .matching import Source, matched, needed, single
 
 SKIPPED = (r"semantic_model\.", r"(en|de)coder\.lvl1LC$", r"quantizes?\.(\d+\.)?(ema_vocab_hit_SV|scaler)$")
-"""The frozen network that training aligned features with, which part of a sequence a token belongs to, how often
-codewords were used, and the constant 1 that scales binary codes."""
+"""Tensors that are not needed: the frozen network of the alignment loss, the part number of each token, usage counters
+of codewords, and the constant scale 1 of binary codes."""
 WINDOW, OVERLAP = 256, 32
-"""Its networks know pictures of this side alone; how far ours overlap where a picture needs several. Pixels."""
+"""Side of the only input that the networks accept, and overlap of neighbouring windows in larger pictures; pixels."""
 SCALES = (1, 1, 2, 3, 3, 4, 5, 6, 8, 11)
+"""Sides of the grids of the multi-scale quantizer, in tokens."""
 
 
 def _vq(size: int, dim: int, branches: int = 1) -> TokenizerConfig:
@@ -50,7 +51,7 @@ RELEASES: dict[str, TokenizerConfig] = {
 
 
 def sources(config: TokenizerConfig, ours: Mapping[str, Tensor]) -> dict[str, Source]:
-    """Where the release has each of our tensors."""
+    """Map each tensor of the codec to its source in the release. Raises ModelError for another backbone."""
     return {name: _source(name, value, config) for name, value in ours.items()}
 
 
@@ -63,13 +64,13 @@ def _source(name: str, value: Tensor, config: TokenizerConfig) -> Source:
     if not isinstance(backbone, VitConfig):
         raise ModelError(f"released checkpoint: XQ-GAN's backbone is vit or vqgan, not {backbone.kind}")
     key = vit_names.released_name(name)
-    # Upstream a grid, here a sequence of tokens: the same numbers.
+    # The released layer is a 1 x 1 convolution, here a linear layer on tokens, with the same values.
     one = (1, 1) if key in ("quant_conv.weight", "post_quant_conv.weight") else ()
     return Source((key,), (*value.shape, *one))
 
 
 def _quantizer_source(name: str, value: Tensor) -> Source:
-    """The release counts the branches of a quantizer where there are several."""
+    """Source of a quantizer's tensor; releases number the branches only if there are several."""
     found = re.fullmatch(r"quantizer\.(?:parts\.(\d+)\.)?(.+)", name)
     branch, rest = found.groups() if found else (None, name)
     start = "quantize" if branch is None else f"quantizes.{branch}"
@@ -80,7 +81,7 @@ def _quantizer_source(name: str, value: Tensor) -> Source:
 
 
 def from_released(config: TokenizerConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors a shipped model holds, from a released state dict.
+    """Convert a released state dict to the tensors of a model file.
 
     Raises ModelError naming the keys that are missing, left over or of another shape.
     """

@@ -1,7 +1,7 @@
-"""Tokens drawn at random instead of taken from a picture: what an entropy model holds for likely.
+"""Sampling of tokens from an entropy model: the integer context model or the float autoregressive model.
 
-The integer context model draws through its own coding code, as `entropy.choose` chooses; the float model of `far.py`
-row by row.
+The integer context model samples through the code that codes files, with a Drawer in place of the coder. The float
+model (factorized_ar.py) samples position by position.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..planes import blank_planes
 from ..tokens.tokens import Tokens, entropy_at, has_step, header_of
 
 MAX_SIDE = 2**12
-"""Pixels: a drawn picture shows no more at any size."""
+"""Largest side of a sampled picture, pixels."""
 
 
 class Drawer:
-    """A coder that draws each symbol by its frequency, to the power 1 / temperature."""
+    """Coder that samples each symbol with probability proportional to frequency ** (1 / temperature)."""
 
     encodes = False
 
@@ -31,22 +31,22 @@ class Drawer:
         self.rng, self.temperature = rng, temperature
 
     def code(self, table: np.ndarray, symbols: np.ndarray) -> None:
-        """Draw `symbols` int32 [n], all by one table of frequencies [K]."""
+        """Fill `symbols` int32 [n] with samples from one table of frequencies [K]."""
         self.code_rows(np.broadcast_to(table, (len(symbols), len(table))), symbols)
 
     def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
-        """Draw `symbols` int32 [n], each by its row of frequencies [n, K]."""
+        """Fill `symbols` int32 [n] with samples, each from its row of frequencies [n, K]."""
         weights = (rows / rows.max(-1, keepdims=True)).astype(np.float64) ** (1 / self.temperature)
         bounds = weights.cumsum(-1)
         at = self.rng.random(len(symbols))[:, None] * bounds[:, -1:]
         symbols[:] = np.minimum((bounds <= at).sum(-1), rows.shape[-1] - 1)
 
     def code_choice(self, options: int, decide: Callable[[], int]) -> int:
-        """Number 0..options - 1, uniform whatever the temperature."""
+        """Sample an option 0..options - 1 uniformly, independent of the temperature."""
         return int(self.rng.integers(options))
 
     def end_layer(self) -> None:
-        """Layers make no difference here."""
+        """Do nothing: samples do not depend on the ends of layers."""
 
 
 def draw_tokens(
@@ -63,12 +63,25 @@ def draw_tokens(
     guidance: float = 1.0,
     device: str = "cpu",
 ) -> Tokens:
-    """Tokens of a picture of `width` x `height` px, from the float model beside the model `name` if there is one.
+    """Sample the tokens of a picture from the float model in the folder of the model `name`, if it has one.
 
-    The float model draws a grid of tokens at once, or window by window where the tokens of a picture are windows.
-    Without one, or if `integer`, they come from the model that codes files. Neither windows nor access tiles see one
-    another. `top_k`, `top_p`, `label` and `guidance` are settings of the float model alone, see far_draw.Drawing; it
-    runs on `device`. Raises ModelError, and UsageError for a size or settings that cannot be.
+    The float model samples one grid of tokens, or each window of models with windows. The integer context model
+    samples each access tile. Windows and access tiles are independent of each other.
+
+    Args:
+        name: name or folder of the model.
+        width: width of the picture, 1..MAX_SIDE px.
+        height: height of the picture, 1..MAX_SIDE px.
+        seed: seed of the random numbers.
+        temperature: above 0; below 1 favours likely tokens.
+        integer: sample from the integer context model even if there is a float model.
+        top_k: float model only, as are the next three; see factorized_ar_draw.Drawing.
+        top_p: nucleus sampling, above 0, at most 1.
+        label: class of the picture; None: no class.
+        guidance: scale of classifier-free guidance, 1: none.
+        device: device of the float model.
+
+    Raises ModelError, and UsageError for a size or settings out of range.
     """
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise UsageError(f"size {width}x{height}: 1..{MAX_SIDE} pixels a side")
@@ -85,7 +98,7 @@ def draw_tokens(
     drawing = Drawing(temperature, top_k, top_p, label, guidance)
     if far is None:
         if drawing != Drawing(temperature):
-            raise UsageError(f"top-k, top-p, label and guidance: for a float model, which '{name}' is not drawn from")
+            raise UsageError(f"top-k, top-p, label and guidance: need a float model; '{name}' is sampled without one")
         for t, tile in enumerate(access_tiles(header_of(blank, model.config), model.config.tokenizer)):
             parts = [np.ascontiguousarray(tile.of(plane)) for plane in blank.planes]
             drawer = Drawer(np.random.default_rng((seed, t)), temperature)
@@ -107,7 +120,7 @@ def draw_tokens(
 
 
 def _middle_step(config: ModelConfig) -> int | None:
-    """Number of the quantization step of the ladder's middle, of models that have one."""
+    """Number of the quantization step at the middle of the ladder; None for models without one."""
     if not has_step(config):
         return None
     from ..quantizers.uniform import step_number
@@ -116,14 +129,14 @@ def _middle_step(config: ModelConfig) -> int | None:
 
 
 def _grids(planes: Sequence[np.ndarray], tokenizer: TokenizerConfig) -> list[list[np.ndarray]]:
-    """Grids that the float model draws at once, as views of the planes: a window of each, or the planes as they are."""
+    """Grids that the float model samples one at a time, as views of the planes: each window, or the whole planes."""
     if tokenizer.window_px:
         return [[plane[window] for plane in planes] for window in range(len(planes[0]))]
     return [list(planes)]
 
 
 def _check_grid(shapes: Sequence[tuple[int, ...]], most: tuple[int, int], model: loading.Model, wanted: Tokens) -> None:
-    """Refuse grids that the float model has not seen. Raises UsageError."""
+    """Raise UsageError for grids that the float model was not trained for."""
     side = model.config.tokenizer.window_px
     what = f"the float model of '{wanted.model}'"
     if len(set(shapes)) > 1 or len(shapes[0]) != 2:

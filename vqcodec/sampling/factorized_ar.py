@@ -1,10 +1,12 @@
-"""A factorized autoregressive model of tokens, in floats: for comparison and for drawing pictures, never for files.
+"""Factorized autoregressive model of tokens in floating point, for comparison and for sampling pictures.
 
-FQGAN (section 3.3, figure 2 and table 7), on LlamaGen's transformer: it goes over the positions row by row; each
-position enters as the embeddings of its sub-tokens side by side through one linear layer, the first one as the class.
-The feature of a position is the first input of a second, small causal transformer, the head, which then takes the
-position's sub-tokens one by one and predicts the next. What it predicts depends on how a machine rounds, so that a file
-coded by it could be read on no other. How tokens are drawn from it stands in far_draw.py.
+FQGAN (section 3.3, figure 2 and table 7) with LlamaGen's transformer. The backbone is causal over positions in raster
+order. Its input for a position is one linear layer of the concatenated embeddings of the sub-tokens; the first input is
+the embedding of the class. The feature of a position is the first input of a second, small causal transformer, the
+head, which takes the sub-tokens of the position in turn and predicts the next.
+
+Files are never coded by this model: its probabilities depend on the rounding of the machine, so that no other machine
+could decode them. factorized_ar_draw.py samples from it.
 
 Legend: B samples, S planes, T positions, D width.
 """
@@ -28,7 +30,7 @@ from ..errors import ModelError
 from .factorized_ar_blocks import Block, Cache
 
 WEIGHTS, CONFIG = "sampler.safetensors", "sampler.json"
-"""Files beside those of a model."""
+"""Files of this model in a model folder."""
 LN2 = math.log(2)
 
 
@@ -36,15 +38,15 @@ class FarConfig(Settings, frozen=True):
     """Shape of the model."""
 
     sizes: Annotated[tuple[Positive, ...], Meta(min_length=1)]
-    """Alphabet of each plane."""
+    """Alphabet size of each plane."""
     shape: tuple[Positive, Positive]
-    """Largest grid of positions."""
+    """Largest grid of positions, (h, w)."""
     width: Positive = 256
     heads: Positive = 4
     layers: Positive = 6
     head_layers: Positive = 2
     classes: Count = 0
-    """Labels 0, 1, ... that it was trained with."""
+    """Number of class labels 0, 1, ... in training."""
 
     def problems(self) -> Iterator[str]:
         """Faults of these settings, key first."""
@@ -53,9 +55,9 @@ class FarConfig(Settings, frozen=True):
 
 
 class Far(nn.Module):
-    """The model; `planes` are int64 [B, S, h, w] of one grid, `labels` int64 [B] in 0..classes, the last one: none.
+    """The model. `planes` are int64 [B, S, h, w] of one grid; `labels` are int64 [B], where `classes` means no class.
 
-    `dropout` is a setting of training: share of embedded positions and of what layers add that is left out.
+    `dropout`, for training, is the share of embedded inputs and of residual branches that is set to 0.
     """
 
     def __init__(self, config: FarConfig, dropout: float = 0.0) -> None:
@@ -75,12 +77,12 @@ class Far(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
 
     def angles(self, h: int, w: int) -> Tensor:
-        """Rotary angles of the inputs for a grid: the class at none, then each position at its own, but the last."""
+        """Rotary angles of the inputs of a grid: 0 for the class, then those of all positions but the last."""
         grid = grid_angles(h, w, self.config.width // self.config.heads)
         return torch.cat([torch.zeros_like(grid[:1]), grid[:-1]])
 
     def features(self, planes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """planes [B, S, h, w] -> what is known of each position from those before it [B, T, D]; no `labels`: none."""
+        """planes [B, S, h, w] -> features [B, T, D], each from earlier positions only; `labels` None: no class."""
         b, _, h, w = planes.shape
         if labels is None:
             labels = torch.full((b,), self.config.classes, device=planes.device)
@@ -88,20 +90,20 @@ class Far(nn.Module):
         return self.continued(inputs, self.angles(h, w).to(inputs.device))
 
     def entered(self, codes: Tensor) -> Tensor:
-        """codes [B, S, T] -> inputs [B, T, D]."""
+        """Sub-tokens [B, S, T] -> inputs of the backbone [B, T, D]."""
         parts = [embed(codes[:, s]) for s, embed in enumerate(self.embeddings)]
         embedded: Tensor = self.aggregate(torch.cat(parts, -1))
         return embedded
 
     def continued(self, inputs: Tensor, angles: Tensor, caches: Sequence[Cache] | None = None) -> Tensor:
-        """inputs [B, T, D] -> features; with `caches`, one a layer, of the position after those that they hold."""
+        """inputs [B, T, D] -> features; with `caches`, one for each layer, of the position after the cached ones."""
         x = self.drop(inputs)
         for i, block in enumerate(self.backbone):
             x = block(x, angles, None if caches is None else caches[i])
         return x
 
     def logits(self, features: Tensor, codes: Tensor) -> list[Tensor]:
-        """features [N, D], the first sub-tokens [N, n] of each position -> logits [N, K] of sub-tokens 0..n."""
+        """features [N, D] and the first n sub-tokens [N, n] of each position -> logits [N, K] of sub-tokens 0..n."""
         embedded = [embed(codes[:, s]) for s, embed in zip(range(codes.shape[1]), self.embeddings, strict=False)]
         x = torch.stack([features, *embedded], 1)
         angles = line_angles(x.shape[1], self.config.width // self.config.heads).to(x.device)
@@ -111,7 +113,7 @@ class Far(nn.Module):
         return [self.classify[s](outputs[:, s]) for s in range(codes.shape[1] + 1)]
 
     def forward(self, planes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """planes [B, S, h, w] -> bits [S, B * h * w]."""
+        """planes [B, S, h, w] -> code length of each sub-token in bits [S, B * h * w]."""
         codes = planes.flatten(2).transpose(1, 2).flatten(0, 1)
         logits = self.logits(self.features(planes, labels).flatten(0, 1), codes[:, :-1])
         nats = [F.cross_entropy(part.float(), codes[:, s], reduction="none") for s, part in enumerate(logits)]
@@ -119,7 +121,7 @@ class Far(nn.Module):
 
 
 def write_far(folder: Path, model: Far) -> None:
-    """Put a model into a model folder."""
+    """Write the model to a model folder."""
     from safetensors.torch import save_file
 
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
@@ -127,7 +129,7 @@ def write_far(folder: Path, model: Far) -> None:
 
 
 def read_far(folder: Path, sizes: Sequence[int]) -> Far | None:
-    """The model in a folder, None if there is none. Raises ModelError if it is not one for alphabets of `sizes`."""
+    """Read the model of a folder; None if it has none. Raises ModelError unless its alphabets are `sizes`."""
     from safetensors.torch import load_file
 
     if not (folder / CONFIG).exists():
@@ -141,7 +143,7 @@ def read_far(folder: Path, sizes: Sequence[int]) -> Far | None:
         model.load_state_dict(load_file(folder / WEIGHTS), assign=True)
     except ModelError:
         raise
-    except Exception as error:  # json, safetensors and torch raise their own kinds
+    except Exception as error:  # json, safetensors and torch raise classes of their own
         raise ModelError(f"{folder / WEIGHTS}: not a sampler: {str(error).splitlines()[0]}") from error
     if config.sizes != tuple(sizes):
         raise ModelError(f"{folder / CONFIG}: for alphabets of {list(config.sizes)}, the model has {list(sizes)}")

@@ -1,7 +1,8 @@
-"""Blocks of the factorized autoregressive model: causal attention with rotary positions, and a gated linear unit.
+"""Blocks of the factorized autoregressive model: causal attention with rotary positions and a gated linear unit.
 
-LlamaGen (Sun et al. 2024), which FQGAN's FAR is built on: RMS norms before each half, no biases, SwiGLU of 8/3 of the
-width, positions of a grid turned into two halves of each head. Legend: B samples, T positions, D width.
+They follow LlamaGen (Sun et al. 2024), on which FQGAN's FAR is built: RMS norm before attention and gated unit, no
+biases, SwiGLU of 8/3 of the width, and 2-D rotary positions (rows in one half of a head, columns in the other).
+Legend: B samples, T positions, D width.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from ..backbones.rotary import turned
 
 
 def hidden_width(width: int) -> int:
-    """Width of the gated unit: 8/3 of the model's, up to the next multiple of 256 (of 8 for small models)."""
+    """Width of the gated unit: 8/3 of `width`, rounded up to a multiple of 256 (8 if `width` is below 256)."""
     step = 256 if width >= 256 else 8
     return -(-(8 * width // 3) // step) * step
 
 
 class Cache:
-    """Keys and values of the positions that a block has seen, for drawing one position at a time."""
+    """Keys and values of earlier positions of a block, for sampling one position at a time."""
 
     def __init__(self) -> None:
         self.kept: tuple[Tensor, Tensor] | None = None
 
     def added(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """k and v [B, heads, 1, d] of the next position -> those of all positions so far."""
+        """Append k and v [B, heads, 1, d] of the next position; return those of all positions [B, heads, T, d]."""
         if self.kept is not None:
             k, v = (torch.cat([old, new], 2) for old, new in zip(self.kept, (k, v), strict=True))
         self.kept = k, v
@@ -34,7 +35,7 @@ class Cache:
 
 
 class Block(nn.Module):
-    """Causal attention and a gated linear unit, both on normalised inputs and added to them."""
+    """Causal attention, then a gated linear unit, each with a norm before it and a residual connection."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class Block(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, angles: Tensor, cache: Cache | None = None) -> Tensor:
-        """x [B, T, D] at `angles` [T, d / 2] -> the same shape. With a `cache` T is 1: the position after its last."""
+        """x [B, T, D] at `angles` [T, d / 2] -> the same shape. With a `cache`, T is 1: the next position."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = turned(q, angles), turned(k, angles)
         if cache is not None:

@@ -1,4 +1,4 @@
-"""Drawing from the factorized autoregressive model: temperature, top-k, top-p, and classifier-free guidance.
+"""Sampling from the factorized autoregressive model: temperature, top-k, top-p and classifier-free guidance.
 
 Legend: S planes, T positions, K codewords.
 """
@@ -17,23 +17,23 @@ from .factorized_ar_blocks import Cache
 
 @dataclass(frozen=True)
 class Drawing:
-    """Settings of drawing tokens."""
+    """Settings of sampling."""
 
     temperature: float = 1.0
-    """Above 0; below 1 more likely tokens, above 1 less likely ones."""
+    """Divisor of the logits, above 0; below 1 favours likely tokens."""
     top_k: int = 0
-    """Only the k most likely sub-tokens; 0: all."""
+    """Number of most likely sub-tokens that can be sampled; 0: all."""
     top_p: float = 1.0
-    """Only the most likely sub-tokens that together have this probability, 0..1 (nucleus sampling, Holtzman 2020)."""
+    """Probability, 0..1, of the most likely sub-tokens that can be sampled (nucleus, Holtzman 2020)."""
     label: int | None = None
     """Class 0, 1, ...; None: no class."""
     guidance: float = 1.0
-    """Scale s of classifier-free guidance (Ho and Salimans 2022): logits without the class plus s times what the class
-    adds; 1: those with the class. FQGAN draws with 2.0, and 1.75 for three codebooks."""
+    """Scale s of classifier-free guidance (Ho and Salimans 2022): u + s * (c - u) for the logits c with and u without the
+    class; 1: no guidance. FQGAN samples with 2.0, and 1.75 for three codebooks."""
 
 
 def check_drawing(drawing: Drawing, classes: int) -> None:
-    """Refuse settings that cannot be meant for a model of `classes` classes. Raises UsageError."""
+    """Raise UsageError for settings out of range for a model of `classes` classes."""
     label = drawing.label
     for wrong, problem in (
         (not drawing.temperature > 0, f"temperature {drawing.temperature:g}: more than 0"),
@@ -50,7 +50,7 @@ def check_drawing(drawing: Drawing, classes: int) -> None:
 
 @torch.no_grad()
 def draw(model: Far, shape: tuple[int, int], generator: torch.Generator, drawing: Drawing = Drawing()) -> Tensor:
-    """int64 [S, h, w] of one sample, position by position, on the CPU; `generator` is of the CPU. Raises UsageError."""
+    """Sample planes int64 [S, h, w] on the CPU; `generator` is a generator of the CPU. Raises UsageError."""
     check_drawing(drawing, model.config.classes)
     h, w = shape
     device = model.start.weight.device
@@ -78,7 +78,7 @@ def draw(model: Far, shape: tuple[int, int], generator: torch.Generator, drawing
 
 
 def chances(logits: Tensor, drawing: Drawing) -> Tensor:
-    """logits [B, K] -> probabilities, zero for what top-k and top-p leave out; the likeliest always stays."""
+    """logits [B, K] -> unnormalised probabilities, 0 outside top-k and top-p; the most likely one always remains."""
     logits = logits.float() / drawing.temperature
     order = logits.argsort(dim=-1, descending=True, stable=True)
     sorted_p = logits.gather(-1, order).softmax(-1)
