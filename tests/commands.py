@@ -1,4 +1,4 @@
-"""What the tests of the commands look at: folders, pictures, and how a failure ends."""
+"""Helpers for tests of commands: contents of folders, pictures, and checks of failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures for everyone: a tiny model of random weights, a photograph, and a .vqc file made of both."""
+"""Shared fixtures: a tiny model of random weights, a photograph, and a .vqc file made of both."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models that stand in for each other: `coarse` of one layer, `small`, and `large` of stride 8."""
+    """Models of one family: `coarse` of one layer, `small`, and `large` of stride 8."""
     base = tmp_path_factory.mktemp("family")
     write_tiny_model(base / "coarse", "coarse", groups=1, ladder=[(1, 1)])
     write_tiny_model(base / "small", "small", ladder=[(1, 1), (18, 2), (34, 3), (50, 4)])
@@ -93,7 +93,7 @@ def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def family(family_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`small` and `large` are what is chosen from where no model is named."""
+    """Make `small` and `large` the default models."""
     monkeypatch.setenv("VQCODEC_MODELS", str(family_folder))
     monkeypatch.setattr("vqcodec.models.registry.FAMILY", ("small", "large"))
 
@@ -146,7 +146,7 @@ def shell() -> Callable[..., subprocess.CompletedProcess[bytes]]:
 
 @pytest.fixture
 def work(tmp_path: Path, photo: Image.Image, tiny_vqc: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder but for cat.png and kitty.vqc; the working directory."""
+    """Working directory that holds cat.png and kitty.vqc only."""
     photo.save(tmp_path / "cat.png")
     (tmp_path / "kitty.vqc").write_bytes(tiny_vqc)
     monkeypatch.chdir(tmp_path)
@@ -167,7 +167,7 @@ def src(tmp_path: Path, photo: Image.Image) -> Path:
 
 @pytest.fixture
 def dst(tmp_path: Path) -> Path:
-    """Where `vqcodec batch` writes."""
+    """Output folder of `vqcodec batch`."""
     return tmp_path / "tokens"
 
 
@@ -189,6 +189,6 @@ def stepped_folder(tmp_path_factory: pytest.TempPathFactory, photo: Image.Image)
 
 @pytest.fixture
 def stepped(stepped_folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name of that model."""
+    """Name of the small model with a quantization step."""
     monkeypatch.setenv("VQCODEC_MODELS", str(stepped_folder.parent))
     return "stepped"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # needs accelerate
 
 
 def dinov2(width: int = 64, depth: int = 2, patch: int = 8, side: int = 8) -> dict[str, Tensor]:
-    """A small one of random numbers, by timm's names; at first as large as tiny-xqgan-vq's encoder."""
+    """Random weights of a small DINOv2 by timm's names; the default sizes are those of tiny-xqgan-vq's encoder."""
     generator = torch.Generator().manual_seed(0)
     shapes: dict[str, tuple[int, ...]] = {
         "cls_token": (1, 1, width),
@@ -53,7 +53,7 @@ def make_photos(path: Path) -> Path:
 
 
 def recipe(photos: Path, *changes: str, name: str = "tiny-xqgan-vq") -> Recipe:
-    """One of a few steps."""
+    """Run of a few steps."""
     quick = (
         f"data.train={json.dumps([str(photos)])}",
         f"data.val={json.dumps([str(photos)])}",

@@ -1,4 +1,4 @@
-"""A model with a rate and a context model, for tests of encoders."""
+"""Model with a rate term and a context model, for tests of encoders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The authors' numbers and manifests, where they are at hand, and tokenizers with released tensors."""
+"""Reference values and manifests of the authors, where present, and tokenizers with released tensors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ referenced = pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"needs the autho
 
 
 def vector(name: str) -> dict[str, Tensor]:
-    """The arrays of a file of numbers; texts are left out."""
+    """Numeric arrays of an .npz file."""
     with np.load(REFERENCE / "vectors" / f"{name}.npz") as file:
         return {key: torch.from_numpy(file[key]) for key in file.files if file[key].dtype.kind != "U"}
 
@@ -33,7 +33,7 @@ def manifest(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def fill() -> ModuleType:
-    """The module that makes weights from their names."""
+    """Module that derives weights from their names."""
     spec = importlib.util.spec_from_file_location("fill", REFERENCE / "vectors" / "fill.py")
     assert spec is not None
     assert spec.loader is not None
@@ -43,7 +43,7 @@ def fill() -> ModuleType:
 
 
 def filled(name: str) -> dict[str, Tensor]:
-    """A released state dict with weights made from their names; what is not made so is zero."""
+    """A released state dict with weights made from their names; all other tensors are zero."""
     rules = fill()
     state = {}
     for key, shape in manifest(name).items():
@@ -53,7 +53,7 @@ def filled(name: str) -> dict[str, Tensor]:
 
 
 def empty(name: str) -> dict[str, Tensor]:
-    """A released state dict without values."""
+    """State dict in the released layout, without values."""
     return {key: torch.empty(shape, device="meta") for key, shape in manifest(name).items()}
 
 

@@ -1,4 +1,4 @@
-"""What the tests of cut, damaged and hostile files share: how a refusal has to look."""
+"""Helpers for tests of truncated, damaged and hostile files: checks of a refusal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fails(invoke: Invoke, code: int, *arguments: object) -> None:
 
 
 def decodes_or_refuses(data: bytes) -> None:
-    """Everything that reads a file either does or says that the file is bad."""
+    """Check that every reader of files either succeeds or raises FormatError."""
     for call in (
         lambda: vqcodec.decode(data, max_pixels=2**18),
         lambda: vqcodec.decode(data, allow_partial=True, max_pixels=2**18),

@@ -40,7 +40,7 @@ def tree(**changes: Any) -> dict[str, Any]:
 
 
 def write_stepped_model(folder: Path, pixels: np.ndarray, seed: int = 0) -> None:
-    """The model folder; its transform is that of `pixels` uint8 [H, W, 3]."""
+    """Write the model folder; its transform is that of `pixels` uint8 [H, W, 3]."""
     import json
 
     from vqcodec.train.stepped.export import export_stepped

@@ -13,7 +13,7 @@ PAGE = read("ARCHITECTURE.md")
 PACKAGES = ("vqcodec", "cli", "train")
 SCRIPTS = ("scripts", "benchmarks", "samples")
 FREE = {"runtime"}
-"""Parts outside the order."""
+"""Parts that the order of imports does not cover."""
 
 
 def modules(folders: tuple[str, ...]) -> list[Path]:

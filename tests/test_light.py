@@ -1,4 +1,4 @@
-"""What has to answer at once loads no torch: importing, --help, info, models list, completion, Pillow's open."""
+"""Entry points that load no torch: import, --help, info, models list, completion, Pillow's open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMAND = REPORT + "from vqcodec.cli.main import run; sys.argv = ['vqcodec', {}]
 
 
 def loaded(code: str, **environment: str) -> tuple[set[str], str]:
-    """Top-level modules that a fresh interpreter has loaded after `code`, and what it printed."""
+    """Top-level modules loaded in a fresh interpreter after `code`, and its output."""
     result = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

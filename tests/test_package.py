@@ -1,4 +1,4 @@
-"""What is installed and what is tracked: packages, package data, public names, version, and house rules on files."""
+"""Installed and tracked files: packages, package data, public names, version, and rules on source files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETUPTOOLS = SETTINGS["tool"]["setuptools"]
 
 
 def package_folder(package: str) -> Path:
-    """Where pyproject.toml says the files of `package` lie."""
+    """Folder of the files of `package` according to pyproject.toml."""
     for name, folder in SETUPTOOLS["package-dir"].items():
         if package == name or package.startswith(f"{name}."):
             return ROOT / (folder + package.removeprefix(name).replace(".", "/"))
@@ -32,7 +32,7 @@ def package_folder(package: str) -> Path:
 
 
 def tracked_files() -> list[Path]:
-    """What git tracks; an unpacked sdist has no such list."""
+    """Files that git tracks; skips in an unpacked sdist, which has no list of them."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout

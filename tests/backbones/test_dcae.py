@@ -1,4 +1,4 @@
-"""The DC-AE backbone and MGVQ's released tensors: each building block, the authors' own numbers, and a file of it."""
+"""The DC-AE backbone and MGVQ's released tensors: building blocks, the authors' reference values, and a file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def tiny(stride: int, groups: int) -> TokenizerConfig:
 
 
 def filled() -> ModuleType:
-    """The module that makes weights from their names."""
+    """Module that derives weights from their names."""
     spec = importlib.util.spec_from_file_location("fill", REFERENCE / "vectors" / "fill.py")
     assert spec is not None
     assert spec.loader is not None
@@ -66,7 +66,7 @@ def filled() -> ModuleType:
 
 
 def manifest(name: str) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Shapes of a released state dict, and how many parameters the model has."""
+    """Shapes of a released state dict, and the number of parameters."""
     found = json.loads((REFERENCE / "manifests" / f"{name.replace('-', '_')}.json").read_text())
     return {key: tuple(entry["shape"]) for key, entry in found["state_dict"].items()}, found["n_params"]
 
@@ -169,7 +169,7 @@ def test_shortcuts_down_and_up_again_lose_nothing() -> None:
 
 
 def silenced(step: nn.Module) -> nn.Module:
-    """`step` with only its shortcut left."""
+    """`step` reduced to its shortcut."""
     return step.requires_grad_(False).apply(lambda m: [p.zero_() for p in m.parameters(recurse=False)])
 
 
@@ -211,7 +211,7 @@ def test_small_models_agree_with_the_authors_code(name: str) -> None:
 
 
 def before_head(tokenizer: Tokenizer, x: torch.Tensor) -> torch.Tensor:
-    """What the encoder's last 3 x 3 convolution sees."""
+    """Input of the encoder's last 3 x 3 convolution."""
     seen: list[torch.Tensor] = []
     with tokenizer.encoder.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
         tokenizer.encoder(x)
@@ -219,7 +219,7 @@ def before_head(tokenizer: Tokenizer, x: torch.Tensor) -> torch.Tensor:
 
 
 def check_indices(planes: list[torch.Tensor], expected: torch.Tensor, margin: torch.Tensor) -> None:
-    """Equal wherever the second best codeword is not as good."""
+    """Compare indices where the nearest codeword is nearer than the second by a margin."""
     clear = margin > 1e-4
     assert clear.float().mean() > 0.9
     assert torch.equal(torch.stack(planes, -1)[clear], expected.long()[clear])
@@ -256,7 +256,7 @@ def test_every_release_loads_whole(name: str) -> None:
 
 
 def released(config: TokenizerConfig) -> dict[str, torch.Tensor]:
-    """A state dict as it would be released, without values."""
+    """State dict in the released layout, without values."""
     ours = needed(config)
     ours[CODEBOOKS] = ours[CODEBOOKS].flatten(0, 1)
     return {released_name(name, config.backbone): value for name, value in ours.items()}

@@ -1,4 +1,4 @@
-"""The vision transformer with latent tokens: its layers, what its sequences hold, and the authors' own numbers."""
+"""The vision transformer with latent tokens: layers, sequences, and the authors' reference values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TINY = VitConfig(64, 128, 2, 1, patch=8, tokens=16, window=32)
 
 
 def seen_by(trunk: Trunk) -> list[torch.Tensor]:
-    """Filled with the sequences that go into `trunk`."""
+    """List that is filled with the input sequences of `trunk`."""
     found: list[torch.Tensor] = []
     trunk.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
     return found
@@ -74,7 +74,7 @@ def test_patches_go_back_where_convolution_took_them_from() -> None:
     torch.testing.assert_close(unpatched(take(x).flatten(2).transpose(1, 2), 4), x)
 
 
-# What a sequence holds
+# Contents of the sequences
 
 
 @pytest.mark.parametrize("branches", [1, 2])

@@ -1,4 +1,4 @@
-"""The VQGAN backbone: each building block, the authors' own numbers, and what is ours alone."""
+"""The VQGAN backbone: building blocks, the authors' reference values, and properties of this implementation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..reference import close, fill, filled, loaded, referenced, vector
 
 
 def tiny(adapters: int = 0, groups: int = 1) -> TokenizerConfig:
-    """Stride 4; 64 px where there are adapters."""
+    """Configuration of stride 4; input of 64 px with adapters."""
     backbone = VqganConfig(
         (32, 32, 64),
         (1, 1, 1),

@@ -1,4 +1,4 @@
-"""`vqcodec batch`: the tree, what is done again and what is left alone, names, options, and the way back."""
+"""`vqcodec batch`: the tree, conversion and skipping of files, names, options, and decoding of the results."""
 
 from __future__ import annotations
 

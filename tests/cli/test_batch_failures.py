@@ -139,7 +139,7 @@ def test_resume_redoes_what_is_not_whole(run_batch: Run, dst: Path) -> None:
 
 
 def die_at_bad(job: Job, _: work.Settings) -> work.Outcome:
-    """A conversion whose process is killed at the file `bad`."""
+    """Conversion whose process is killed at the file `bad`."""
     time.sleep(0.5)
     if job.source == "bad":
         os.kill(os.getpid(), signal.SIGKILL)

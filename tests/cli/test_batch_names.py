@@ -1,4 +1,4 @@
-"""Names and times of a batch's outputs: they stay what they were, and fit the file system."""
+"""Names and times of a batch's outputs: stable between runs, and within the limits of the file system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vqcodec encode`: what it writes, within which budget, and what it prints."""
+"""`vqcodec encode`: output files, budgets and printed lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import vqcodec
 from ..commands import Invoke, fails, names, opened
 
 
-def test_encode_writes_beside_the_input_and_says_so(work: Path, invoke: Invoke, tiny_vqc: bytes) -> None:
+def test_encode_writes_next_to_the_input_and_reports_it(work: Path, invoke: Invoke, tiny_vqc: bytes) -> None:
     code, out, err = invoke("encode", "cat.png", "-m", "tiny")
     data = (work / "cat.vqc").read_bytes()
     assert (code, out) == (0, "")

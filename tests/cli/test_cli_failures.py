@@ -1,4 +1,4 @@
-"""How commands fail: one line, the right exit code, nothing left behind."""
+"""Failures of commands: one line, the documented exit code, no files left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options as they are written, and the help that tells of them."""
+"""Spelling of options, and their help texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where commands write: names, links, devices, pipes, and what a failing write leaves."""
+"""Outputs of commands: names, links, devices, pipes, and the state after a failed write."""
 
 from __future__ import annotations
 

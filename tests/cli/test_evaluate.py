@@ -279,7 +279,7 @@ def test_times_are_printed_unless_they_are_left_out(model: list[str], folder: Pa
 
 
 def test_a_real_model_against_real_codecs(tiny_model: str, tmp_path: Path) -> None:
-    """Everything once, on a small picture."""
+    """One complete evaluation of a small picture."""
     Image.fromarray(picture(70, 64)).save(tmp_path / "p.png")
     printed = run(tmp_path / "p.png", "-m", tiny_model, "-o", tmp_path / "r.json", "--cache", tmp_path / "cache")
     assert f"vqcodec {tiny_model}" in printed or f"{tiny_model}, pictures" in printed

@@ -1,4 +1,4 @@
-"""`vqcodec models stats`: raw bits against sums by hand, usage and perplexity against indices that are known."""
+"""`vqcodec models stats`: raw bits, usage and perplexity against values computed from known indices."""
 
 from __future__ import annotations
 

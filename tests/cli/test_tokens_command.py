@@ -1,4 +1,4 @@
-"""`vqcodec tokens`: files to arrays and back, and archives that are none."""
+"""`vqcodec tokens`: files to arrays and back, and refused archives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which quantizers a configuration can name, and which it cannot."""
+"""Quantizer configurations: accepted and refused settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configurations: kinds, choices and lists that do not fit are refused in one line; identities stay as they were."""
+"""Configurations: refusal of invalid kinds, choices and lists in one line, and unchanged identities."""
 
 from __future__ import annotations
 

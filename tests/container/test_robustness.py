@@ -196,10 +196,10 @@ import sys
 from vqcodec.inference import networks
 from vqcodec.cli.main import run
 real = networks.pixels_to_planes
-def told(*arguments, **options):
+def announced(*arguments, **options):
     print("working", flush=True)
     return [real(*arguments, **options) for _ in range(100)][0]
-networks.pixels_to_planes = told
+networks.pixels_to_planes = announced
 sys.argv[0] = "vqcodec"
 run()
 """

@@ -102,7 +102,7 @@ def test_files_with_maps(picture: Image.Image, mapped: bytes, tmp_path: Path) ->
 
 
 def test_adaptive_layers_lower_distortion_plus_bits(picture: Image.Image) -> None:
-    """Of the decoder, over the whole picture."""
+    """The Lagrangian, with the decoder's distortion over the whole picture, decreases."""
     encoder = encoder_for(as_picture(picture), "photo", effort=7)
     assert isinstance(encoder, IndexEncoder)
     final, tiles, layers = encoder.final, encoder.tiles, encoder.model.layers[:8]

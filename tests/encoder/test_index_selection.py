@@ -68,7 +68,7 @@ def test_bits_and_distances_are_those_of_the_planes_that_are_coded(model: Contex
 
 
 def test_every_index_has_the_least_cost_in_its_context(model: ContextModel) -> None:
-    """Frequencies come from encoding the selected planes, another path than the selection took."""
+    """Each index has the least cost under the frequencies of the coding path, which selection does not use."""
     [tile] = select_indices(model, distances, np.full(3, 0.3), SHAPES[:1], LAYERS)
 
     class Witness:

@@ -194,7 +194,7 @@ def test_frequencies_do_not_depend_on_blas_or_order(model: ScalarContext) -> Non
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (lambda t: t.pop("scalar.0.linear_bias"), "scalar.0.linear_bias: missing"),
         (lambda t: t.pop("scalar.0.hidden_bias"), "integers of shape"),
@@ -206,10 +206,10 @@ def test_frequencies_do_not_depend_on_blas_or_order(model: ScalarContext) -> Non
         (lambda t: t.update({"scalar.tables": t["scalar.tables"] * 2}), "residual table 0"),
     ],
 )
-def test_bad_tensors_are_refused(tensors: dict[str, np.ndarray], change: object, says: str) -> None:
+def test_bad_tensors_are_refused(tensors: dict[str, np.ndarray], change: object, message: str) -> None:
     broken = dict(tensors)
     change(broken)  # type: ignore[operator]
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         ScalarContext(WIDTHS, broken, LIFTED)
 
 

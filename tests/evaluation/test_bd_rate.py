@@ -1,4 +1,4 @@
-"""BD-rates: curves, values known by definition, and the pictures, models and codecs that count."""
+"""BD-rates: curves, values known by definition, and the pictures, models and codecs that they cover."""
 
 from __future__ import annotations
 

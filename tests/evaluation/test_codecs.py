@@ -19,7 +19,7 @@ PSNR = METRICS["psnr"]
 
 
 def real(name: str) -> ReferenceCodec:
-    """The codec called `name`, for tests that go without it where its library is missing."""
+    """The codec `name`; skips the test where its library is missing."""
     if name == "jxl":
         pytest.importorskip("pillow_jxl", reason="JPEG XL comes with pillow-jxl-plugin, of the extra `eval`")
     return make_codec(name)

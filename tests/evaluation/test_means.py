@@ -1,4 +1,4 @@
-"""Means of rows: which pictures count, and their order."""
+"""Means of rows: the pictures that they cover, and their order."""
 
 from __future__ import annotations
 

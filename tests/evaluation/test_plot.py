@@ -1,4 +1,4 @@
-"""The figure: its formats, whose means its points are, and that the same run draws the same file."""
+"""The figure: formats, points as means of pictures, and equal files from equal runs."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def test_strip_warns_of_an_unknown_space_and_not_of_srgb() -> None:
 GIVEN = Path(__file__).parents[3] / "shared" / "faults" / "inputs"
 
 
-@pytest.mark.skipif(not GIVEN.is_dir(), reason="the given inputs are not beside this checkout")
+@pytest.mark.skipif(not GIVEN.is_dir(), reason="the given inputs are not installed next to this checkout")
 @pytest.mark.parametrize("name", ["gama1.png", "gama1_8bit.png"])
 def test_given_inputs(name: str) -> None:
     assert abs(read_picture(GIVEN / name).pixels.mean() - 132.6) <= 2

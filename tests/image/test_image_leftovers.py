@@ -285,9 +285,9 @@ def test_encode_warns_in_python(tiny_model: str, name: str) -> None:
     image = losing()[name]
     assert len([*ImageSequence.Iterator(image)]) >= 1
     image.seek(0)
-    with pytest.warns(vqcodec.LossWarning, match=name) as told:
+    with pytest.warns(vqcodec.LossWarning, match=name) as caught:
         vqcodec.encode(image, tiny_model)
-    assert told[0].filename == __file__
+    assert caught[0].filename == __file__
     with pytest.warns(vqcodec.LossWarning, match=name):
         assert vqcodec.tokenize(image, tiny_model).warnings
     with pytest.warns(vqcodec.LossWarning, match=name):
@@ -304,7 +304,7 @@ def test_pictures_do_not_warn_again(tiny_model: str, work: Path, invoke: Invoke)
     assert err.count("CMYK") == 1
 
 
-@pytest.mark.skipif(not GIVEN.is_dir(), reason="the given inputs are not beside this checkout")
+@pytest.mark.skipif(not GIVEN.is_dir(), reason="the given inputs are not installed next to this checkout")
 def test_given_inputs() -> None:
     assert b"HasExtendedXMP" not in (read_picture(GIVEN / "xmp_extended.jpg").xmp or b"")
     ultra = read_picture(GIVEN / "ultrahdr.jpg")

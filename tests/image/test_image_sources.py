@@ -24,7 +24,7 @@ from ..image_parts import SRGB_ICC, chunk, exif_of, noise, png, saved
 
 XMP = b"XML:com.adobe.xmp"
 GIVEN = Path(__file__).parents[3] / "shared" / "faults" / "inputs"
-needs_inputs = pytest.mark.skipif(not GIVEN.is_dir(), reason="the given inputs are not beside this checkout")
+needs_inputs = pytest.mark.skipif(not GIVEN.is_dir(), reason="the given inputs are not installed next to this checkout")
 
 
 def with_chunks(pixels: np.ndarray, *chunks: bytes, after: bytes = b"") -> bytes:

@@ -206,7 +206,7 @@ def test_a_checkpoint_becomes_a_model(name: str, tmp_path: Path) -> None:
 
 
 def training(system: System) -> str:
-    """Add a tensor for training only."""
+    """Name of a tensor for training only."""
     return {
         "MGVQ": "quantize.embed_prob",
         "XQ-GAN": "semantic_model.norm.weight",

@@ -1,4 +1,4 @@
-"""The choice between models that stand in for each other, where none is named; the family here is `small`, `large`."""
+"""Choice of a model from the family where none is named; the family here is `small`, `large`."""
 
 from __future__ import annotations
 
@@ -147,8 +147,8 @@ def test_alpha_and_metadata_do_not_fill_a_budget(photo: Image.Image) -> None:
 def test_min_quality_takes_the_first_model_that_reaches_it(photo: Image.Image, runs: list[str]) -> None:
     assert made_by(vqcodec.encode(photo, min_quality=("psnr", 5.0))) == ("small", 1)
     assert runs == ["small"]
-    # Random weights: no layer of `small` but its first is worth anything, and all of them together are worse. The
-    # ladder of `large` begins with two layers, but one reaches this.
+    # Random weights: the first layer of `small` alone has a higher PSNR than all of its layers. The ladder of `large`
+    # begins with two layers, but one layer reaches this quality.
     assert made_by(vqcodec.encode(photo, min_quality=("psnr", 15.1))) == ("large", 1)
     with pytest.raises(TargetError, match=r"model 'large' reaches 1\d\.\d+; ask for less"):
         vqcodec.encode(photo, min_quality=("psnr", 99.0))
@@ -170,7 +170,7 @@ def test_tokens_and_modules_are_of_the_first_model(photo: Image.Image) -> None:
     assert vqcodec.load_model().config.name == "small"
 
 
-# --- what is at hand ---
+# --- installed models ---
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_one_model_is_enough(photo: Image.Image, only_large: Path) -> None:
     assert vqcodec.tokenize(photo).model == "large"
 
 
-def test_none_at_hand_and_a_broken_one(photo: Image.Image, only_large: Path, family_folder: Path) -> None:
+def test_none_installed_and_a_broken_one(photo: Image.Image, only_large: Path, family_folder: Path) -> None:
     (only_large / "small").mkdir()
     (only_large / "small" / "config.json").write_text("{")
     with pytest.raises(ModelError, match="model 'small': broken"):

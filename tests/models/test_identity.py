@@ -1,4 +1,4 @@
-"""Identities of models: the same as in the first release, whatever fields, attributes and classes are called."""
+"""Identities of models: as in the first release, independent of the names of fields, attributes and classes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def filled(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def tensors_of(config: QuantizerConfig) -> dict[str, np.ndarray]:
-    """Tensors of model.safetensors of a model with this quantizer, as far as an identity may depend on them."""
+    """Tensors of model.safetensors that the identity of a model with this quantizer can depend on."""
     state = {f"quantizer.{name}": tuple(value.shape) for name, value in build_quantizer(config).state_dict().items()}
     networks = {"encoder.stem.weight": (4, 3), "decoder.head.bias": (3,)}
     return {file_name(name): filled(shape) for name, shape in (state | networks).items() if not training_only(name)}

@@ -20,18 +20,18 @@ from vqcodec.models import identity, loading, registry
 
 @pytest.fixture
 def folder(tiny_model: str, tmp_path: Path) -> Path:
-    """A copy of the tiny model that may be damaged."""
+    """Copy of the tiny model, for tests that damage it."""
     return Path(shutil.copytree(registry.find(tiny_model).folder, tmp_path / "copy"))
 
 
 def rewrite(folder: Path, **changes: object) -> None:
-    """Other values for keys of config.json."""
+    """Replace values of keys of config.json."""
     path = folder / registry.CONFIG
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def rewrite_tensors(folder: Path, change: object) -> None:
-    """Other tensors, with a digest that agrees."""
+    """Replace the tensors and update their digest."""
     from safetensors.numpy import load_file, save_file
 
     path = folder / registry.WEIGHTS
@@ -47,7 +47,7 @@ def test_a_folder_works_as_a_name(folder: Path) -> None:
     assert loading.load_model(str(folder)).config.name == "tiny"
 
 
-def test_unknown_name_lists_those_at_hand(tiny_model: str) -> None:
+def test_unknown_name_lists_installed_models(tiny_model: str) -> None:
     with pytest.raises(ModelError, match=r"model 'phot0': not found; installed: .*tiny"):
         registry.find("phot0")
 

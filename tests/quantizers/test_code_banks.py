@@ -31,7 +31,7 @@ def small(changes: list[str], **more: int) -> list[str]:
 
 
 def pictures(number: int) -> Tensor:
-    """Smooth ones, each with colours of its own."""
+    """Smooth pictures of different colours."""
     generator = torch.Generator().manual_seed(number)
     coarse = torch.rand(4, 3, 4, 4, generator=generator) * 255
     return torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bilinear").byte()
@@ -47,7 +47,7 @@ def missed(model: Tokenizer, x: Tensor) -> float:
 
 @pytest.mark.parametrize("changes", CODES.values(), ids=CODES)
 def test_the_start_finds_the_latents_where_they_are(changes: list[str]) -> None:
-    """A new encoder's latents are of another size than random codewords."""
+    """Latents of a new encoder differ in scale from random codewords."""
     recipe = load_recipe("tiny-xqgan-msvr", small(changes))
     torch.manual_seed(0)
     model = Tokenizer(recipe.tokenizer, recipe.codebook.learning)

@@ -81,7 +81,7 @@ def test_sharpness_is_told_from_the_latent() -> None:
 
 
 def test_a_stage_of_mixtures_is_for_what_those_before_it_leave_over() -> None:
-    """Two stages of one term each come closer than the first, and a file's stages are told from its own terms."""
+    """Two stages of one term each have a lower error than the first stage alone."""
     config = ResidualConfig(2, structs.replace(PLAIN, terms=1, temperature=0.05))
     quantizer, z = built(config, grid=(8, 8))
     for part in quantizer.parts:
@@ -101,7 +101,7 @@ def test_a_stage_of_mixtures_is_for_what_those_before_it_leave_over() -> None:
 
 
 def test_layers_of_stages_of_mixtures() -> None:
-    """Stage after stage, term after term; the first ones are taken together where there would be more than 16."""
+    """Layers by stage, then by term; the first ones are joined where there would be more than 16."""
     assert ResidualConfig(2, structs.replace(PLAIN, terms=2)).layers == ((0,), (1, 2), (3,), (4, 5))
     many = ResidualConfig(5, structs.replace(PLAIN, terms=4)).layers
     assert len(many) == 16

@@ -1,4 +1,4 @@
-"""Multi-scale residuals, beside their definition in numpy and loops."""
+"""Multi-scale residual quantizer against its definition in numpy loops."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def convolved(planes: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.nd
 
 @pytest.mark.parametrize("base", [VQ, BinaryConfig(4)], ids=["vq", "binary"])
 def test_scales_by_their_definition(base: Any) -> None:
-    """In numpy and loops: shrink, choose, enlarge, mend, subtract."""
+    """Reference in numpy: downsample, quantize, upsample, convolve, subtract, at each scale."""
     scales = (1, 2, 3, 5)
     torch.manual_seed(3)
     quantizer: Any = build_quantizer(MultiScaleConfig(scales, base)).eval()

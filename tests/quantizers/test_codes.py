@@ -69,7 +69,7 @@ def test_what_training_sees_is_what_the_codec_sees(config: QuantizerConfig) -> N
 
 @pytest.mark.parametrize("config", EVERY, ids=name)
 def test_a_layer_more_never_leaves_the_others_out(config: QuantizerConfig) -> None:
-    """Of ordered layers a prefix decodes, and `kept` tells how long it is."""
+    """A prefix of ordered layers decodes, and `kept` marks the layers of the prefix."""
     if config.fill == "none":
         assert len(config.layers) == 1
         return
@@ -124,7 +124,7 @@ def test_bits_are_little_endian_and_zero_is_negative() -> None:
 @given(st.integers(0, 2**31), st.integers(1, 5))
 @settings(max_examples=20, deadline=None)
 def test_binary_entropy_is_that_of_all_codewords(seed: int, bits: int) -> None:
-    """By listing them; of one sample, it is the entropy of the mean as well."""
+    """The closed form equals the sum over all codewords; for one sample both entropies are equal."""
     code = build_code(BinaryConfig(bits))
     rows = torch.randn(1, bits, generator=torch.Generator().manual_seed(seed))
     every = code.codewords(torch.arange(2**bits))

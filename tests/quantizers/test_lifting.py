@@ -1,4 +1,4 @@
-"""The wavelet over the grid: exact inverse, nearly orthonormal, and few coefficients for what is smooth."""
+"""The wavelet over the grid: exact inverse, nearly orthonormal, and few coefficients for smooth latents."""
 
 from __future__ import annotations
 

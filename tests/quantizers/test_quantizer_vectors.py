@@ -1,4 +1,4 @@
-"""The quantizers of XQ-GAN and SoftVQ-VAE against the authors' own numbers: indices, latents, losses and gradients."""
+"""Quantizers of XQ-GAN and SoftVQ-VAE against the authors' reference values: indices, latents, losses, gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not VECTORS.is_dir(), reason=f"needs the authors
 
 Numbers = Callable[[str], Tensor]
 BETA = 0.25
-"""What the released code multiplies every commitment loss with."""
+"""Weight of every commitment loss in the released code."""
 
 
 def numbers(name: str) -> Numbers:
@@ -29,7 +29,7 @@ def numbers(name: str) -> Numbers:
 
 
 def scales_of(of: Numbers) -> tuple[int, ...]:
-    """Sides of the planes, from their shapes."""
+    """Sides of the planes, taken from their shapes."""
     sides = []
     while True:
         try:
@@ -104,7 +104,8 @@ def test_losses_with_scales_left_out_and_their_gradients(name: str, base: VQConf
         torch.testing.assert_close(BETA * found.commitment, of("train/commit_loss"), atol=1e-5, rtol=0)
         torch.testing.assert_close(0.1 * found.entropy, of("train/entropy_loss"), atol=1e-5, rtol=0)
         return
-    # Of codebooks the released code sums the commitment over the scales; ours is the mean, as of binary codes.
+    # Over the scales the released code sums the commitment of codebooks and averages that of binary codes; this codec
+    # averages both.
     commitment = BETA * quantizer.stages * found.commitment
     torch.testing.assert_close(commitment, of("train/commit_loss"), atol=1e-5, rtol=0)
     (found.codebook + commitment).backward()

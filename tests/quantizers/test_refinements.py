@@ -1,4 +1,4 @@
-"""Refinements: planes that add to the codewords of groups, from the quantizer to files and the trainer."""
+"""Refinements: planes that add to the codewords of groups, in the quantizer, in files and in the trainer."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_settings_that_cannot_be(changes: dict[str, object], problem: str) -> No
 
 
 def refined_model(folder: Path, name: str) -> None:
-    """A tiny model of random weights with refinements, prices and a context model."""
+    """A tiny model of random weights with refinements, a rate term and a context model."""
     write_tiny_model(folder, name, groups=2, ladder=((1, 1), (50, 2)))
     config, tensors = read_config(folder), load_file(folder / WEIGHTS)
     tensors = {key: value for key, value in tensors.items() if not key.startswith("entropy.")}

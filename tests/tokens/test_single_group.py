@@ -32,7 +32,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def at_hand(models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def installed(models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VQCODEC_MODELS", str(models))
     return models
 
@@ -41,7 +41,7 @@ def window_of(photo: Image.Image) -> Image.Image:
     return photo.crop((60, 30, 124, 94))
 
 
-def test_the_other_branch_of_fqgan_is_zero(at_hand: Path, photo: Image.Image) -> None:
+def test_the_other_branch_of_fqgan_is_zero(installed: Path, photo: Image.Image) -> None:
     data = vqcodec.encode(window_of(photo), "fqgan-dual-16")
     tokenizer = loading.load_model("fqgan-dual-16").tokenizer
     planes = [torch.from_numpy(plane.astype(np.int64)) for plane in vqcodec.decode_tokens(data).planes]
@@ -56,7 +56,7 @@ def test_the_other_branch_of_fqgan_is_zero(at_hand: Path, photo: Image.Image) ->
     assert min(np.abs(a - b).max() for a, b in ((one, two), (one, whole), (two, whole))) > 1
 
 
-def test_a_part_of_the_tokens_is_a_group_of_all_its_scales(at_hand: Path, photo: Image.Image) -> None:
+def test_a_part_of_the_tokens_is_a_group_of_all_its_scales(installed: Path, photo: Image.Image) -> None:
     config = registry.find("xqgan-msvr10p2-4096").config
     assert group_planes(config, 1) == (0, 2, 4, 6, 8)
     assert group_planes(config, 2) == (1, 3, 5, 7, 9)
@@ -79,7 +79,7 @@ def test_of_a_nested_model_any_group(tiny_vqc: bytes) -> None:
 
 
 @pytest.mark.slow
-def test_the_command(work: Path, at_hand: Path, photo: Image.Image, invoke: Invoke) -> None:
+def test_the_command(work: Path, installed: Path, photo: Image.Image, invoke: Invoke) -> None:
     window_of(photo).save("a.png")
     for name in ("fqgan-dual-16", "softvq-l-64"):
         assert invoke("encode", "a.png", "-o", f"{name}.vqc", "-m", name)[0] == 0

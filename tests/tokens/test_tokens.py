@@ -1,4 +1,4 @@
-"""Tokens and files of every kind of quantizer: grids, growing grids, sequences, windows with planes of their own."""
+"""Tokens and files of every kind of quantizer: grids, growing grids, sequences, windows with separate planes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def write(folder: Path, name: str, quantizer: QuantizerConfig, window: int = 0, 
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         tokenizer = Tokenizer(tokenizer_config).eval()
-        # Latents that fill their space, and a decoder that says something of them.
+        # Latents that use all codewords, and a decoder whose output depends on them.
         tokenizer.encoder.head.weight.mul_(8)
         tokenizer.decoder.head.weight.mul_(3)
         state = {k: v.half().numpy() for k, v in tokenizer.state_dict().items() if not training_only(k)}
@@ -231,7 +231,7 @@ def test_windows_cover_every_pixel(width: int, height: int, window: tuple[int, i
 
 
 class Plain(torch.nn.Module):
-    """Stands in for a tokenizer: a window as it is, in 16 levels a pixel, but each a little too bright or too dark."""
+    """Tokenizer replacement: pixels in 16 levels plus a constant error, whose sign alternates between windows."""
 
     def __init__(self, error: float) -> None:
         super().__init__()

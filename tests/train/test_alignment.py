@@ -170,7 +170,7 @@ def test_scale_rises_over_the_run() -> None:
 
 
 class TwoSided(SmallTeacher):
-    """Its class token has nothing to do with its patches."""
+    """The class token is independent of the patches."""
 
     def forward(self, x: Tensor) -> Features:
         _, places = super().forward(x)

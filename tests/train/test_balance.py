@@ -1,4 +1,4 @@
-"""Prices by the errors that codewords leave, and codebooks that follow them."""
+"""Lambda weights from quantization errors, and refitting of the codebooks."""
 
 from __future__ import annotations
 

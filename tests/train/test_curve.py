@@ -1,4 +1,4 @@
-"""Curve of a run: the lines of its log that count, and values that some of them lack."""
+"""Curve of a run: the lines of the log that it uses, and missing values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gain of a decoder on a linear one, where it is known, and the range of rate factors."""
+"""Decoder gain of a linear decoder with known gain, and the range of rate factors."""
 
 from __future__ import annotations
 

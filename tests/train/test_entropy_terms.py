@@ -26,7 +26,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 def vectors(name: str) -> dict[str, np.ndarray]:
     path = VECTORS / f"{name}.npz"
     if not path.is_file():
-        pytest.skip("the reference vectors are not beside the checkout")
+        pytest.skip("the reference vectors are not installed next to the checkout")
     with np.load(path) as file:
         return dict(file)
 

@@ -1,4 +1,4 @@
-"""Starting from a model that is smaller, and training a part of a tokenizer."""
+"""Start of a run from a smaller model, and training of a part of a tokenizer."""
 
 from __future__ import annotations
 

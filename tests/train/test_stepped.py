@@ -179,10 +179,10 @@ def test_parts_that_do_not_go_together_are_refused(stepped: str) -> None:
 
     config = registry.find(stepped).config
     conv = structs.replace(config.tokenizer, backbone=ConvConfig((8, 8), (1, 1), (1, 1)))
-    for wrong, says in (
+    for wrong, message in (
         (structs.replace(config, tokenizer=conv), "go together"),
         (structs.replace(config, layers=((0, 1), (2,), tuple(range(3, 16)))), "its widths"),
         (structs.replace(config, tokenizer=structs.replace(config.tokenizer, window=256)), "0 needed"),
     ):
-        with pytest.raises(ModelError, match=says):
+        with pytest.raises(ModelError, match=message):
             check_model(wrong, "model")

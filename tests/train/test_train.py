@@ -361,6 +361,6 @@ def test_bad_recipes_end_in_one_line(change: str, message: str) -> None:
         load_recipe("photo", [change])
 
 
-def test_unknown_recipe_lists_those_at_hand() -> None:
+def test_unknown_recipe_lists_known_ones() -> None:
     with pytest.raises(InputError, match="photo"):
         load_recipe("foto")

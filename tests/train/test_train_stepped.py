@@ -127,7 +127,7 @@ def test_selected_values_cost_less(pictures: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"rate": {"steps": [5, 64]}}, "rate.steps"),
         ({"data": {"train": ["x"], "val": ["x"], "crop": 60}}, "data.crop: a multiple of 16"),
@@ -137,8 +137,8 @@ def test_selected_values_cost_less(pictures: Path) -> None:
         ({"export": {"rungs": 1}}, "export.rungs: int >= 2"),
     ],
 )
-def test_bad_recipes_are_refused(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+def test_bad_recipes_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         stepped_recipe(tree(**changes))
 
 

@@ -64,6 +64,6 @@ class Field:
     """Name in FORMAT.md and in error messages."""
     form: Raw | Byte | Varint
     flag: int = 0
-    """Bit of the flags byte that says that the field is present; 0: always present."""
+    """Bit of the flags byte that marks the field as present; 0: always present."""
     bias: int = 0
     """Attribute minus stored number."""

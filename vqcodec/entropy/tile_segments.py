@@ -60,7 +60,7 @@ def decode_tiles(
 ) -> list[Planes]:
     """First segments of each tile -> its planes int32 of `shapes`, MISSING beyond the segments.
 
-    `mapped` says that the segments hold maps of kept layers. Raises FormatError for indices beyond their alphabet, and
+    `mapped`: the segments hold maps of kept layers. Raises FormatError for indices beyond their alphabet, and
     if a complete stream does not end where it should.
     """
     tiles = [blank_planes(shape) for shape in shapes]

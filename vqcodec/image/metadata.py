@@ -141,7 +141,7 @@ def _pictures_of_mpf(image: Image.Image) -> int:
 
 
 def _exif_elsewhere(image: Image.Image) -> tuple[int | None, bytes | None]:
-    """As `upright_exif`, for tags outside an Exif block: in a TIFF's directory, or in text of a PNG."""
+    """`upright_exif` for tags outside an Exif block: in the directory of a TIFF or a text chunk of a PNG."""
     found = image.getexif()
     kept = Image.Exif()
     for tag in DESCRIPTIVE:

@@ -89,7 +89,7 @@ def from_pillow(image: Image.Image) -> Picture:
 
 
 def from_opened(image: Image.Image, name: str, max_pixels: int | None) -> Picture:
-    """As `from_pillow`, within `pillow_limits` of the caller; `name` is for messages. Raises any error of Pillow."""
+    """`from_pillow` inside the caller's `pillow_limits`; `name` is for messages. Raises any error of Pillow."""
     if _is_closed(image):
         raise _closed(name)
     frame = image.tell()

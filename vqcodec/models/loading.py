@@ -165,9 +165,9 @@ def _check_identity(entry: Entry, tensors: dict[str, np.ndarray], entropy: Entro
         if not np.isfinite(value).all():
             raise ModelError(f"{entry.folder / WEIGHTS}: tensor '{name}' holds values that are not finite")
     found = (token_identity(entry.config, tensors).hex(), entropy.identity().hex())
-    said = (entry.config.token_id, entry.config.entropy_id)
-    if found != said:
-        raise ModelError(f"{entry.folder}: identity is {'/'.join(found)}, config.json says {'/'.join(said)}")
+    stored = (entry.config.token_id, entry.config.entropy_id)
+    if found != stored:
+        raise ModelError(f"{entry.folder}: identity is {'/'.join(found)}, config.json has {'/'.join(stored)}")
 
 
 def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], folder: Path, device: str) -> Tokenizer:
