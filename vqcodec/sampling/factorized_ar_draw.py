@@ -24,7 +24,7 @@ class Drawing:
     top_k: int = 0
     """Number of most likely sub-tokens that can be sampled; 0: all."""
     top_p: float = 1.0
-    """Probability, 0..1, of the sub-tokens that can be sampled (nucleus, Holtzman 2020)."""
+    """Probability, 0..1, of the sub-tokens to sample from (nucleus, Holtzman 2020)."""
     label: int | None = None
     """Class 0, 1, ...; None: no class."""
     guidance: float = 1.0
