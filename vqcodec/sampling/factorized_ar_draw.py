@@ -28,8 +28,8 @@ class Drawing:
     label: int | None = None
     """Class 0, 1, ...; None: no class."""
     guidance: float = 1.0
-    """Scale s of classifier-free guidance (Ho and Salimans 2022): u + s * (c - u) for the logits c with and u without the
-    class; 1: no guidance. FQGAN samples with 2.0, and 1.75 for three codebooks."""
+    """Scale s of classifier-free guidance (Ho and Salimans 2022); 1: no guidance. Logits are u + s * (c - u), for c with
+    and u without the class. FQGAN samples with 2.0, and 1.75 for three codebooks."""
 
 
 def check_drawing(drawing: Drawing, classes: int) -> None:
