@@ -28,7 +28,7 @@ class Drawing:
     label: int | None = None
     """Class 0, 1, ...; None: no class."""
     guidance: float = 1.0
-    """Scale s of classifier-free guidance (Ho and Salimans 2022); 1: no guidance. Logits are u + s * (c - u), for c with
+    """Scale s of classifier-free guidance (Ho and Salimans 2022); 1: no guidance. Logits are u + s * (c - u), c with
     and u without the class. FQGAN samples with 2.0, and 1.75 for three codebooks."""
 
 
