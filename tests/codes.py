@@ -1,4 +1,7 @@
-"""One configuration of every kind of quantizer, and quantizers made of them."""
+"""Configurations of every kind of quantizer except UniformConfig, and quantizers made of them.
+
+UniformConfig needs the quantization step of a file; tests/stepped.py has a model with it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Names of the tokenizer's losses, `group/name`, and their weights at a step.
 
-Recipes, code and logs of tokenizers with codebooks use these names. Recipes of models with a quantization step
-(train/stepped) do not: they have one fixed loss with the tables `loss` and `rate`, logged as `loss`.
+Recipes, code and logs of tokenizers use these names. Models with a quantization step (train/stepped) do not: their
+recipes have the tables `loss` and `rate` instead, and their logs one `loss` with its parts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOSSES = (
     "align/detail",
     "rate/bits",
 )
-"""Every loss of a codebook tokenizer by its `group/name`: the key in recipes, code and logs."""
+"""Every loss by its `group/name`: the key in recipes, code and logs."""
 
 
 def active(weights: Mapping[str, float]) -> set[str]:

@@ -1,1 +1,1 @@
-"""Quantizers in training: codebooks in use, masks, perturbation."""
+"""Quantizers in training: start, revival and refit of codebooks, masks, perturbation."""

@@ -1,6 +1,7 @@
-"""Selection of indices in training as files hold them: by distance plus rate under a finished context model.
+"""Index selection under the context model of a finished model, in training as in the encoder.
 
-The rate term of product_codebooks.py has no context and serves until there is a context model.
+Each index minimizes squared error plus lambda times its bits under the context model (`codebook.choice`). The rate term
+of product_codebooks.py takes bits from the use of the codewords, without context; it needs no finished model.
 """
 
 from __future__ import annotations

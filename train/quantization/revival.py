@@ -2,7 +2,7 @@
 
 Zheng and Vedaldi 2023 (CVQ-VAE), as MGVQ's released code has it: a codeword of little use moves towards a random
 latent. Its use N is a moving average, N <- d * N + (1 - d) * n with d = BLEND_DECAY and n the rows it received.
-Averages that begin at zero have the share 1 - d^t of their final weight after t updates.
+An average that begins at zero has the total weight 1 - d^t, instead of 1, after t updates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ BLEND_DECAY = 0.99
 
 
 def revival_due(recipe: Recipe, step: int) -> bool:
-    """True if dead codewords are revived after `step`: from the start of the codebooks until the decay of the rate."""
+    """True if dead codewords are revived after `step`: from the codebooks' start until the learning rate decays."""
     optimizer, settings = recipe.optimizer, recipe.codebook
     if settings.revival == "none" or not settings.kmeans_at <= step < optimizer.steps - optimizer.decay:
         return False
@@ -30,7 +30,11 @@ def usage_from_zero(recipe: Recipe) -> bool:
 
 
 def usage_filled(recipe: Recipe, step: int, updates: int = 1) -> float:
-    """Share 1 - d^t, 0..1, of averages that began at zero, after `step`; `updates` per accumulated batch."""
+    """Total weight 1 - d^t, 0..1, of the rows in the averages of use after `step`; 1.0 unless they began at zero.
+
+    A moving average that begins at zero underestimates the use by this factor. `updates` is the number of updates of
+    a codebook per accumulated batch: more than 1 for a codebook that several stages share. See CodebookBank.blend.
+    """
     if not usage_from_zero(recipe):
         return 1.0
     return 1 - BLEND_DECAY ** ((step + 1) * recipe.optimizer.accumulate * updates)

@@ -1,1 +1,1 @@
-"""Starting points of a run, and changes to a trained tokenizer before the next one."""
+"""Starting points of a run: weights from pictures, pretrained networks or other models."""
