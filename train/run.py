@@ -261,6 +261,8 @@ class TokenizerRun:
         """Continue from the checkpoint at `path`. Raises InputError."""
         state = read_checkpoint(path)
         self._load_weights(state, path)
+        if missing := {"optimizer", "codebooks", "auxiliary"} - state.keys():
+            raise InputError(f"{path}: no checkpoint of this version: holds no '{min(missing)}'")
         self.optimizer.load_state_dict(state["optimizer"])
         self.codebooks.load_state_dict(state["codebooks"])
         self.auxiliary.load_state_dict(state["auxiliary"])

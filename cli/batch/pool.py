@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -72,6 +73,9 @@ def _drain(
 ) -> Generator[Outcome, None, None]:
     """Convert until `todo` is empty, `stop` returns True or the pool is broken."""
     context = multiprocessing.get_context("spawn")
+    if sys.platform != "win32":
+        # Its start unblocks SIGINT, which would undo `_without_interrupts` for the workers that are started next.
+        resource_tracker.ensure_running()
     pool = ProcessPool(workers, initializer=_start_worker, initargs=(threads,), context=context)
     running: dict[Future[Outcome], Job] = {}
     try:
@@ -84,7 +88,9 @@ def _drain(
                 return
             done = wait(running, CHECK_S, FIRST_COMPLETED).done
             for future in done:
-                yield _outcome(future, running.pop(future))
+                outcome = _outcome(future, running.pop(future))
+                if not (stop() and outcome.error == WORKER_DIED):
+                    yield outcome
             if not done and not pool.active:
                 break
     except RuntimeError:  # `schedule` refuses: the pool is broken
@@ -92,6 +98,8 @@ def _drain(
     finally:
         pool.stop()
         pool.join()
+    if stop():  # a signal to the process group ended the workers too: their files were not converted, but did not fail
+        return
     for future, job in running.items():
         yield _outcome(future, job) if future.done() else Outcome(job, WORKER_DIED, LimitError.exit_code)
 

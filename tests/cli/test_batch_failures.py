@@ -155,6 +155,29 @@ def test_a_process_that_dies_loses_only_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads the processes of Linux")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_fails_no_file(number: int, src: Path, dst: Path, tiny_model: str) -> None:
+    """A terminal sends Ctrl-C to the workers too, here as soon as the first of them exists."""
+    command = [sys.executable, "-m", "vqcodec.cli", "batch", str(src), str(dst), "-m", tiny_model, "-j", "2"]
+    default = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731 - may be ignored outside
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=default) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        until = time.monotonic() + 60
+        # The first child is the tracker of multiprocessing, the second one a worker.
+        while process.poll() is None and time.monotonic() < until:
+            if len(children.read_text().split()) >= 2:
+                break
+            time.sleep(0.01)
+        os.killpg(process.pid, number)
+        stderr = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert "died" not in stderr
+    assert "left" in stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_whole_files(number: int, src: Path, dst: Path, tiny_model: str) -> None:
     for i in range(1000):

@@ -216,6 +216,8 @@ class SteppedRun:
         state = read_checkpoint(path)
         try:
             self.model.load_state_dict(state["model"])
+            if missing := self.average.values.keys() - state["average"].keys():
+                raise KeyError(f"no average of {min(missing)}")
             self.average.load(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.pixels = int(state["step"]), int(state["pixels"])

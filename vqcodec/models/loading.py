@@ -18,6 +18,7 @@ from msgspec import structs, to_builtins
 
 from ..config.model import ModelConfig, TokenizerConfig
 from ..config.quantizers import ProductVQConfig, QuantizerConfig, UniformConfig
+from ..config.reading import read
 from ..entropy.adaptive_tables import AdaptiveTables
 from ..entropy.context_model import ContextModel
 from ..entropy.scalar_context import ScalarContext
@@ -203,9 +204,12 @@ def _build_tokenizer(config: TokenizerConfig, tensors: dict[str, np.ndarray], fo
 def write_model(folder: Path, config: ModelConfig, tensors: dict[str, np.ndarray]) -> ModelConfig:
     """Write a model folder, config.json last. Returns `config` with identities and SHA-256 filled in.
 
-    `tensors` have the names of a state dict or of model.safetensors.
+    `tensors` have the names of a state dict or of model.safetensors. Raises ModelError for a configuration that
+    `read_config` would refuse.
     """
     from safetensors.numpy import save
+
+    read(ModelConfig, to_builtins(config), config.name)  # ranges are checked where settings are read
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {file_name(name): value for name, value in tensors.items()}
