@@ -248,6 +248,6 @@ def test_balanced_takes_out_what_points_along_the_error() -> None:
     (slope,) = torch.autograd.grad((made * wanted).sum(), z)
     error = (z - code).detach()
     torch.testing.assert_close((slope * error).sum((-2, -1)), torch.zeros(2, 3), atol=1e-4, rtol=0)
-    # What is left differs from the gradient along the error alone.
+    # The removed part of the gradient is parallel to the error.
     left = wanted - slope
     torch.testing.assert_close(left, (left / error).mean((-2, -1), keepdim=True) * error, atol=1e-4, rtol=1e-3)
