@@ -79,7 +79,7 @@ def points(
     for variant in ALONE:
         encoder = encoders[variant]
         assert isinstance(encoder, IndexEncoder)
-        encoder.final = IndividualSelector(encoder.model)
+        encoder.final_selector = IndividualSelector(encoder.model)
     found: dict[str, list[tuple[float, float, float]]] = {variant: [] for variant in VARIANTS}
     for step in encoders[ANCHOR].ladder[::stride]:
         for variant, encoder in encoders.items():

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from vqcodec.config.effort import EFFORT
 from vqcodec.errors import UsageError
-from vqcodec.models.ladder import EFFORT
 from vqcodec.models.registry import FAMILY
 from vqcodec.runtime.torch_state import check_device
 

@@ -15,12 +15,13 @@ import numpy as np
 from PIL import Image
 
 from . import container
+from .config.effort import EFFORT
 from .container.bytes_like import as_bytes
 from .container.damage import INCOMPLETE, damage
 from .container.truncate import cut_to_bytes, cut_to_layers
 from .decoder import render
-from .encoder.budgets import cut_to_budget
-from .encoder.encode import encode_picture
+from .encoder.by_size_option import encode_picture
+from .encoder.model_search import cut_to_budget
 from .encoder.size_options import SizeOptions, budget_for_bpp, check_size_options
 from .errors import LimitError, LossWarning, UsageError
 from .geometry.rectangles import Rect
@@ -31,7 +32,6 @@ from .image.picture import Picture, to_pillow
 from .image.picture import strip as strip_picture
 from .models import loading, registry
 from .models.file_info import Info, read_info
-from .models.ladder import EFFORT
 from .runtime.torch_state import check_device, codec_modes, in_codec_modes
 from .tokens.single_group import only_group as keep_only_group
 from .tokens.tokens import Tokens, as_arrays, check_tokens, read_tokens, write_tokens

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vqcodec.config.effort import EFFORT
 from vqcodec.errors import InputError, LimitError, OutputError, VqcError, is_out_of_memory
 from vqcodec.models.file_info import read_info
-from vqcodec.models.ladder import EFFORT
 
 from ..files import read_input, write_new
 from .plan import FAIL, REPLACE, Job, file_digest

@@ -105,7 +105,7 @@ def test_adaptive_layers_lower_distortion_plus_bits(picture: Image.Image) -> Non
     """The Lagrangian, with the decoder's distortion over the whole picture, decreases."""
     encoder = encoder_for(as_picture(picture), "photo", effort=7)
     assert isinstance(encoder, IndexEncoder)
-    final, tiles, layers = encoder.final, encoder.tiles, encoder.model.layers[:8]
+    final, tiles, layers = encoder.final_selector, encoder.tiles, encoder.model.layers[:8]
     assert isinstance(final, AdaptiveLayers)
     target = encoder.target(24.0, layers)
     reduced, is_mapped = final.select(target, tiles, 24.0, layers, True)

@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 import vqcodec
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.index_encoder import IndexEncoder
-from vqcodec.encoder.rate_control import CLOSE
+from vqcodec.encoder.ladder_search import CLOSE
 from vqcodec.encoder.selectors import IndividualSelector
 from vqcodec.errors import TargetError, UsageError
 from vqcodec.image.files import as_picture
@@ -86,9 +86,17 @@ def test_low_efforts_make_the_files_of_one_pass(name: str, photo: Image.Image) -
 def test_selection_in_context_lowers_the_cost(name: str, picture: Image.Image) -> None:
     """The cost that it minimises: distance in units of the distance per bit, plus bits."""
     encoder = encoder_of(picture, name, effort=5)
-    codewords = encoder.final.codewords  # type: ignore[attr-defined]
+    codewords = encoder.final_selector.codewords  # type: ignore[attr-defined]
+    individual = IndividualSelector(encoder.model)
     alone = IndexEncoder(
-        encoder.picture, encoder.model, name, encoder.latent, *[IndividualSelector(encoder.model)] * 3, passes=0
+        encoder.picture,
+        encoder.model,
+        name,
+        encoder.latent,
+        first_pass_selector=individual,
+        draft_selector=individual,
+        final_selector=individual,
+        passes=0,
     )
     costs = []
     for tried in (alone, encoder):

@@ -12,7 +12,7 @@ from PIL import Image
 
 import vqcodec
 from vqcodec.encoder import distortion, latent_refinement
-from vqcodec.encoder.base import Encoder
+from vqcodec.encoder.base import PictureEncoder
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.image.files import as_picture
@@ -32,7 +32,7 @@ def test_refinement_raises_psnr_at_equal_bytes(picture: Image.Image, model: str,
     steps = plain.ladder[::4]
     pixels = np.asarray(picture)
 
-    def points(encoder: Encoder) -> list[tuple[float, float]]:
+    def points(encoder: PictureEncoder) -> list[tuple[float, float]]:
         files = [encoder.file(step.lmbda, step.keep) for step in steps]
         return [(np.log(len(f)), METRICS["psnr"].measure(pixels, np.asarray(vqcodec.decode(f)))) for f in files]
 

@@ -14,11 +14,11 @@ from safetensors.numpy import load_file
 
 import vqcodec
 from vqcodec.config.model import LadderStep, ProductVQConfig
-from vqcodec.encoder.base import Encoder
+from vqcodec.encoder.base import PictureEncoder
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.codeword_distances import CodewordDistances
 from vqcodec.encoder.index_encoder import IndexEncoder
-from vqcodec.encoder.rate_control import encode_at_least, encode_near
+from vqcodec.encoder.ladder_search import encode_at_least, encode_near
 from vqcodec.errors import ModelError, UsageError
 from vqcodec.image.files import as_picture
 from vqcodec.models.identity import CODEBOOKS, REFINEMENTS
@@ -209,7 +209,7 @@ def test_a_quality_between_steps_of_other_layers_is_reached(name: str, photo: Im
     assert isinstance(encoder, IndexEncoder)
     z = torch.from_numpy(encoder.latent.values.astype(np.float32))[None]
 
-    def measured(encoder: Encoder, rate: float, keep: int) -> float:
+    def measured(encoder: PictureEncoder, rate: float, keep: int) -> float:
         made = encoder.model.tokenizer.quantizer
         planes = [torch.from_numpy(p.astype(np.int64))[None] for p in encoder.tokens(rate, keep).planes]
         return -float((z - made.dequantize(planes)[0]).square().mean())

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcodec.config.effort import EFFORT
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.entropy.context_inputs import MARGIN
 from vqcodec.geometry.rectangles import Rect, split
 from vqcodec.image.files import as_picture
-from vqcodec.models.ladder import EFFORT
 from vqcodec.models.loading import Model
 
 from ..data.pictures import Pictures

@@ -38,8 +38,9 @@ TINY = 1e-12
 class AdaptiveLayers:
     """Selector under the context model that leaves out the last layers of blocks where that lowers the cost.
 
-    The cost above takes the decoder for linear. So a tile's map is used only if it also lowers the distortion of the
-    decoded picture plus lmbda * bits.
+    cost(n), defined at the top of this module, measures errors in the latent and so assumes that the pixels are linear
+    in it. Therefore the picture is decoded with and without the map, and a tile's map is used only if it also lowers
+    distortion + lmbda * bits in the pixels.
     """
 
     def __init__(self, inner: ContextSelector, model: Model, picture: Picture) -> None:

@@ -1,4 +1,4 @@
-"""Encoder of one picture under one model: tokens and files at any Lagrangian multiplier."""
+"""Interface of picture encoders: tokens and files of a picture under a model at any Lagrangian multiplier."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Encoder(ABC):
-    """Tokens and files of `picture` under `model`, called `name`.
+class PictureEncoder(ABC):
+    """Tokens and files of one picture under one model. The encoder network is one part of it (backbones/base.py).
 
     Indices minimise distortion + lmbda * bits. The Lagrangian multiplier `lmbda` is at least 0; its unit is the
     model's: 1 is the balance of training for index models, and the squared quantization step for scalar models. A
@@ -45,7 +45,7 @@ class Encoder(ABC):
 
     @property
     @abstractmethod
-    def draft(self) -> Encoder:
+    def draft(self) -> PictureEncoder:
         """A faster encoder of nearly the same files: a first guess for searches over the ladder."""
 
     def file(self, lmbda: float, keep: int | None = None) -> bytes:
@@ -64,8 +64,8 @@ class Encoder(ABC):
         return replace(from_picture(self.picture, planes, self.model.config), model=self.name)
 
 
-class Recent(Generic[K, V]):
-    """The last `n` results of a slow function. Searches alternate between two neighbouring steps of a ladder."""
+class RecentResults(Generic[K, V]):
+    """Cache of the last `n` results of a slow function; searches alternate between two neighbouring ladder steps."""
 
     def __init__(self, n: int = 2) -> None:
         self.n, self._results = n, dict[K, V]()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ..config.effort import EFFORT
 from ..image.picture import Picture
 from ..inference.networks import pixels_to_latent
 from ..models import loading
-from ..models.ladder import EFFORT, ladder
+from ..models.ladder import ladder
 from ..tokens.tokens import can_map, has_step
 from .adaptive_layers import AdaptiveLayers
-from .base import Encoder
+from .base import PictureEncoder
 from .codeword_distances import CodewordDistances
 from .index_encoder import IndexEncoder
 from .latent import encode_latent
@@ -26,7 +27,7 @@ UNREFINED = min(INDEX_PASSES) - 1
 """Highest effort without latent refinement."""
 
 
-def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = EFFORT) -> Encoder:
+def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = EFFORT) -> PictureEncoder:
     """The encoder of `picture` under the model called `name` or in the folder `name`, at `effort` 1..9.
 
     Runs the encoder network once. Raises ModelError, LimitError.
@@ -42,23 +43,36 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
 
 
 def has_index_search(model: loading.Model) -> bool:
-    """True where codewords have costs in bits and each index belongs to one position of the picture's token grid."""
+    """True for models of `IndexEncoder`: codewords have costs in bits, and the tokens of a picture are one grid.
+
+    False for scalar models, whose encoder searches over values instead of indices.
+    """
     return model.tokenizer.quantizer.has_rate_term and not model.config.tokenizer.window_px
 
 
 def index_encoder(picture: Picture, model: loading.Model, name: str, effort: int) -> IndexEncoder:
-    """The encoder of a model with `has_index_search`, composed by `effort` 1..9.
+    """The encoder of a model for which `has_index_search` is true, with the selectors that `effort` 1..9 needs.
 
-    Without a context model each index is selected by itself. With one, indices are selected under it at every effort:
-    indices selected by themselves take several times the bits there, and no less time.
+    Models with adaptive tables: each index is selected by itself. Models with a context model: indices are selected
+    under the context model at every effort, because indices selected by themselves take several times the bits under
+    it, and selection by itself is not faster. From effort ADAPTIVE_LAYERS on, blocks may leave out their last layers.
     """
     codewords = CodewordDistances(model.tokenizer.product_vq)
     individual = IndividualSelector(model)
-    selector: Selector = individual
+    draft: Selector = individual
     final: Selector = individual
     if model.entropy.kind == "context" and codewords.has_weights:
-        selector = final = context = ContextSelector(model, codewords)
+        draft = final = context = ContextSelector(model, codewords)
         if effort >= ADAPTIVE_LAYERS and can_map(model):
             final = AdaptiveLayers(context, model, picture)
     latent = encode_latent(model, picture.pixels)
-    return IndexEncoder(picture, model, name, latent, individual, selector, final, passes=INDEX_PASSES.get(effort, 0))
+    return IndexEncoder(
+        picture,
+        model,
+        name,
+        latent,
+        first_pass_selector=individual,
+        draft_selector=draft,
+        final_selector=final,
+        passes=INDEX_PASSES.get(effort, 0),
+    )

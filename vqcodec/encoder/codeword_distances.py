@@ -7,10 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from ..quantizers.product import ProductVQ
+
+
+class RefinedPlane(NamedTuple):
+    """Earlier plane that a residual plane refines, and the channels that they have in common."""
+
+    plane: int
+    """Number of the earlier plane."""
+    own_channels: slice
+    """The common channels, counted from the first channel of the plane itself."""
+    channels: slice
+    """The same channels, counted from the first channel of the earlier plane."""
 
 
 class CodewordDistances:
@@ -40,10 +52,10 @@ class CodewordDistances:
         self.scaled = [book * scale for book, scale in zip(self.codebooks, scales, strict=True)]
         self.lengths = [np.square(book).sum(1) for book in self.scaled]
         self.refined_planes = [
-            [(t, *_overlap(span, self.spans[t])) for t in range(s) if _overlaps(span, self.spans[t])]
+            [RefinedPlane(t, *_overlap(span, self.spans[t])) for t in range(s) if _overlaps(span, self.spans[t])]
             for s, span in enumerate(self.spans)
         ]
-        """For each plane s: (earlier plane t with channels in common, these as a slice of s, as a slice of t)."""
+        """For each plane: the earlier planes whose quantization error it refines."""
         self._weights = quantizer.lambda_weights.double().cpu().numpy()
         self._caps = quantizer.lambda_caps.double().cpu().numpy()
 
@@ -67,8 +79,9 @@ class CodewordDistances:
         """
         part = latent[self.spans[s]]
         rows = part.reshape(len(part), -1)[:, positions].T.astype(np.float32)
-        for t, here, there in self.refined_planes[s]:
-            rows[:, here] -= self.codebooks[t][selected[t][positions], there]
+        for earlier in self.refined_planes[s]:
+            codewords = self.codebooks[earlier.plane][selected[earlier.plane][positions], earlier.channels]
+            rows[:, earlier.own_channels] -= codewords
         rows *= self.scales[s]
         # |x - c|^2 = -2 x.c + |c|^2 + |x|^2
         distances: np.ndarray = rows @ (-2 * self.scaled[s].T)

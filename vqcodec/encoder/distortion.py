@@ -44,7 +44,10 @@ class Distortion:
     """1 - MS-SSIM over its coarse scales; None where the area is too small."""
 
     def relative_to(self, reference: Distortion) -> float:
-        """The mixture above with the reference values of `reference`."""
+        """distortion = (1 - a) * SE + a * SE0 * (1 - MS-SSIM) / (1 - MS-SSIM)0, with SE0 and (...)0 of `reference`.
+
+        The squared error alone where the area is too small for MS-SSIM.
+        """
         if reference.dissimilarity is None or self.dissimilarity is None:
             return self.squared_error
         share = max(self.dissimilarity, LEAST_DISSIMILARITY) / max(reference.dissimilarity, LEAST_DISSIMILARITY)
@@ -80,7 +83,7 @@ def distortions(
 
 
 def differentiable_distortion(y: Tensor, x: Tensor) -> Tensor:
-    """Decoded y and original x [1, 3, H, W] -> the mixture above, with y as its own reference."""
+    """Decoded y and original x [1, 3, H, W] -> the distortion of y with y as its own reference."""
     squared_error, dissimilar = (y - x).square().sum(), dissimilarity(y, x)
     if dissimilar is None:
         return squared_error

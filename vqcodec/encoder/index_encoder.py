@@ -16,20 +16,24 @@ from ..models.ladder import ladder
 from ..models.loading import Model
 from ..planes import Layers, Planes
 from ..tokens.tokens import Tokens, assemble, header_of
-from .base import Encoder, Recent
+from .base import PictureEncoder, RecentResults
 from .latent import Latent
 from .latent_refinement import refine, step_fractions
 from .selectors import Selector, merge_tiles
 
 
-class IndexEncoder(Encoder):
+class IndexEncoder(PictureEncoder):
     """Tokens and files of the picture whose encoder latent is `latent`.
 
     Args:
-        first: selects the indices that the first pass of latent refinement decodes.
-        selector: selects those of later passes, and the files of `draft`.
-        final: selects those of tokens and files.
-        passes: of latent refinement; 0 for none.
+        picture: the picture.
+        model: a model with codebooks and a rate term.
+        name: name or folder of the model.
+        latent: output of the encoder network for the picture.
+        first_pass_selector: selector of the indices that the first pass of latent refinement decodes.
+        draft_selector: selector of the indices of later passes, and of the files of `draft`.
+        final_selector: selector of the indices in tokens and files.
+        passes: passes of latent refinement, 0 or more.
     """
 
     uses_lmbda = True
@@ -40,15 +44,17 @@ class IndexEncoder(Encoder):
         model: Model,
         name: str,
         latent: Latent,
-        first: Selector,
-        selector: Selector,
-        final: Selector,
+        *,
+        first_pass_selector: Selector,
+        draft_selector: Selector,
+        final_selector: Selector,
         passes: int,
     ) -> None:
         super().__init__(picture, model, name, ladder(model.config))
         self.latent, self.passes = latent, passes
-        self.first, self.selector, self.final = first, selector, final
-        self._refined = Recent[tuple[float, int], Latent]()
+        self.first_pass_selector, self.draft_selector = first_pass_selector, draft_selector
+        self.final_selector = final_selector
+        self._refined = RecentResults[tuple[float, int], Latent]()
 
     @cached_property
     def tiles(self) -> list[Rect]:
@@ -65,27 +71,37 @@ class IndexEncoder(Encoder):
     def tile_planes(self, tiles: Sequence[Rect], lmbda: float, keep: int | None = None) -> list[Planes]:
         """Planes int32 [h, w] of each of `tiles`, parts of the token grid; those beyond `keep` layers hold anything."""
         layers = self.model.layers[:keep]
-        return self.final.planes(self.target(lmbda, layers), tiles, lmbda, layers)
+        return self.final_selector.planes(self.target(lmbda, layers), tiles, lmbda, layers)
 
     def _encode(self, lmbda: float, keep: int) -> bytes:
         outline = replace(self._outline, layers=self.model.layers[:keep])
         header = header_of(outline, self.model.config)
         target = self.target(lmbda, outline.layers)
-        segments, mapped = self.final.encode(target, self.tiles, lmbda, outline.layers)
+        segments, mapped = self.final_selector.encode(target, self.tiles, lmbda, outline.layers)
         return assemble(outline, replace(header, mapped=mapped), segments)
 
     @cached_property
     def draft(self) -> IndexEncoder:
         """The same without latent refinement and adaptive layers: no decoder runs."""
-        if not self.passes and self.final is self.selector:
+        if not self.passes and self.final_selector is self.draft_selector:
             return self
-        parts = (self.latent, self.first, self.selector, self.selector)
-        return IndexEncoder(self.picture, self.model, self.name, *parts, passes=0)
+        return IndexEncoder(
+            self.picture,
+            self.model,
+            self.name,
+            self.latent,
+            first_pass_selector=self.first_pass_selector,
+            draft_selector=self.draft_selector,
+            final_selector=self.draft_selector,
+            passes=0,
+        )
 
     def target(self, lmbda: float, layers: Layers) -> Latent:
-        """The latent that indices of `layers` are selected for, refined at the next step of the ladder.
+        """The latent that the indices of `layers` approximate: the encoder network's latent, refined.
 
-        One refinement serves all multipliers from one step of the ladder up to the one before it.
+        Refinement runs at the multiplier of a ladder step: the largest that is not above `lmbda`, or `lmbda` itself
+        below all of them. So all multipliers between two neighbouring steps use the same refined latent. With `lmbda` 0
+        or without passes of refinement the latent is not refined.
         """
         if not self.passes or lmbda <= 0:
             return self.latent
@@ -93,12 +109,12 @@ class IndexEncoder(Encoder):
         return self._refined.get((lmbda, len(layers)), lambda: self._refine(lmbda, layers))
 
     def _refine(self, lmbda: float, layers: Layers) -> Latent:
-        latent, selector, picture = self.latent, self.first, self.picture
+        latent, selector, picture = self.latent, self.first_pass_selector, self.picture
         for fraction in step_fractions(self.passes):
             parts = selector.planes(latent, self.tiles, lmbda, layers)
             planes = merge_tiles(latent.grid, self.tiles, parts, layers)
             latent = refine(self.model, picture.pixels, latent, planes, fraction, picture.alpha)
-            selector = self.selector
+            selector = self.draft_selector
         return latent
 
     @cached_property

@@ -100,8 +100,8 @@ def select_indices(
 
 
 @dataclass(frozen=True)
-class Part:
-    """A symbol plane in coding order: a whole plane, or the high or the low parts of its indices."""
+class SymbolPlane:
+    """Symbols of an index plane in coding order: its whole indices, or the high or the low parts of them."""
 
     plane: int
     number: int
@@ -111,7 +111,7 @@ class Part:
     """Flat positions int64 [n]."""
 
 
-def coding_order(model: EntropyModel, shapes: Shapes, layers: Layers, kept: np.ndarray | None) -> list[Part]:
+def coding_order(model: EntropyModel, shapes: Shapes, layers: Layers, kept: np.ndarray | None) -> list[SymbolPlane]:
     """The symbol planes of `layers` of a tile that hold at least one position; `kept` is the tile's map of layers."""
     parts = []
     for k, layer in enumerate(layers):
@@ -121,7 +121,7 @@ def coding_order(model: EntropyModel, shapes: Shapes, layers: Layers, kept: np.n
                 positions = positions[kept_layers(kept, shapes[0]).reshape(-1)[positions] > k]
             split = model.split(s)
             if len(positions):
-                parts += [Part(s, number, split, positions) for number in range(len(split.sizes))]
+                parts += [SymbolPlane(s, number, split, positions) for number in range(len(split.sizes))]
     return parts
 
 
@@ -135,7 +135,7 @@ class SelectingCoder:
         measure: Distances,
         tile: int,
         shapes: Shapes,
-        parts: list[Part],
+        parts: list[SymbolPlane],
         distance_per_bit: np.ndarray,
         encoder: TileEncoder | None,
     ) -> None:
@@ -164,7 +164,7 @@ class SelectingCoder:
         positions = part.positions[here]
         distances = self.measure(self.tile, s, positions, self.selected)
         if split.low:
-            distances = self._of_part(distances, part, here)
+            distances = self._part_distances(distances, part, here)
         weight = self.distance_per_bit[s]
         # The logarithm of a row's sum is the same for all of its symbols.
         costs = distances - weight * _log2(rows) if weight else distances
@@ -183,8 +183,12 @@ class SelectingCoder:
         if self.done == len(part.positions):
             self.parts, self.done = self.parts[1:], 0
 
-    def _of_part(self, distances: np.ndarray, part: Part, here: slice) -> np.ndarray:
-        """Distances [n, K] of indices -> of high parts, the nearest index of each, or of low parts, given the high."""
+    def _part_distances(self, distances: np.ndarray, part: SymbolPlane, here: slice) -> np.ndarray:
+        """Distances of whole indices [n, K] -> distances of the symbols of `part`, its high or low parts.
+
+        A high part has the distance of the nearest index that contains it. A low part has the distance of the index
+        that it forms with the high part already selected; inf where there is no such index.
+        """
         split, n = part.split, len(distances)
         by_rank = np.full((n, split.sizes[0] * split.low), np.inf, np.float32)
         by_rank[:, : len(split.rank)] = distances[:, split.by_rank]

@@ -9,10 +9,10 @@ from typing_extensions import override
 
 from ..inference.networks import pixels_to_planes
 from ..tokens.tokens import Tokens, write_tokens
-from .base import Encoder
+from .base import PictureEncoder
 
 
-class NearestEncoder(Encoder):
+class NearestEncoder(PictureEncoder):
     """Nearest codewords; files differ in the number of layers only. Serves window models, too."""
 
     uses_lmbda = False

@@ -23,12 +23,12 @@ from ..models.loading import Model
 from ..planes import MISSING
 from ..quantizers.uniform import step_number, step_size
 from ..tokens.tokens import Tokens, assemble, header_of
-from .base import Encoder, Recent
+from .base import PictureEncoder, RecentResults
 from .latent_refinement import descend, step_fractions
-from .scalar_selection import select_tile
+from .scalar_selection import select_values
 
 
-class ScalarEncoder(Encoder):
+class ScalarEncoder(PictureEncoder):
     """Tokens and files of the picture whose encoder latent [D, h, w] is `latent`, with `passes` of refinement."""
 
     uses_lmbda = True
@@ -39,7 +39,7 @@ class ScalarEncoder(Encoder):
         entropy: EntropyModel | ScalarContext = model.entropy
         assert isinstance(entropy, ScalarContext)
         self.entropy = entropy
-        self._refined = Recent[tuple[int, float, int], np.ndarray]()
+        self._refined = RecentResults[tuple[int, float, int], np.ndarray]()
 
     @override
     def tokens(self, lmbda: float, keep: int | None = None) -> Tokens:
@@ -71,7 +71,7 @@ class ScalarEncoder(Encoder):
     ) -> np.ndarray:
         """Coefficients [D, h, w] of a tile -> values int32 [D, h, w] of the first `keep` layers, 0 beyond."""
         scaled = np.asarray(coefficients, np.float32) / np.float32(step_size(step))
-        return select_tile(self.entropy.at(step), scaled, weight, range(keep), coder)
+        return select_values(self.entropy.at(step), scaled, weight, range(keep), coder)
 
     def _coefficients(self, latent: np.ndarray) -> np.ndarray:
         """Latent [D, h, w] -> the numbers that are rounded, see `Uniform.coefficients`."""

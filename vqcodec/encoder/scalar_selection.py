@@ -27,7 +27,7 @@ BALANCE = 0.1155
 D = 1/12 and halves its step for one bit more, so -dD/dR = 2 ln(2) D (Gish and Pierce 1968)."""
 
 
-def select_tile(
+def select_values(
     model: ScalarContextAt,
     coefficients: np.ndarray,
     weight: float,

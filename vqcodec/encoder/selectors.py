@@ -20,17 +20,21 @@ Segments = list[list[bytes]]
 
 
 class Selector(Protocol):
-    """Selection of the planes of `layers` of access tiles, in token steps, at a Lagrangian multiplier."""
+    """Method of index selection for access tiles.
+
+    Arguments of both methods: the latent that indices approximate, rectangles of the token grid, the Lagrangian
+    multiplier, and the layers to select (planes of each, coarse to fine).
+    """
 
     def planes(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> list[Planes]:
         """Planes int32 [h, w] of each tile; those beyond `layers` hold anything."""
 
     def encode(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> tuple[Segments, bool]:
-        """Segments of the same planes, and True where they hold maps of kept layers."""
+        """Segments [tile][layer] of the planes, and True if each tile begins with a map of kept layers."""
 
 
 class IndividualSelector:
-    """Each index by itself: least distance + lmbda * cost, with one cost for each codeword whatever its context."""
+    """Selector of each index by itself: least distance + lmbda * cost, with a fixed cost in bits for each codeword."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -54,7 +58,7 @@ class IndividualSelector:
 
 
 class ContextSelector:
-    """All indices under the context model (index_selection.py)."""
+    """Selector of all indices under the context model (index_selection.py)."""
 
     def __init__(self, model: Model, codewords: CodewordDistances) -> None:
         self.model, self.codewords = model, codewords

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..config.effort import EFFORT
 from ..errors import InputError, UsageError
 from ..metrics import METRICS, Metric, Pixels
 from ..models import registry
-from ..models.ladder import EFFORT
 from . import bd_rate, extra
 from .bd_rate import Anchor, BdRate
 from .cache import SweepCache

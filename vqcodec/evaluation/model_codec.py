@@ -13,8 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ..config.effort import EFFORT
 from ..metrics import Pixels
-from ..models.ladder import EFFORT
 
 
 class ModelCodec(Protocol):

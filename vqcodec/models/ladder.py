@@ -11,8 +11,6 @@ from .. import container
 from ..config.model import LadderStep, ModelConfig
 from ..errors import UsageError
 
-EFFORT = 6
-"""Default effort of encoders, 1..9."""
 FILLED = 0.9
 """Share of a byte budget, 0..1, from which a file fills it and no model of larger files is tried.
 

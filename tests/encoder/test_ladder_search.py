@@ -1,12 +1,12 @@
-"""Rate control on an encoder whose file sizes are a formula of the multiplier."""
+"""Search over a ladder with an encoder whose file sizes are a formula of the multiplier."""
 
 from __future__ import annotations
 
 import pytest
 
 from vqcodec.config.model import LadderStep
-from vqcodec.encoder.base import Encoder, Recent
-from vqcodec.encoder.rate_control import CLOSE, MAX_TRIES, encode_at_least, encode_near
+from vqcodec.encoder.base import PictureEncoder, RecentResults
+from vqcodec.encoder.ladder_search import CLOSE, MAX_TRIES, encode_at_least, encode_near
 from vqcodec.tokens.tokens import Tokens
 
 LADDER = tuple(
@@ -14,7 +14,7 @@ LADDER = tuple(
 )
 
 
-class Formula(Encoder):
+class Formula(PictureEncoder):
     """Files of 4000 * keep / (4 + lmbda) bytes, `scale` times as many in the draft."""
 
     def __init__(self, uses_lmbda: bool = True, scale: float = 1.0) -> None:
@@ -37,7 +37,7 @@ class Formula(Encoder):
         return self._draft
 
 
-def quality(encoder: Encoder, lmbda: float, keep: int) -> float:
+def quality(encoder: PictureEncoder, lmbda: float, keep: int) -> float:
     """Quality in proportion to the bytes."""
     return 0.01 * len(encoder.file(lmbda, keep))
 
@@ -88,7 +88,7 @@ def test_qualities_outside_the_ladder() -> None:
 
 def test_recent_results_are_computed_once() -> None:
     computed: list[int] = []
-    recent = Recent[int, int](2)
+    recent = RecentResults[int, int](2)
 
     def value(key: int) -> int:
         return recent.get(key, lambda: computed.append(key) or key)

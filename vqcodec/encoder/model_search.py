@@ -1,4 +1,7 @@
-"""Files within a budget of bytes or of at least a quality, over several models, smallest files first."""
+"""Search over models: a file within a budget of bytes or of at least a quality, models of smallest files first.
+
+For each model, ladder_search.py searches the ladder of that model.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ from ..metrics import LEAST_SIDE, visible, window_px
 from ..models import loading
 from ..models.ladder import fills
 from ..tokens.tokens import Tokens, read_tokens
-from .rate_control import CLOSE, encode_at_least, encode_near
+from .ladder_search import CLOSE, encode_at_least, encode_near
 
 if TYPE_CHECKING:
-    from .base import Encoder
+    from .base import PictureEncoder
 
 
 def cut_to_budget(data: bytes, max_bytes: int, first_layer: Callable[[], bytes]) -> bytes:
@@ -76,13 +79,13 @@ def encode_within(names: list[str], picture: Picture, max_bytes: int, device: st
     return best
 
 
-def _within(encoder: Encoder, max_bytes: int) -> bytes:
+def _within(encoder: PictureEncoder, max_bytes: int) -> bytes:
     """The largest file found within the budget, complete or cut. Raises TargetError."""
-    under, over = encode_near(encoder, max_bytes)
-    if under is not None and len(under) >= CLOSE * max_bytes:
-        return under
-    part = cut_to_budget(over, max_bytes, lambda: encoder.file(encoder.ladder[0].lmbda, 1))
-    return max(under or b"", part, key=len)
+    within, beyond = encode_near(encoder, max_bytes)
+    if within is not None and len(within) >= CLOSE * max_bytes:
+        return within
+    part = cut_to_budget(beyond, max_bytes, lambda: encoder.file(encoder.ladder[0].lmbda, 1))
+    return max(within or b"", part, key=len)
 
 
 def encode_reaching(names: list[str], picture: Picture, metric: str, target: float, device: str, effort: int) -> bytes:
@@ -97,7 +100,7 @@ def encode_reaching(names: list[str], picture: Picture, metric: str, target: flo
         raise TargetError(f"ms-ssim needs {LEAST_SIDE} pixels a side or more, this picture has {size}: ask for psnr")
 
     @cache
-    def quality(encoder: Encoder, lmbda: float, keep: int) -> float:
+    def quality(encoder: PictureEncoder, lmbda: float, keep: int) -> float:
         return _quality(metric, picture, encoder.tokens(lmbda, keep), encoder.model)
 
     reached = 0.0

@@ -1,16 +1,18 @@
-"""Rate control: search over Lagrangian multipliers for a file within a budget, or of at least a quality.
+"""Search over the ladder of one model: a file within a budget of bytes, or of at least a quality.
 
-A ladder step is found first: by bisection with the draft encoder, corrected with the encoder itself. Then multipliers
-between the step and its neighbour are tried. Both searches take it that files shrink, and quality falls, as the
-multiplier grows; where a picture is an exception, the file found is still within the budget, or of the quality.
+model_search.py calls this search for one model after another. A ladder step is found first: by bisection with the
+draft encoder, corrected with the encoder itself. Then multipliers between the step and its neighbour are tried. Both
+searches assume that files shrink, and quality falls, as the multiplier grows; where a picture is an exception, the file
+found is still within the budget, or of the quality.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
-from .base import Encoder
+from .base import PictureEncoder
 
 CLOSE = 0.975
 """A file that fills this share of a budget is large enough."""
@@ -19,14 +21,18 @@ NEAR = 1.002
 MAX_TRIES = 6
 """Most files made between two steps of the ladder."""
 
-Quality = Callable[[Encoder, float, int], float]
+Quality = Callable[[PictureEncoder, float, int], float]
 """(encoder, lmbda, keep) -> quality of the decoded file, higher is better."""
 
 
-def first_step(encoder: Encoder, is_enough: Callable[[Encoder, int], bool]) -> int:
-    """The first step of the ladder that `is_enough`, taking it that all later ones are too; the last if none is.
+def first_step(encoder: PictureEncoder, is_enough: Callable[[PictureEncoder, int], bool]) -> int:
+    """Number of the first ladder step for which `is_enough` is true; the last step if it is true for none.
 
-    `is_enough` is called with the draft of `encoder` first.
+    Steps are assumed monotone: where `is_enough` is true for a step, it is true for all later steps.
+
+    Args:
+        encoder: its draft finds a step by bisection; the encoder itself then corrects that step to either side.
+        is_enough: (encoder or its draft, number of a step) -> True if the file of the step is large or good enough.
     """
     low, high = 0, len(encoder.ladder) - 1
     while low < high:
@@ -43,18 +49,24 @@ def first_step(encoder: Encoder, is_enough: Callable[[Encoder, int], bool]) -> i
     return i
 
 
-def encode_near(encoder: Encoder, max_bytes: int) -> tuple[bytes | None, bytes]:
-    """The largest complete file found within `max_bytes`, None if there is none, and the smallest found beyond it.
+class FilesAroundBudget(NamedTuple):
+    """Complete files on both sides of a budget; where the last step of the ladder fits, both are its file."""
 
-    Where the last step of the ladder fits, both are its file.
-    """
+    within: bytes | None
+    """The largest file found within the budget; None if there is none."""
+    beyond: bytes
+    """The smallest file found beyond the budget."""
+
+
+def encode_near(encoder: PictureEncoder, max_bytes: int) -> FilesAroundBudget:
+    """Complete files close to `max_bytes`, one on each side."""
     i = first_step(encoder, lambda tried, step: len(tried.file_at_step(step)) > max_bytes)
     over = encoder.file_at_step(i)
     if len(over) <= max_bytes:
-        return over, over
+        return FilesAroundBudget(over, over)
     under = encoder.file_at_step(i - 1) if i > 0 and len(encoder.file_at_step(i - 1)) <= max_bytes else None
     if not encoder.uses_lmbda or under is None:
-        return under, over
+        return FilesAroundBudget(under, over)
     # Files between two steps have the layers of the later one.
     low, high = encoder.ladder[i].lmbda, encoder.ladder[i - 1].lmbda
     for _ in range(MAX_TRIES):
@@ -67,16 +79,16 @@ def encode_near(encoder: Encoder, max_bytes: int) -> tuple[bytes | None, bytes]:
             high, under = lmbda, max(under, data, key=len)
         else:
             low, over = lmbda, min(over, data, key=len)
-    return under, over
+    return FilesAroundBudget(under, over)
 
 
-def encode_at_least(encoder: Encoder, quality: Quality, target: float) -> bytes | None:
+def encode_at_least(encoder: PictureEncoder, quality: Quality, target: float) -> bytes | None:
     """The smallest file found of `quality` `target` or more; None if the last step of the ladder has less.
 
     `quality` is called with `encoder` and its draft.
     """
 
-    def is_enough(tried: Encoder, step: int) -> bool:
+    def is_enough(tried: PictureEncoder, step: int) -> bool:
         return quality(tried, tried.ladder[step].lmbda, tried.ladder[step].keep) >= target
 
     i = first_step(encoder, is_enough)

@@ -8,7 +8,7 @@ from typing import Unpack
 from ..config.model import ModelConfig
 from ..image.picture import Picture
 from ..models.ladder import at_quality, ladder
-from .budgets import encode_reaching, encode_within
+from .model_search import encode_reaching, encode_within
 from .size_options import SizeOptions, budget_for_bpp
 
 
