@@ -39,7 +39,8 @@ def write_tiny_model(
     """A model folder under 100 kB: stride 8 or 16, groups of 16 codewords, one layer each. It decodes to noise."""
     import torch
 
-    from vqcodec.config.model import ConvConfig, LadderStep, ModelConfig, ProductVQConfig, TokenizerConfig
+    from vqcodec.config.model import ConvConfig, LadderStep, ModelConfig, TokenizerConfig
+    from vqcodec.config.quantizers import ProductVQConfig
     from vqcodec.entropy.adaptive_tables import uniform_table
     from vqcodec.models.loading import write_model
     from vqcodec.tokenizer import Tokenizer, training_only

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import accumulate, pairwise
 
-from vqcodec.config.model import ProductVQConfig
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.planes import Layers
 
 from .recipe.schema import Recipe

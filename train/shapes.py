@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vqcodec.config.model import ProductVQConfig, TokenizerConfig
+from vqcodec.config.model import TokenizerConfig
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.tokenizer import Tokenizer
 
 

@@ -17,7 +17,8 @@ from .backbones.dcae import DcaeDecoder, DcaeEncoder
 from .backbones.folded import FoldedDecoder, FoldedEncoder
 from .backbones.vit import VitDecoder, VitEncoder
 from .backbones.vqgan import VqganDecoder, VqganEncoder
-from .config.model import ProductVQConfig, TokenizerConfig
+from .config.model import TokenizerConfig
+from .config.quantizers import ProductVQConfig
 from .planes import MISSING
 from .quantizers.base import Quantized, Quantizer
 from .quantizers.build import build_quantizer
@@ -143,7 +144,11 @@ class Tokenizer(nn.Module):
         return self.quantizer.quantize(self.encoder(x).float(), lmbda)
 
     def decode(
-        self, planes: list[Tensor], keep: int | None = None, step: int | None = None, strong: Tensor | None = None
+        self,
+        planes: list[Tensor],
+        keep: int | None = None,
+        step: int | None = None,
+        lifted_channels: Tensor | None = None,
     ) -> Tensor:
         """Planes [B, *], MISSING where unknown -> pixels [B, 3, H, W], about -1..1, not clamped.
 
@@ -151,14 +156,14 @@ class Tokenizer(nn.Module):
             planes: indices of each plane.
             keep: number of layers that are decoded, 1..N; None: all.
             step: number of the quantization step, for a uniform quantizer.
-            strong: a window's part of the strong channels, see Uniform.
+            lifted_channels: the part in a window of the result of `Uniform.lifted_channels`.
         """
         if keep is not None:
             shown = {s for layer in self.layers[:keep] for s in layer}
             planes = [p if s in shown else torch.full_like(p, MISSING) for s, p in enumerate(planes)]
         if step is None:
             return self.decoder(*self.quantizer.dequantize(planes))
-        return self.decoder(*self.uniform.dequantize(planes, step, strong))
+        return self.decoder(*self.uniform.dequantize(planes, step, lifted_channels))
 
     def forward(
         self, x: Tensor, kept: Tensor, noise: Tensor, quantized: bool = True, lmbda: Tensor | None = None

@@ -32,7 +32,8 @@ from vqcodec.backbones.dcae_blocks import (
     mean_of_runs,
     repeated,
 )
-from vqcodec.config.model import ModelConfig, ProductVQConfig, TokenizerConfig, check_tokenizer
+from vqcodec.config.model import ModelConfig, TokenizerConfig, check_tokenizer
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.errors import LimitError, ModelError
 from vqcodec.importing.matching import needed
 from vqcodec.importing.mgvq import CODEBOOKS, RELEASES, SKIPPED, from_released, released_name

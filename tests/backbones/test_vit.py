@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from vqcodec.backbones.vit import VitDecoder, VitEncoder, unpatched
 from vqcodec.backbones.vit_blocks import Layer, Trunk, resampled
 from vqcodec.config.backbones import HEAD, VitConfig
-from vqcodec.config.model import ProductVQConfig, TokenizerConfig
+from vqcodec.config.model import TokenizerConfig
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.importing import xqgan
 from vqcodec.tokenizer import Tokenizer
 

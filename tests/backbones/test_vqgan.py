@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from vqcodec.backbones.vqgan_blocks import Adapter, AdapterLayer, Attention, Down, ResidualBlock, Up, self_attention
 from vqcodec.config.backbones import VqganConfig
-from vqcodec.config.model import ProductVQConfig, TokenizerConfig
+from vqcodec.config.model import TokenizerConfig
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.importing import fqgan, xqgan
 from vqcodec.tokenizer import Tokenizer
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqcodec.config.model import ConvConfig, ProductVQConfig, TokenizerConfig
-from vqcodec.config.quantizers import BinaryConfig, ResidualConfig, SplitConfig, VQConfig
+from vqcodec.config.model import ConvConfig, TokenizerConfig
+from vqcodec.config.quantizers import BinaryConfig, ProductVQConfig, ResidualConfig, SplitConfig, VQConfig
 from vqcodec.evaluation.codebook_usage import UsageCounter, capacity, codebooks_of
 from vqcodec.importing.release import find_release
 from vqcodec.inference.networks import pixels_to_planes

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from vqcodec.config.model import ConvConfig, DcaeConfig, ModelConfig, ProductVQConfig, TokenizerConfig, check_tokenizer
+from vqcodec.config.model import ConvConfig, DcaeConfig, ModelConfig, TokenizerConfig, check_tokenizer
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.config.reading import read
 from vqcodec.errors import ModelError
 from vqcodec.models import registry

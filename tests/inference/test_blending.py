@@ -17,7 +17,8 @@ from PIL import Image
 
 import vqcodec
 from vqcodec.config.backbones import VqganConfig
-from vqcodec.config.model import ProductVQConfig, TokenizerConfig, check_tokenizer
+from vqcodec.config.model import TokenizerConfig, check_tokenizer
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.config.reading import read
 from vqcodec.errors import LimitError, ModelError
 from vqcodec.geometry.rectangles import Rect, grid_size

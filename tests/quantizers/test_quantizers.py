@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vqcodec.config.model import ProductVQConfig
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.planes import MISSING
 from vqcodec.quantizers import codebook
 from vqcodec.quantizers.codebook import CodebookBank, GradientBank, nearest

@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import vqcodec
-from vqcodec.config.model import LadderStep, ProductVQConfig
+from vqcodec.config.model import LadderStep
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.encoder.base import PictureEncoder
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.codeword_distances import CodewordDistances

@@ -13,8 +13,8 @@ from msgspec import structs
 from PIL import Image
 
 from vqcodec.config.backbones import VqganConfig
-from vqcodec.config.model import ModelConfig, ProductVQConfig, TokenizerConfig
-from vqcodec.config.quantizers import MultiScaleConfig, QuantizerConfig, SplitConfig, VQConfig
+from vqcodec.config.model import ModelConfig, TokenizerConfig
+from vqcodec.config.quantizers import MultiScaleConfig, ProductVQConfig, QuantizerConfig, SplitConfig, VQConfig
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.errors import ModelError, UsageError
 from vqcodec.models import loading

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqcodec.config.model import ProductVQConfig
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.errors import UsageError
 from vqcodec.quantizers.product import NO_CAP, ProductVQ
 from vqcodec.train.quantization.product_codebooks import draw_rates

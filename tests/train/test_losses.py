@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vqcodec.config.model import ConvConfig, ProductVQConfig, TokenizerConfig
+from vqcodec.config.model import ConvConfig, TokenizerConfig
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.errors import InputError
 from vqcodec.quantizers.product import ProductVQ
 from vqcodec.tokenizer import Reconstruction, Tokenizer

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vqcodec.config.model import ConvConfig, ProductVQConfig, TokenizerConfig
+from vqcodec.config.model import ConvConfig, TokenizerConfig
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.quantizers.codebook import CodebookBank, nearest
 from vqcodec.quantizers.product import ProductVQ
 from vqcodec.tokenizer import Tokenizer

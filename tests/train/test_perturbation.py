@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqcodec.config.model import ConvConfig, ProductVQConfig, TokenizerConfig
+from vqcodec.config.model import ConvConfig, TokenizerConfig
+from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.errors import UsageError
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.quantization.perturbation import LatentPerturbation, annealed, perturbed

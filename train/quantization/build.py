@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from accelerate import Accelerator
 
-from vqcodec.config.model import ProductVQConfig
-from vqcodec.config.quantizers import has_codes
+from vqcodec.config.quantizers import ProductVQConfig, has_codes
 from vqcodec.tokenizer import Tokenizer
 
 from ..recipe.schema import Recipe

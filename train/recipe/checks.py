@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 from vqcodec.config.backbones import VitConfig
-from vqcodec.config.model import ConvConfig, ProductVQConfig, check_tokenizer
-from vqcodec.config.quantizers import has_codes, mixtures_of
+from vqcodec.config.model import ConvConfig, check_tokenizer
+from vqcodec.config.quantizers import ProductVQConfig, has_codes, mixtures_of
 from vqcodec.errors import ModelError, UsageError
 
 from ..adversarial.discriminators import DISCRIMINATORS, PatchGAN

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from vqcodec.config.model import LadderStep, ModelConfig, UniformConfig
+from vqcodec.config.model import LadderStep, ModelConfig
+from vqcodec.config.quantizers import UniformConfig
 from vqcodec.entropy.scalar_context import CHECK, ScalarContext
 from vqcodec.models.loading import write_model
 from vqcodec.models.weights_int8 import pack

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, field
 
-from vqcodec.config.model import FoldedConfig, TokenizerConfig, UniformConfig, check_tokenizer
-from vqcodec.config.quantizers import STEPS
+from vqcodec.config.model import FoldedConfig, TokenizerConfig, check_tokenizer
+from vqcodec.config.quantizers import STEPS, UniformConfig
 from vqcodec.config.reading import Count, Positive, Settings, Share, read
 from vqcodec.errors import ModelError, UsageError
 

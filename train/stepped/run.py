@@ -23,8 +23,7 @@ import torch
 from msgspec import to_builtins
 from torch import Tensor, nn
 
-from vqcodec.config.model import UniformConfig
-from vqcodec.config.quantizers import LARGEST
+from vqcodec.config.quantizers import LARGEST, UniformConfig
 from vqcodec.errors import InputError
 from vqcodec.inference.networks import in_bfloat16
 from vqcodec.quantizers.uniform import COORDINATE, FINEST, PER_OCTAVE

@@ -19,9 +19,7 @@ from .backbones import GLOBAL, BackboneConfig, backbone_problems
 from .backbones import ConvConfig as ConvConfig
 from .backbones import DcaeConfig as DcaeConfig
 from .backbones import FoldedConfig as FoldedConfig
-from .quantizers import ProductVQConfig as ProductVQConfig
-from .quantizers import QuantizerConfig
-from .quantizers import UniformConfig as UniformConfig
+from .quantizers import QuantizerConfig, UniformConfig
 from .reading import Count, Positive, Settings
 from .single import MAX_LAYERS
 

@@ -1,7 +1,8 @@
 """Head of a .vqc file: its fields, declared once in HEADER_FIELDS and LENGTH_FIELDS, and its table of contents.
 
-The tables drive writing, reading, the size of the head and what `vqcodec info` prints; FORMAT.md specifies the layout.
-Every length in a file is a claim: it is compared with the bytes present before memory is allocated for it.
+The tables drive writing, reading and the size of the head; flags without a field are in `Head.flags` and `_read_header`.
+FORMAT.md specifies the layout. Every length in a file is a claim: it is compared with the bytes present before memory
+is allocated for it.
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ LENGTH_FIELDS = (
 @dataclass(frozen=True)
 class Header:
     """Geometry of the picture, and the identity of the model that coded it.
+
+    HEADER_FIELDS drive writing, reading and the size of the head. Flags without a field (`grey`, `cut`, `mapped`) are
+    written by `Head.flags` and read by `_read_header`.
 
     Raises: ValueError, naming the attribute, if a value is out of its range.
     """
@@ -123,7 +127,7 @@ class Header:
 
     @property
     def windows(self) -> bool:
-        """True if `tile_and_layers` cannot state the tiling: tiles overlap, or their side is no power of two."""
+        """True if tile side and overlap need fields of their own: `tile_and_layers` holds powers of two, no overlap."""
         return self.overlap > 0 or bool(self.tile & (self.tile - 1))
 
     @property

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from ..geometry.rectangles import Rect, Window, read_padded
 from ..inference.fixed_windows import to_tensor
-from ..inference.networks import decoder_windows, in_bfloat16, strong_channels
+from ..inference.networks import decoder_windows, in_bfloat16, lifted_channels
 from ..models.loading import Model
 from .distortion import composite, differentiable_distortion
 from .latent import Latent
@@ -176,13 +176,13 @@ class DecodedLatent:
 
     def __init__(self, model: Model, planes: Sequence[np.ndarray], step: int | None) -> None:
         self.model, self.planes, self.step = model, planes, step
-        self.strong = strong_channels(model, planes, step)
+        self.lifted_channels = lifted_channels(model, planes, step)
 
     def at(self, part: Rect) -> tuple[Tensor, Tensor]:
         """Codewords [1, D, h, w] of a rectangle of the planes, and which groups are kept, [1, G, h, w] of 0..1."""
         indices = [torch.from_numpy(p[part.slices].astype(np.int64))[None].to(self.model.device) for p in self.planes]
-        strong = None if self.strong is None else self.strong[:, :, *part.slices]
-        at_step = () if self.step is None else (self.step, strong)
+        lifted = None if self.lifted_channels is None else self.lifted_channels[:, :, *part.slices]
+        at_step = () if self.step is None else (self.step, lifted)
         with torch.inference_mode():
             found: tuple[Tensor, Tensor] = self.model.tokenizer.quantizer.dequantize(indices, *at_step)
         return found

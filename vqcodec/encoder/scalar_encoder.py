@@ -80,9 +80,9 @@ class ScalarEncoder(PictureEncoder):
         quantizer = self.model.tokenizer.uniform
         if not quantizer.lifted:
             return latent
-        strong = torch.from_numpy(np.asarray(latent[: quantizer.lifted], np.float32))[None]
+        lifted = torch.from_numpy(np.asarray(latent[: quantizer.lifted], np.float32))[None]
         coefficients = np.array(latent, np.float32)  # float16 would round large coefficients
-        coefficients[: quantizer.lifted] = quantizer.coefficients(strong)[0].numpy()
+        coefficients[: quantizer.lifted] = quantizer.coefficients(lifted)[0].numpy()
         return coefficients
 
     def _target(self, step: int, weight: float, keep: int) -> np.ndarray:

@@ -10,17 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 
 from ..config.model import TokenizerConfig
 from ..config.quantizers import (
+    BinaryConfig,
+    FSQConfig,
     MultiScaleConfig,
     ProductVQConfig,
     QuantizerConfig,
     ResidualConfig,
     SoftVQConfig,
     SplitConfig,
+    UniformConfig,
+    VQConfig,
 )
 from ..geometry.token_layout import plane_shapes
 
@@ -68,8 +73,10 @@ def codebooks_of(config: QuantizerConfig) -> list[Codebook]:
         case SoftVQConfig():
             n = config.segments
             return [Codebook(f"segment {k + 1}", config.codebook_size, (0,), k, n) for k in range(n)]
-        case _:
+        case VQConfig() | BinaryConfig() | FSQConfig() | UniformConfig():
             return [Codebook("codebook", size, (s,)) for s, size in enumerate(config.sizes)]
+        case _:
+            assert_never(config)
 
 
 @dataclass(frozen=True)

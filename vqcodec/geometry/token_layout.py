@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config.model import TokenizerConfig, UniformConfig
+from ..config.model import TokenizerConfig
+from ..config.quantizers import UniformConfig
 from ..container import MAX_TILE, Header, tiles_along
 from .rectangles import Rect, grid_size, split
 

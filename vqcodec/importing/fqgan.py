@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ..config.backbones import VqganConfig
-from ..config.model import ProductVQConfig, TokenizerConfig
+from ..config.model import TokenizerConfig
+from ..config.quantizers import ProductVQConfig
 from ..errors import ModelError
 from . import vqgan_names
 from .matching import Source, matched, needed, single

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..config.model import DcaeConfig, ProductVQConfig, TokenizerConfig
+from ..config.model import DcaeConfig, TokenizerConfig
+from ..config.quantizers import ProductVQConfig
 from ..errors import ModelError
 from .matching import Source, matched, needed, single
 

@@ -13,8 +13,8 @@ from msgspec import structs
 from torch import Tensor
 
 from ..config.backbones import VitConfig, VqganConfig
-from ..config.model import ProductVQConfig, TokenizerConfig
-from ..config.quantizers import BinaryConfig, MultiScaleConfig, SplitConfig, VQConfig
+from ..config.model import TokenizerConfig
+from ..config.quantizers import BinaryConfig, MultiScaleConfig, ProductVQConfig, SplitConfig, VQConfig
 from ..errors import ModelError
 from . import vit_names, vqgan_names
 from .matching import Source, matched, needed, single

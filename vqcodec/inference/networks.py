@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config.model import MAX_COMPUTE_WINDOW, UniformConfig
+from ..config.model import MAX_COMPUTE_WINDOW
+from ..config.quantizers import UniformConfig
 from ..errors import LimitError
 from ..geometry.rectangles import Rect, Window, grid_size, read_padded, windows
 from ..models.loading import Model
@@ -123,12 +124,12 @@ def planes_to_pixels(
     if axes := _overlapping(model, (grid[0], grid[1])):
         return _blended_pixels(model, planes, region, *axes)
     pixels = np.empty((*region.shape, 3), np.uint8)
-    strong = strong_channels(model, planes, step)
+    lifted = lifted_channels(model, planes, step)
     for window in _windows(model, _steps(region, stride), (grid[0], grid[1]), window_px, tokenizer.decoder.halo):
         part = [torch.from_numpy(p[window.outer.slices].astype(np.int64))[None].to(model.device) for p in planes]
         with torch.inference_mode():
-            here = None if strong is None else strong[:, :, *window.outer.slices]
-            levels = to_array(tokenizer.decode(part, step=step, strong=here))[0]
+            here = None if lifted is None else lifted[:, :, *window.outer.slices]
+            levels = to_array(tokenizer.decode(part, step=step, lifted_channels=here))[0]
         inner = window.inner.times(stride)
         wanted = Rect(
             max(inner.y0, region.y0), min(inner.y1, region.y1), max(inner.x0, region.x0), min(inner.x1, region.x1)
@@ -137,14 +138,14 @@ def planes_to_pixels(
     return pixels
 
 
-def strong_channels(model: Model, planes: Sequence[np.ndarray], step: int | None) -> Tensor | None:
-    """`Uniform.strong` of the whole picture, from which windows take their part; None for other quantizers."""
+def lifted_channels(model: Model, planes: Sequence[np.ndarray], step: int | None) -> Tensor | None:
+    """`Uniform.lifted_channels` of the whole picture, from which windows take their part; None for other quantizers."""
     if step is None:
         return None
     quantizer = model.tokenizer.uniform
     first = [torch.from_numpy(p.astype(np.int64))[None].to(model.device) for p in planes[: quantizer.lifted]]
     with torch.inference_mode():
-        found = quantizer.strong(first, step)
+        found = quantizer.lifted_channels(first, step)
     return found if quantizer.lifted else None
 
 

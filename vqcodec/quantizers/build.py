@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from ..config.quantizers import (
     BinaryConfig,
     CodeConfig,
@@ -47,8 +49,10 @@ def build_quantizer(config: QuantizerConfig, learning: str = "ema") -> Quantizer
             return Uniform(config)
         case SoftVQConfig():
             return build_soft(config)
-        case _:
+        case VQConfig() | BinaryConfig() | FSQConfig():
             return build_code(config, learning)
+        case _:
+            assert_never(config)
 
 
 def build_soft(config: SoftVQConfig) -> SoftVQ:
@@ -65,3 +69,5 @@ def build_code(config: CodeConfig, learning: str = "ema") -> Code:
             return Binary(config)
         case FSQConfig():
             return FSQ(config)
+        case _:
+            assert_never(config)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
-from ..config.model import ProductVQConfig
+from ..config.quantizers import ProductVQConfig
 from ..planes import MISSING
 from .base import Quantized, Quantizer
 from .codebook import LEARNING, nearest

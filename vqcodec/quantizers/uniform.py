@@ -13,8 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..config.model import UniformConfig
-from ..config.quantizers import LARGEST, STEPS
+from ..config.quantizers import LARGEST, STEPS, UniformConfig
 from ..planes import MISSING
 from .base import Quantized, Quantizer
 from .lifting import lift, unlift
@@ -68,7 +67,7 @@ class Uniform(Quantizer):
             return coefficients
         return torch.cat([unlift(coefficients[:, : self.lifted]), coefficients[:, self.lifted :]], 1)
 
-    def strong(self, indices: list[Tensor], step: int) -> Tensor:
+    def lifted_channels(self, indices: list[Tensor], step: int) -> Tensor:
         """Decode the first channels [B, lifted, h, w] of the latent of a whole picture, for windows of it."""
         return unlift(self._values(torch.stack(indices[: self.lifted], 1), step)) if self.lifted else torch.empty(0)
 
@@ -77,17 +76,18 @@ class Uniform(Quantizer):
         return torch.where(stacked != MISSING, stacked - LARGEST, 0).float() * step_size(step)
 
     def dequantize(
-        self, indices: list[Tensor], step: int = STEPS // 2, strong: Tensor | None = None
+        self, indices: list[Tensor], step: int = STEPS // 2, lifted_channels: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Planes [B, h, w] at a step number -> z_q [B, D, h, w], kept [B, G + 1, h, w].
 
-        For a window of a picture `strong` is its part of the result of `strong` for the whole. The last channel of
-        `kept` is the step's coordinate; the others are 1 where all planes of a layer are known.
+        For a window of a picture the argument `lifted_channels` is the part in the window of the result of the method
+        `lifted_channels` for the whole picture. The last channel of `kept` is the step's coordinate; the others are 1
+        where all planes of a layer are known.
         """
         stacked = torch.stack(indices, 1)
         there = stacked != MISSING
         z_q = self._values(stacked, step)
-        z_q = self.latent(z_q) if strong is None else torch.cat([strong, z_q[:, self.lifted :]], 1)
+        z_q = self.latent(z_q) if lifted_channels is None else torch.cat([lifted_channels, z_q[:, self.lifted :]], 1)
         kept = torch.stack([part.all(1) for part in torch.split(there, list(self.widths), 1)], 1).float()
         return z_q, torch.cat([kept, torch.full_like(kept[:, :1], coordinate(step))], 1)
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..config.model import ModelConfig, ProductVQConfig
-from ..config.quantizers import SplitConfig
+from ..config.model import ModelConfig
+from ..config.quantizers import ProductVQConfig, SplitConfig
 from ..errors import UsageError
 from ..planes import MISSING
 from .tokens import Tokens

@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from .. import container
-from ..config.model import ModelConfig, UniformConfig
+from ..config.model import ModelConfig
+from ..config.quantizers import UniformConfig
 from ..container.alpha import decode_alpha, encode_alpha
 from ..container.chunks import Chunk
 from ..container.truncate import check_keep
