@@ -1,8 +1,8 @@
 """Head of a .vqc file: its fields, declared once in HEADER_FIELDS and LENGTH_FIELDS, and its table of contents.
 
-The tables drive writing, reading and the size of the head; flags without a field are in `Head.flags` and `_read_header`.
-FORMAT.md specifies the layout. Every length in a file is a claim: it is compared with the bytes present before memory
-is allocated for it.
+The tables drive writing, reading and the size of the head; flags without a field are in `Head.flags` and in
+`_read_header`. FORMAT.md specifies the layout. Every length in a file is a claim: it is compared with the bytes present
+before memory is allocated for it.
 """
 
 from __future__ import annotations
