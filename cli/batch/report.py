@@ -124,6 +124,8 @@ def print_summary(summary: Summary, listing: Listing, book: Path, total: int, js
     kinds = ", ".join(f"{kind} {n}" for kind, n in listing.ignored.most_common(5))
     counts = f"done {summary.done}, skipped {summary.skipped}, failed {len(summary.failures)}, ignored {ignored}"
     messages.say(counts + (f" ({kinds})" if kinds else "") + (f", left {left}" if left else ""))
+    if listing.ignored[".vqc"] and not listing.sources:
+        messages.say("no images found; to decode .vqc files add --to png")
     if summary.done:
         share = f" ({100 * summary.bytes_out / summary.bytes_in:.1f} %)" if summary.bytes_out < summary.bytes_in else ""
         size = f"{summary.bytes_in:,} -> {summary.bytes_out:,} bytes{share}"

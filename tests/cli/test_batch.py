@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -23,6 +25,7 @@ def test_the_tree_is_mirrored(run_batch: Run, src: Path, dst: Path, tiny_model: 
     code, stdout, stderr = run_batch()
     assert (code, stdout) == (0, "")
     assert "done 3, skipped 0, failed 0, ignored 1 (.txt 1)" in stderr
+    assert "--to png" not in stderr
     made = tree(dst)
     assert sorted(made) == ["a/b/three.vqc", "a/two.vqc", "one.vqc"]
     assert made["one.vqc"] == vqcodec.encode(src / "one.png", tiny_model)
@@ -219,3 +222,13 @@ def test_folders_are_checked_before_any_work(invoke: Run, src: Path, tmp_path: P
     empty = tmp_path / "empty"
     empty.mkdir()
     assert invoke("batch", empty, tmp_path / "out", "-m", tiny_model)[0] == 0
+
+
+def test_a_tree_of_tokens_names_the_option_that_decodes_it(
+    invoke: Callable[..., Any], tmp_path: Path, tiny_vqc: bytes, tiny_model: str
+) -> None:
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens" / "a.vqc").write_bytes(tiny_vqc)
+    code, _, stderr = invoke("batch", tmp_path / "tokens", tmp_path / "pictures", "-m", tiny_model)
+    assert code == 0
+    assert "no images found; to decode .vqc files add --to png" in stderr
