@@ -82,7 +82,7 @@ def _drain(
         while True:
             while todo and len(running) < workers and not stop():
                 with _without_interrupts():
-                    scheduled = pool.schedule(convert, (todo[0], settings))
+                    scheduled = pool.schedule(_removing_drafts, (convert, todo[0], settings))
                 running[scheduled] = todo.popleft()
             if not running:
                 return
@@ -127,9 +127,20 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _removing_drafts(convert: Callable[[Job, Settings], Outcome], job: Job, settings: Settings) -> Outcome:
+    """Convert a file; SIGTERM raises SystemExit meanwhile, so that incomplete outputs are removed.
+
+    Outside of a conversion SIGTERM ends a worker at once and without a traceback.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return convert(job, settings)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _start_worker(threads: int) -> None:
-    """Prepare a worker process: signals, end with the parent process, threads of torch."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that incomplete outputs are removed
+    """Prepare a worker process: it ends with the parent process and has so many threads."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
