@@ -146,6 +146,7 @@ def die_at_bad(job: Job, _: work.Settings) -> work.Outcome:
     return work.Outcome(job)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_loses_only_its_file(tmp_path: Path) -> None:
     settings = work.Settings(tmp_path, tmp_path, "png", "", {}, False, "cpu", 1, False)
     jobs = [Job(name, name, NEW) for name in ("a", "bad", "c", "d")]

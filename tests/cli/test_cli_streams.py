@@ -32,6 +32,7 @@ def line(work: Path, tiny_model: str) -> Shell:
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 @pytest.mark.parametrize("command", ["info", "batch --dry-run"])
 def test_names_that_stdout_cannot_hold(line: Shell, work: Path, tiny_vqc: bytes, encoding: str, command: str) -> None:

@@ -188,6 +188,7 @@ def test_failures_leave_the_folder_as_it_was(
     fails(invoke, 4, "preview", bad, "-o", tmp_path / "new.webp")
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_network_runs(tiny_model: str, photo: Image.Image, tmp_path: Path) -> None:
     photo.resize((4000, 3000)).save(tmp_path / "big.ppm")
     before = contents(tmp_path)

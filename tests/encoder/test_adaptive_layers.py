@@ -29,6 +29,8 @@ from vqcodec.models.registry import BUNDLED, read_config
 from vqcodec.planes import MISSING
 from vqcodec.tokens.tokens import write_tokens
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = Path(__file__).parents[2] / "samples" / "still_life.png"
 
 

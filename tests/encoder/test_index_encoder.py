@@ -29,6 +29,8 @@ from vqcodec.train.quantization.context_choice import PriorChoice
 from ..conftest import write_tiny_model
 from ..rated import RATES, rate_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def name(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -32,6 +32,8 @@ from vqcodec.train.stepped.recipe import is_stepped
 from ..importing.test_importing import released, small
 from ..tokens.test_tokens import gradient, largest_step
 
+pytestmark = pytest.mark.slow
+
 WINDOW, OVERLAP = 96, 32
 WIDTH, HEIGHT = 333, 190
 
