@@ -1,6 +1,7 @@
-"""Wall time and peak memory of `vqcodec encode` and `decode`, a process each, on a usual and on a very large image.
+"""Wall time and peak memory of `vqcodec encode` and `decode`, a process each, on a usual and on very large images.
 
-The start of Python and the writing of the PNG are included. POSIX only.
+The start of Python and the writing of the PNG are included. The column "beyond buffers" is the peak without the two
+buffers of all pixels that reading and writing need at once: an array of 3 bytes per pixel, a Pillow image of 4. POSIX only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 LAKE = Path(__file__).parents[1] / "samples" / "lake.png"
+BUFFER_BYTES = 7
+"""Bytes per pixel of the two buffers."""
+SIZES = "3000x1000,12000x4000,30000x10000"
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes per unit of `ru_maxrss`."""
 
@@ -53,40 +57,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="photo", help="name or folder (default: photo)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the networks (default: all cores)")
-    parser.add_argument("--large", default="12000x9000", metavar="WxH", help="pixels of the large picture, or 'no'")
+    parser.add_argument("--effort", type=int, default=6, help="effort of encode, 1..9 (default: 6)")
+    parser.add_argument("--sizes", default=SIZES, metavar="WxH,...", help=f"pixels of further images, or 'no' ({SIZES})")
     parser.add_argument("--make", nargs=3, metavar=("PATH", "WIDTH", "HEIGHT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.make:
         make_picture(Path(given.make[0]), int(given.make[1]), int(given.make[2]))
         return
-    size = [] if given.large == "no" else given.large.split("x")
-    if size and (len(size) != 2 or not all(part.isdigit() and int(part) for part in size)):
-        parser.error(f"--large {given.large}: write WIDTHxHEIGHT in pixels, or no")
+    sizes = [] if given.sizes == "no" else [size.split("x") for size in given.sizes.split(",")]
+    if not all(len(size) == 2 and all(part.isdigit() and int(part) for part in size) for size in sizes):
+        parser.error(f"--sizes {given.sizes}: write WIDTHxHEIGHT,... in pixels, or no")
 
-    table = Table(title=f"model {given.model}, {given.threads or 'default'} threads")
-    table.add_column("picture")
+    table = Table(title=f"model {given.model}, effort {given.effort}, {given.threads or 'default'} threads")
+    table.add_column("image")
     table.add_column("command")
-    for name in ("seconds", "peak MiB", "bytes of output"):
+    for name in ("seconds", "peak MiB", "beyond buffers, MiB", "bytes of output"):
         table.add_column(name, justify="right")
-    vqcodec = [sys.executable, "-m", "vqcodec.cli"]
     with tempfile.TemporaryDirectory() as folder:
-        pictures = [LAKE]
-        if size:
+        measure(table, LAKE, 2560 * 1440, Path(folder), given)
+        for width, height in sizes:
+            image = Path(folder, f"{width}x{height}.ppm")
             # In a separate process: the peak of a child starts at the size of its parent.
-            pictures.append(Path(folder, "large.ppm"))
-            run([sys.executable, __file__, "--make", str(pictures[-1]), *size])
-        coded, decoded = Path(folder, "x.vqc"), Path(folder, "x.png")
-        for picture in pictures:
-            for command, source, target, options in (
-                ("encode", picture, coded, ["--model", given.model]),
-                ("decode", coded, decoded, []),
-            ):
-                arguments = [command, str(source), "-o", str(target), "-f", "--quiet", *options]
-                seconds, peak = run([*vqcodec, *arguments, "--threads", str(given.threads)])
-                table.add_row(
-                    picture.name, command, f"{seconds:.2f}", f"{peak / 2**20:,.0f}", f"{target.stat().st_size:,}"
-                )
+            run([sys.executable, __file__, "--make", str(image), width, height])
+            measure(table, image, int(width) * int(height), Path(folder), given)
+            image.unlink()
     Console().print(table)
+
+
+def measure(table: Table, image: Path, n_pixels: int, folder: Path, given: argparse.Namespace) -> None:
+    """Add a row for `encode` of the image and one for `decode` of the result."""
+    coded, decoded = folder / "x.vqc", folder / "x.png"
+    vqcodec = [sys.executable, "-m", "vqcodec.cli"]
+    common = ["-f", "--quiet", "--threads", str(given.threads), "--max-pixels", str(n_pixels)]
+    for command, source, target, options in (
+        ("encode", image, coded, ["--model", given.model, "--effort", str(given.effort)]),
+        ("decode", coded, decoded, []),
+    ):
+        seconds, peak = run([*vqcodec, command, str(source), "-o", str(target), *common, *options])
+        beyond = peak - BUFFER_BYTES * n_pixels
+        numbers = (f"{seconds:.1f}", f"{peak / 2**20:,.0f}", f"{beyond / 2**20:,.0f}", f"{target.stat().st_size:,}")
+        table.add_row(image.name, command, *numbers)
 
 
 if __name__ == "__main__":

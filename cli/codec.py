@@ -42,6 +42,7 @@ def encode(
     effort: options.Effort = options.DEFAULT_EFFORT,
     strip: options.Strip = False,
     keep_times: options.KeepTimes = False,
+    strict: options.Strict = False,
     force: options.Force = False,
     json: options.Json = False,
     device: options.Device = "cpu",
@@ -79,6 +80,7 @@ def encode(
         with messages.naming(source):
             picture = read_picture(_stream(source), max_pixels)
             picture = strip_picture(picture) if strip else picture
+            messages.refuse_losses(picture.warnings, strict)
             if not quiet:
                 messages.warn(source, picture.warnings)
             data = api.encode(picture, model, effort=effort, device=device, **rate)
@@ -124,6 +126,7 @@ def decode(
         bool, typer.Option("--allow-partial", help="Decode what is left of a cut or damaged file.")
     ] = False,
     keep_times: options.KeepTimes = False,
+    strict: options.Strict = False,
     force: options.Force = False,
     json: options.Json = False,
     device: options.Device = "cpu",
@@ -160,10 +163,11 @@ def decode(
                 max_pixels=max_pixels,
             )
             encoded, lost = write_picture(picture, kind)
+            lost = (*picture.warnings, *lost)
+            messages.refuse_losses(lost, strict)
             info = api.inspect(data, max_pixels)
             file = container.read(data, allow_partial, max_pixels)
         layers = _decodable_layers(file.segments[:keep])
-        lost = (*picture.warnings, *lost)
         if not quiet:
             messages.warn(source, lost)
         files.write_new(target, encoded, force, files.times_of(source) if keep_times else None)

@@ -28,7 +28,7 @@ app = typer.Typer(
     help="Compress pictures into discrete tokens of learned tokenizers, in small progressive files (.vqc).",
     epilog="Exit codes: 0 ok, 1 internal error, 2 usage, 3 input unreadable, 4 corrupt or truncated .vqc, "
     "5 model missing, 6 limit exceeded, 7 output exists or unwritable, 8 target unreachable, "
-    "10 batch with failures, 130 interrupted.",
+    "9 loss refused by --strict, 10 batch with failures, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},

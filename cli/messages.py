@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vqcodec.errors import VqcError
+from vqcodec.errors import LossError, VqcError
 
 from . import streams
 
@@ -49,6 +49,12 @@ def warn(source: Path, warnings: Sequence[str]) -> None:
     """Print one line on stderr for each of the `warnings` about `source`."""
     for text in warnings:
         say(f"warning: {name_of(source)}: {text}")
+
+
+def refuse_losses(warnings: Sequence[str], strict: bool) -> None:
+    """Raise LossError for any of `warnings` if `strict`; the file that would lose something is not written."""
+    if strict and warnings:
+        raise LossError(f"{'; '.join(warnings)} (an error by --strict)")
 
 
 @contextmanager

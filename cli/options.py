@@ -154,6 +154,10 @@ Effort = Annotated[
 KeepTimes = Annotated[
     bool, typer.Option("--keep-times", "--preserve", help="Copy the times of the inputs to the outputs.")
 ]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Write no file that would need a warning: exit code 9 names what would be lost."),
+]
 Strip = Annotated[bool, typer.Option("--strip", help="Convert to sRGB; drop ICC profile, Exif and XMP.")]
 
 DEFAULT_MAX_PIXELS = 2**28

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         FormatError,
         InputError,
         LimitError,
+        LossError,
         LossWarning,
         ModelError,
         OutputError,
@@ -48,7 +49,7 @@ _HOMES = {
         "Preview decode decode_tokens detokenize encode encode_tokens inspect previews tokenize truncate verify"
     ).split(),
     "errors": (
-        "BatchError FormatError InputError LimitError LossWarning ModelError OutputError TargetError"
+        "BatchError FormatError InputError LimitError LossError LossWarning ModelError OutputError TargetError"
         " UsageError VqcError"
     ).split(),
     "image.picture": ["Picture"],
@@ -64,6 +65,7 @@ __all__ = [
     "Info",
     "InputError",
     "LimitError",
+    "LossError",
     "LossWarning",
     "ModelError",
     "OutputError",

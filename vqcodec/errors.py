@@ -8,6 +8,7 @@ VqcError                 1  internal error
 ├── LimitError           6  limit on pixels, memory or metadata exceeded
 ├── OutputError          7  output exists or cannot be written
 ├── TargetError          8  requested size or quality cannot be reached
+├── LossError            9  a property would be converted or left out, and --strict forbids it
 └── BatchError          10  batch finished, with failures
 
 A message states in one line what is wrong, where, and what to do.
@@ -65,6 +66,12 @@ class TargetError(VqcError):
     """No file of this model meets the requested size or quality."""
 
     exit_code = 8
+
+
+class LossError(VqcError):
+    """A property of a picture would be converted or left out, and `--strict` forbids it."""
+
+    exit_code = 9
 
 
 class BatchError(VqcError):

@@ -49,6 +49,7 @@ def batch(
     effort: options.Effort = options.DEFAULT_EFFORT,
     strip: options.Strip = False,
     keep_times: options.KeepTimes = False,
+    strict: options.Strict = False,
     jobs: Annotated[
         int,
         typer.Option("-j", "--jobs", min=1, metavar="N", help="Files at a time, each in its own process; 1 or more."),
@@ -103,7 +104,7 @@ def batch(
     from vqcodec.image.files import suffixes
 
     rate = options.parse_rate(quality, bpp, target_size, min_quality, keep)
-    settings = Settings(src, dst, to.value, model, rate, strip, device, max_pixels, debug, effort, keep_times)
+    settings = Settings(src, dst, to.value, model, rate, strip, device, max_pixels, debug, effort, keep_times, strict)
     identity = _check(settings)
     in_place = os.path.exists(dst) and dst.samefile(src)
     book = Manifest(dst / MANIFEST if manifest is None else manifest)

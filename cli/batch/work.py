@@ -15,6 +15,7 @@ from vqcodec.errors import InputError, LimitError, OutputError, VqcError, is_out
 from vqcodec.models.file_info import read_info
 
 from ..files import read_input, write_new
+from ..messages import refuse_losses
 from .plan import FAIL, REPLACE, Job, file_digest
 
 
@@ -36,6 +37,8 @@ class Settings:
     debug: bool
     effort: int = EFFORT
     keep_times: bool = False
+    strict: bool = False
+    """A file that would need a warning fails."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def _encode(source: Path, settings: Settings) -> tuple[bytes, bytes, tuple[str, 
 
     picture = read_picture(source, settings.max_pixels)
     picture = strip_picture(picture) if settings.strip else picture
+    refuse_losses(picture.warnings, settings.strict)
     data = vqcodec.encode(
         picture,
         settings.model,
@@ -126,6 +130,7 @@ def _decode(source: Path, settings: Settings) -> tuple[bytes, bytes, tuple[str, 
     coded = read_input(source)
     picture = decode_picture(coded, device=settings.device, max_pixels=settings.max_pixels)
     data, lost = write_picture(picture, settings.to)
+    refuse_losses((*picture.warnings, *lost), settings.strict)
     return data, coded, (*picture.warnings, *lost)
 
 
