@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -153,10 +154,10 @@ def write_new(target: Path, data: bytes, force: bool = False, times: tuple[int, 
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(draft, _mode(final))
+        os.chmod(draft, mode_of(final))
         if times is not None:
             os.utime(draft, ns=times)
-        _publish(draft, final, force)
+        publish(draft, final, force)
     except BrokenPipeError:
         raise  # the reader has closed the pipe: not an error
     except OSError as error:
@@ -167,8 +168,8 @@ def write_new(target: Path, data: bytes, force: bool = False, times: tuple[int, 
             os.unlink(draft)
 
 
-def _publish(draft: str, target: Path, force: bool) -> None:
-    """Rename the finished draft; without `force` never over a file that has appeared since the check."""
+def publish(draft: str, target: Path, force: bool) -> None:
+    """Rename the finished draft to `target`; without `force` never over a file that has appeared since the check."""
     if force:
         os.replace(draft, target)
         return
@@ -184,7 +185,7 @@ def _is_device(target: Path) -> bool:
     return os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target)
 
 
-def _mode(target: Path) -> int:
+def mode_of(target: Path) -> int:
     """Permissions of a new `target`: those of the file that it replaces, else those of the umask."""
     try:
         return target.stat().st_mode & 0o777
@@ -192,7 +193,9 @@ def _mode(target: Path) -> int:
         return 0o666 & ~_umask()
 
 
+@cache
 def _umask() -> int:
+    """Umask of the process, read once: reading it clears it for a moment, also for other threads."""
     value = os.umask(0)
     os.umask(value)
     return value

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from .manifest import MANIFEST, Manifest
 
+PARTS = ".vqcodec-parts"
+"""Folder in DST of the drafts and records of targets that are being written."""
 MAX_NAME_BYTES = 255
 """Longest file name that common file systems accept."""
 
@@ -47,7 +49,7 @@ def list_sources(src: Path, dst: Path, suffixes: Iterable[str]) -> Listing:
         for entry in entries:
             name, suffix = folder + entry.name, os.path.splitext(entry.name)[1].lower()
             if entry.name.startswith("."):
-                if entry.name != MANIFEST:
+                if entry.name not in (MANIFEST, PARTS):
                     ignored["hidden"] += 1
             elif entry.is_dir(follow_symlinks=False):
                 if own is None or _file_id(src / name) != own:

@@ -23,7 +23,8 @@ from pebble import ProcessExpired, ProcessPool
 from vqcodec.errors import LimitError
 
 from .plan import Job
-from .work import Outcome, Settings, convert
+from .settings import Settings
+from .work import Outcome, convert
 
 WORKER_DIED = "its process died, perhaps because memory ran out; try a smaller -j"
 CHECK_S = 1.0

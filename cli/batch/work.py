@@ -1,44 +1,29 @@
-"""Conversion of one file of a batch; every failure becomes an `Outcome` with a message and an exit code."""
+"""Conversion of one file of a batch in three stages; every failure becomes an `Outcome`.
+
+The first stage and the last wait for storage, the second one uses the processor: `pipeline.py` overlaps those of
+different files.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import json
 import time
 import traceback
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from vqcodec.config.effort import EFFORT
-from vqcodec.errors import InputError, LimitError, OutputError, VqcError, is_out_of_memory
+from vqcodec.errors import LimitError, OutputError, VqcError, is_out_of_memory
 from vqcodec.models.file_info import read_info
 
-from ..files import read_input, write_new
-from ..messages import refuse_losses
-from .plan import FAIL, REPLACE, Job, file_digest
+from .conversions import CONVERSIONS, Code, Pack
+from .plan import FAIL, Job
+from .settings import Settings
+from .storage import Source, StorageFullError, read_source, write_target
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Options of a batch, equal for all files."""
-
-    src: Path
-    dst: Path
-    to: str
-    """vqc, png, jpg or webp."""
-    model: str | None
-    """None: chosen for each picture, as `encode` does."""
-    rate: dict[str, Any]
-    """Keywords of `vqcodec.encode`, from `options.parse_rate`."""
-    strip: bool
-    device: str
-    max_pixels: int
-    debug: bool
-    effort: int = EFFORT
-    keep_times: bool = False
-    strict: bool = False
-    """A file that would need a warning fails."""
+HEADROOM_BYTES = 2**26
+"""Bytes of a source beyond 8 for each of the pixels allowed."""
 
 
 @dataclass(frozen=True)
@@ -57,90 +42,122 @@ class Outcome:
     sha256: str = ""
     bpp: float = 0.0
     """Bits per pixel of the .vqc file, source or target."""
+    pixels: int = 0
+    """Width x height."""
     model: str = ""
     """Model of the .vqc file."""
     seconds: float = 0.0
+    """Time of the three stages, without the time between them."""
     warnings: tuple[str, ...] = ()
+    fatal: bool = False
+    """Every further file would fail too."""
+
+    def line(self, identity: str) -> dict[str, Any]:
+        """The outcome as a line of the manifest."""
+        line: dict[str, Any] = {"source": self.job.source, "target": self.job.target, "settings": identity}
+        line["seconds"] = round(self.seconds, 3)
+        if self.error:
+            return line | {"status": "failed", "error": self.error, "exit_code": self.exit_code}
+        return line | {
+            "status": "done",
+            "model": self.model,
+            "bytes": self.bytes,
+            "bpp": round(self.bpp, 5),
+            "sha256": self.sha256,
+            "source_size": self.source_size,
+            "source_mtime_ns": self.source_mtime_ns,
+            "warnings": list(self.warnings),
+        }
 
 
 def convert(job: Job, settings: Settings) -> Outcome:
-    """Read, convert and write one file; the outcome holds any error."""
-    start, source = time.perf_counter(), settings.src / job.source
-    try:
-        return replace(_convert(job, settings), seconds=time.perf_counter() - start)
-    except Exception as error:
-        if settings.debug:
-            traceback.print_exc()
+    """Read, convert and write one file."""
+    work = Work(job, settings)
+    work.read()
+    work.code()
+    return work.write()
+
+
+class Work:
+    """One file on its way through the stages `read`, `code` and `write`, called in this order, in any thread.
+
+    After a failure the later stages do nothing.
+    """
+
+    def __init__(self, job: Job, settings: Settings) -> None:
+        self.job, self.settings = job, settings
+        self.seconds = 0.0
+        self._failure: Outcome | None = None
+        self._source: Source
+        self._code: Code
+        self._pack: Pack
+
+    def read(self) -> None:
+        """Read the source and decode an image file."""
+        self._run(self._read)
+
+    def code(self) -> None:
+        """Run the model."""
+        self._run(self._run_model)
+
+    def write(self) -> Outcome:
+        """Write the target; the outcome holds any error of the three stages."""
+        made = self._run(self._write)
+        if made is None:
+            assert self._failure is not None
+            return self._failure
+        return made
+
+    def _run(self, stage: Callable[[], Outcome | None]) -> Outcome | None:
+        if self._failure is not None:
+            return None
+        start = time.perf_counter()
+        try:
+            return stage()
+        except Exception as error:
+            if self.settings.debug:
+                traceback.print_exc()
+            self._fail(error, self.seconds + time.perf_counter() - start)
+        finally:
+            self.seconds += time.perf_counter() - start
+        return None
+
+    def _fail(self, error: Exception, seconds: float) -> None:
         message, code = _message(error)
-        return Outcome(job, message.removeprefix(f"{source}: "), code, seconds=time.perf_counter() - start)
+        for name in ("<bytes>", str(self.settings.src / self.job.source)):
+            message = message.removeprefix(f"{name}: ")
+        self._failure = Outcome(self.job, message, code, seconds=seconds, fatal=isinstance(error, StorageFullError))
 
+    def _read(self) -> None:
+        if self.job.action == FAIL:
+            raise OutputError(self.job.reason)
+        settings = self.settings
+        self._source = read_source(settings.src, self.job.source, 8 * settings.max_pixels + HEADROOM_BYTES)
+        self._code = CONVERSIONS[settings.to](self._source.data, settings)
 
-def _convert(job: Job, settings: Settings) -> Outcome:
-    if job.action == FAIL:
-        raise OutputError(job.reason)
-    source, target = settings.src / job.source, settings.dst / job.target
-    try:
-        before = os.stat(source)  # before reading: the next batch notices a change during the conversion
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read: {error.strerror or error}") from error
-    data, coded, warnings = (_encode if settings.to == "vqc" else _decode)(source, settings)
-    _make_folder(target.parent)
-    if job.replaces is not None and file_digest(target) not in (job.replaces, None):
-        raise OutputError(f"{target}: was changed during the batch; add -f to overwrite it")
-    times = (before.st_atime_ns, before.st_mtime_ns) if settings.keep_times else None
-    write_new(target, data, job.action == REPLACE, times)
-    digest = hashlib.sha256(data).hexdigest()
-    info = read_info(coded, None)
-    return Outcome(
-        job,
-        source_size=before.st_size,
-        source_mtime_ns=before.st_mtime_ns,
-        bytes=len(data),
-        sha256=digest,
-        bpp=info.bpp,
-        model=info.model or "",
-        warnings=warnings,
-    )
+    def _run_model(self) -> None:
+        self._pack = self._code()
 
-
-def _encode(source: Path, settings: Settings) -> tuple[bytes, bytes, tuple[str, ...]]:
-    """(target, its .vqc file, warnings)."""
-    import vqcodec
-    from vqcodec.image.files import read_picture
-    from vqcodec.image.picture import strip as strip_picture
-
-    picture = read_picture(source, settings.max_pixels)
-    picture = strip_picture(picture) if settings.strip else picture
-    refuse_losses(picture.warnings, settings.strict)
-    data = vqcodec.encode(
-        picture,
-        settings.model,
-        effort=settings.effort,
-        device=settings.device,
-        **settings.rate,
-    )
-    return data, data, picture.warnings
-
-
-def _decode(source: Path, settings: Settings) -> tuple[bytes, bytes, tuple[str, ...]]:
-    """(target, its .vqc file, warnings)."""
-    from vqcodec.api import decode_picture
-    from vqcodec.image.files import write_picture
-
-    coded = read_input(source)
-    picture = decode_picture(coded, device=settings.device, max_pixels=settings.max_pixels)
-    data, lost = write_picture(picture, settings.to)
-    refuse_losses((*picture.warnings, *lost), settings.strict)
-    return data, coded, (*picture.warnings, *lost)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise OutputError(f"{folder}: a file exists where a directory is needed") from None
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be created: {error.strerror or error}") from error
+    def _write(self) -> Outcome:
+        start, job, settings, source = time.perf_counter(), self.job, self.settings, self._source
+        made = self._pack()
+        info = read_info(made.coded, None)
+        outcome = Outcome(
+            job,
+            source_size=source.size,
+            source_mtime_ns=source.mtime_ns,
+            bytes=len(made.data),
+            sha256=hashlib.sha256(made.data).hexdigest(),
+            bpp=info.bpp,
+            pixels=info.width * info.height,
+            model=info.model or "",
+            seconds=self.seconds + time.perf_counter() - start,
+            warnings=made.warnings,
+        )
+        record = json.dumps(outcome.line(settings.identity)).encode("ascii")
+        times = (source.atime_ns, source.mtime_ns) if settings.keep_times else None
+        write_target(settings.dst, job, made.data, record, times)
+        return outcome
 
 
 def _message(error: Exception) -> tuple[str, int]:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-import vqcodec
 from vqcodec.cli.batch import pool, work
 from vqcodec.cli.batch.manifest import MANIFEST, Manifest
 from vqcodec.cli.batch.plan import NEW, Job
+from vqcodec.cli.batch.settings import Settings
 from vqcodec.errors import LimitError, OutputError
 
 from ..trees import Run, lines, touch, tree
@@ -90,7 +90,7 @@ def test_odd_targets_fail_alone(run_batch: Run, src: Path, dst: Path) -> None:
 def test_a_target_that_changes_meanwhile_is_kept(src: Path, dst: Path, tiny_model: str) -> None:
     dst.mkdir()
     (dst / "one.vqc").write_bytes(b"new")
-    settings = work.Settings(src, dst, "vqc", tiny_model, {}, False, "cpu", 10**6, False)
+    settings = Settings(src, dst, "vqc", tiny_model, {}, False, "cpu", 10**6, False)
     outcome = work.convert(Job("one.png", "one.vqc", "replace", "", hashlib.sha256(b"old").hexdigest()), settings)
     assert outcome.exit_code == OutputError.exit_code
     assert "during the batch" in outcome.error
@@ -106,8 +106,8 @@ def test_exhausted_memory_is_a_limit(
     def full(*_: object, **__: object) -> bytes:
         raise error
 
-    monkeypatch.setattr(vqcodec, "encode", full)
-    settings = work.Settings(src, dst, "vqc", tiny_model, {}, False, "cpu", 10**6, False)
+    monkeypatch.setattr("vqcodec.api.encode", full)
+    settings = Settings(src, dst, "vqc", tiny_model, {}, False, "cpu", 10**6, False)
     outcome = work.convert(Job("one.png", "one.vqc", NEW), settings)
     assert outcome.exit_code == LimitError.exit_code == 6
     assert "out of memory" in outcome.error
@@ -138,7 +138,7 @@ def test_resume_redoes_what_is_not_whole(run_batch: Run, dst: Path) -> None:
     assert json.loads(run_batch("--resume", "--json")[1])["done"] == 1
 
 
-def die_at_bad(job: Job, _: work.Settings) -> work.Outcome:
+def die_at_bad(job: Job, _: Settings) -> work.Outcome:
     """Conversion whose process is killed at the file `bad`."""
     time.sleep(0.5)
     if job.source == "bad":
@@ -148,7 +148,7 @@ def die_at_bad(job: Job, _: work.Settings) -> work.Outcome:
 
 @pytest.mark.slow
 def test_a_process_that_dies_loses_only_its_file(tmp_path: Path) -> None:
-    settings = work.Settings(tmp_path, tmp_path, "png", "", {}, False, "cpu", 1, False)
+    settings = Settings(tmp_path, tmp_path, "png", "", {}, False, "cpu", 1, False)
     jobs = [Job(name, name, NEW) for name in ("a", "bad", "c", "d")]
     outcomes = {one.job.source: one for one in pool.run(jobs, settings, 2, 1, lambda: False, die_at_bad)}
     assert {name: one.exit_code for name, one in outcomes.items()} == {"a": 0, "bad": 6, "c": 0, "d": 0}

@@ -1,0 +1,59 @@
+"""Checks before any work of a batch, and the digest of what determines the bytes of its targets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any
+
+from vqcodec.errors import InputError, OutputError, UsageError
+
+from .. import options
+from .settings import Settings
+
+
+def check(settings: Settings) -> str:
+    """Refuse options that fail for every file; returns the digest of what determines the bytes of a target.
+
+    Raises InputError, OutputError, UsageError and ModelError.
+    """
+    src, dst = settings.src, settings.dst
+    if not os.path.isdir(src):
+        hint = "not a folder; single files are for `vqcodec encode` and `decode`"
+        hint = hint if os.path.exists(src) else "no such folder"
+        raise InputError(f"{src}: {hint}")
+    if os.path.exists(dst) and not dst.is_dir():
+        raise OutputError(f"{dst}: is not a folder")
+    rates = {option: settings.rate[key] for option, key in options.RATE.items()}
+    if settings.to != "vqc":
+        given = [name for name, value in rates.items() if value is not None] + ["--strip"] * settings.strip
+        if given:
+            raise UsageError(f"{given[0]} is for --to vqc only")
+        return _digest({"to": settings.to})
+    from vqcodec.encoder.size_options import check_size_options
+    from vqcodec.models import loading, registry
+    from vqcodec.models.ladder import at_quality, possible
+
+    candidates = registry.candidates(settings.model)
+    check_size_options(candidates, **settings.rate)
+    names = possible(candidates, **settings.rate)
+    for name in names:
+        loading.load_model(name)  # a damaged model is one error instead of one per file
+    if settings.rate["quality"] is not None:  # the digest holds the step, since a model's ladder may change
+        step = at_quality(candidates, settings.rate["quality"])[1]
+        rates |= {"-q": None, "--keep": step.keep} | ({"rate": step.lmbda} if step.lmbda != 1 else {})
+    digests = [candidates[name].weights_sha256 for name in names]
+    made_by = digests[0] if len(digests) == 1 else digests
+    more = {} if settings.effort == options.DEFAULT_EFFORT else {"effort": settings.effort}
+    return _digest({"to": "vqc", "model": made_by, "strip": settings.strip} | rates | more)
+
+
+def check_writable(settings: Settings) -> None:
+    """Raise OutputError, before any file is converted, if no file can be created in DST."""
+    if not os.access(settings.dst, os.W_OK | os.X_OK):
+        raise OutputError(f"{settings.dst}: not writable; choose another folder, or change its permissions")
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

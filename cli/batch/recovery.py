@@ -1,0 +1,109 @@
+"""State that a killed batch leaves in DST: its lock, records of finished targets, and drafts.
+
+A target and its line in the manifest cannot appear in one step. The record in PARTS is written before the target; a
+record whose target is there becomes a line of the manifest, and everything else in PARTS is deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from multiprocessing import reduction
+from pathlib import Path
+from typing import Any
+
+from vqcodec.errors import OutputError
+
+from .manifest import Manifest
+from .plan import PARTS, file_digest
+from .storage import RECORD, part
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+WAIT_S = 15.0
+"""Seconds that worker processes of a killed batch get to end."""
+POLL_S = 0.2
+
+
+def recover(dst: Path, book: Manifest) -> None:
+    """Complete `book` by the targets that were published without their line, and empty PARTS.
+
+    The caller holds the lock of DST, and no worker process is running.
+    """
+    folder = dst / PARTS
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.suffix == RECORD:
+            entry = _read(path)
+            target = str(entry.get("target", ""))
+            known = book.done.get(target)
+            if (
+                entry
+                and file_digest(dst / target) == entry["sha256"]
+                and (not known or known.sha256 != entry["sha256"])
+            ):
+                book.append(entry)
+        path.unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def forget(dst: Path, target: str) -> None:
+    """Delete the record of a target that the manifest lists."""
+    part(dst, target, RECORD).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The record; empty if it is incomplete."""
+    try:
+        entry = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return entry if isinstance(entry, dict) and isinstance(entry.get("sha256"), str) else {}
+
+
+class Lock:
+    """Exclusive use of a folder by one batch, its worker processes included.
+
+    Worker processes inherit the open folder, and with it the lock: it is free when the last of them has ended. Where
+    the file system has no locks, none is taken.
+    """
+
+    def __init__(self, folder: Path, on_wait: Callable[[], None]) -> None:
+        """Lock `folder`; `on_wait` is called once if it is in use. Raises OutputError after WAIT_S seconds."""
+        self.number = -1
+        if fcntl is None:
+            return
+        self.number = os.open(folder, os.O_RDONLY)
+        until, waited = time.monotonic() + WAIT_S, False
+        while True:
+            try:
+                fcntl.flock(self.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    self.close()
+                    raise OutputError(f"{folder}: another batch is writing here; wait until it has ended") from None
+            except OSError:  # a network file system without locks
+                return
+            if not waited:
+                on_wait()
+                waited = True
+            time.sleep(POLL_S)
+
+    def close(self) -> None:
+        """Unlock, unless a worker process still runs."""
+        if self.number >= 0:
+            os.close(self.number)
+            self.number = -1
+
+    def __getstate__(self) -> Any:
+        return None if self.number < 0 else reduction.DupFd(self.number)
+
+    def __setstate__(self, inherited: Any) -> None:
+        self.number = -1 if inherited is None else inherited.detach()

@@ -1,0 +1,155 @@
+"""A run of `vqcodec batch`: recovery of an earlier one, plan, conversion, manifest and summary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vqcodec.errors import BatchError, OutputError
+
+from .. import messages
+from .checks import check_writable
+from .interrupt import Stop, stop_signals
+from .manifest import MANIFEST, Manifest
+from .plan import FAIL, SKIP, Job, Listing, Planner, list_sources, target_names
+from .recovery import Lock, forget, recover
+from .report import Summary, print_plan, print_summary, progress_bar, say_outcome
+from .settings import Settings
+from .work import Outcome
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Options of a run that do not change the bytes of its targets."""
+
+    jobs: int = 1
+    """Worker processes."""
+    threads: int = 0
+    """CPU threads of each; 0: the cores divided by the processes."""
+    resume: bool = False
+    force: bool = False
+    dry_run: bool = False
+    manifest: Path | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+def run_batch(settings: Settings, choices: Choices) -> None:
+    """Convert SRC to DST, or print the plan. Raises BatchError if a file failed, KeyboardInterrupt after a signal."""
+    if choices.dry_run:
+        plan, listing = _plan(settings, choices, _manifest(settings, choices))
+        print_plan(plan, listing, choices.json)
+        return
+    with _locked(settings.dst, choices.quiet) as lock:
+        book = _manifest(settings, choices)
+        with closing(book):
+            recover(settings.dst, book)
+            plan, listing = _plan(settings, choices, book)
+            with stop_signals(choices.quiet) as stop:
+                summary = _record_skipped(plan, book, settings.identity)
+                try:
+                    _convert([job for job in plan if job.action != SKIP], settings, choices, book, summary, stop, lock)
+                finally:
+                    recover(settings.dst, book)
+    print_summary(summary, listing, book.path, len(plan), choices.json, choices.quiet)
+    if stop.requested:
+        raise KeyboardInterrupt
+    fatal = next((outcome.error for outcome in summary.failures if outcome.fatal), None)
+    if fatal is not None:
+        raise OutputError(fatal)
+    if summary.failures:
+        raise BatchError(
+            f"{len(summary.failures)} of {len(plan)} files failed; run the batch again to retry only these "
+            f"(details in {book.path})"
+        )
+
+
+def _convert(
+    todo: list[Job],
+    settings: Settings,
+    choices: Choices,
+    book: Manifest,
+    summary: Summary,
+    stop: Stop,
+    lock: Lock,
+) -> None:
+    """Convert the planned files; each result becomes a line of the manifest and a count of the summary."""
+    if not todo:
+        return
+    check_writable(settings)
+    bar = progress_bar("encoding" if settings.to == "vqc" else "decoding", shown=not choices.quiet)
+    with closing(_outcomes(todo, settings, choices, stop, lock)) as outcomes, bar:
+        task = bar.add_task("", total=len(todo), bad="")
+        for outcome in outcomes:
+            book.append(outcome.line(settings.identity))
+            forget(settings.dst, outcome.job.target)
+            summary.add(outcome)
+            bar.update(task, advance=1, bad=f"{len(summary.failures)} failed" if summary.failures else "")
+            if choices.verbose and not choices.quiet:
+                say_outcome(outcome)
+            if outcome.fatal:
+                return
+
+
+def _outcomes(
+    todo: list[Job], settings: Settings, choices: Choices, stop: Stop, lock: Lock
+) -> Generator[Outcome, None, None]:
+    from .pool import run
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(1, min(choices.jobs, len(todo)))
+    return run(todo, settings, workers, choices.threads or max(1, cores // choices.jobs), stop)
+
+
+def _manifest(settings: Settings, choices: Choices) -> Manifest:
+    book = Manifest(settings.dst / MANIFEST if choices.manifest is None else choices.manifest)
+    if choices.resume and not book.done and not choices.quiet:
+        messages.say(f"{book.path}: lists no finished file: all files are converted")
+    return book
+
+
+def _plan(settings: Settings, choices: Choices, book: Manifest) -> tuple[list[Job], Listing]:
+    from vqcodec.image.files import suffixes
+
+    src, dst = settings.src, settings.dst
+    in_place = os.path.exists(dst) and dst.samefile(src)
+    listing = list_sources(src, dst, suffixes() if settings.to == "vqc" else {".vqc"})
+    # Decoding in place could replace the original picture of a .vqc file: -f does not allow that.
+    force = choices.force and not (in_place and settings.to != "vqc")
+    planner = Planner(src, dst, book, settings.identity, force, choices.resume)
+    targets = target_names(listing.sources, f".{settings.to}", _existing_targets(book, dst))
+    plan = [planner.plan(source, target) for source, target in targets.items()]
+    return plan + [Job(folder, "", FAIL, reason) for folder, reason in listing.unreadable], listing
+
+
+@contextmanager
+def _locked(dst: Path, quiet: bool) -> Iterator[Lock]:
+    """DST, created if need be, for the use of this batch alone. Raises OutputError."""
+    try:
+        dst.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{dst}: cannot be created: {error.strerror or error}") from error
+    wait = f"{dst}: waiting for processes of an earlier batch to end"
+    lock = Lock(dst, lambda: None if quiet else messages.say(wait))
+    with closing(lock):
+        yield lock
+
+
+def _existing_targets(book: Manifest, dst: Path) -> dict[str, str]:
+    """Source -> target of the outputs of an earlier batch that still exist."""
+    return {record.source: target for target, record in book.done.items() if os.path.lexists(dst / target)}
+
+
+def _record_skipped(plan: list[Job], book: Manifest, identity: str) -> Summary:
+    """A summary that counts the skipped files; each gets one line in the manifest, unless it has one."""
+    summary = Summary()
+    for job in plan:
+        if job.action == SKIP:
+            summary.skipped += 1
+            if job.target not in book.done and job.target not in book.skipped:
+                book.append({"source": job.source, "target": job.target, "status": "skipped", "settings": identity})
+    return summary

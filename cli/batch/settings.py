@@ -1,0 +1,33 @@
+"""Options of a batch that its conversions and workers need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqcodec.config.effort import EFFORT
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of a batch, equal for all files."""
+
+    src: Path
+    dst: Path
+    to: str
+    """vqc, png, jpg, webp or npz."""
+    model: str | None
+    """None: chosen for each picture, as `encode` does."""
+    rate: dict[str, Any]
+    """Keywords of `vqcodec.encode`, from `options.parse_rate`."""
+    strip: bool
+    device: str
+    max_pixels: int
+    debug: bool
+    effort: int = EFFORT
+    keep_times: bool = False
+    strict: bool = False
+    """A file that would need a warning fails."""
+    identity: str = ""
+    """Digest of the options and the model, which determine the bytes of a target."""
