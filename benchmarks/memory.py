@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument("--model", default="photo", help="name or folder (default: photo)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the networks (default: all cores)")
     parser.add_argument("--effort", type=int, default=6, help="effort of encode, 1..9 (default: 6)")
-    parser.add_argument("--sizes", default=SIZES, metavar="WxH,...", help=f"pixels of further images, or 'no' ({SIZES})")
+    parser.add_argument(
+        "--sizes", default=SIZES, metavar="WxH,...", help=f"pixels of further images, or 'no' ({SIZES})"
+    )
     parser.add_argument("--make", nargs=3, metavar=("PATH", "WIDTH", "HEIGHT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.make:

@@ -1,11 +1,10 @@
-"""Messages: text for people on stderr, requested text and JSON on stdout, progress bars."""
+"""Messages: text for people on stderr, requested text and JSON on stdout."""
 
 from __future__ import annotations
 
 import json
-import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,21 +54,6 @@ def refuse_losses(warnings: Sequence[str], strict: bool) -> None:
     """Raise LossError for any of `warnings` if `strict`; the file that would lose something is not written."""
     if strict and warnings:
         raise LossError(f"{'; '.join(warnings)} (an error by --strict)")
-
-
-@contextmanager
-def progress(verb: str, quiet: bool, transient: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, and the function of (done, in all) that advances it.
-
-    No bar if `quiet` or if stderr is not a terminal; a `transient` one disappears at the end.
-    """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    hidden = quiet or not sys.stderr.isatty()
-    with Progress(console=Console(stderr=True), transient=transient, disable=hidden) as bar:
-        task = bar.add_task(verb, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def print_line(text: str) -> None:

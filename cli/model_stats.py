@@ -12,6 +12,7 @@ import typer
 from vqcodec.errors import InputError, LimitError, UsageError
 
 from . import messages, options
+from .progress import counted
 
 if TYPE_CHECKING:
     from vqcodec.evaluation.codebook_usage import Capacity, Usage, UsageCounter
@@ -89,7 +90,7 @@ def _count(
         if not quiet:
             messages.say(f"warning: skipped: {reason}")
 
-    with messages.progress("measuring", quiet) as advance:
+    with counted("measuring", quiet) as advance:
         reader = PictureReader(sources, None, max_pixels, on_progress=advance, on_skip=skip)
         for source, pixels in islice(reader, limit):
             try:

@@ -32,6 +32,7 @@ from .image.picture import Picture, to_pillow
 from .image.picture import strip as strip_picture
 from .models import loading, registry
 from .models.file_info import Info, read_info
+from .runtime.progress import Part, expect, working
 from .runtime.torch_state import check_device, codec_modes, in_codec_modes
 from .tokens.single_group import only_group as keep_only_group
 from .tokens.tokens import Tokens, as_arrays, check_tokens, read_tokens, write_tokens
@@ -148,9 +149,11 @@ def decode_picture(
     from .inference.networks import pixels_needed  # loads torch
 
     data = as_bytes(data)
-    file = container.read(data, allow_partial, max_pixels)
+    with working(Part.CONTAINER):
+        file = container.read(data, allow_partial, max_pixels)
     header = file.header
     area = _check_region(region, header.width, header.height)
+    expect(Part.DECODER, area.area)
     model = loading.load(registry.find_by_id(header.token_id, header.entropy_id), device)
     tokens = read_tokens(file, model, keep, pixels_needed(model, area, (header.width, header.height)))
     if only_group is not None:
@@ -171,7 +174,8 @@ def verify(data: BytesLike, max_pixels: int | None = MAX_PIXELS) -> Info:
     Raises FormatError at the first fault, and ModelError if the model is not installed.
     """
     data = as_bytes(data)
-    file = container.read(data, max_pixels=max_pixels)
+    with working(Part.CONTAINER):
+        file = container.read(data, max_pixels=max_pixels)
     entry = registry.find_by_id(file.header.token_id, file.header.entropy_id)
     read_tokens(file, loading.load(entry))
     return read_info(data, max_pixels)
@@ -199,12 +203,15 @@ def previews(
     """
     check_device(device)
     data = as_bytes(data)
-    file = container.read(data, allow_partial=True, max_pixels=max_pixels)
+    with working(Part.CONTAINER):
+        file = container.read(data, allow_partial=True, max_pixels=max_pixels)
+    keeps = preview_steps(file.header.n_layers, steps)
+    expect(Part.DECODER, len(keeps) * file.header.width * file.header.height)
     with codec_modes(device):
         model = loading.load(registry.find_by_id(file.header.token_id, file.header.entropy_id), device)
         tokens, info = read_tokens(file, model), read_info(data, max_pixels)
     whole = Rect(0, tokens.height, 0, tokens.width)
-    for keep in preview_steps(tokens.n_layers, steps):
+    for keep in keeps:
         with codec_modes(device):  # not around `yield`: the caller's code between two steps keeps its own modes
             picture = render(tokens.kept(keep), model, whole)
         yield Preview(keep, min(info.layers[keep - 1].end, len(data)), to_pillow(picture), file.complete)

@@ -6,6 +6,7 @@ Importing this module loads neither torch nor numpy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -25,6 +26,11 @@ Planes: TypeAlias = "list[np.ndarray]"
 """Index planes int32, coarse to fine; entries 0..K-1, or MISSING."""
 Maps: TypeAlias = "Sequence[np.ndarray]"
 """One map per tile: the number of layers kept in each block, int32 [rows, columns]; see entropy/layer_map.py."""
+
+
+def indices_in(tiles: Sequence[Sequence[Grid]], layers: Layers) -> int:
+    """Number of indices in the planes of `layers`, over tiles with planes of such shapes."""
+    return sum(math.prod(shapes[s]) for shapes in tiles for layer in layers for s in layer)
 
 
 def blank_planes(shapes: Sequence[Grid], value: int = MISSING) -> Planes:

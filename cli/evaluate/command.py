@@ -15,6 +15,7 @@ from vqcodec.errors import UsageError
 from vqcodec.models.registry import FAMILY
 
 from .. import files, messages, options
+from ..progress import counted
 
 DEFAULT_ANCHOR = "jpeg"
 NO_ANCHOR = "none"
@@ -135,7 +136,7 @@ def evaluate(
     with _in_option("--metrics"):
         measures = [metric_of(name) for name in chosen]
     anchor, limits = _anchor(bd_anchor, bd_range, names, quiet)
-    with messages.progress("measuring", quiet) as advance:
+    with counted("measuring", quiet) as advance:
         reader = PictureReader(
             find(images),
             limit,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from .. import messages
+from ..progress import counted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -71,7 +71,7 @@ def picture_steps(
 
     n_steps = len(plain_steps(info, len(data), steps))
     found = previews(data, steps, device=device, max_pixels=max_pixels)
-    with messages.progress("decoding", quiet, transient=True) as advance:
+    with counted("decoding", quiet) as advance:
         for done, preview in enumerate(islice(found, n_steps), 1):
             step = _step(info, preview.keep, preview.n_bytes)
             yield replace(step, image=for_screen(preview.image, max_side), complete=preview.complete)

@@ -28,6 +28,8 @@ class PictureEncoder(ABC):
 
     uses_lmbda: bool
     """True where files depend on the multiplier."""
+    passes = 0
+    """Passes of latent refinement."""
 
     def __init__(self, picture: Picture, model: Model, name: str, ladder: Sequence[LadderStep]) -> None:
         self.picture, self.model, self.name = picture, model, name

@@ -11,6 +11,7 @@ from ..tokens.tokens import can_map, has_step
 from .adaptive_layers import AdaptiveLayers
 from .base import PictureEncoder
 from .codeword_distances import CodewordDistances
+from .expected_work import expect_file
 from .index_encoder import IndexEncoder
 from .latent import encode_latent
 from .nearest_encoder import NearestEncoder
@@ -33,13 +34,19 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
     Runs the encoder network once. Raises ModelError, LimitError.
     """
     model = loading.load_model(name, device)
+    expect_file(picture, model, passes_of(model, effort))
     if has_step(model.config):
-        return ScalarEncoder(
-            picture, model, name, pixels_to_latent(model, picture.pixels), SCALAR_PASSES.get(effort, 0)
-        )
+        return ScalarEncoder(picture, model, name, pixels_to_latent(model, picture.pixels), passes_of(model, effort))
     if not has_index_search(model):
         return NearestEncoder(picture, model, name, ladder(model.config))
     return index_encoder(picture, model, name, effort)
+
+
+def passes_of(model: loading.Model, effort: int) -> int:
+    """Passes of latent refinement at `effort` 1..9."""
+    if has_step(model.config):
+        return SCALAR_PASSES.get(effort, 0)
+    return INDEX_PASSES.get(effort, 0) if has_index_search(model) else 0
 
 
 def has_index_search(model: loading.Model) -> bool:
@@ -74,5 +81,5 @@ def index_encoder(picture: Picture, model: loading.Model, name: str, effort: int
         first_pass_selector=individual,
         draft_selector=draft,
         final_selector=final,
-        passes=INDEX_PASSES.get(effort, 0),
+        passes=passes_of(model, effort),
     )

@@ -28,7 +28,8 @@ from ..entropy.layer_map import code_map, kept_layers
 from ..entropy.rans import Coder, TileEncoder
 from ..entropy.tile_segments import batches_of_equal, with_map
 from ..entropy.workers import for_each
-from ..planes import Layers, Maps, Planes, Shapes
+from ..planes import Layers, Maps, Planes, Shapes, indices_in
+from ..runtime.progress import Part, working
 from ..runtime.torch_state import torch_is_loaded
 
 Distances = Callable[[int, int, np.ndarray, Sequence[np.ndarray]], np.ndarray]
@@ -91,7 +92,8 @@ def select_indices(
         coders: list[Coder] = [*selecting]
         if maps is not None:
             coders = [with_map(model, c, maps[t], planes[0], layers) for c, t in zip(selecting, batch, strict=True)]
-        model.code_tiles(coders, planes, layers)
+        with working(Part.SELECTION, indices_in([shapes[t] for t in batch], layers)):
+            model.code_tiles(coders, planes, layers)
         for t, coder, selected in zip(batch, selecting, planes, strict=True):
             selections[t] = coder.selection(selected)
 

@@ -31,6 +31,7 @@ from ..geometry.rectangles import Rect, Window, read_padded
 from ..inference.fixed_windows import to_tensor
 from ..inference.networks import decoder_windows, in_bfloat16, lifted_channels
 from ..models.loading import Model
+from ..runtime.progress import Part, working
 from .distortion import composite, differentiable_distortion
 from .latent import Latent
 
@@ -104,7 +105,8 @@ def descend(
     gradient = np.zeros(values.shape, np.float32)
     for window in windows:
         # The pixels of a window depend on codewords around it, too.
-        gradient[:, *window.outer.slices] += _gradient(model, pixels, codewords, window, alpha)
+        with working(Part.REFINEMENT, window.inner.times(model.stride).area):
+            gradient[:, *window.outer.slices] += _gradient(model, pixels, codewords, window, alpha)
     products, squared_lengths, squared_gradients = (np.zeros(len(spans)) for _ in range(3))
     for window in windows:
         inner = window.inner.slices

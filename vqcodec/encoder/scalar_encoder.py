@@ -22,6 +22,7 @@ from ..image.picture import Picture
 from ..models.loading import Model
 from ..planes import MISSING
 from ..quantizers.uniform import step_number, step_size
+from ..runtime.progress import Part, working
 from ..tokens.tokens import Tokens, assemble, header_of
 from .base import PictureEncoder, RecentResults
 from .latent_refinement import descend, step_fractions
@@ -71,7 +72,8 @@ class ScalarEncoder(PictureEncoder):
     ) -> np.ndarray:
         """Coefficients [D, h, w] of a tile -> values int32 [D, h, w] of the first `keep` layers, 0 beyond."""
         scaled = np.asarray(coefficients, np.float32) / np.float32(step_size(step))
-        return select_values(self.entropy.at(step), scaled, weight, range(keep), coder)
+        with working(Part.SELECTION, scaled.size):
+            return select_values(self.entropy.at(step), scaled, weight, range(keep), coder)
 
     def _coefficients(self, latent: np.ndarray) -> np.ndarray:
         """Latent [D, h, w] -> the numbers that are rounded, see `Uniform.coefficients`."""

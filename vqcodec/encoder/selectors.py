@@ -11,6 +11,7 @@ from ..entropy.tile_segments import encode_tiles
 from ..geometry.rectangles import Rect
 from ..models.loading import Model
 from ..planes import Layers, Maps, Planes, blank_planes
+from ..runtime.progress import Part, working
 from .codeword_distances import CodewordDistances
 from .index_selection import Selection, select_indices
 from .latent import Latent
@@ -47,7 +48,8 @@ class IndividualSelector:
         for tile in tiles:
             part = np.ascontiguousarray(latent.values[:, *tile.slices], dtype=np.float32)
             z = torch.from_numpy(part)[None].to(self.model.device)
-            planes = self.model.tokenizer.quantizer.quantize(z, lmbda)
+            with working(Part.SELECTION, tile.area * len(self.model.entropy.sizes)):
+                planes = self.model.tokenizer.quantizer.quantize(z, lmbda)
             selected.append([plane[0].cpu().numpy().astype(np.int32) for plane in planes])
         return selected
 

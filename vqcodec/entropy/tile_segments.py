@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from ..planes import MISSING, Grid, Layers, Maps, Planes, Shapes, blank_planes
+from ..planes import MISSING, Grid, Layers, Maps, Planes, Shapes, blank_planes, indices_in
+from ..runtime.progress import Part, working
 from .interface import EntropyModel
 from .layer_map import LayerMapCoder, code_map, map_shape
 from .rans import Coder, TileDecoder, TileEncoder
@@ -41,7 +42,8 @@ def encode_tiles(
             for coder, t in zip(encoders, batch, strict=True):
                 code_map(coder, np.array(maps[t]))
             coders = [with_map(model, c, maps[t], copies[0], layers) for c, t in zip(encoders, batch, strict=True)]
-        model.code_tiles(coders, copies, layers)
+        with working(Part.CODING, indices_in([[plane.shape for plane in tiles[t]] for t in batch], layers)):
+            model.code_tiles(coders, copies, layers)
         for t, coder in zip(batch, encoders, strict=True):
             segments[t] = coder.segments()
 
@@ -75,7 +77,8 @@ def decode_tiles(
                 code_map(coder, kept)
             planes = tiles[batch[0]]
             coders = [with_map(model, c, kept, planes, present) for c, kept in zip(decoders, maps, strict=True)]
-        model.code_tiles(coders, [tiles[t] for t in batch], present)
+        with working(Part.CODING, indices_in([shapes[t] for t in batch], present)):
+            model.code_tiles(coders, [tiles[t] for t in batch], present)
         if ending == "complete":
             for coder in decoders:
                 coder.finish()

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TypeVar
 
 from ..runtime.torch_state import torch_is_loaded
@@ -28,7 +29,8 @@ def for_each(work: Callable[[T], None], items: Iterable[T], workers: int) -> Non
                 work(item)
             return
         with ThreadPoolExecutor(workers) as pool:
-            for _ in pool.map(work, items):
+            contexts = [copy_context() for _ in items]  # threads report to the caller's observers of progress
+            for _ in pool.map(lambda context, item: context.run(work, item), contexts, items):
                 pass
 
 

@@ -35,6 +35,11 @@ class Rect:
         """(height, width) in steps of the grid."""
         return self.y1 - self.y0, self.x1 - self.x0
 
+    @property
+    def area(self) -> int:
+        """Number of pixels or token steps."""
+        return (self.y1 - self.y0) * (self.x1 - self.x0)
+
     def grow(self, margin: int, within: tuple[int, int]) -> Rect:
         """This rectangle extended by `margin` on all four sides, clipped to a grid of `within` (h, w) steps."""
         h, w = within

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..geometry.rectangles import Rect, read_padded
 from ..geometry.token_layout import plane_shapes, window_rects
 from ..models.loading import Model
+from ..runtime.progress import Part, working
 from ..tokenizer import to_pixels, to_unit
 from .blending import axis_of, blended
 
@@ -27,7 +28,7 @@ def pixels_to_window_planes(model: Model, pixels: np.ndarray, lmbda: float = 1.0
     for start in range(0, len(rects), BATCH):
         part = slice(start, min(start + BATCH, len(rects)))
         x = to_tensor([read_padded(pixels, rect) for rect in rects[part]], model.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), working(Part.ENCODER, sum(rect.area for rect in rects[part])):
             for plane, found in zip(planes, tokenizer.encode(x, lmbda), strict=True):
                 plane[part] = found.cpu().numpy()
     return planes
@@ -44,8 +45,9 @@ def window_planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect
         for start in range(0, len(numbers), BATCH):
             places = [row * len(columns.spans) + column for column in numbers[start : start + BATCH]]
             part = [torch.from_numpy(plane[places].astype(np.int64)).to(model.device) for plane in planes]
-            with torch.inference_mode():
-                yield from model.tokenizer.decode(part).float().clamp(-1, 1).cpu().numpy()
+            with torch.inference_mode(), working(Part.DECODER, len(places) * rects[0].area):
+                decoded = model.tokenizer.decode(part).float().clamp(-1, 1).cpu().numpy()
+            yield from decoded
 
     return bands_to_pixels(blended(region, rows, columns, make), region)
 

@@ -24,6 +24,7 @@ from ..errors import LimitError
 from ..geometry.rectangles import Rect, Window, grid_size, read_padded, windows
 from ..models.loading import Model
 from ..quantizers.lifting import REACH
+from ..runtime.progress import Part, working
 from .blending import Axis, axis_of, blended, equal_spans, inner_spans
 from .fixed_windows import bands_to_pixels, pixels_to_window_planes, to_array, to_tensor, window_planes_to_pixels
 
@@ -78,7 +79,8 @@ def _latents(model: Model, pixels: np.ndarray, window_px: int) -> Iterator[tuple
     for window in _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, tokenizer.encoder.halo):
         x = to_tensor([read_padded(pixels, window.outer.times(stride))], model.device)
         with torch.inference_mode():
-            z = tokenizer.encoder(x).float()
+            with working(Part.ENCODER, window.inner.times(stride).area):
+                z = tokenizer.encoder(x).float()
             rows, columns = window.inner.inside(window.outer).slices
             yield window.inner, z[:, :, rows, columns]
 
@@ -92,8 +94,9 @@ def _blended_latents(
         for j in numbers:
             rect = Rect(*rows.spans[i], *columns.spans[j]).times(model.stride)
             x = to_tensor([read_padded(pixels, rect)], model.device)
-            with torch.inference_mode():
-                yield model.tokenizer.encoder(x)[0].float().cpu().numpy()
+            with torch.inference_mode(), working(Part.ENCODER, rect.area):
+                z = model.tokenizer.encoder(x)[0].float().cpu().numpy()
+            yield z
 
     for place, band in blended(Rect(0, grid[0], 0, grid[1]), rows, columns, make):
         yield place, torch.from_numpy(np.ascontiguousarray(band))[None].to(model.device)
@@ -127,7 +130,7 @@ def planes_to_pixels(
     lifted = lifted_channels(model, planes, step)
     for window in _windows(model, _steps(region, stride), (grid[0], grid[1]), window_px, tokenizer.decoder.halo):
         part = [torch.from_numpy(p[window.outer.slices].astype(np.int64))[None].to(model.device) for p in planes]
-        with torch.inference_mode():
+        with torch.inference_mode(), working(Part.DECODER, window.inner.times(stride).area):
             here = None if lifted is None else lifted[:, :, *window.outer.slices]
             levels = to_array(tokenizer.decode(part, step=step, lifted_channels=here))[0]
         inner = window.inner.times(stride)
@@ -154,10 +157,11 @@ def _blended_pixels(model: Model, planes: list[np.ndarray], region: Rect, rows: 
 
     def make(i: int, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         for j in numbers:
-            slices = Rect(*rows.spans[i], *columns.spans[j]).slices
-            part = [torch.from_numpy(plane[slices].astype(np.int64))[None].to(model.device) for plane in planes]
-            with torch.inference_mode():
-                yield model.tokenizer.decode(part)[0].float().clamp(-1, 1).cpu().numpy()
+            rect = Rect(*rows.spans[i], *columns.spans[j])
+            part = [torch.from_numpy(plane[rect.slices].astype(np.int64))[None].to(model.device) for plane in planes]
+            with torch.inference_mode(), working(Part.DECODER, rect.area * model.stride**2):
+                decoded = model.tokenizer.decode(part)[0].float().clamp(-1, 1).cpu().numpy()
+            yield decoded
 
     overlap = model.config.tokenizer.compute_overlap
     across = [

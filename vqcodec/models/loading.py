@@ -25,6 +25,7 @@ from ..entropy.scalar_context import ScalarContext
 from ..errors import ModelError
 from ..planes import Layers
 from ..runtime.forking import ForkLock
+from ..runtime.progress import Part, working
 from ..runtime.torch_state import codec_modes
 from .identity import CODEBOOKS, REFINEMENTS, token_identity
 from .registry import CONFIG, WEIGHTS, Entry, candidates, find, read_config
@@ -66,7 +67,8 @@ class Model:
         """Networks in evaluation mode, float32, built at the first access. Raises ModelError for wrong tensors."""
         with _loading:
             if self.built_tokenizer is None:
-                with codec_modes(self.device):  # weights created in inference mode never take part in a gradient
+                # Weights created in inference mode never take part in a gradient.
+                with working(Part.MODEL), codec_modes(self.device):
                     self.built_tokenizer = _build_tokenizer(
                         self.config.tokenizer, self.tensors, self.entry.folder, self.device
                     )
@@ -95,7 +97,7 @@ def load(entry: Entry, device: str = "cpu") -> Model:
         changed = (entry.folder / WEIGHTS).stat().st_mtime_ns
     except OSError as error:
         raise ModelError(f"{entry.folder / WEIGHTS}: {error.strerror}; the model is incomplete") from error
-    with _loading:
+    with _loading, working(Part.MODEL):
         return _load(str(entry.folder), device, changed)
 
 

@@ -25,7 +25,8 @@ from ..errors import FormatError, UsageError
 from ..geometry.rectangles import Rect
 from ..geometry.token_layout import STEPPED_TILE_PX, access_tiles, fits, plane_shapes
 from ..image.picture import Picture
-from ..planes import MISSING, Planes, blank_planes
+from ..planes import MISSING, Planes, blank_planes, indices_in
+from ..runtime.progress import Part, expect
 
 TILE_PX = 512
 """Default side of an access tile, pixels."""
@@ -153,6 +154,7 @@ def write_tokens(tokens: Tokens, model: EntropyCoded, tile_px: int | None = None
     maps = _maps(planes, tokens)
     if maps is not None and not can_map(model):
         raise UsageError(f"tokens: planes have gaps, and files of model '{model.config.name}' cannot hold any")
+    expect(Part.CODING, indices_in([[plane.shape for plane in tokens.planes]], tokens.layers))
     by_tile = encode_tiles(entropy_at(model, tokens.step), planes, tokens.layers, maps)
     return assemble(tokens, replace(header, mapped=maps is not None), by_tile)
 
@@ -248,6 +250,8 @@ def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = No
         for given in [_present([layer[t] for layer in file.segments[:keep]])]
     ]
     entropy = entropy_at(model, header.step)
+    for _, tile, given in tiles:
+        expect(Part.CODING, indices_in([[tile.of(plane).shape for plane in planes]], layers[: len(given)]))
     for ending in sorted({ending for ending, _, _ in tiles}):
         same = [(tile, given) for found, tile, given in tiles if found == ending]
         shapes = [tuple(tile.of(plane).shape for plane in planes) for tile, _ in same]
