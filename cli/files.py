@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from vqcodec.container import MAGIC
+from vqcodec.container.foreign import foreign, picture_format
 from vqcodec.errors import InputError, OutputError, UsageError
 
 from . import streams
 from .messages import STDIO
+from .several import Failures
 
 
 def read_input(source: Path, max_bytes: int = -1) -> bytes:
@@ -51,48 +54,104 @@ def check_source(source: Path) -> None:
         read_input(source, 1)
 
 
-def refuse_vqc(sources: list[Path]) -> None:
-    """Raise InputError, before any work, if one of `sources` is a .vqc file instead of a picture."""
-    for source in sources:
-        if source != STDIO and os.path.isfile(source) and read_input(source, len(MAGIC)) == MAGIC:
-            hint = "`vqcodec truncate` makes it smaller, `vqcodec decode` a picture of it"
-            raise InputError(f"{source}: is a .vqc file already; {hint}")
+def refuse_vqc(source: Path) -> None:
+    """Raise InputError, before any work, if `source` is a .vqc file instead of a picture."""
+    if source != STDIO and os.path.isfile(source) and read_input(source, len(MAGIC)) == MAGIC:
+        hint = "`vqcodec truncate` makes it smaller, `vqcodec decode` a picture of it"
+        raise InputError(f"{source}: is a .vqc file already; {hint}")
 
 
-def plan(sources: list[Path], output: str | None, suffix: str, force: bool) -> list[tuple[Path, Path]]:
-    """(source, target) of each input, all checked before any work.
+def require_vqc(source: Path) -> None:
+    """Raise InputError, before any work, if `source` is a file of another format; empty and cut ones pass."""
+    if source == STDIO or not os.path.isfile(source):
+        return
+    head = read_input(source, 16)
+    if picture_format(head) is not None:
+        raise InputError(f"{source}: {foreign(head)}")
+
+
+def plan(
+    sources: list[Path],
+    output: str | None,
+    suffix: str,
+    force: bool,
+    failures: Failures,
+    check: Callable[[Path], None] | None = None,
+) -> list[tuple[Path, Path]]:
+    """(source, target) of each input that can be read and whose target can be written, all checked before any work.
 
     Without `output` the target is the source with `suffix` in its place; stdin goes to stdout. `output` may be a
-    directory, and must be one for several sources. Raises InputError, OutputError, UsageError.
+    directory, which is made if it is missing: where it ends in a slash, or where there are several sources. The others
+    are reported to `failures`. `check` raises the error of an input of the wrong type. Raises UsageError, OutputError,
+    and the error of a single input.
     """
     if len(sources) > 1 and STDIO in sources:
         raise UsageError("'-' (stdin) must be the only input: name files, or pipe one picture")
-    folder = None
-    if output is not None and output != "-" and (os.path.isdir(output) or output.endswith(os.sep)):
-        folder = Path(output)
-        if not folder.is_dir():
-            raise OutputError(f"{output}: no such directory")
-    if len(sources) > 1 and output is not None and folder is None:
-        raise UsageError(f"-o {output}: several inputs need an existing directory as output")
+    folder = _folder(output, len(sources) > 1)
     planned: dict[Path, Path] = {}
     for source in sources:
-        check_source(source)
-        if folder is not None:
-            target = folder / ("stdin" + suffix if source == STDIO else source.with_suffix(suffix).name)
-        elif output is not None:
-            target = Path(output)
-        else:
-            target = STDIO if source == STDIO else source.with_suffix(suffix)
-            if target == source and target != STDIO:
-                hint = "" if suffix == ".vqc" else "; decode reads .vqc files, and if this is one:"
-                raise InputError(f"{source}: is named {suffix} already{hint} name the output with -o")
-        for other, taken in planned.items():
-            if os.path.realpath(taken) == os.path.realpath(target):
-                raise UsageError(f"{other} and {source} would both be written to {target}; convert one by one with -o")
-        planned[source] = target
-    for target in planned.values():
-        check_target(target, force, tuple(sources))
-    return list(planned.items())
+        with failures.of(source):
+            check_source(source)
+            if check is not None:
+                check(source)
+            planned[source] = _target(source, output, folder, suffix)
+    _refuse_clashes(planned)
+    if failures.json and STDIO in planned.values():
+        raise UsageError("--json and the data cannot both go to stdout: name a file with -o")
+    if folder is not None and planned:
+        make_folder(folder)
+    ready: list[tuple[Path, Path]] = []
+    for source, target in planned.items():
+        with failures.of(source):
+            check_target(target, force, tuple(sources))
+            ready.append((source, target))
+    return ready
+
+
+def _refuse_clashes(planned: dict[Path, Path]) -> None:
+    """Raise UsageError if two inputs have one target."""
+    taken: dict[str, Path] = {}
+    for source, target in planned.items():
+        other = taken.setdefault(os.path.realpath(target), source)
+        if other != source:
+            raise UsageError(f"{other} and {source} would both be written to {target}; convert one by one with -o")
+
+
+def _folder(output: str | None, several: bool) -> Path | None:
+    """The directory that `output` names, which may be missing; None if it names a file. Raises UsageError."""
+    if output is None or (output == "-" and not several):
+        return None
+    if os.path.isdir(output) or output.endswith(os.sep):
+        return Path(output)
+    if not several:
+        return None
+    if os.path.exists(output) or Path(output).suffix or output == "-":
+        raise UsageError(f"-o {output}: several inputs need a directory as output")
+    return Path(output)
+
+
+def _target(source: Path, output: str | None, folder: Path | None, suffix: str) -> Path:
+    if folder is not None:
+        return folder / ("stdin" + suffix if source == STDIO else source.with_suffix(suffix).name)
+    if output is not None:
+        return Path(output)
+    if source == STDIO:
+        return STDIO
+    target = source.with_suffix(suffix)
+    if target == source:
+        hint = "" if suffix == ".vqc" else "; decode reads .vqc files, and if this is one:"
+        raise InputError(f"{source}: is named {suffix} already{hint} name the output with -o")
+    return target
+
+
+def make_folder(folder: Path) -> None:
+    """Make a directory and those above it, unless it is there. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise OutputError(f"{folder}: a file exists where a directory is needed") from None
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be created: {error.strerror or error}") from error
 
 
 def check_target(target: Path, force: bool, sources: tuple[Path, ...] = ()) -> None:

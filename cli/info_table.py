@@ -48,6 +48,15 @@ def info_record(data: bytes, file_size: int, max_pixels: int | None) -> dict[str
     }
 
 
+def one_line(record: dict[str, Any]) -> str:
+    """The record with its key `input` as one line of text."""
+    size = f"{record['width']}x{record['height']} pixels, {record['file_bytes']:,} bytes, {record['bpp']:.3f} bpp"
+    layers = len(record["layers"])
+    model = record["model"] or "model not installed"
+    cut = "" if record["complete"] else f", cut at {record['bytes_there']:,} bytes"
+    return f"{record['input']}: {size}, {layers} layer{'s' if layers != 1 else ''} of {model}{cut}"
+
+
 def table(record: dict[str, Any]) -> Iterator[str]:
     """The record with its key `input` as lines of text."""
     pixels = record["width"] * record["height"]

@@ -14,7 +14,7 @@ from vqcodec.errors import InputError, LimitError, OutputError, UsageError, VqcE
 
 from . import options, streams
 from .batch.command import batch
-from .codec import decode, encode, info, truncate, verify
+from .codec import decode, encode
 from .evaluate.command import evaluate
 from .messages import clean
 from .models import models
@@ -22,6 +22,7 @@ from .preview.command import preview
 from .sample import sample
 from .tokens import tokens
 from .train import train
+from .vqc_files import info, truncate, verify
 
 app = typer.Typer(
     name="vqcodec",
@@ -45,7 +46,7 @@ def _version(value: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("-V", "--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Common options."""

@@ -55,7 +55,7 @@ def model_names(incomplete: str) -> list[str]:
     return [entry.config.name for entry in entries() if entry.config.name.startswith(incomplete)]
 
 
-Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing outputs.")]
+Force = Annotated[bool, typer.Option("-f", "--force", "--overwrite", help="Overwrite existing outputs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout, one object a line.")]
 Device = Annotated[
     str, typer.Option("--device", callback=_check_device, help="Device of the networks: cpu, cuda, cuda:1, mps ...")
@@ -102,6 +102,10 @@ ModelArgument = Annotated[
 Sources = Annotated[
     list[Path], typer.Argument(metavar="IN", show_default=False, help="Files of type .vqc; - is stdin.")
 ]
+SourcesOrFolders = Annotated[
+    list[Path],
+    typer.Argument(metavar="IN", show_default=False, help="Files of type .vqc, or folders of them; - is stdin."),
+]
 Source = Annotated[Path, typer.Argument(metavar="IN", show_default=False, help="A .vqc file; - is stdin.")]
 Keep = Annotated[
     int | None,
@@ -134,6 +138,16 @@ Quality = Annotated[
         "--quality",
         metavar="Q",
         help="Quality 1 (smallest file) .. 100 (best); one scale for all bundled models.",
+    ),
+]
+PictureQuality = Annotated[
+    int | None,
+    typer.Option(
+        "-q",
+        "--quality",
+        metavar="Q",
+        show_default="95",
+        help="Quality of JPEG, WebP or AVIF output, 1..100.",
     ),
 ]
 MinQuality = Annotated[
@@ -169,8 +183,12 @@ RATE = {"-q": "quality", "--bpp": "bpp", "--target-size": "max_bytes", "--min-qu
 UNITS = {"": 1, "k": 10**3, "ki": 2**10, "m": 10**6, "mi": 2**20, "g": 10**9, "gi": 2**30}
 METRICS = {"psnr": (0.0, 100.0), "ms-ssim": (0.0, 1.0)}
 """Metric of --min-quality -> range of its values, the lower end excluded: dB, and 0..1."""
-FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp", "ppm": "ppm"}
+FORMATS = {name: name for name in ("png", "jpg", "webp", "avif", "tiff", "ppm")} | {"jpeg": "jpg", "tif": "tiff"}
 """Name or suffix -> format of a written picture."""
+
+
+LOSSY = ("jpg", "webp", "avif")
+"""Formats of a written picture that have a quality."""
 
 
 def parse_rate(
@@ -235,7 +253,7 @@ def parse_region(text: str) -> tuple[int, int, int, int]:
 
 def parse_format(format: str | None, target: str | None) -> str:
     """Format to write: `format`, else the suffix of `target`, else png. Raises UsageError; `-` needs a format."""
-    known = "png, jpg, webp or ppm"
+    known = "png, jpg, webp, avif, tiff or ppm"
     if format is not None:
         if format.lower() not in FORMATS:
             raise UsageError(f"--format {format}: use {known}")
@@ -246,6 +264,16 @@ def parse_format(format: str | None, target: str | None) -> str:
     if suffix.lower()[1:] not in FORMATS and suffix:
         raise UsageError(f"{target}: cannot be written as '{suffix[1:]}'; use the suffix {known}, or --format")
     return FORMATS[suffix.lower()[1:] or "png"]
+
+
+def check_picture_quality(quality: int | None, format: str) -> None:
+    """Raise UsageError for a quality outside 1..100, and for one of a lossless `format`."""
+    if quality is None:
+        return
+    if not 1 <= quality <= 100:
+        raise UsageError(f"-q {quality}: give 1..100")
+    if format not in LOSSY:
+        raise UsageError(f"-q {quality}: {format} is lossless; write {', '.join(LOSSY)}, or leave -q out")
 
 
 def check_exclusive(options: Mapping[str, object], needed: bool = False) -> None:

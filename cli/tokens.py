@@ -1,7 +1,8 @@
-"""`vqcodec tokens`: a .vqc file to arrays of token indices, and back."""
+"""`vqcodec tokens`: .vqc files to arrays of token indices, and back."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,50 +10,92 @@ import typer
 
 from vqcodec.errors import UsageError
 
-from . import files, messages, options
+from . import files, inputs, messages, options
+from .several import Failures
+
+OTHER = {".vqc": ".npz", ".npz": ".vqc"}
+"""Suffix of an input -> suffix of its output."""
 
 
 def tokens(
-    source: Annotated[
-        Path, typer.Argument(metavar="IN", show_default=False, help="A .vqc file, or a .npz file of this command.")
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IN", show_default=False, help="Files of type .vqc, folders of them, or .npz files of this command."
+        ),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--output", metavar="OUT", show_default=False, help="A .npz file, or a .vqc file.")
-    ],
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            show_default="IN.npz or IN.vqc",
+            help="A .npz file, a .vqc file, or a directory (made).",
+        ),
+    ] = None,
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
 ) -> None:
-    """Convert a .vqc file losslessly to numpy arrays of token indices (.npz), or back.
+    """Convert .vqc files losslessly to numpy arrays of token indices (.npz), or back.
+
+    Of a folder all .vqc files are converted, to the same folders in OUT. A file that fails does not end the command;
+    the exit code is that of the first one.
 
     No network runs. An archive holds plane.0, plane.1 ... (coarse to fine), width, height (pixels), grey, model,
     identity, and alpha, icc, exif and xmp if the file has them.
 
     JSON keys: input, output, width, height (pixels), bytes (of the output), layers, planes, model.
     """
-    suffix = out.suffix.lower()
-    if suffix not in (".npz", ".vqc"):
-        raise UsageError(f"-o {out}: name a .npz file for arrays, or a .vqc file")
-    files.check_target(out, force, (source,))
+    sources, out = inputs.split_output(sources, out, OTHER.values(), folders=True)
+    found = inputs.vqc_files(sources)
+    targets = [_target(source, inner, out, len(found) > 1 or os.path.isdir(sources[0])) for source, inner in found]
+    failures = Failures(len(found), json)
+    for (source, _), target in zip(found, targets, strict=True):
+        with failures.of(source):
+            if target.parent != Path():
+                files.make_folder(target.parent)
+            files.check_target(target, force, (source,))
+            _convert(source, target, force, json, quiet, max_pixels)
+    failures.finish(quiet)
+
+
+def _target(source: Path, inner: Path, out: str | None, several: bool) -> Path:
+    """Output of `source`, whose path in the folder that named it is `inner`. Raises UsageError."""
+    if out is not None and not several and Path(out).suffix.lower() in OTHER.values() and not os.path.isdir(out):
+        return Path(out)
+    suffix = OTHER.get(source.suffix.lower())
+    if suffix is None:
+        raise UsageError(f"{source}: name it .vqc or .npz, or name the output with -o: a .npz or a .vqc file")
+    if out is None:
+        return source.with_suffix(suffix)
+    if Path(out).suffix and not os.path.isdir(out):
+        raise UsageError(f"-o {out}: name a .npz file for arrays, a .vqc file, or a directory")
+    return Path(out) / inner.with_suffix(suffix)
+
+
+def _convert(source: Path, target: Path, force: bool, json: bool, quiet: bool, max_pixels: int) -> None:
+    """Write the other form of `source` to `target`, and report it."""
     from vqcodec import api
     from vqcodec.tokens.npz import read_arrays, write_arrays
 
     given = files.read_input(source)
     with messages.naming(source):
-        if suffix == ".npz":
+        if target.suffix.lower() == ".npz":
             found = api.decode_tokens(given, max_pixels=max_pixels)
             data = write_arrays(found)
         else:
             found = read_arrays(given)
             data = api.encode_tokens(found)
-    files.write_new(out, data, force)
+    files.write_new(target, data, force)
     planes = sum(map(len, found.layers))
     if json:
-        record = {"input": str(source), "output": str(out), "width": found.width, "height": found.height}
+        record = {"input": str(source), "output": str(target), "width": found.width, "height": found.height}
         messages.print_json(
             record | {"bytes": len(data), "layers": found.n_layers, "planes": planes, "model": found.model}
         )
     elif not quiet:
-        messages.say(f"{out}: {planes} planes of model {found.model}, {len(data):,} bytes")
+        messages.say(f"{target}: {planes} planes of model {found.model}, {len(data):,} bytes")

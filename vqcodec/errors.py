@@ -14,6 +14,17 @@ VqcError                 1  internal error
 A message states in one line what is wrong, where, and what to do.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Text such as "; did you mean photo?" for a name that is close to a known one; else empty."""
+    near = get_close_matches(name.lower(), list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """True for the out-of-memory errors of Python, of torch on an accelerator and of torch on the CPU."""

@@ -74,7 +74,10 @@ def batch(
     force: Annotated[
         bool,
         typer.Option(
-            "-f", "--force", help="Also overwrite files that no batch has made, and outputs that were changed."
+            "-f",
+            "--force",
+            "--overwrite",
+            help="Also overwrite files that no batch has made, and outputs that were changed.",
         ),
     ] = False,
     json: options.Json = False,

@@ -25,8 +25,9 @@ def test_files_that_are_no_vqc(work: Path, invoke: Invoke, command: str, data: b
 
 @pytest.mark.parametrize("command", ["encode", "decode", "info", "verify"])
 def test_inputs_that_cannot_be_read(work: Path, invoke: Invoke, command: str) -> None:
+    (work / "kitty.vqc").unlink()
     fails(invoke(command, "none"), 3, "none: no such file")
-    fails(invoke(command, "."), 3, "is a directory")
+    fails(invoke(command, "."), 3, "is a directory" if command in ("encode", "decode") else "no .vqc files")
 
 
 def test_encode_refuses_what_is_no_image(work: Path, invoke: Invoke) -> None:

@@ -40,7 +40,7 @@ def test_regions() -> None:
 
 HELP = {
     ("encode",): ["1..16", "Bits per pixel", "KiB", "dB", "0..1", "1 (smallest file) .. 100 (best)", "layers"],
-    ("decode",): ["pixels", "1..16", "png|jpg|webp|ppm"],
+    ("decode",): ["pixels", "1..16", "png, jpg, webp, avif, tiff or ppm", "1..100"],
     ("info",): ["bytes", "pixels", "bpp"],
     ("verify",): ["pixels", "exit code"],
     ("truncate",): ["1..16", "Bits per pixel", "KiB"],
@@ -76,7 +76,7 @@ def test_help_fills_its_lines(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_version_and_no_arguments(invoke: Invoke) -> None:
-    assert invoke("--version") == (0, f"vqcodec {vqcodec.__version__}\n", "")
+    assert invoke("-V") == invoke("--version") == (0, f"vqcodec {vqcodec.__version__}\n", "")
     code, out, err = invoke()
     assert code == 2
     assert "encode" in out + err

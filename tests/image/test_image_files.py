@@ -92,7 +92,7 @@ def test_truncated_jpeg_names_the_file(tmp_path: Path) -> None:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript files are not read"),
         (b"8BPS" + b"\0" * 99, "PSD"),
         (b"SIMPLE  =                    T" + b" " * 99, "FITS"),
-        (b"\0\0\0\x18ftypheic" + b"\0" * 99, "HEIF"),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 99, "HEIC"),
     ],
 )
 def test_files_that_are_no_image_are_refused(content: bytes, reason: str, tmp_path: Path) -> None:

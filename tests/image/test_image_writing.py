@@ -84,7 +84,7 @@ def test_limits_of_formats_are_usage_errors() -> None:
     assert write_picture(wide, "png")[1] == ()
     with pytest.raises(UsageError, match="65500"):
         write_picture(from_array(np.zeros((65501, 1), np.uint8)), "jpg")
-    with pytest.raises(UsageError, match="jpg, png, ppm, webp"):
+    with pytest.raises(UsageError, match="avif, jpg, png, ppm, tiff, webp"):
         write_picture(wide, "gif")
 
 

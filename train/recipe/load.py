@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vqcodec.config.reading import read
-from vqcodec.errors import InputError, ModelError, UsageError
+from vqcodec.errors import InputError, ModelError, UsageError, did_you_mean
 
 from .checks import check
 from .schema import Recipe
@@ -46,8 +46,9 @@ def _find(source: str) -> Path:
     for path in (Path(source), RECIPES / source, RECIPES / f"{source}.toml"):
         if path.is_file():
             return path
-    names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-    raise InputError(f"{source}: no such recipe; give a .toml file or one of: {names}")
+    names = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    near = did_you_mean(Path(source).stem, names)
+    raise InputError(f"{source}: no such recipe{near}; give a .toml file or one of: {', '.join(names)}")
 
 
 def _read(path: Path) -> dict[str, Any]:

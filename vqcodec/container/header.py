@@ -18,6 +18,7 @@ from ..errors import FormatError, InputError, LimitError
 from .bytes_reader import MAX_VARINT, Reader, fault, varint_bytes
 from .chunks import MAX_CHUNKS_BYTES
 from .fields import Byte, Field, Raw, Varint
+from .foreign import foreign
 
 MAGIC = b"\x8fVQC"
 VERSION = 1
@@ -247,7 +248,7 @@ def read_head(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Head:
         LimitError: the picture has more than `max_pixels` pixels; None: no limit.
     """
     if not data or not data.startswith(MAGIC[: len(data)]):
-        raise InputError(f"not a .vqc file: it begins with {data[:4].hex(' ') or 'nothing'}, not {MAGIC.hex(' ')}")
+        raise InputError(foreign(data[:16]))
     r = Reader(data, 0, len(data))
     r.take(4, "magic")
     version, flags = r.byte("version"), r.byte("flags")

@@ -14,10 +14,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.ExifTags import IFD
 from PIL.PngImagePlugin import PngInfo
 
 from ..container import MAGIC
+from ..container.foreign import picture_format
 from ..errors import InputError, UsageError, VqcError
+from . import plugins
 from .colour import stated_colour
 from .limits import MAX_PIXELS, check_size, pillow_limits, too_large
 from .metadata import density, metadata
@@ -25,26 +28,30 @@ from .picture import Picture, damaged, from_array, from_opened, from_pillow, one
 from .pixels import Bytes, as_stored, blocks, raw_mode
 from .sources import without_long_text
 
-FORMATS = frozenset({"png", "jpg", "webp", "ppm"})
+FORMATS = frozenset({"png", "jpg", "webp", "avif", "tiff", "ppm"})
 """Formats that `write_picture` writes."""
+QUALITY = 95
+"""Default quality of the lossy formats, 1..100."""
 READABLE = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "ICO", "ICNS",
             "QOI", "DDS", "PCX", "SGI", "HEIF", "JXL", "TGA")  # fmt: skip
-"""Pillow's names of the formats read. HEIF and JXL open once the caller has registered their Pillow plugin.
+"""Pillow's names of the formats read. HEIF and JXL open where their Pillow plugin is installed, see plugins.py.
 
 TGA has no magic number, so it is last: Pillow tries the formats in this order.
 """
 FOREIGN = {b"%PDF": "PDF", b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "EPS", b"8BPS": "PSD", b"SIMPLE": "FITS",
-           b"<svg": "SVG", b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL",
-           b"IIU\0": "camera raw", b"IIRO": "camera raw", b"IIRS": "camera raw", b"MMOR": "camera raw",
+           b"<svg": "SVG", b"IIU\0": "camera raw", b"IIRO": "camera raw", b"IIRS": "camera raw", b"MMOR": "camera raw",
            b"FUJIFILMCCD-RAW": "camera raw", b"\0\0\0\x18ftypcrx": "camera raw"}  # fmt: skip
 """First bytes of formats that are not read, for the error message."""
-SIDE_LIMITS = {"jpg": 65500, "webp": 16383}
+XMP_TAG = 700
+"""Tag of a TIFF's directory that holds XMP."""
+SIDE_LIMITS = {"jpg": 65500, "webp": 16383, "avif": 32768}
 """Longest side of a format, px."""
 
 
 def suffixes() -> frozenset[str]:
-    """Suffixes of pictures in folders and shards, lower case (".jpg"): those that Pillow knows for READABLE."""
-    return frozenset(suffix for suffix, format in Image.registered_extensions().items() if format in READABLE)
+    """Suffixes of pictures in folders and shards, lower case (".jpg"): those of Pillow and of installed plugins."""
+    known = (suffix for suffix, format in Image.registered_extensions().items() if format in READABLE)
+    return frozenset(known) | plugins.suffixes()
 
 
 def readable_formats() -> list[str]:
@@ -124,6 +131,8 @@ def _read(file: BinaryIO, name: str, max_pixels: int | None) -> Picture:
         try:
             if not (head := file.read(16)):
                 raise InputError(f"{name}: the file is empty")
+            if (format := picture_format(head)) in plugins.PLUGINS:
+                plugins.register(format)
             try:
                 return _decoded(file, name, max_pixels)
             except ValueError as exc:
@@ -148,13 +157,14 @@ def _decoded(file: BinaryIO, name: str, max_pixels: int | None) -> Picture:
         return from_opened(image, name, max_pixels)
 
 
-def write_picture(picture: Picture, format: str) -> tuple[bytes, tuple[str, ...]]:
+def write_picture(picture: Picture, format: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
     """Bytes of an image file, and one line for each property of the picture that the format cannot hold.
 
     Args:
         picture: pixels, alpha and metadata.
-        format: png: exact. jpg: quality 95, 4:4:4, alpha flattened onto white, up to 65500 px a side. webp: quality
-            95, up to 16383 px a side. ppm: exact P6, or P5 when grey, without alpha and metadata.
+        format: png, tiff: exact. jpg: 4:4:4, alpha flattened onto white, up to 65500 px a side. webp: up to 16383 px
+            a side. avif: 4:4:4, up to 32768 px a side. ppm: exact P6, or P5 when grey, without alpha and metadata.
+        quality: 1..100 of jpg, webp and avif; default 95. The exact formats ignore it.
 
     Raises: UsageError for other formats and for sides over the limit.
     """
@@ -166,20 +176,25 @@ def write_picture(picture: Picture, format: str) -> tuple[bytes, tuple[str, ...]
     if format == "ppm":
         return _ppm(picture)
     lost: list[str] = []
-    if format == "webp" and picture.grey and picture.icc is not None:
-        # WebP stores grey as RGB, which a grey profile does not describe.
+    if format in ("webp", "avif") and picture.grey and picture.icc is not None:
+        # WebP and AVIF store grey as RGB, which a grey profile does not describe.
         picture = replace(strip(picture), exif=picture.exif, xmp=picture.xmp)
     options: dict[str, Any] = {"icc_profile": picture.icc or b"", "exif": picture.exif or b""}
     if format == "png":
         options |= {"compress_level": 6, "pnginfo": PngInfo()}
         if picture.xmp is not None:
             options["pnginfo"].add_itxt("XML:com.adobe.xmp", picture.xmp)
+    elif format == "tiff":
+        options |= _tiff_options(picture)
     else:
-        options |= {"quality": 95, "xmp": picture.xmp or b""}
-    if format in ("png", "jpg") and (dpi := density(picture.exif)) is not None:
-        options["dpi"] = dpi if format == "png" else tuple(min(round(value), 65535) for value in dpi)
-    if format == "jpg":
+        options |= {"quality": QUALITY if quality is None else quality, "xmp": picture.xmp or b""}
+    if format in ("png", "jpg", "tiff") and (dpi := density(picture.exif)) is not None:
+        options["dpi"] = tuple(min(round(value), 65535) for value in dpi) if format == "jpg" else dpi
+    if format in ("jpg", "avif"):
         options["subsampling"] = "4:4:4"
+    if format == "avif" and picture.alpha is not None:
+        lost.append("avif stores alpha with losses: webp and png are exact")
+    if format == "jpg":
         for key, room in (("exif", 65533), ("xmp", 65504)):
             if len(options[key]) > room:
                 lost.append(f"jpg holds at most {room} bytes of {key}: {len(options[key])} dropped")
@@ -190,6 +205,18 @@ def write_picture(picture: Picture, format: str) -> tuple[bytes, tuple[str, ...]
     out = io.BytesIO()
     to_pillow(picture).save(out, {"jpg": "JPEG"}.get(format, format.upper()), **options)
     return out.getvalue(), tuple(lost)
+
+
+def _tiff_options(picture: Picture) -> dict[str, Any]:
+    """Options of Pillow for a lossless TIFF: Exif and XMP are tags of its directory; no profile if there is none."""
+    tags = Image.Exif()
+    tags.load(picture.exif or b"")
+    if picture.xmp is not None:
+        tags[XMP_TAG] = picture.xmp
+    # Pillow writes directories inside Exif, such as that of the GPS position, in files without compression only.
+    nested = any(tag in tags for tag in (IFD.Exif, IFD.GPSInfo, IFD.Interop))
+    compression = "raw" if nested else "tiff_adobe_deflate"
+    return {"compression": compression, "exif": tags, "icc_profile": picture.icc}
 
 
 def _ppm(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
@@ -244,7 +271,12 @@ def _refusal(head: bytes) -> str:
     """Reason why a file that begins with `head` is not read, and what to do."""
     if head.startswith(MAGIC):
         return "is a .vqc file; decode it, or make it smaller with `vqcodec truncate`"
-    heif = "HEIF" if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1") else ""
-    kind = next((kind for magic, kind in FOREIGN.items() if head.startswith(magic)), heif)
+    name = picture_format(head)
+    if name in plugins.PLUGINS and not plugins.installed(name):
+        package = plugins.PLUGINS[name].package
+        return f"{name} files are read with the package {package}: pip install {package}, or convert it to PNG first"
+    if name in plugins.PLUGINS:
+        return f"is a damaged {name} file, or of a kind that its plugin does not read; convert it to PNG first"
+    kind = next((kind for magic, kind in FOREIGN.items() if head.startswith(magic)), name)
     why = f"{kind} files are not read" if kind else "not an image, or of an unknown format"
     return f"{why}; convert it to PNG or TIFF first"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..config.model import ModelConfig, check_model
 from ..config.reading import read
-from ..errors import ModelError
+from ..errors import ModelError, did_you_mean
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -95,9 +95,10 @@ def find(name: str) -> Entry:
     for bad in broken:
         if bad.folder.name == name:
             raise ModelError(f"model '{name}': broken: {bad.reason}")
-    names = ", ".join(entry.config.name for entry in found) or "none"
+    known = [entry.config.name for entry in found]
     hint = "see `vqcodec models list`, or give a model folder"
-    raise ModelError(f"model '{name}': not found; installed: {names} ({hint})")
+    near = did_you_mean(name, known)
+    raise ModelError(f"model '{name}': not found{near}; installed: {', '.join(known) or 'none'} ({hint})")
 
 
 def family(found: Sequence[Entry]) -> dict[str, ModelConfig]:
