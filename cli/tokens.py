@@ -88,7 +88,7 @@ def _convert(source: Path, target: Path, force: bool, json: bool, quiet: bool, m
             found = api.decode_tokens(given, max_pixels=max_pixels)
             data = write_arrays(found)
         else:
-            found = read_arrays(given)
+            found = read_arrays(given, max_pixels)
             data = api.encode_tokens(found)
     files.write_new(target, data, force)
     planes = sum(map(len, found.layers))

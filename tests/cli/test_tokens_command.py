@@ -62,7 +62,7 @@ def changed(data: bytes, **arrays: object) -> bytes:
         ({"plane.0": np.zeros((1, 1), np.uint8)}, "shape"),
         ({"plane.0": np.zeros((10, 13), np.float32)}, "integers"),
         ({"width": None}, "not an archive"),
-        ({"width": np.array([1, 2])}, "not an archive"),
+        ({"width": np.array([1, 2])}, "one integer"),
         ({"width": np.int64(0)}, "a side"),
         ({"alpha": np.zeros((2, 2), np.uint8)}, "alpha"),
     ],
@@ -76,8 +76,9 @@ def test_damaged_archives_are_one_line(tiny_vqc: bytes, arrays: dict[str, object
 
 def test_pickles_are_not_read(tiny_vqc: bytes) -> None:
     data = write_arrays(vqcodec.decode_tokens(tiny_vqc))
-    with pytest.raises(InputError, match="not an archive"):
-        read_arrays(changed(data, model=np.array([{}], dtype=object)))
+    for name, message in (("model", "one text"), ("identity", "one text"), ("plane.0", "integers"), ("icc", "uint8")):
+        with pytest.raises(InputError, match=f"{name}: {message}"):
+            read_arrays(changed(data, **{name: np.array([{}], dtype=object)}))
 
 
 def test_a_bomb_is_not_unpacked(tiny_vqc: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

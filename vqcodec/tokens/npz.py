@@ -6,23 +6,24 @@
     step                     number of the quantization step, of models that have one
     alpha icc exif xmp       uint8, where the picture has them
 
-Nothing in an archive is unpickled.
+Nothing in an archive is unpickled, and nothing is read before its type and shape are checked (checked_archive.py).
 """
 
 from __future__ import annotations
 
 import io
-import zipfile
 from typing import Any
 
 import numpy as np
 
 from ..config.model import ModelConfig
-from ..container import MAX_SIDE, MAX_STEP
+from ..container import MAX_PIXELS, MAX_SIDE, MAX_STEP
+from ..container.chunks import MAX_CHUNK_BYTES
 from ..errors import InputError, LimitError, ModelError
 from ..geometry.token_layout import plane_shapes
 from ..models import registry
 from ..planes import MISSING, Grid, blank_planes
+from .checked_archive import CheckedArchive
 from .tokens import Tokens, check_gaps
 
 METADATA = ("icc", "exif", "xmp")
@@ -57,52 +58,47 @@ def write_arrays(tokens: Tokens) -> bytes:
     return file.getvalue()
 
 
-def read_arrays(data: bytes) -> Tokens:
-    """The inverse of `write_arrays`.
+def read_arrays(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Tokens:
+    """The inverse of `write_arrays`; arrays of other names are ignored.
 
-    Raises InputError for other data, LimitError, and ModelError if the model is not installed.
+    Raises InputError for other data, LimitError for more than `max_pixels` pixels (None: no limit) or MAX_BYTES, and
+    ModelError if the model is not installed.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as plain:
-            size = sum(entry.file_size for entry in plain.infolist())
-        if size > MAX_BYTES:
-            raise LimitError(f"{size:,} bytes of arrays: beyond the limit of {MAX_BYTES:,}")
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        width, height = int(arrays["width"]), int(arrays["height"])
-        identity, grey = str(arrays["identity"]), bool(arrays["grey"])
-        step = int(arrays["step"]) if "step" in arrays else None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"not an archive of tokens, as `vqcodec tokens` writes them: {error}") from error
+    archive = CheckedArchive(data, MAX_BYTES)
+    width, height = archive.number("width"), archive.number("height")
+    identity, grey = archive.text("identity"), bool(archive.number("grey"))
+    model = archive.text("model") if "model" in archive else "?"
+    step = archive.number("step") if "step" in archive else None
     if step is not None and not 0 <= step <= MAX_STEP:
         raise InputError(f"step {step}: 0..{MAX_STEP} needed")
     entry = next((entry for entry in registry.entries() if entry.config.token_id == identity), None)
     if entry is None:
-        raise ModelError(f"model '{arrays.get('model', '?')}' ({identity}): not installed; see `vqcodec models list`")
-    shapes = _shapes(entry.config, width, height)
-    present = {int(name.removeprefix("plane.")) for name in arrays if name.removeprefix("plane.").isdigit()}
+        raise ModelError(f"model '{model}' ({identity}): not installed; see `vqcodec models list`")
+    shapes = _shapes(entry.config, width, height, max_pixels)
     layers = entry.config.layers
+    present = {s for s in range(len(shapes)) if f"plane.{s}" in archive}
     keep = next((k for k, layer in enumerate(layers) if not set(layer) <= present), len(layers))
     if present != {s for layer in layers[:keep] for s in layer} or not keep:
         raise InputError(f"planes {sorted(present)}: not those of the first layers of model '{entry.config.name}'")
     planes = blank_planes(shapes)
     for s in present:
-        found = arrays[f"plane.{s}"]
-        if found.dtype.kind not in "ui" or found.shape != planes[s].shape:
-            raise InputError(
-                f"plane.{s}: integers of shape {planes[s].shape} needed, found {found.dtype} {found.shape}"
-            )
-        planes[s] = found.astype(np.int32)
-    alpha = arrays.get("alpha")
-    if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != (height, width)):
-        raise InputError(f"alpha: uint8 of shape {(height, width)} needed, found {alpha.dtype} {alpha.shape}")
-    metadata = {name: arrays[name].tobytes() for name in METADATA if name in arrays}
+        size = entry.config.tokenizer.quantizer.sizes[s]
+        found = archive.array(f"plane.{s}", "ui", shapes[s], f"integers of shape {shapes[s]}")
+        if found.size and not (found.min() >= MISSING and found.max() < size):
+            raise InputError(f"plane.{s}: {found.min()}..{found.max()}, the model has indices 0..{size - 1}")
+        planes[s][...] = found
+    alpha = None
+    if "alpha" in archive:
+        alpha = archive.array("alpha", "u1", (height, width), f"uint8 of shape {(height, width)}")
+    icc, exif, xmp = (archive.octets(name, MAX_CHUNK_BYTES) if name in archive else None for name in METADATA)
     name = registry.name_of(entry)
-    return Tokens(tuple(planes), width, height, name, layers[:keep], grey=grey, alpha=alpha, step=step, **metadata)
+    return Tokens(tuple(planes), width, height, name, layers[:keep], grey, alpha, icc, exif, xmp, step=step)
 
 
-def _shapes(config: ModelConfig, width: int, height: int) -> list[Grid]:
-    """Shape of each plane of a picture. Raises InputError for sizes beyond those of a file."""
+def _shapes(config: ModelConfig, width: int, height: int, max_pixels: int | None) -> list[Grid]:
+    """Shape of each plane of a picture. Raises InputError for sizes beyond those of a file, and LimitError."""
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise InputError(f"{width}x{height} pixels: 1..{MAX_SIDE} a side needed")
+    if max_pixels is not None and width * height > max_pixels:
+        raise LimitError(f"{width}x{height} is over the limit of {max_pixels} pixels; raise it with --max-pixels")
     return plane_shapes(config.tokenizer, width, height)
