@@ -32,7 +32,8 @@ from vqcodec.geometry.rectangles import Rect
 from vqcodec.image.files import as_picture
 from vqcodec.metrics import METRICS
 from vqcodec.models.loading import load_model
-from vqcodec.tokens.tokens import read_tokens, write_tokens
+from vqcodec.tokens.reading import read_tokens
+from vqcodec.tokens.tokens import write_tokens
 from vqcodec.train.data.pictures import scan
 from vqcodec.train.export import prepared_tables, rates_of
 

@@ -39,7 +39,8 @@ def measure(path: Path, model_name: str, runs: int) -> tuple[str, dict[str, floa
     from vqcodec.image.files import read_picture
     from vqcodec.inference.networks import pixels_to_planes, planes_to_pixels
     from vqcodec.models import loading
-    from vqcodec.tokens.tokens import read_tokens, write_tokens
+    from vqcodec.tokens.reading import read_tokens
+    from vqcodec.tokens.tokens import write_tokens
 
     model = loading.load_model(model_name)
     seconds: dict[str, float] = {}

@@ -232,7 +232,7 @@ def test_indices_do_not_depend_on_threads_process_or_tile_order(tiny_model: str,
 
 def test_tiles_decode_alone_as_together(tiny_model: str) -> None:
     from vqcodec.geometry.token_layout import access_tiles
-    from vqcodec.tokens.tokens import read_tokens
+    from vqcodec.tokens.reading import read_tokens
 
     data = vqcodec.encode(picture(1100, 560), tiny_model)
     file = container.read(data)
@@ -258,7 +258,7 @@ def test_a_region_reads_only_the_tiles_it_and_its_halo_touch(
     tiny_model: str, monkeypatch: pytest.MonkeyPatch, region: tuple[int, int, int, int], needed: set[int]
 ) -> None:
     from vqcodec.entropy.tile_segments import decode_tiles
-    from vqcodec.tokens import tokens
+    from vqcodec.tokens import reading
 
     data = vqcodec.encode(picture(1200, 700), tiny_model)
     layers = container.read(data).segments
@@ -272,7 +272,7 @@ def test_a_region_reads_only_the_tiles_it_and_its_halo_touch(
         read.extend(by_tile[b"".join(tile)] for tile in segments)
         return decode_tiles(model, segments, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tokens, "decode_tiles", spy)
+    monkeypatch.setattr(reading, "decode_tiles", spy)
     part = np.asarray(vqcodec.decode(data, region=region), dtype=int)
     assert sorted(read) == sorted(needed)
     assert abs(whole - part).max() <= 1

@@ -34,8 +34,9 @@ from .models import loading, registry
 from .models.file_info import Info, read_info
 from .runtime.progress import Part, expect, working
 from .runtime.torch_state import check_device, codec_modes, in_codec_modes
+from .tokens.reading import read_tokens
 from .tokens.single_group import only_group as keep_only_group
-from .tokens.tokens import Tokens, as_arrays, check_tokens, read_tokens, write_tokens
+from .tokens.tokens import Tokens, as_arrays, check_tokens, write_tokens
 
 BytesLike = bytes | bytearray | memoryview | mmap | np.ndarray
 """A .vqc file in memory: any object with a buffer of bytes."""

@@ -19,7 +19,7 @@ from vqcodec.container.alpha import encode_alpha
 from vqcodec.container.chunks import Chunk
 from vqcodec.errors import FormatError, LimitError, ModelError
 from vqcodec.models import loading
-from vqcodec.tokens.tokens import read_tokens
+from vqcodec.tokens.reading import read_tokens
 
 from ..refusal import Invoke, decodes_or_refuses, fails
 

@@ -19,7 +19,8 @@ from ..image.picture import Picture
 from ..metrics import LEAST_SIDE, visible, window_px
 from ..models import loading
 from ..models.ladder import fills
-from ..tokens.tokens import Tokens, read_tokens
+from ..tokens.reading import read_tokens
+from ..tokens.tokens import Tokens
 from .ladder_search import CLOSE, encode_at_least, encode_near
 
 if TYPE_CHECKING:

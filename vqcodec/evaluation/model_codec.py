@@ -72,7 +72,7 @@ class ByLayers:
 
         from .. import container
         from ..models import loading
-        from ..tokens.tokens import read_tokens
+        from ..tokens.reading import read_tokens
 
         tokens = read_tokens(container.read(data, max_pixels=None), loading.load_model(self.model))
         decoded = vqcodec.detokenize(replace(tokens, model=self.model), device=self.device)

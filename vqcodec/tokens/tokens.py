@@ -14,18 +14,18 @@ import numpy as np
 from .. import container
 from ..config.model import ModelConfig
 from ..config.quantizers import UniformConfig
-from ..container.alpha import decode_alpha, encode_alpha
+from ..container.alpha import encode_alpha
 from ..container.chunks import Chunk
 from ..container.truncate import check_keep
 from ..entropy.interface import EntropyModel
 from ..entropy.layer_map import BLOCK, full_map, map_from_gaps
 from ..entropy.scalar_context import ScalarContext
-from ..entropy.tile_segments import Ending, decode_tiles, encode_tiles
-from ..errors import FormatError, UsageError
-from ..geometry.rectangles import Rect
-from ..geometry.token_layout import STEPPED_TILE_PX, access_tiles, fits, plane_shapes
+from ..entropy.tile_segments import encode_tiles
+from ..errors import UsageError
+from ..geometry.token_layout import STEPPED_TILE_PX, access_tiles, plane_shapes
 from ..image.picture import Picture
-from ..planes import MISSING, Planes, blank_planes, indices_in
+from ..models import registry
+from ..planes import MISSING, Planes, indices_in
 from ..runtime.progress import Part, expect
 
 TILE_PX = 512
@@ -86,6 +86,22 @@ class Tokens:
     def n_layers(self) -> int:
         """Number of layers held."""
         return len(self.layers)
+
+    @property
+    def vocabulary(self) -> tuple[int, ...]:
+        """Number of different indices of each plane of the layers held. Raises ModelError."""
+        sizes = registry.find(self.model).config.tokenizer.quantizer.sizes
+        return tuple(sizes[s] for layer in self.layers for s in layer)
+
+    def stack(self) -> np.ndarray:
+        """The planes of the layers held as one array int32 [S, h, w], MISSING where unknown.
+
+        Raises UsageError for planes of more than one shape.
+        """
+        held = [self.planes[s] for layer in self.layers for s in layer]
+        if len(shapes := {plane.shape for plane in held}) != 1:
+            raise UsageError(f"tokens: planes of the shapes {sorted(shapes)} cannot be stacked; use them one by one")
+        return np.stack(held).astype(np.int32, copy=False)
 
     def kept(self, keep: int) -> Tokens:
         """The first `keep` layers; all other planes are MISSING. Raises UsageError outside 1..n_layers."""
@@ -230,74 +246,6 @@ def assemble(tokens: Tokens, header: container.Header, by_tile: Sequence[Sequenc
     return container.write(header, segments, alpha, chunks)
 
 
-def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = None, area: Rect | None = None) -> Tokens:
-    """The inverse of `write_tokens`, of the first `keep` layers and of the tiles that touch `area`, in pixels.
-
-    Raises FormatError for damaged streams and files of another kind of model, and UsageError for a `keep` that the file
-    does not hold.
-    """
-    header, config = file.header, model.config
-    _check_header(header, model)
-    keep = header.n_layers if keep is None else keep
-    check_keep(keep, header.n_layers)
-    check_fill(keep, config)
-    layers = config.layers[:keep]
-    planes = blank_planes(plane_shapes(config.tokenizer, header.width, header.height))
-    tiles = [
-        (_ending(file, t, len(given)), tile, given)
-        for t, tile in enumerate(access_tiles(header, config.tokenizer))
-        if area is None or _touch(tile.pixels, area)
-        for given in [_present([layer[t] for layer in file.segments[:keep]])]
-    ]
-    entropy = entropy_at(model, header.step)
-    for _, tile, given in tiles:
-        expect(Part.CODING, indices_in([[tile.of(plane).shape for plane in planes]], layers[: len(given)]))
-    for ending in sorted({ending for ending, _, _ in tiles}):
-        same = [(tile, given) for found, tile, given in tiles if found == ending]
-        shapes = [tuple(tile.of(plane).shape for plane in planes) for tile, _ in same]
-        parts = decode_tiles(entropy, [given for _, given in same], shapes, layers, ending, header.mapped)
-        for (tile, _), found_planes in zip(same, parts, strict=True):
-            for plane, part in zip(planes, found_planes, strict=True):
-                tile.of(plane)[...] = part
-    alpha = None if file.alpha is None else decode_alpha(file.alpha, header.width, header.height)
-    names = {kind: name for name, kind in CHUNK_KINDS.items()}
-    metadata = {names[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in names}
-    return Tokens(
-        tuple(planes),
-        header.width,
-        header.height,
-        config.name,
-        layers,
-        grey=header.grey,
-        alpha=alpha,
-        icc=metadata.get("icc"),
-        exif=metadata.get("exif"),
-        xmp=metadata.get("xmp"),
-        step=header.step,
-    )
-
-
-def _check_header(header: container.Header, model: EntropyCoded) -> None:
-    """Raise FormatError where a header contradicts the model that it names."""
-    config = model.config
-    tokenizer = config.tokenizer
-    if header.n_layers > len(config.layers):
-        raise FormatError(f"layers: the file claims {header.n_layers}, its model has {len(config.layers)}")
-    if not fits(header, tokenizer):
-        wanted = (
-            f"windows of {tokenizer.window_px} px"
-            if tokenizer.window_px
-            else f"a multiple of {tokenizer.stride} px, no overlap"
-        )
-        raise FormatError(
-            f"tile side: {header.tile} px with an overlap of {header.overlap}; the file's model needs {wanted}"
-        )
-    if header.mapped and not can_map(model):
-        raise FormatError("flags: the file keeps different numbers of layers, and files of its model cannot")
-    if (header.step is not None) != has_step(config):
-        raise FormatError(f"flags: a quantization step is {'missing' if header.step is None else 'not expected'}")
-
-
 def from_picture(picture: Picture, planes: Sequence[np.ndarray], config: ModelConfig) -> Tokens:
     """Index planes of `picture` with its size, alpha, metadata and warnings."""
     return Tokens(
@@ -313,27 +261,3 @@ def from_picture(picture: Picture, planes: Sequence[np.ndarray], config: ModelCo
         picture.xmp,
         picture.warnings,
     )
-
-
-def _ending(file: container.File, t: int, n_layers: int) -> Ending:
-    """The ending of the first `n_layers` segments of tile t."""
-    if n_layers < file.header.n_layers:
-        return "layer"
-    if not file.header.cut:
-        return "complete"
-    return "cut" if file.head.partial[t] else "layer"
-
-
-def _touch(a: Rect, b: Rect) -> bool:
-    """True if the rectangles have a pixel in common."""
-    return a.y0 < b.y1 and b.y0 < a.y1 and a.x0 < b.x1 and b.x0 < a.x1
-
-
-def _present(segments: list[bytes | None]) -> list[bytes]:
-    """The segments before the first missing one: a stream decodes in order only."""
-    present = []
-    for segment in segments:
-        if segment is None:
-            break
-        present.append(segment)
-    return present

@@ -1,0 +1,136 @@
+"""Files behind URLs (s3://bucket/key, memory://name) through fsspec, with one line for each error.
+
+fsspec and s3fs come with the extra `remote`; they are imported at the first URL.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import InputError, OutputError, UsageError, VqcError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z0-9+.:/-]+?)?://")
+WHOLE_OBJECT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "memory"}
+"""Protocols on which an object appears complete or not at all; on others it is written aside and renamed."""
+
+
+def is_url(name: str | Path) -> bool:
+    """True for names such as s3://bucket/key, memory://name and filecache::s3://bucket/key."""
+    return isinstance(name, str) and _URL.match(name) is not None
+
+
+def join(url: str, name: str) -> str:
+    """The URL of `name` below the folder `url`."""
+    return f"{url.rstrip('/')}/{name}"
+
+
+def open_url(url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system of a URL, and the path there. Raises UsageError without the extra or for unknown protocols.
+
+    Call it in the process that uses it: connections do not survive a fork.
+    """
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise UsageError(
+            f"{url}: URLs need fsspec, which comes with the extra: pip install 'vqcodec[remote]'"
+        ) from error
+    try:
+        fs, path = url_to_fs(url)
+    except ImportError as error:
+        hint = "pip install 'vqcodec[remote]', or the package of that protocol"
+        raise UsageError(f"{url}: {' '.join(str(error).split())}; {hint}") from error
+    except ValueError as error:
+        raise UsageError(f"{url}: {error}; known are s3://, memory:// and the other protocols of fsspec") from error
+    return fs, path
+
+
+@contextmanager
+def naming(url: str, kind: type[VqcError]) -> Iterator[None]:
+    """Errors of a file system inside as one line of class `kind` that begins with `url`."""
+    try:
+        yield
+    except VqcError:
+        raise
+    except FileNotFoundError as error:
+        raise kind(f"{url}: no such file, folder or bucket") from error
+    except FileExistsError as error:
+        raise kind(f"{url}: exists already; add -f to overwrite it") from error
+    except PermissionError as error:
+        raise kind(f"{url}: no permission ({_reason(error)}); check the credentials") from error
+    except IsADirectoryError as error:
+        raise kind(f"{url}: is a folder") from error
+    except Exception as error:  # each protocol has classes of its own: credentials, connections, names
+        verb = "written" if kind is OutputError else "read"
+        raise kind(f"{url}: cannot be {verb}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:160] or type(error).__name__
+
+
+def read_bytes(url: str, start: int | None = None, end: int | None = None) -> bytes:
+    """The bytes of a file, or those from `start` up to `end`. Raises InputError, UsageError."""
+    with naming(url, InputError):
+        fs, path = open_url(url)
+        data: bytes = fs.cat_file(path, start=start, end=end)
+        return data
+
+
+def write_bytes(url: str, data: bytes, force: bool = False) -> None:
+    """Write a file, completely or not at all. Raises OutputError, also where it exists and `force` is False."""
+    with naming(url, OutputError):
+        fs, path = open_url(url)
+        protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+        if not force and fs.exists(path):
+            raise FileExistsError(path)
+        if protocols & WHOLE_OBJECT:
+            fs.pipe_file(path, data)
+            return
+        folder, _, name = path.rpartition("/")
+        if folder:
+            fs.makedirs(folder, exist_ok=True)
+        draft = f"{folder}/.{name[:40]}.{uuid.uuid4().hex[:8]}.part" if folder else f".{name[:40]}.part"
+        try:
+            fs.pipe_file(draft, data)
+            fs.mv(draft, path)
+        except BaseException:
+            with suppress(Exception):
+                fs.rm_file(draft)
+            raise
+
+
+def find(url: str) -> dict[str, int]:
+    """Name, relative to the folder `url`, -> size in bytes of each file below it. Raises InputError, UsageError."""
+    with naming(url, InputError):
+        fs, path = open_url(url)
+        found = fs.find(path, detail=True)
+        base = path.rstrip("/")
+        if not found and not fs.exists(path):
+            raise FileNotFoundError(path)
+        return {name[len(base) :].lstrip("/"): int(info.get("size") or 0) for name, info in found.items()}
+
+
+def is_folder(url: str) -> bool:
+    """True if files lie below `url`. Raises InputError, UsageError."""
+    with naming(url, InputError):
+        fs, path = open_url(url)
+        return bool(fs.isdir(path))
+
+
+def matches(url: str) -> list[str]:
+    """URLs of the files that a pattern with * ? [ matches, sorted; `url` itself without one."""
+    if not any(sign in url for sign in "*?["):
+        return [url]
+    with naming(url, InputError):
+        fs, path = open_url(url)
+        prefix = url[: url.index("://") + 3]
+        return [f"{prefix}{name.lstrip('/') if prefix != 'file://' else name}" for name in sorted(fs.glob(path))]
