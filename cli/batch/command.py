@@ -52,8 +52,36 @@ def batch(
     strict: options.Strict = False,
     jobs: Annotated[
         int,
-        typer.Option("-j", "--jobs", min=1, metavar="N", help="Files at a time, each in its own process; 1 or more."),
-    ] = 1,
+        typer.Option(
+            "-j",
+            "--jobs",
+            min=0,
+            metavar="N",
+            show_default="automatic",
+            help="Files at a time, each in its own process; 1 or more. Automatic: one process for each core, as far "
+            "as memory allows, if there is work for more than a few seconds.",
+        ),
+    ] = 0,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--include",
+            metavar="PATTERN",
+            show_default="all",
+            help="Only files that match or lie in a folder that matches; may be repeated. '*.jpg' matches names, "
+            "'a/*.jpg' paths below SRC, '**' any folders.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="PATTERN",
+            show_default="none",
+            help="No files and folders that match; may be repeated.",
+        ),
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file that fails.")] = False,
     resume: Annotated[
         bool,
         typer.Option(
@@ -107,4 +135,18 @@ def batch(
     rate = options.parse_rate(quality, bpp, target_size, min_quality, keep)
     settings = Settings(src, dst, to.value, model, rate, strip, device, max_pixels, debug, effort, keep_times, strict)
     settings = replace(settings, identity=check(settings))
-    run_batch(settings, Choices(jobs, threads, resume, force, dry_run, manifest, json, quiet, verbose))
+    choices = Choices(
+        jobs,
+        threads,
+        resume=resume,
+        force=force,
+        dry_run=dry_run,
+        fail_fast=fail_fast,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        manifest=manifest,
+        json=json,
+        quiet=quiet,
+        verbose=verbose,
+    )
+    run_batch(settings, choices)

@@ -15,10 +15,12 @@ class Stop:
 
     def __init__(self, quiet: bool) -> None:
         self.requested, self.quiet = False, quiet
+        self.ended = False
+        """The batch itself has decided to stop."""
 
     def __call__(self) -> bool:
-        """True once a stop was requested."""
-        return self.requested
+        """True once no further file may be started."""
+        return self.requested or self.ended
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Signal handler. Raises KeyboardInterrupt at the second signal."""

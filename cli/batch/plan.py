@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .manifest import MANIFEST, Manifest
+from .patterns import ALL, Filter
 
 PARTS = ".vqcodec-parts"
 """Folder in DST of the drafts and records of targets that are being written."""
@@ -26,13 +27,13 @@ class Listing:
 
     sources: tuple[str, ...]
     ignored: Counter[str]
-    """Kind (a suffix, "hidden", "linked folder" or "other") -> number of files."""
+    """Kind (a suffix, "hidden", "excluded", "linked folder" or "other") -> number of files."""
     unreadable: tuple[tuple[str, str], ...]
     """(folder, reason)."""
 
 
-def list_sources(src: Path, dst: Path, suffixes: Iterable[str]) -> Listing:
-    """The files below `src` with one of `suffixes` (".jpg"), sorted, without hidden ones, linked folders and `dst`."""
+def list_sources(src: Path, dst: Path, suffixes: Iterable[str], chosen: Filter = ALL) -> Listing:
+    """The `chosen` files below `src` with one of `suffixes` (".jpg"), sorted; no hidden ones, linked folders, `dst`."""
     wanted, own = frozenset(suffixes), _file_id(dst)
     sources: list[str] = []
     ignored: Counter[str] = Counter()
@@ -51,13 +52,18 @@ def list_sources(src: Path, dst: Path, suffixes: Iterable[str]) -> Listing:
             if entry.name.startswith("."):
                 if entry.name not in (MANIFEST, PARTS):
                     ignored["hidden"] += 1
+            elif chosen.excludes(name):
+                ignored["excluded"] += 1
             elif entry.is_dir(follow_symlinks=False):
                 if own is None or _file_id(src / name) != own:
                     folders.append(name + "/")
             elif entry.is_dir():
                 ignored["linked folder"] += 1
             elif suffix in wanted and (entry.is_file() or entry.is_symlink()):
-                sources.append(name)  # reading a dangling link fails later, with a message
+                if chosen.includes(name):
+                    sources.append(name)  # reading a dangling link fails later, with a message
+                else:
+                    ignored["excluded"] += 1
             else:
                 ignored[suffix or "other"] += 1
     return Listing(tuple(sorted(sources)), ignored, tuple(sorted(unreadable)))

@@ -1,159 +1,180 @@
 """Conversion of many files, in this process or in several worker processes.
 
-A worker process that dies, for example because the system is out of memory, costs the file it worked on and no other.
+Each worker gets a few files ahead, so that it reads and writes while its model runs. A worker process that dies, for
+example because memory ran out, costs the file that it worked on and no other: the files that it held are converted
+again one at a time, and one that ends a process by itself fails.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
-
-from pebble import ProcessExpired, ProcessPool
+from contextlib import closing
+from multiprocessing.connection import wait
 
 from vqcodec.errors import LimitError
 
+from .capacity import Workforce
+from .pipeline import Take, pipeline
 from .plan import Job
+from .recovery import Lock
 from .settings import Settings
-from .work import Outcome, convert
+from .work import Outcome
+from .worker import Worker, limit_threads
 
 WORKER_DIED = "its process died, perhaps because memory ran out; try a smaller -j"
 CHECK_S = 1.0
-"""Seconds between checks that the pool still works while no file finishes."""
-GRACE_S = 5.0
-"""Seconds that a worker without parent process has to remove its incomplete output."""
+"""Seconds between checks of `stop` while no file finishes."""
+HELD = 4
+"""Files that a worker holds at most: one whose model runs, others that are read or written."""
+MAX_FAILED_STARTS = 3
+"""Workers that may end while they start before the batch is given up."""
+WORTH_S = 8.0
+"""Estimated seconds of remaining work from which automatic worker processes are started: a start takes 2 to 4 s."""
+
+Converter = Callable[[Take, Settings, Callable[[], bool]], Iterator[Outcome]]
+"""`pipeline`, or a stand-in that worker processes can import."""
 
 
 def run(
     jobs: Iterable[Job],
     settings: Settings,
-    workers: int,
-    threads: int,
+    force: Workforce,
     stop: Callable[[], bool],
-    convert: Callable[[Job, Settings], Outcome] = convert,
+    lock: Lock | None = None,
+    convert: Converter = pipeline,
 ) -> Generator[Outcome, None, None]:
     """Outcomes in order of completion.
 
     Args:
         jobs: files to convert, in the order in which they are started.
         settings: options of the command, the same for all files.
-        workers: processes; 1 converts in this process.
-        threads: CPU threads of each worker process.
-        stop: once it returns True no further file is started, and those in work are finished.
-        convert: conversion of one file, which a worker process must be able to import.
+        force: processes and threads; one process is this one. An automatic workforce begins in this process, starts
+            the others if the work is long enough, and continues here until one of them is ready.
+        stop: once it returns True no further file is started, and those whose model runs are finished.
+        lock: lock of DST, which the worker processes hold too.
+        convert: conversion of the files that a process takes.
 
-    Closing the iterator ends the worker processes.
+    Closing the iterator ends the worker processes. Raises LimitError if no worker process can be started.
     """
-    if workers == 1:
-        for job in jobs:
-            if stop():
-                return
-            yield convert(job, settings)
-        return
     todo = deque(jobs)
-    while todo and not stop():  # a second time only after the pool broke: no worker could be started
-        yield from _drain(todo, settings, workers, threads, stop, convert)
+    if force.automatic:
+        limit_threads(force.threads)
+    if force.processes == 1:
+        yield from convert(lambda _: _next(todo), settings, stop)
+        return
+    with closing(_Pool(todo, settings, force, stop, lock, convert)) as pool:
+        if force.automatic:
+            yield from _begin_here(todo, settings, stop, convert, pool)
+        if todo and not stop():
+            yield from pool.outcomes()
 
 
-def _drain(
-    todo: deque[Job],
-    settings: Settings,
-    workers: int,
-    threads: int,
-    stop: Callable[[], bool],
-    convert: Callable[[Job, Settings], Outcome],
+def _begin_here(
+    todo: deque[Job], settings: Settings, stop: Callable[[], bool], convert: Converter, pool: _Pool
 ) -> Generator[Outcome, None, None]:
-    """Convert until `todo` is empty, `stop` returns True or the pool is broken."""
-    context = multiprocessing.get_context("spawn")
-    if sys.platform != "win32":
-        # Its start unblocks SIGINT, which would undo `_without_interrupts` for the workers that are started next.
-        resource_tracker.ensure_running()
-    pool = ProcessPool(workers, initializer=_start_worker, initargs=(threads,), context=context)
-    running: dict[Future[Outcome], Job] = {}
-    try:
-        while True:
-            while todo and len(running) < workers and not stop():
-                with _without_interrupts():
-                    scheduled = pool.schedule(_removing_drafts, (convert, todo[0], settings))
-                running[scheduled] = todo.popleft()
-            if not running:
+    """Convert in this process until the worker processes, which are started if that pays, are ready."""
+    start, here = time.perf_counter(), convert(lambda _: None if pool.ready else _next(todo), settings, stop)
+    for done, outcome in enumerate(here, 1):
+        yield outcome
+        if not pool.workers and (time.perf_counter() - start) / done * len(todo) > WORTH_S:
+            pool.start()
+
+
+def _next(todo: deque[Job]) -> Job | None:
+    return todo.popleft() if todo else None
+
+
+class _Pool:
+    """Worker processes that share the jobs of `todo`."""
+
+    def __init__(
+        self,
+        todo: deque[Job],
+        settings: Settings,
+        force: Workforce,
+        stop: Callable[[], bool],
+        lock: Lock | None,
+        convert: Converter,
+    ) -> None:
+        self.todo, self.stop = todo, stop
+        self._n_workers = force.processes
+        self._new: Callable[[], Worker] = lambda: Worker(settings, force.threads, lock, convert)
+        self.workers: list[Worker] = []
+        self._suspects: set[Job] = set()
+        """Files that a dead worker held; each is converted by a worker that holds no other."""
+        self._failed_starts = 0
+
+    def start(self) -> None:
+        """Start the worker processes, without waiting for them."""
+        while len(self.workers) < self._n_workers:
+            self.workers.append(self._new())
+
+    @property
+    def ready(self) -> bool:
+        """True if a worker can convert at once."""
+        return any(worker.is_ready() for worker in self.workers)
+
+    def outcomes(self) -> Generator[Outcome, None, None]:
+        """Convert until `todo` is empty or `stop` returns True."""
+        self.start()
+        stopped = False
+        while self.workers:
+            if self.stop() and not stopped:
+                stopped = True
+                for worker in self.workers:
+                    worker.stop()
+            if not stopped:
+                self._assign()
+            if not any(worker.jobs for worker in self.workers):
                 return
-            done = wait(running, CHECK_S, FIRST_COMPLETED).done
-            for future in done:
-                outcome = _outcome(future, running.pop(future))
-                if not (stop() and outcome.error == WORKER_DIED):
-                    yield outcome
-            if not done and not pool.active:
-                break
-    except RuntimeError:  # `schedule` refuses: the pool is broken
-        pass
-    finally:
-        pool.stop()
-        pool.join()
-    if stop():  # a signal to the process group ended the workers too: their files were not converted, but did not fail
-        return
-    for future, job in running.items():
-        yield _outcome(future, job) if future.done() else Outcome(job, WORKER_DIED, LimitError.exit_code)
+            # A worker without jobs has nothing to say, except that it is ready or has died.
+            ready = wait([worker.connection for worker in self.workers], CHECK_S)
+            for worker in [worker for worker in self.workers if worker.connection in ready]:
+                try:
+                    outcome = worker.receive()
+                except EOFError:
+                    yield from self._bury(worker, stopped)
+                else:
+                    if outcome is not None:
+                        yield outcome
 
+    def _assign(self) -> None:
+        """Give files to the workers, first one to each; a suspect to a worker without any."""
+        held = HELD if len(self.todo) >= HELD * len(self.workers) else 1
+        for count in range(held):
+            for worker in self.workers:
+                if self.todo and len(worker.jobs) == count and self._may_hold(worker, self.todo[0]):
+                    worker.give(self.todo.popleft())
 
-def _outcome(future: Future[Outcome], job: Job) -> Outcome:
-    try:
-        return future.result()
-    except (ProcessExpired, BrokenProcessPool, SystemExit):  # the last: SIGTERM from outside
-        return Outcome(job, WORKER_DIED, LimitError.exit_code)
+    def _may_hold(self, worker: Worker, job: Job) -> bool:
+        """False if a suspect and another file would be in one process."""
+        return not worker.jobs or self._suspects.isdisjoint((job, *worker.jobs))
 
+    def _bury(self, worker: Worker, stopped: bool) -> Iterator[Outcome]:
+        """Replace a dead worker. A signal to the process group ends workers too: then no file has failed."""
+        self.workers.remove(worker)
+        worker.request_end()
+        worker.join()
+        if stopped or self.stop():
+            return
+        if not worker.started:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                raise LimitError("worker processes end while they start, perhaps for want of memory; try a smaller -j")
+            self.todo.extendleft(reversed(worker.jobs))
+        elif len(worker.jobs) == 1:
+            yield Outcome(worker.jobs[0], WORKER_DIED, LimitError.exit_code)
+        else:
+            self._suspects.update(worker.jobs)
+            self.todo.extendleft(reversed(worker.jobs))
+        self.start()
 
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Threads and processes started inside never get SIGINT, which a terminal sends to every process.
-
-    They inherit the blocked signal. One that arrives meanwhile is delivered to this thread afterwards.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _removing_drafts(convert: Callable[[Job, Settings], Outcome], job: Job, settings: Settings) -> Outcome:
-    """Convert a file; SIGTERM raises SystemExit meanwhile, so that incomplete outputs are removed.
-
-    Outside of a conversion SIGTERM ends a worker at once and without a traceback.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        return convert(job, settings)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _start_worker(threads: int) -> None:
-    """Prepare a worker process: it ends with the parent process and has so many threads."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    import torch
-
-    torch.set_num_threads(threads)
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent process was killed; it would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE_S)
-        os._exit(143)
+    def close(self) -> None:
+        """End the worker processes, at once if they still hold files."""
+        for worker in self.workers:
+            worker.request_end()
+        for worker in self.workers:
+            worker.join()
+        self.workers.clear()

@@ -14,6 +14,7 @@ from .. import messages
 from .checks import check_writable
 from .interrupt import Stop, stop_signals
 from .manifest import MANIFEST, Manifest
+from .patterns import Filter
 from .plan import FAIL, SKIP, Job, Listing, Planner, list_sources, target_names
 from .recovery import Lock, forget, recover
 from .report import Summary, print_plan, print_summary, progress_bar, say_outcome
@@ -25,13 +26,16 @@ from .work import Outcome
 class Choices:
     """Options of a run that do not change the bytes of its targets."""
 
-    jobs: int = 1
-    """Worker processes."""
+    jobs: int = 0
+    """Worker processes; 0: automatic."""
     threads: int = 0
-    """CPU threads of each; 0: the cores divided by the processes."""
+    """CPU threads of each; 0: automatic."""
     resume: bool = False
     force: bool = False
     dry_run: bool = False
+    fail_fast: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     manifest: Path | None = None
     json: bool = False
     quiet: bool = False
@@ -62,6 +66,8 @@ def run_batch(settings: Settings, choices: Choices) -> None:
     if fatal is not None:
         raise OutputError(fatal)
     if summary.failures:
+        if choices.fail_fast:
+            raise BatchError(f"stopped at the first failure; run the batch again to continue (details in {book.path})")
         raise BatchError(
             f"{len(summary.failures)} of {len(plan)} files failed; run the batch again to retry only these "
             f"(details in {book.path})"
@@ -91,18 +97,17 @@ def _convert(
             bar.update(task, advance=1, bad=f"{len(summary.failures)} failed" if summary.failures else "")
             if choices.verbose and not choices.quiet:
                 say_outcome(outcome)
-            if outcome.fatal:
-                return
+            if outcome.fatal or (outcome.error and choices.fail_fast):
+                stop.ended = True
 
 
 def _outcomes(
     todo: list[Job], settings: Settings, choices: Choices, stop: Stop, lock: Lock
 ) -> Generator[Outcome, None, None]:
+    from .capacity import workforce
     from .pool import run
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = max(1, min(choices.jobs, len(todo)))
-    return run(todo, settings, workers, choices.threads or max(1, cores // choices.jobs), stop)
+    return run(todo, settings, workforce(len(todo), choices.jobs, choices.threads, settings.device), stop, lock)
 
 
 def _manifest(settings: Settings, choices: Choices) -> Manifest:
@@ -117,7 +122,8 @@ def _plan(settings: Settings, choices: Choices, book: Manifest) -> tuple[list[Jo
 
     src, dst = settings.src, settings.dst
     in_place = os.path.exists(dst) and dst.samefile(src)
-    listing = list_sources(src, dst, suffixes() if settings.to == "vqc" else {".vqc"})
+    wanted = Filter(choices.include, choices.exclude)
+    listing = list_sources(src, dst, suffixes() if settings.to == "vqc" else {".vqc"}, wanted)
     # Decoding in place could replace the original picture of a .vqc file: -f does not allow that.
     force = choices.force and not (in_place and settings.to != "vqc")
     planner = Planner(src, dst, book, settings.identity, force, choices.resume)

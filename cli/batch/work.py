@@ -87,6 +87,8 @@ class Work:
     def __init__(self, job: Job, settings: Settings) -> None:
         self.job, self.settings = job, settings
         self.seconds = 0.0
+        self.held_bytes = 0
+        """Size of the source, once it was read."""
         self._failure: Outcome | None = None
         self._source: Source
         self._code: Code
@@ -133,6 +135,7 @@ class Work:
             raise OutputError(self.job.reason)
         settings = self.settings
         self._source = read_source(settings.src, self.job.source, 8 * settings.max_pixels + HEADROOM_BYTES)
+        self.held_bytes = self._source.size
         self._code = CONVERSIONS[settings.to](self._source.data, settings)
 
     def _run_model(self) -> None:

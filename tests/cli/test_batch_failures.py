@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from vqcodec.cli.batch import pool, work
+from vqcodec.cli.batch import pipeline, pool, work
+from vqcodec.cli.batch.capacity import Workforce
 from vqcodec.cli.batch.manifest import MANIFEST, Manifest
 from vqcodec.cli.batch.plan import NEW, Job
 from vqcodec.cli.batch.settings import Settings
@@ -138,20 +140,23 @@ def test_resume_redoes_what_is_not_whole(run_batch: Run, dst: Path) -> None:
     assert json.loads(run_batch("--resume", "--json")[1])["done"] == 1
 
 
-def die_at_bad(job: Job, _: Settings) -> work.Outcome:
+def die_at_bad(take: pipeline.Take, _: Settings, __: Callable[[], bool]) -> Iterator[work.Outcome]:
     """Conversion whose process is killed at the file `bad`."""
-    time.sleep(0.5)
-    if job.source == "bad":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return work.Outcome(job)
+    while (job := take(True)) is not None:
+        if job.source == "bad":
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield work.Outcome(job)
 
 
 @pytest.mark.slow
 def test_a_process_that_dies_loses_only_its_file(tmp_path: Path) -> None:
     settings = Settings(tmp_path, tmp_path, "png", "", {}, False, "cpu", 1, False)
-    jobs = [Job(name, name, NEW) for name in ("a", "bad", "c", "d")]
-    outcomes = {one.job.source: one for one in pool.run(jobs, settings, 2, 1, lambda: False, die_at_bad)}
-    assert {name: one.exit_code for name, one in outcomes.items()} == {"a": 0, "bad": 6, "c": 0, "d": 0}
+    jobs = [Job(name, name, NEW) for name in ("a", "bad", *"cdefghi")]
+    found = list(pool.run(jobs, settings, Workforce(2, 1), lambda: False, None, die_at_bad))
+    outcomes = {one.job.source: one for one in found}
+    assert len(found) == len(jobs)
+    assert {name for name, one in outcomes.items() if one.error} == {"bad"}
+    assert outcomes["bad"].exit_code == LimitError.exit_code
     assert "its process died" in outcomes["bad"].error
 
 

@@ -1,0 +1,70 @@
+"""Processes and threads of a batch, by the cores and the memory that this process may use."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+WORKER_BYTES = 3 * 2**28
+"""Memory of a worker process with its model, while it converts pictures of a few megapixels."""
+CGROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True)
+class Workforce:
+    """Worker processes, and CPU threads of each."""
+
+    processes: int
+    threads: int
+    automatic: bool = False
+    """Processes are started only if the work is long enough to repay their start."""
+
+
+def workforce(files: int, jobs: int, threads: int, device: str) -> Workforce:
+    """Workforce for a number of files.
+
+    One thread in each of as many processes as there are cores is fastest, and never waits for other threads on a busy
+    machine. A GPU is used by one process, which reads and writes files meanwhile.
+
+    Args:
+        files: files to convert.
+        jobs: processes that the caller requests; 0: automatic.
+        threads: threads that the caller requests; 0: automatic.
+        device: device of the networks.
+    """
+    usable = cores()
+    wanted = jobs
+    if not jobs:
+        wanted = 1 if device != "cpu" else min(usable, max(1, free_memory() // WORKER_BYTES))
+    processes = max(1, min(wanted, files))
+    return Workforce(processes, threads or max(1, usable // processes), automatic=not jobs)
+
+
+def cores() -> int:
+    """CPU cores that this process may use, by its affinity and the quota of its control group."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _text(CGROUP / "cpu.max").partition(" ")
+    if quota.isdigit() and period.strip().isdigit():
+        count = min(count, -(-int(quota) // int(period)))
+    return max(1, count)
+
+
+def free_memory() -> int:
+    """Bytes that can be allocated without swapping, by the system and the control group; 2^62 if unknown."""
+    free = 2**62
+    for line in _text(MEMINFO).splitlines():
+        if line.startswith("MemAvailable:"):
+            free = 1024 * int(line.split()[1])
+    limit, used = _text(CGROUP / "memory.max").strip(), _text(CGROUP / "memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        free = min(free, int(limit) - int(used))
+    return max(0, free)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
