@@ -6,7 +6,7 @@ Threads read the next files and write the last ones while the calling thread run
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from .plan import Job
@@ -22,6 +22,9 @@ MAX_AHEAD_BYTES = 2**24
 
 Take = Callable[[bool], Job | None]
 """Gives the next file to convert; None if there is none, yet or any more. Waits for one if its argument is True."""
+
+Converter = Callable[[Take, Settings, Callable[[], bool]], Iterator[Outcome]]
+"""`pipeline`, or a stand-in that worker processes can import."""
 
 
 def pipeline(take: Take, settings: Settings, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:

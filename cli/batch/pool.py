@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from vqcodec.errors import LimitError
 
 from .capacity import Workforce
-from .pipeline import Take, pipeline
+from .pipeline import Converter, pipeline
 from .plan import Job
 from .recovery import Lock
 from .settings import Settings
@@ -32,9 +32,6 @@ MAX_FAILED_STARTS = 3
 """Workers that may end while they start before the batch is given up."""
 WORTH_S = 8.0
 """Estimated seconds of remaining work from which automatic worker processes are started: a start takes 2 to 4 s."""
-
-Converter = Callable[[Take, Settings, Callable[[], bool]], Iterator[Outcome]]
-"""`pipeline`, or a stand-in that worker processes can import."""
 
 
 def run(

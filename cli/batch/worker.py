@@ -13,15 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
 
+from .pipeline import Converter
 from .plan import Job
 from .recovery import Lock
 from .settings import Settings
 from .work import Outcome
-
-if TYPE_CHECKING:
-    from .pool import Converter
 
 GRACE_S = 5.0
 """Seconds that a process gets to end by itself."""
