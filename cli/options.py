@@ -273,7 +273,7 @@ def check_picture_quality(quality: int | None, format: str) -> None:
     if not 1 <= quality <= 100:
         raise UsageError(f"-q {quality}: give 1..100")
     if format not in LOSSY:
-        raise UsageError(f"-q {quality}: {format} is lossless; write {', '.join(LOSSY)}, or leave -q out")
+        raise UsageError(f"-q {quality}: {format} has no quality; write {', '.join(LOSSY)}, or leave -q out")
 
 
 def check_exclusive(options: Mapping[str, object], needed: bool = False) -> None:

@@ -27,10 +27,12 @@ def check(settings: Settings) -> str:
         raise OutputError(f"{dst}: is not a folder")
     rates = {option: settings.rate[key] for option, key in options.RATE.items()}
     if settings.to != "vqc":
+        options.check_picture_quality(rates.pop("-q"), settings.to)
         given = [name for name, value in rates.items() if value is not None] + ["--strip"] * settings.strip
         if given:
             raise UsageError(f"{given[0]} is for --to vqc only")
-        return _digest({"to": settings.to})
+        quality = settings.rate["quality"]
+        return _digest({"to": settings.to} | ({} if quality is None else {"quality": quality}))
     from vqcodec.encoder.size_options import check_size_options
     from vqcodec.models import loading, registry
     from vqcodec.models.ladder import at_quality, possible

@@ -26,6 +26,8 @@ class To(StrEnum):
     png = "png"
     jpg = "jpg"
     webp = "webp"
+    avif = "avif"
+    tiff = "tiff"
     npz = "npz"
 
 
@@ -37,7 +39,8 @@ def batch(
     to: Annotated[
         To,
         typer.Option(
-            "--to", help="vqc encodes pictures; png, jpg and webp decode .vqc files; npz unpacks their token indices."
+            "--to",
+            help="vqc encodes pictures; png, jpg, webp, avif and tiff decode .vqc files; npz unpacks their indices.",
         ),
     ] = To.vqc,
     model: options.ModelName = None,

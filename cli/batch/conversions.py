@@ -57,7 +57,7 @@ def decoding(data: bytes, settings: Settings) -> Code:
         picture = api.decode_picture(data, device=settings.device, max_pixels=settings.max_pixels)
 
         def pack() -> Converted:
-            written, lost = write_picture(picture, settings.to)
+            written, lost = write_picture(picture, settings.to, settings.rate["quality"])
             warnings = (*picture.warnings, *lost)
             refuse_losses(warnings, settings.strict)
             return Converted(written, data, warnings)
@@ -81,9 +81,7 @@ def to_arrays(data: bytes, settings: Settings) -> Code:
 
 CONVERSIONS: dict[str, Conversion] = {
     "vqc": encoding,
-    "png": decoding,
-    "jpg": decoding,
-    "webp": decoding,
+    **dict.fromkeys(("png", "jpg", "webp", "avif", "tiff"), decoding),
     "npz": to_arrays,
 }
 """Format of the targets -> conversion."""

@@ -16,11 +16,11 @@ class Settings:
     src: Path
     dst: Path
     to: str
-    """vqc, png, jpg, webp or npz."""
+    """vqc, png, jpg, webp, avif, tiff or npz."""
     model: str | None
     """None: chosen for each picture, as `encode` does."""
     rate: dict[str, Any]
-    """Keywords of `vqcodec.encode`, from `options.parse_rate`."""
+    """Keywords of `vqcodec.encode`, from `options.parse_rate`; `quality` is that of JPEG, WebP and AVIF too."""
     strip: bool
     device: str
     max_pixels: int

@@ -154,8 +154,18 @@ def test_q_is_the_quality_of_the_output(work: Path, invoke: Invoke, suffix: str)
         assert invoke("decode", "kitty.vqc", f"{quality}.{suffix}", "-q", quality)[0] == 0
         sizes.append((work / f"{quality}.{suffix}").stat().st_size)
     assert sizes[0] < sizes[1]
-    fails(invoke("decode", "kitty.vqc", "x.png", "-q", 80), 2, "-q 80: png is lossless")
+    fails(invoke("decode", "kitty.vqc", "x.png", "-q", 80), 2, "-q 80: png has no quality")
     fails(invoke("decode", "kitty.vqc", f"x.{suffix}", "-q", 0), 2, "1..100")
+
+
+def test_q_is_the_quality_of_pictures_of_a_batch(work: Path, invoke: Invoke) -> None:
+    sizes = []
+    for quality in (20, 90):
+        assert invoke("batch", ".", "out", "--to", "jpg", "-q", quality)[0] == 0
+        sizes.append((work / "out" / "kitty.jpg").stat().st_size)
+    assert sizes[0] < sizes[1]
+    assert invoke("batch", ".", "tiffs", "--to", "tiff")[0] == 0
+    assert opened("tiffs/kitty.tiff").format == "TIFF"
 
 
 def test_a_picture_given_to_decode_is_named(work: Path, invoke: Invoke, photo: Image.Image) -> None:

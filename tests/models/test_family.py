@@ -16,6 +16,7 @@ from PIL import Image
 import vqcodec
 import vqcodec.pillow_plugin
 from vqcodec.config.model import LadderStep
+from vqcodec.encoder.model_search import is_far
 from vqcodec.errors import ModelError, TargetError, UsageError
 from vqcodec.inference import networks
 from vqcodec.models import loading, registry
@@ -150,8 +151,27 @@ def test_min_quality_takes_the_first_model_that_reaches_it(photo: Image.Image, r
     # Random weights: the first layer of `small` alone has a higher PSNR than all of its layers. The ladder of `large`
     # begins with two layers, but one layer reaches this quality.
     assert made_by(vqcodec.encode(photo, min_quality=("psnr", 15.1))) == ("large", 1)
-    with pytest.raises(TargetError, match=r"model 'large' reaches 1\d\.\d+; ask for less"):
+    with pytest.raises(TargetError, match=r"model 'large' reaches about 1\d\.\d+; ask for less"):
         vqcodec.encode(photo, min_quality=("psnr", 99.0))
+
+
+def test_a_quality_far_out_of_reach_is_refused_after_one_draft(
+    photo: Image.Image, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[str, float]] = []
+    monkeypatch.setattr("vqcodec.encoder.model_search._quality", lambda *_: tried.append(_[0]) or 20.0)
+    with pytest.raises(TargetError, match="model 'large' reaches about 20; ask for less"):
+        vqcodec.encode(photo, min_quality=("psnr", 23.5))
+    assert (runs, len(tried)) == (["small", "large"], 2)
+
+
+@pytest.mark.parametrize(
+    ("metric", "reached", "target", "far"),
+    [("psnr", 30, 32.9, False), ("psnr", 30, 33.1, True), ("ms-ssim", 0.9, 0.94, False), ("ms-ssim", 0.9, 0.96, True),
+     ("ms-ssim", 0.9, 0.8, False), ("ms-ssim", 0.99, 1.0, True)],
+)  # fmt: skip
+def test_qualities_far_beyond_a_draft(metric: str, reached: float, target: float, far: bool) -> None:
+    assert is_far(metric, reached, target) == far
 
 
 def test_layers_are_those_of_the_first_model(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:

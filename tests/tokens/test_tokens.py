@@ -303,3 +303,8 @@ def test_training_settings_are_not_part_of_the_identity(tmp_path: Path) -> None:
     )
     assert identity.token_identity(plain, tensors).hex() == config.token_id
     assert identity.token_identity(shared, tensors).hex() != config.token_id
+
+
+def test_the_text_of_tokens_is_short(tiny_vqc: bytes) -> None:
+    text = repr(vqcodec.decode_tokens(tiny_vqc))
+    assert text == "<Tokens 200x150, model 'tiny', 4 layers, 4 of 4 planes, the first int32 [10, 13]>"

@@ -23,6 +23,9 @@ from ..tokens.reading import read_tokens
 from ..tokens.tokens import Tokens
 from .ladder_search import CLOSE, encode_at_least, encode_near
 
+FAR_DB = 3.0
+"""More than latent refinement adds to a draft: dB of PSNR, and of 1 - MS-SSIM."""
+
 if TYPE_CHECKING:
     from .base import PictureEncoder
 
@@ -107,11 +110,22 @@ def encode_reaching(names: list[str], picture: Picture, metric: str, target: flo
     reached = 0.0
     for name in names:
         encoder = encoder_for(picture, name, device, effort)
+        last = encoder.ladder[-1]
+        reached = quality(encoder.draft, last.lmbda, last.keep)
+        if is_far(metric, reached, target):
+            continue
         found = encode_at_least(encoder, quality, target)
         if found is not None:
             return found
-        reached = quality(encoder, encoder.ladder[-1].lmbda, encoder.ladder[-1].keep)
-    raise TargetError(f"{metric} {target:g}: the best file of model '{name}' reaches {reached:.4g}; ask for less")
+        reached = quality(encoder, last.lmbda, last.keep)
+    raise TargetError(f"{metric} {target:g}: the best file of model '{name}' reaches about {reached:.4g}; ask for less")
+
+
+def is_far(metric: str, reached: float, target: float) -> bool:
+    """True if a draft that reached `reached` proves that no search of its model reaches `target`: it lacks FAR_DB."""
+    if metric == "psnr":
+        return target - reached > FAR_DB
+    return 10 * math.log10(max(1 - reached, 1e-9) / max(1 - target, 1e-9)) > FAR_DB
 
 
 def _quality(metric: str, picture: Picture, tokens: Tokens, model: loading.Model) -> float:

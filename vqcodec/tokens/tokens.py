@@ -82,6 +82,14 @@ class Tokens:
         pairs = [*zip(self.planes, other.planes, strict=False), (mine, theirs)]
         return len(self.planes) == len(other.planes) and all(np.array_equal(a, b) for a, b in pairs)
 
+    def __repr__(self) -> str:
+        held = sum(map(len, self.layers))
+        first = f", the first {self.planes[0].dtype} {list(self.planes[0].shape)}" if self.planes else ""
+        more = [name for name in ("alpha", "icc", "exif", "xmp") if getattr(self, name) is not None]
+        size = f"{self.width}x{self.height}{' grey' if self.grey else ''}"
+        layers = f"{self.n_layers} layers, {held} of {len(self.planes)} planes{first}"
+        return f"<Tokens {size}, model {self.model!r}, {layers}{''.join(f', {name}' for name in more)}>"
+
     @property
     def n_layers(self) -> int:
         """Number of layers held."""
