@@ -38,6 +38,7 @@ from vqcodec.inference import networks
 from vqcodec.models import identity, loading, registry
 from vqcodec.models.loading import write_model
 from vqcodec.tokenizer import Tokenizer, training_only
+from vqcodec.tokens.tokens import Tokens
 
 VQ = VQConfig(16, 4, "cosine")
 SYSTEMS: dict[str, tuple[QuantizerConfig, int, int]] = {
@@ -305,6 +306,8 @@ def test_training_settings_are_not_part_of_the_identity(tmp_path: Path) -> None:
     assert identity.token_identity(shared, tensors).hex() != config.token_id
 
 
-def test_the_text_of_tokens_is_short(tiny_vqc: bytes) -> None:
-    text = repr(vqcodec.decode_tokens(tiny_vqc))
-    assert text == "<Tokens 200x150, model 'tiny', 4 layers, 4 of 4 planes, the first int32 [10, 13]>"
+def test_the_text_of_tokens_is_short() -> None:
+    planes = (np.zeros((10, 13), np.int32), np.zeros((10, 13), np.int32))
+    tokens = Tokens(planes, 200, 150, "tiny", ((0,), (1,)), icc=b"profile")
+    assert repr(tokens) == "<Tokens 200x150, model 'tiny', 2 layers, 2 of 2 planes, the first int32 [10, 13], icc>"
+    assert "1 of 2 planes" in repr(tokens.kept(1))
