@@ -1,7 +1,8 @@
 """Wall time and peak memory of `vqcodec encode` and `decode`, a process each, on a usual and on very large images.
 
 The start of Python and the writing of the PNG are included. The column "beyond buffers" is the peak without the two
-buffers of all pixels that reading and writing need at once: an array of 3 bytes per pixel, a Pillow image of 4. POSIX only.
+buffers of all pixels that reading and writing need at once: an array of 3 bytes per pixel, a Pillow image of 4.
+POSIX only.
 """
 
 from __future__ import annotations

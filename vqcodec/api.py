@@ -26,6 +26,7 @@ from .encoder.size_options import SizeOptions, budget_for_bpp, check_size_option
 from .errors import LimitError, LossWarning, UsageError
 from .geometry.rectangles import Rect
 from .image.files import as_picture
+from .image.grey import with_grey_found
 from .image.hidden_colour import with_hidden_filled
 from .image.limits import MAX_PIXELS
 from .image.picture import Picture, to_pillow
@@ -319,7 +320,7 @@ def _to_picture(image: ImageLike, strip: bool = False) -> Picture:
         warnings.warn(text, LossWarning, stacklevel=4)
     if max(picture.width, picture.height) > container.MAX_SIDE:
         raise LimitError(f"{picture.width}x{picture.height} pixels: a side can have at most {container.MAX_SIDE}")
-    return with_hidden_filled(picture)
+    return with_grey_found(with_hidden_filled(picture))
 
 
 def _check_effort(effort: int) -> None:

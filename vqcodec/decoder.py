@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .geometry.rectangles import Rect
+from .image.grey import average_channels
 from .image.picture import Picture
 from .models.loading import Model
 from .tokens.tokens import Tokens
@@ -16,8 +15,6 @@ def render(tokens: Tokens, model: Model, region: Rect) -> Picture:
 
     pixels = planes_to_pixels(model, list(tokens.planes), region, size=(tokens.width, tokens.height), step=tokens.step)
     if tokens.grey:
-        # The decoder's three channels estimate the same value: their mean, rounded.
-        mean = (pixels.sum(-1, dtype=np.uint16) + 1) // 3
-        pixels = np.repeat(mean.astype(np.uint8)[..., None], 3, -1)
+        average_channels(pixels)
     alpha = None if tokens.alpha is None else tokens.alpha[region.slices]
     return Picture(pixels, alpha, tokens.grey, tokens.icc, tokens.exif, tokens.xmp)

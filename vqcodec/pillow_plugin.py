@@ -17,7 +17,7 @@ EXTENSION = ".vqc"
 MIME = "image/x-vqc"
 
 MODES = {(False, False): "RGB", (False, True): "RGBA", (True, False): "L", (True, True): "LA"}
-"""(grey, alpha) -> mode."""
+"""(one channel of colour, alpha) -> mode."""
 METADATA = {"iCCP": "icc_profile", "eXIf": "exif", "xMPd": "xmp"}
 """Type of chunk -> key of `info`, and keyword of `save`."""
 SAVE_OPTIONS = ("model", "quality", "keep", "max_bytes", "bpp", "min_quality", "effort", "strip", "device")
@@ -41,7 +41,6 @@ class VqcImageFile(ImageFile.ImageFile):
             raise OSError(str(error)) from error
         header = head.header
         self._size = (header.width, header.height)
-        self._mode = MODES[header.grey, head.alpha_bytes is not None]
         self.info["vqcodec"] = {
             "layers": header.n_layers,
             "cut": header.cut,
@@ -50,6 +49,8 @@ class VqcImageFile(ImageFile.ImageFile):
         }
         if head.chunks_bytes:
             self.info.update(_metadata(data + self.fp.read()))
+        one_channel = header.grey and self.info.get("icc_profile", b"")[16:20] != b"RGB "
+        self._mode = MODES[one_channel, head.alpha_bytes is not None]
         # Marks the pixels as not yet decoded; Pillow's own decoders never see it, since `load` removes it. The class
         # has no public name.
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]  # noqa: SLF001

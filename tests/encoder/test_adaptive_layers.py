@@ -113,10 +113,10 @@ def test_adaptive_layers_lower_distortion_plus_bits(picture: Image.Image) -> Non
     reduced, is_mapped = final.select(target, tiles, 24.0, layers, True)
     whole = final.inner.select(target, tiles, 24.0, layers, True)
     assert is_mapped
-    area, pixels, costs, errors = Rect(0, picture.height, 0, picture.width), encoder.picture.pixels, [], []
+    area, costs, errors = Rect(0, picture.height, 0, picture.width), [], []
     for selections in (whole, reduced):
         planes = merge_tiles(target.grid, tiles, [selection.planes for selection in selections], layers)
-        errors += distortions(encoder.model, pixels, planes, [area])
+        errors += distortions(encoder.model, encoder.picture, planes, [area])
         n_bytes = sum(len(segment) for selection in selections for segment in selection.segments)
         costs.append(errors[-1].relative_to(errors[0]) + target.error_per_bit * 24.0 * 8 * n_bytes)
     assert costs[1] < costs[0]

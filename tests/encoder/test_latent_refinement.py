@@ -50,7 +50,7 @@ def unrefined(picture: np.ndarray, name: str) -> IndexEncoder:
 def step_of(encoder: IndexEncoder, lmbda: float = 1.0) -> np.ndarray:
     """The change of the latent [D, h, w] by one step."""
     planes = encoder.tokens(lmbda).planes
-    refined = latent_refinement.refine(encoder.model, encoder.picture.pixels, encoder.latent, planes, 0.4)
+    refined = latent_refinement.refine(encoder.model, encoder.picture, encoder.latent, planes, 0.4)
     change: np.ndarray = refined.values - encoder.latent.values
     return change
 

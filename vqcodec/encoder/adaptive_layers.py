@@ -101,7 +101,7 @@ class AdaptiveLayers:
         decoded = []
         for selections in (whole, reduced):
             planes = merge_tiles(latent.grid, tiles, [selection.planes for selection in selections], layers)
-            decoded.append(distortions(self.model, self.picture.pixels, planes, areas, self.picture.alpha))
+            decoded.append(distortions(self.model, self.picture, planes, areas))
         better = []
         for before, after, all_layers, fewer, kept in zip(*decoded, whole, reduced, maps, strict=True):
             added = after.relative_to(before) - before.relative_to(before)

@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..geometry.rectangles import Rect
+from ..image.grey import average_channels
+from ..image.picture import Picture
 from ..inference.fixed_windows import to_tensor
 from ..inference.networks import planes_to_pixels
 from ..models.loading import Model
@@ -56,26 +58,22 @@ class Distortion:
 
 @torch.inference_mode()
 def distortions(
-    model: Model,
-    pixels: np.ndarray,
-    planes: Sequence[np.ndarray],
-    areas: Sequence[Rect],
-    alpha: np.ndarray | None = None,
+    model: Model, picture: Picture, planes: Sequence[np.ndarray], areas: Sequence[Rect]
 ) -> list[Distortion]:
     """Distortion of decoded `planes` in each of `areas`, in pixels, which may reach beyond the picture.
 
     Args:
         model: decodes the planes.
-        pixels: the original, uint8 [H, W, 3].
+        picture: the original; its alpha weights errors.
         planes: int32 [h, w] of the whole picture.
         areas: rectangles of pixels.
-        alpha: uint8 [H, W], weights errors; default opaque.
     """
-    height, width = pixels.shape[:2]
-    decoded = planes_to_pixels(model, list(planes), Rect(0, height, 0, width))
-    found = []
+    decoded = planes_to_pixels(model, list(planes), Rect(0, picture.height, 0, picture.width))
+    if picture.grey:
+        average_channels(decoded)
+    alpha, found = picture.alpha, []
     for area in areas:
-        y, x = (to_tensor([np.ascontiguousarray(p[area.slices])], model.device) for p in (decoded, pixels))
+        y, x = (to_tensor([np.ascontiguousarray(p[area.slices])], model.device) for p in (decoded, picture.pixels))
         y = composite(y, x, None if alpha is None else alpha[area.slices])
         dissimilar = dissimilarity(y, x)
         found.append(Distortion(float((y - x).square().sum()), None if dissimilar is None else float(dissimilar)))

@@ -109,11 +109,11 @@ class IndexEncoder(PictureEncoder):
         return self._refined.get((lmbda, len(layers)), lambda: self._refine(lmbda, layers))
 
     def _refine(self, lmbda: float, layers: Layers) -> Latent:
-        latent, selector, picture = self.latent, self.first_pass_selector, self.picture
+        latent, selector = self.latent, self.first_pass_selector
         for fraction in step_fractions(self.passes):
             parts = selector.planes(latent, self.tiles, lmbda, layers)
             planes = merge_tiles(latent.grid, self.tiles, parts, layers)
-            latent = refine(self.model, picture.pixels, latent, planes, fraction, picture.alpha)
+            latent = refine(self.model, self.picture, latent, planes, fraction)
             selector = self.draft_selector
         return latent
 

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.rectangles import Rect, Window, read_padded
+from ..image.picture import Picture
 from ..inference.fixed_windows import to_tensor
 from ..inference.networks import decoder_windows, in_bfloat16, lifted_channels
 from ..models.loading import Model
@@ -51,26 +52,18 @@ def step_fractions(passes: int) -> list[float]:
     return [STEP * (passes - done) / (passes + 1) for done in range(passes)]
 
 
-def refine(
-    model: Model,
-    pixels: np.ndarray,
-    latent: Latent,
-    planes: Sequence[np.ndarray],
-    fraction: float,
-    alpha: np.ndarray | None = None,
-) -> Latent:
+def refine(model: Model, picture: Picture, latent: Latent, planes: Sequence[np.ndarray], fraction: float) -> Latent:
     """One step on `latent`, whose selected `planes` int32 [h, w] are MISSING where a file holds none.
 
     Args:
         model: its decoder gives error and gradient.
-        pixels: the picture, uint8 [H, W, 3].
+        picture: the original; its alpha weights errors.
         latent: values [D, h, w] before the step.
         planes: int32 [h, w] of each plane.
         fraction: f, 0..1.
-        alpha: uint8 [H, W], weights errors; default opaque.
     """
     quantizer = model.tokenizer.product_vq
-    descent = descend(model, pixels, latent.values, planes, fraction, alpha=alpha)
+    descent = descend(model, picture, latent.values, planes, fraction)
     weights = quantizer.lambda_weights[: quantizer.groups].double().cpu().numpy()
     return Latent(descent.values, *measured_weights(weights, descent.squared_lengths, descent.curvatures))
 
@@ -88,12 +81,11 @@ class Descent(NamedTuple):
 
 def descend(
     model: Model,
-    pixels: np.ndarray,
+    picture: Picture,
     values: np.ndarray,
     planes: Sequence[np.ndarray],
     fraction: float,
     step: int | None = None,
-    alpha: np.ndarray | None = None,
 ) -> Descent:
     """A step from the latent `values` [D, h, w]; other arguments as in `refine`.
 
@@ -106,7 +98,7 @@ def descend(
     for window in windows:
         # The pixels of a window depend on codewords around it, too.
         with working(Part.REFINEMENT, window.inner.times(model.stride).area):
-            gradient[:, *window.outer.slices] += _gradient(model, pixels, codewords, window, alpha)
+            gradient[:, *window.outer.slices] += _gradient(model, picture, codewords, window)
     products, squared_lengths, squared_gradients = (np.zeros(len(spans)) for _ in range(3))
     for window in windows:
         inner = window.inner.slices
@@ -128,16 +120,14 @@ def descend(
     return Descent(moved, squared_lengths, products / np.maximum(squared_lengths, TINY))
 
 
-def _gradient(
-    model: Model, pixels: np.ndarray, codewords: DecodedLatent, window: Window, alpha: np.ndarray | None
-) -> np.ndarray:
+def _gradient(model: Model, picture: Picture, codewords: DecodedLatent, window: Window) -> np.ndarray:
     """Gradient of the distortion of a window's inner part in the decoder's input over all of it: float32 [D, h, w]."""
     code, kept = (part.clone(memory_format=torch.channels_last) for part in codewords.at(window.outer))
     code.requires_grad_()
     with torch.enable_grad():
         with in_bfloat16(model.device):
             y = model.tokenizer.decoder(code, kept).float()
-        distortion = differentiable_distortion(*_inner_parts(model, pixels, window, y, alpha))
+        distortion = differentiable_distortion(*_inner_parts(model, picture, window, y))
         (gradient,) = torch.autograd.grad(distortion, code)
     found: np.ndarray = gradient[0].cpu().numpy()
     return found
@@ -160,15 +150,16 @@ def measured_weights(
     return np.clip(found, weights / MAX_RATIO, weights * MAX_RATIO), unit / 2
 
 
-def _inner_parts(
-    model: Model, pixels: np.ndarray, window: Window, y: Tensor, alpha: np.ndarray | None
-) -> tuple[Tensor, Tensor]:
-    """A window's output y -> its inner part, and the same part of the picture: [1, 3, H, W] each."""
+def _inner_parts(model: Model, picture: Picture, window: Window, y: Tensor) -> tuple[Tensor, Tensor]:
+    """A window's output y -> its inner part as it is shown, and the same part of the picture: [1, 3, H, W] each."""
     inner = window.inner.times(model.stride)
     rows, columns = inner.inside(window.outer.times(model.stride)).slices
-    height, width = min(inner.y1, pixels.shape[0]) - inner.y0, min(inner.x1, pixels.shape[1]) - inner.x0
-    x = to_tensor([read_padded(pixels, inner)], model.device)
+    height, width = min(inner.y1, picture.height) - inner.y0, min(inner.x1, picture.width) - inner.x0
+    x = to_tensor([read_padded(picture.pixels, inner)], model.device)
     y, x = y[:, :, rows, columns][:, :, :height, :width], x[:, :, :height, :width]
+    if picture.grey:
+        y = y.mean(1, keepdim=True).expand_as(y)  # as in the decoder, so that errors of colour cost nothing
+    alpha = picture.alpha
     part = None if alpha is None else alpha[inner.y0 : inner.y0 + height, inner.x0 : inner.x0 + width]
     return composite(y, x, part), x
 

@@ -94,14 +94,14 @@ class ScalarEncoder(PictureEncoder):
         return self._refined.get((step, weight, keep), lambda: self._refine(step, weight, keep))
 
     def _refine(self, step: int, weight: float, keep: int) -> np.ndarray:
-        target, picture = self.latent, self.picture
+        target = self.latent
         for fraction in step_fractions(self.passes):
             coefficients = self._coefficients(target)
             values = np.zeros(target.shape, np.int32)
             for index in self._tiles:
                 values[:, *index] = self._select_tile(coefficients[:, *index], step, weight, keep)
             planes = indices_of(values, self._planes_of(keep))
-            target = descend(self.model, picture.pixels, target, planes, fraction, step, picture.alpha).values
+            target = descend(self.model, self.picture, target, planes, fraction, step).values
         return target
 
     @cached_property

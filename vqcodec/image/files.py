@@ -176,7 +176,7 @@ def write_picture(picture: Picture, format: str, quality: int | None = None) -> 
     if format == "ppm":
         return _ppm(picture)
     lost: list[str] = []
-    if format in ("webp", "avif") and picture.grey and picture.icc is not None:
+    if format in ("webp", "avif") and picture.one_channel and picture.icc is not None:
         # WebP and AVIF store grey as RGB, which a grey profile does not describe.
         picture = replace(strip(picture), exif=picture.exif, xmp=picture.xmp)
     options: dict[str, Any] = {"icc_profile": picture.icc or b"", "exif": picture.exif or b""}

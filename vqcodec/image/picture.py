@@ -30,9 +30,9 @@ class Picture:
     alpha: Bytes | None = None
     """[H, W], 0 transparent .. 255 opaque, not premultiplied; None: opaque."""
     grey: bool = False
-    """The source is grey, and the three channels are equal."""
+    """The three channels are equal."""
     icc: bytes | None = None
-    """Profile of these pixels (of one channel if grey); None: sRGB."""
+    """Profile of these pixels, of one channel or of three if grey; None: sRGB."""
     exif: bytes | None = None
     """TIFF structure after the prefix `Exif\\0\\0`; its orientation, if any, is 1."""
     xmp: bytes | None = None
@@ -56,6 +56,11 @@ class Picture:
     def height(self) -> int:
         """Rows, 1 or more."""
         return int(self.pixels.shape[0])
+
+    @property
+    def one_channel(self) -> bool:
+        """True if images of this picture have a single channel of colour: it is grey, without a profile for RGB."""
+        return self.grey and not (self.icc is not None and self.icc[16:20] == b"RGB ")
 
     @property
     def n_pixels(self) -> int:
@@ -121,7 +126,7 @@ def from_opened(image: Image.Image, name: str, max_pixels: int | None) -> Pictur
 
 def to_pillow(picture: Picture) -> Image.Image:
     """Pillow image of mode L, LA, RGB or RGBA, with icc_profile, exif and xmp in its `info`."""
-    image = Image.fromarray(np.ascontiguousarray(picture.pixels[..., 0]) if picture.grey else picture.pixels)
+    image = Image.fromarray(np.ascontiguousarray(picture.pixels[..., 0]) if picture.one_channel else picture.pixels)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
     fields = {"icc_profile": picture.icc, "exif": picture.exif, "xmp": picture.xmp}
@@ -140,7 +145,7 @@ def strip(picture: Picture) -> Picture:
     if icc is None:
         return replace(bare, warnings=(*picture.warnings, note)) if note else bare
     try:
-        return replace(bare, pixels=pixels_in_srgb(picture.pixels, icc, picture.grey))
+        return replace(bare, pixels=pixels_in_srgb(picture.pixels, icc, picture.one_channel))
     except (ImageCms.PyCMSError, ValueError, OSError):
         return replace(bare, warnings=(*picture.warnings, "unusable ICC profile dropped: colours may look different"))
 
