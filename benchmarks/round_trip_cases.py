@@ -303,7 +303,7 @@ def cases() -> Iterator[Case]:
         source = by_name[name]
         for options in (("--strip",), ("--keep", "2"), ("-q", "30"), ("--target-size", "3k"), ("--preserve",)):
             yield Case(source, SMALL, tagged, options)
-        for to in ("jpg", "webp", "ppm"):
+        for to in ("jpg", "webp", "avif", "tiff", "ppm"):
             yield Case(source, SMALL, tagged, to=to)
         yield Case(source, SMALL, tagged, decode=("--region", "3,5,11,7"))
         yield Case(source, SMALL, tagged, ("--strict",))

@@ -140,7 +140,7 @@ def _check_decoding(case: Case, coded: Path, back: Path, image: Image.Image, res
     if code:
         result.faults.append(f"decode ends with {code}")
         return
-    lost = {"jpg": case.source.alpha, "ppm": case.source.alpha + 1}.get(case.to, 0)
+    lost = {"jpg": case.source.alpha, "avif": case.source.alpha, "ppm": case.source.alpha + 1}.get(case.to, 0)
     result.check(len(record["warnings"]) == lost, f"decode warns {record['warnings']}")
     region = None
     if case.decode:
@@ -151,7 +151,7 @@ def _check_decoding(case: Case, coded: Path, back: Path, image: Image.Image, res
         decoded.load()
     result.mode = decoded.mode
     result.check(decoded.size == image.size, f"size {decoded.size} instead of {image.size}")
-    if case.to == "png":
+    if case.to in ("png", "tiff"):
         result.check(decoded.mode == image.mode, f"mode {decoded.mode} instead of {image.mode}")
         if decoded.mode.endswith("A"):
             result.check(decoded.getchannel("A").tobytes() == image.getchannel("A").tobytes(), "alpha differs")

@@ -128,6 +128,14 @@ def test_min_quality_does_not_count_hidden_pixels(work: Path, invoke: Invoke, ti
     fails(invoke("encode", "noise.png", "-f", "-m", tiny_model, "--min-quality", "psnr=90"), 8, "psnr 90")
 
 
+@pytest.mark.parametrize("shape", ["disc", "cut-out"])
+def test_the_choice_of_a_model_does_not_depend_on_hidden_colour(photo: Image.Image, family: None, shape: str) -> None:
+    """Within a budget that no model fills, the model of the better visible image is used."""
+    rgba = disc() if shape == "disc" else cut_out(photo)
+    for max_bytes in (1400, 2000, 4000):
+        assert len({vqcodec.encode(hiding(rgba, name), max_bytes=max_bytes) for name in HIDDEN}) == 1
+
+
 def visible_psnr(data: bytes) -> float:
     rgba = disc()
     seen = rgba[..., 3] > 0

@@ -277,6 +277,8 @@ def _refusal(head: bytes) -> str:
         return f"{name} files are read with the package {package}: pip install {package}, or convert it to PNG first"
     if name in plugins.PLUGINS:
         return f"is a damaged {name} file, or of a kind that its plugin does not read; convert it to PNG first"
-    kind = next((kind for magic, kind in FOREIGN.items() if head.startswith(magic)), name)
+    kind = next((kind for magic, kind in FOREIGN.items() if head.startswith(magic)), None)
+    if kind is None and name is not None:
+        return f"is damaged, or a kind of {name} that is not read; convert it to PNG first"
     why = f"{kind} files are not read" if kind else "not an image, or of an unknown format"
     return f"{why}; convert it to PNG or TIFF first"

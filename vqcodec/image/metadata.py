@@ -125,11 +125,21 @@ def _left_out(image: Image.Image, lost: list[str]) -> list[str]:
             notes.append(f"text left out: {shown}")
     if image.info.get("comment") and image.format in ("JPEG", "MPO", "GIF"):  # in other formats it names the program
         notes.append("comment left out")
+    if shape := _pixel_shape(image):
+        notes.append(f"pixel aspect ratio {shape[0]}:{shape[1]} left out: pixels are shown square")
     photoshop = image.info.get("photoshop")
     tags = getattr(image, "tag_v2", {})
     if (isinstance(photoshop, dict) and IPTC in photoshop) or any(tag in tags for tag in IPTC_TAGS):
         notes.append("IPTC captions left out")
     return notes
+
+
+def _pixel_shape(image: Image.Image) -> tuple[int, int] | None:
+    """Densities (x, y) without a unit of a PNG or JPEG, which state the shape of pixels; None for square ones."""
+    shape = image.info.get("aspect")  # of PNG
+    if shape is None and image.info.get("jfif_unit") == 0:
+        shape = image.info.get("jfif_density")
+    return shape if isinstance(shape, tuple) and len(shape) == 2 and 0 < shape[0] != shape[1] > 0 else None
 
 
 def _pictures_of_mpf(image: Image.Image) -> int:

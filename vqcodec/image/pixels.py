@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from .colour import Stated
-from .sources import is_white_at_zero, key_16_bit
+from .sources import is_deep, is_white_at_zero, key_16_bit
 
 Bytes = NDArray[np.uint8]
 BLOCK = 2**20
@@ -38,6 +38,7 @@ OWN_COLOUR = ("CMYK", "LAB", "YCbCr", "HSV")
 """Modes that are converted to sRGB, so that colour stated for their samples does not apply to the result."""
 NUMERIC = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 """Modes of grey samples with more than 8 bits."""
+DEEP = ";deep"
 ICC_CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")
 """Classes of ICC profiles that describe a device or a colour space."""
 
@@ -52,8 +53,13 @@ def blocks(height: int, width: int) -> Iterator[tuple[slice, slice]]:
 
 
 def raw_mode(image: Image.Image) -> str:
-    """Pillow's name of the sample layout in the file ("RGB;16B", "L;2", ...), "" if unknown or after `image.load()`."""
+    """Pillow's name of the sample layout in the file ("RGB;16B", "L;2", ...), "" if unknown or after `image.load()`.
+
+    It ends with DEEP where the decoder gives 8 bits of deeper samples without naming a layout.
+    """
     tile = getattr(image, "tile", None)
+    if is_deep(image):
+        return DEEP
     if not tile:
         return ""
     codec, args = tile[0][0], tile[0][3]
@@ -94,7 +100,9 @@ def render(
         notes.append("transparent colour of 16-bit samples dropped: with 8 bits it equals other colours")
     read, has_alpha, grey, icc = _reader(image, raw, icc, notes)
     has_alpha = has_alpha or key is not None
-    if ";16" in raw and not image.mode.startswith(("I", "F")):
+    if raw == DEEP:
+        notes.append("samples of more than 8 bits cut to 8 bits")
+    elif ";16" in raw and not image.mode.startswith(("I", "F")):
         notes.append("16-bit samples cut to 8 bits")
     if icc is not None and icc[16:20] != (b"GRAY" if grey else b"RGB "):
         space = icc[16:20].decode("latin-1").strip()
@@ -203,7 +211,7 @@ def _reader(
     elif mode == "RGBA" and raw.startswith("LA"):
         target = "LA"  # 16-bit grey with alpha in PNG, which Pillow expands to RGBA
     elif mode in NUMERIC:
-        scale, note, keeps_icc = _scaler(image)
+        scale, note, keeps_icc = _scaler(image, raw)
         if is_white_at_zero(image):
             scale = _inverted(scale)
         if icc is not None and not keeps_icc:
@@ -247,8 +255,10 @@ def _transparent(image: Image.Image, raw: str) -> NDArray[np.int64] | None:
     return None
 
 
-def _scaler(image: Image.Image) -> tuple[Callable[[NDArray[Any]], Bytes], str, bool]:
+def _scaler(image: Image.Image, raw: str) -> tuple[Callable[[NDArray[Any]], Bytes], str, bool]:
     """Function from samples of a numeric mode to 0..255; its warning; True if a grey profile still applies."""
+    if raw == "I;12":
+        return _linear(0, 4095), "12-bit grey scaled to 8 bits", True
     low, high = _range(image)
     if image.mode.startswith("I;16"):
         return _from_16_bit, "16-bit grey scaled to 8 bits", True

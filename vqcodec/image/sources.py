@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,6 +20,14 @@ from .colour import png_chunks
 
 RAW = "camera raw files are not read; develop it first, to TIFF or PNG"
 DNG_VERSION, SUB_IFDS, NEW_SUBFILE_TYPE = 50706, 330, 254
+MAX_HEAD_BYTES = 2**16
+"""Bytes at the start of a file that are searched for the depth of its samples."""
+DEPTHS: dict[str | None, tuple[bytes, int, Callable[[int], bool]]] = {
+    "JPEG2000": (b"\xff\x4f\xff\x51", 42, lambda byte: byte & 0x7F > 7),  # Ssiz of the first component
+    "AVIF": (b"av1C", 6, lambda byte: bool(byte & 0x40)),  # high_bitdepth
+    "SGI": (b"\x01\xda", 3, lambda byte: byte > 1),  # bytes per sample
+}
+"""Format -> bytes before the depth, its offset from their start, and the test of this byte."""
 LONG = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
 """PNG chunk types whose length Pillow limits."""
 
@@ -63,6 +72,25 @@ def low_bytes(image: Image.Image) -> Image.Image | None:
         return other
     finally:
         file.seek(before)
+
+
+def is_deep(image: Image.Image) -> bool:
+    """True for JPEG 2000, AVIF, HEIF and SGI files of more than 8 bits a sample of colour, of which Pillow gives 8."""
+    depth = image.info.get("bit_depth")  # of HEIF, from its plugin
+    if isinstance(depth, int):
+        return depth > 8
+    file: Any = getattr(image, "fp", None)
+    if file is None or image.format not in DEPTHS or image.mode.startswith("I") or not getattr(image, "tile", None):
+        return False
+    before = file.tell()
+    try:
+        file.seek(0)
+        head = file.read(MAX_HEAD_BYTES)
+    finally:
+        file.seek(before)
+    mark, offset, deep = DEPTHS[image.format]
+    place = head.find(mark) + offset
+    return place >= offset and place < len(head) and deep(head[place])
 
 
 def is_upright(image: Image.Image) -> bool:
