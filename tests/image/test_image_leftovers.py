@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageSequence, PngImagePlugin
+from PIL import Image, ImageSequence, PngImagePlugin, TiffImagePlugin
 from PIL.ExifTags import IFD, Base
 
 import vqcodec
@@ -20,7 +20,7 @@ from vqcodec.image.metadata import density, upright_exif
 from vqcodec.image.picture import from_pillow, strip, to_pillow
 
 from ..commands import Invoke
-from ..image_parts import exif_of, noise, saved
+from ..image_parts import chunk, exif_of, noise, saved
 
 GIVEN = Path(__file__).parents[3] / "shared" / "faults" / "inputs"
 GUID = b"0123456789ABCDEF0123456789ABCDEF"
@@ -262,6 +262,27 @@ def test_comments_and_captions_are_named() -> None:
     assert read_picture(saved(Image.new("P", (4, 3)), "GIF", comment=b"hello")).warnings == ("comment left out",)
     iptc = b"Photoshop 3.0\0" + b"8BIM" + struct.pack(">HHI", 0x0404, 0, 4) + b"\x1c\x02\0\0"
     assert read_picture(jpeg(segment(0xFFED, iptc))).warnings == ("IPTC captions left out",)
+
+
+def test_sizes_of_icons_are_named() -> None:
+    image = Image.fromarray(noise(64, 64, 4))
+    assert read_picture(saved(image, "ICO", sizes=[(64, 64)])).warnings == ()
+    assert read_picture(saved(image, "ICO", sizes=[(16, 16), (32, 32), (64, 64)])).warnings == (
+        "1 of 3 sizes kept, 2 left out",
+    )
+
+
+def test_layers_and_credentials_are_named() -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[37724], tags.tagtype[37724] = b"Adobe Photoshop Document Data Block\0", 7
+    assert read_picture(saved(Image.fromarray(noise(4, 3, 3)), "TIFF", tiffinfo=tags)).warnings == (
+        "Photoshop layers left out",
+    )
+    signed = "content credentials (C2PA) left out"
+    assert read_picture(jpeg(segment(0xFFEB, b"JP\0\1\0\0\0\1\0\0\0\x20jumbc2pa"))).warnings == (signed,)
+    data = saved(Image.fromarray(noise(4, 3, 3)), "PNG")
+    place = data.index(b"IDAT") - 4
+    assert read_picture(data[:place] + chunk(b"caBX", b"jumb") + data[place:]).warnings == (signed,)
 
 
 # --- warnings in Python ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -89,3 +90,18 @@ def test_strip_survives_an_unusable_profile() -> None:
     bare = strip(Picture(noise(3, 2, 3), icc=hollow))
     assert bare.icc is None
     assert len(bare.warnings) == 1
+
+
+@pytest.mark.parametrize("profile", [SRGB_ICC, ADOBE_ICC, b"junk" * 50], ids=["sRGB", "Adobe RGB", "damaged"])
+def test_profile_in_the_boxes_of_jpeg_2000(profile: bytes) -> None:
+    data = saved(Image.fromarray(noise(24, 16, 3)), "JPEG2000")
+    head, colour = data.index(b"jp2h") - 4, data.index(b"colr") - 4
+    end = colour + int.from_bytes(data[colour : colour + 4], "big")
+    box = b"colr" + b"\2\0\0" + profile
+    box = struct.pack(">I", len(box) + 4) + box
+    size = int.from_bytes(data[head : head + 4], "big") - (end - colour) + len(box)
+    made = data[:head] + struct.pack(">I", size) + data[head + 4 : colour] + box + data[end:]
+    picture = read_picture(made)
+    assert picture.icc == (profile if profile[36:40] == b"acsp" else None)
+    assert picture.warnings == (() if picture.icc else ("damaged ICC profile dropped",))
+    assert read_picture(data).icc is None

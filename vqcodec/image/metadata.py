@@ -1,7 +1,7 @@
 """Exif and XMP of a Pillow image with orientation 1, so that upright pixels are not rotated again.
 
-Exif is patched in place, never rebuilt, because maker notes hold offsets. Thumbnails are removed, the density of the
-file's own header is added, and properties that a .vqc file cannot hold are named in warnings.
+Exif is patched in place, never rebuilt, because maker notes hold offsets. Thumbnails are removed, and the density of
+the file's own header is added.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from PIL.ExifTags import IFD, Base
 
 from ..container.chunks import MAX_CHUNK_BYTES
 from .exif_blocks import PREFIX, order_of, with_resolution, without_thumbnail
+from .left_out import left_out
 from .sources import is_upright
 from .xmp import whole_xmp
 
-TRIVIAL = re.compile(r"XML:com\.adobe\.xmp$|Raw profile type |date:|[Ss]oftware$")
-"""Keywords of PNG text that is read as Exif or XMP, or does not describe the picture."""
-IPTC, IPTC_TAGS = 0x0404, (33723, 34377)
 XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation\s*(?:=\s*["']|>))\s*([0-9]+)""")
 DESCRIPTIVE = (
     Base.ImageDescription, Base.Make, Base.Model, Base.XResolution, Base.YResolution, Base.ResolutionUnit,
@@ -51,7 +49,7 @@ def metadata(image: Image.Image) -> tuple[int, bytes | None, bytes | None, list[
         notes.append(f"Exif of {len(exif)} bytes dropped: a file holds at most {MAX_CHUNK_BYTES}")
         exif = None
     xmp, lost = whole_xmp(image)
-    notes += lost + _left_out(image, lost)
+    notes += lost + left_out(image, lost)
     if xmp is not None:
         if orientation is None and (found := XMP_ORIENTATION.search(xmp)):
             orientation = _valid(int(found[2][:3]))
@@ -109,45 +107,6 @@ def _with_density(exif: bytes | None, image: Image.Image) -> bytes | None:
         return with_resolution(exif, x, y)
     except (TypeError, ValueError, ZeroDivisionError, struct.error):
         return exif
-
-
-def _left_out(image: Image.Image, lost: list[str]) -> list[str]:
-    """Warnings for properties that a .vqc file cannot hold: further pictures, text, comments, IPTC."""
-    notes = []
-    frames = _pictures_of_mpf(image) if image.format == "JPEG" else 0
-    more = frames - 1 if frames > 1 else sum(len(image.info.get(key) or ()) for key in ("aux", "depth_images"))
-    if more > 0 and not any("gain map" in text for text in lost):
-        notes.append(f"{more} auxiliary picture{'s' if more > 1 else ''} left out")
-    if image.format == "PNG":
-        names = [name for name in getattr(image, "text", {}) if not TRIVIAL.match(name)]
-        if names:
-            shown = ", ".join(name[:40] for name in sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
-            notes.append(f"text left out: {shown}")
-    if image.info.get("comment") and image.format in ("JPEG", "MPO", "GIF"):  # in other formats it names the program
-        notes.append("comment left out")
-    if shape := _pixel_shape(image):
-        notes.append(f"pixel aspect ratio {shape[0]}:{shape[1]} left out: pixels are shown square")
-    photoshop = image.info.get("photoshop")
-    tags = getattr(image, "tag_v2", {})
-    if (isinstance(photoshop, dict) and IPTC in photoshop) or any(tag in tags for tag in IPTC_TAGS):
-        notes.append("IPTC captions left out")
-    return notes
-
-
-def _pixel_shape(image: Image.Image) -> tuple[int, int] | None:
-    """Densities (x, y) without a unit of a PNG or JPEG, which state the shape of pixels; None for square ones."""
-    shape = image.info.get("aspect")  # of PNG
-    if shape is None and image.info.get("jfif_unit") == 0:
-        shape = image.info.get("jfif_density")
-    return shape if isinstance(shape, tuple) and len(shape) == 2 and 0 < shape[0] != shape[1] > 0 else None
-
-
-def _pictures_of_mpf(image: Image.Image) -> int:
-    """Number of pictures in the multi-picture index of a JPEG that Pillow opens as a single picture."""
-    try:
-        return int(image._getmp()[45057])  # type: ignore[attr-defined]  # noqa: SLF001 (Pillow has no public call)
-    except Exception:  # no index, or a damaged one
-        return 0
 
 
 def _exif_elsewhere(image: Image.Image) -> tuple[int | None, bytes | None]:

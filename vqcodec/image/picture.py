@@ -18,7 +18,7 @@ from .colour import named_profile, stated_colour
 from .limits import check_size, pillow_limits
 from .metadata import density, metadata
 from .pixels import NUMERIC, Bytes, pixels_in_srgb, raw_mode, render
-from .sources import first_full_page, key_16_bit, low_bytes
+from .sources import first_full_page, key_16_bit, low_bytes, profile_in_jp2
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +103,11 @@ def from_opened(image: Image.Image, name: str, max_pixels: int | None) -> Pictur
         raw = raw_mode(image)
         stated = stated_colour(image, image.mode in ("1", "L", "LA", "La", *NUMERIC))
         low = None if key_16_bit(image, raw) is None else low_bytes(image)
+        in_boxes = profile_in_jp2(image)
         image.load()
         check_size(name, image, max_pixels)  # again: the picture inside an icon can be larger than its header states
         orientation, exif, xmp, lost = metadata(image)
-        icc = image.info.get("icc_profile")
+        icc = image.info.get("icc_profile") or in_boxes
         icc = icc if isinstance(icc, bytes) and icc else None
         if icc is not None and len(icc) > MAX_CHUNK_BYTES:
             icc = None

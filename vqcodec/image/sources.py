@@ -74,6 +74,25 @@ def low_bytes(image: Image.Image) -> Image.Image | None:
         file.seek(before)
 
 
+def profile_in_jp2(image: Image.Image) -> bytes | None:
+    """ICC profile in the boxes of a JPEG 2000 file, which Pillow does not read; None without."""
+    file: Any = getattr(image, "fp", None)
+    if file is None or image.format != "JPEG2000" or not getattr(image, "tile", None):
+        return None
+    before = file.tell()
+    try:
+        file.seek(0)
+        head = file.read(MAX_HEAD_BYTES)
+        place = head[: head.find(b"jp2c")].find(b"colr")
+        if place < 4 or head[place + 4] not in (2, 3):
+            return None
+        file.seek(place + 7)
+        size = int.from_bytes(head[place - 4 : place], "big") - 11
+        return bytes(file.read(min(size, MAX_CHUNK_BYTES + 1))) if size > 0 else None
+    finally:
+        file.seek(before)
+
+
 def is_deep(image: Image.Image) -> bool:
     """True for JPEG 2000, AVIF, HEIF and SGI files of more than 8 bits a sample of colour, of which Pillow gives 8."""
     depth = image.info.get("bit_depth")  # of HEIF, from its plugin
