@@ -19,11 +19,13 @@ from vqcodec import container
 from vqcodec.container.alpha import decode_alpha
 from vqcodec.container.truncate import cut_to_bytes, cut_to_layers
 from vqcodec.errors import FormatError, InputError, LimitError, ModelError, TargetError, UsageError, VqcError
+from vqcodec.geometry.token_layout import plane_shapes
 from vqcodec.importing.checkpoint import read_checkpoint
 from vqcodec.models import loading, registry
 from vqcodec.planes import MISSING
 from vqcodec.tokens.npz import read_arrays, write_arrays
-from vqcodec.tokens.tokens import Tokens, plane_shapes, read_tokens, write_tokens
+from vqcodec.tokens.reading import read_tokens
+from vqcodec.tokens.tokens import Tokens, write_tokens
 
 from . import archive_mutation, model_mutation, vqc_mutation
 from .models import write_models
@@ -32,6 +34,8 @@ PIXELS = 2**20
 """Limit on pixels while tokens are decoded."""
 NETWORK_PIXELS = 2**16
 """Limit on pixels while networks run."""
+READ = (InputError, FormatError, LimitError)
+"""Documented errors of a .vqc file that is damaged, or beyond a limit."""
 MODELS = ("adaptive", "context", "stepped", "windowed")
 
 
@@ -57,11 +61,15 @@ scratch = Path()
 
 
 def setup(base: Path) -> None:
-    """Write the models of MODELS into `base` and make them the installed ones; read their configurations only once."""
+    """Write the models of MODELS into `base`, or use those there, and make them the installed ones.
+
+    Their configurations are read only once.
+    """
     global scratch
     scratch, models = base / "scratch", base / "models"
-    scratch.mkdir()
-    write_models(models)
+    scratch.mkdir(exist_ok=True)
+    if not models.exists():
+        write_models(models)
     registry.cache_folder = lambda: models
     registry.survey = lru_cache(registry.survey)
 
@@ -135,7 +143,7 @@ def checkpoints() -> list[bytes]:
 def run_container(data: bytes) -> None:
     """Facts, parts with and without damage, alpha and truncation; no model is used."""
     partial: container.File | None = None
-    with contextlib.suppress(FormatError, InputError, LimitError):
+    with contextlib.suppress(*READ):
         partial = container.read(data, allow_partial=True, max_pixels=PIXELS)
     if partial is not None and partial.alpha is not None:
         with contextlib.suppress(FormatError):
@@ -153,12 +161,22 @@ def run_container(data: bytes) -> None:
             container.read(short, max_pixels=PIXELS)
 
 
+def read_whole(data: bytes) -> Tokens:
+    """Indices of a complete file."""
+    return vqcodec.decode_tokens(data, max_pixels=PIXELS)
+
+
+def read_part(data: bytes) -> Tokens:
+    """Indices of a file that may be cut or damaged."""
+    file = container.read(data, allow_partial=True, max_pixels=PIXELS)
+    return read_tokens(file, loading.load(registry.find_by_id(file.header.token_id, file.header.entropy_id)))
+
+
 def run_tokens(data: bytes) -> None:
     """Indices with and without damage; those of a complete file are encoded again."""
-    with contextlib.suppress(FormatError, InputError, LimitError, ModelError):
-        file = container.read(data, allow_partial=True, max_pixels=PIXELS)
-        read_tokens(file, loading.load(registry.find_by_id(file.header.token_id, file.header.entropy_id)))
-    tokens = vqcodec.decode_tokens(data, max_pixels=PIXELS)
+    with contextlib.suppress(*READ, ModelError):
+        read_part(data)
+    tokens = read_whole(data)
     if not container.read_head(data).header.cut:
         assert vqcodec.decode_tokens(vqcodec.encode_tokens(tokens)) == tokens
 
@@ -186,16 +204,15 @@ def run_checkpoint(data: bytes) -> None:
 
 def run_decode(data: bytes) -> None:
     """Pixels with metadata, written as PNG; networks run."""
-    with contextlib.suppress(FormatError, InputError, LimitError, ModelError, UsageError):
+    with contextlib.suppress(*READ, ModelError, UsageError):
         vqcodec.decode(data, allow_partial=True, max_pixels=NETWORK_PIXELS)
     vqcodec.decode(data, max_pixels=NETWORK_PIXELS).save(io.BytesIO(), "PNG")
 
 
-_READ = (InputError, FormatError, LimitError)
 TARGETS: Sequence[Target] = (
-    Target("container", files, vqc_mutation.mutated, vqc_mutation.repaired, run_container, _READ),
+    Target("container", files, vqc_mutation.mutated, vqc_mutation.repaired, run_container, READ),
     # UsageError: a file that holds fewer layers than its model's decoder needs.
-    Target("tokens", files, vqc_mutation.mutated, vqc_mutation.repaired, run_tokens, (*_READ, ModelError, UsageError)),
+    Target("tokens", files, vqc_mutation.mutated, vqc_mutation.repaired, run_tokens, (*READ, ModelError, UsageError)),
     Target(
         *("arrays", archives, archive_mutation.mutated_tokens, archive_mutation.repaired, run_arrays),
         (InputError, LimitError, ModelError, UsageError),
@@ -205,7 +222,7 @@ TARGETS: Sequence[Target] = (
         *("checkpoint", checkpoints, archive_mutation.mutated_checkpoint, archive_mutation.repaired, run_checkpoint),
         (InputError,),
     ),
-    Target("decode", files, vqc_mutation.mutated, vqc_mutation.repaired, run_decode, (*_READ, ModelError, UsageError)),
+    Target("decode", files, vqc_mutation.mutated, vqc_mutation.repaired, run_decode, (*READ, ModelError, UsageError)),
 )
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 from typing_extensions import override
 
 from ..planes import Grid
-from .reading import Count, KindSettings, Positive
+from .reading import Channels, Depth, DepthOrNone, KindSettings
 
 NORM_GROUPS = 32
 """Groups of the group normalisation of the vqgan backbone."""
@@ -41,11 +41,11 @@ class BackboneSettings(KindSettings, frozen=True):
 class ConvConfig(BackboneSettings, frozen=True, tag="conv"):
     """Convolutional backbone of bounded reach; stage i works at stride 8 * 2**i."""
 
-    widths: tuple[Positive, ...]
+    widths: tuple[Channels, ...]
     """Channels of each stage, finest first; as many stages as the stride needs."""
-    encoder_depths: tuple[Count, ...]
+    encoder_depths: tuple[DepthOrNone, ...]
     """Residual blocks of each encoder stage."""
-    decoder_depths: tuple[Count, ...]
+    decoder_depths: tuple[DepthOrNone, ...]
     """Residual blocks of each decoder stage, in the order of `widths`."""
     linear_path: bool = False
     """Add a linear block transform to the networks, in encoder and decoder."""
@@ -54,17 +54,17 @@ class ConvConfig(BackboneSettings, frozen=True, tag="conv"):
 class FoldedConfig(BackboneSettings, frozen=True, tag="folded"):
     """Convolutions at stride 8, a latent at stride 16, and a decoder that receives the quantization step."""
 
-    width: Positive = 160
+    width: Channels = 160
     """Channels of the residual blocks."""
-    bottleneck: Positive = 80
+    bottleneck: Channels = 80
     """Channels at stride 8; a linear map of 2x2 positions turns them into the latent."""
-    encoder_depth: Positive = 4
+    encoder_depth: Depth = 4
     """Residual blocks of the encoder."""
-    decoder_depth: Positive = 3
+    decoder_depth: Depth = 3
     """Residual blocks of the decoder."""
-    coarse_width: Positive = 192
+    coarse_width: Channels = 192
     """Channels of the decoder's blocks at stride 16."""
-    coarse_depth: Count = 2
+    coarse_depth: DepthOrNone = 2
     """Residual blocks of the decoder at stride 16, of larger reach and lower cost; 0: none."""
 
     @property
@@ -79,11 +79,11 @@ class DcaeConfig(BackboneSettings, frozen=True, tag="dcae"):
     The defaults are MGVQ's at stride 16. The published lists start with one more stage without blocks and tensors.
     """
 
-    widths: tuple[Positive, ...] = (256, 512, 512, 1024)
+    widths: tuple[Channels, ...] = (256, 512, 512, 1024)
     """Channels of each stage."""
-    encoder_depths: tuple[Count, ...] = (4, 8, 2, 2)
+    encoder_depths: tuple[DepthOrNone, ...] = (4, 8, 2, 2)
     """Blocks of each encoder stage."""
-    decoder_depths: tuple[Count, ...] = (5, 10, 2, 2)
+    decoder_depths: tuple[DepthOrNone, ...] = (5, 10, 2, 2)
     """Blocks of each decoder stage."""
     blocks: tuple[Literal["residual", "attention"], ...] = ("residual", "residual", "attention", "attention")
     """residual: convolutions; attention: linear attention over the whole picture and a gated convolution."""
@@ -99,21 +99,21 @@ class VqganConfig(BackboneSettings, frozen=True, tag="vqgan"):
     The defaults are LlamaGen's at stride 16. The last stage has attention over the whole picture after each block.
     """
 
-    widths: tuple[Positive, ...] = (128, 128, 256, 256, 512)
+    widths: tuple[Channels, ...] = (128, 128, 256, 256, 512)
     """Channels of each stage, multiples of 32."""
-    encoder_depths: tuple[Count, ...] = (2, 2, 2, 2, 2)
+    encoder_depths: tuple[DepthOrNone, ...] = (2, 2, 2, 2, 2)
     """Residual blocks of each encoder stage."""
-    decoder_depths: tuple[Count, ...] = (3, 3, 3, 3, 3)
+    decoder_depths: tuple[DepthOrNone, ...] = (3, 3, 3, 3, 3)
     """Residual blocks of each decoder stage."""
-    latent: Positive = 256
+    latent: Channels = 256
     """Channels between the network and the 1 x 1 convolutions before and after the quantizer."""
-    adapters: Count = 0
+    adapters: DepthOrNone = 0
     """Number of factor adapters, parallel transformers with an equal share of the latent channels each; 0: none."""
-    adapter_depth: Positive = 6
+    adapter_depth: Depth = 6
     """Layers of an adapter."""
-    adapter_heads: Positive = 8
+    adapter_heads: Channels = 8
     """Attention heads of an adapter."""
-    adapter_window: Positive = 256
+    adapter_window: Channels = 256
     """Side of the pictures that adapters accept, px; without adapters any size is accepted."""
 
     @property
@@ -128,23 +128,23 @@ class VitConfig(BackboneSettings, frozen=True, tag="vit"):
     The defaults are those of XQ-GAN's single quantizer.
     """
 
-    encoder_width: Positive = 768
+    encoder_width: Channels = 768
     """Channels of the encoder's tokens, a multiple of 64, the channels of an attention head."""
-    decoder_width: Positive = 768
-    encoder_depth: Positive = 12
+    decoder_width: Channels = 768
+    encoder_depth: Depth = 12
     """Transformer layers."""
-    decoder_depth: Positive = 12
-    patch: Positive = 16
+    decoder_depth: Depth = 12
+    patch: Channels = 16
     """Side of the patch of pixels that is one token of the picture, px."""
-    tokens: Positive = 256
+    tokens: Channels = 256
     """Latent tokens of each branch."""
-    branches: Positive = 1
+    branches: Channels = 1
     """Number of parts of the latent, each with latent tokens of its own and an equal share of the channels."""
     positions: Literal["grid", "learned"] = "grid"
     """Position embedding of a latent token. grid: position on the picture's grid and branch; learned: one per token."""
     layout: Literal["grid", "line"] = "grid"
     """Shape of the latent. grid: [B, D, h, w]; line: [B, D, L]."""
-    window: Positive = 256
+    window: Channels = 256
     """Side of the pictures that the network accepts, px."""
     encoder_layers: Literal["dinov2", "clip", "eva02"] = "dinov2"
     """Layout of the encoder's layers, see vqcodec.backbones.vit_trunks; the decoder has DINOv2's."""

@@ -8,7 +8,7 @@ from msgspec import Meta
 from typing_extensions import override
 
 from ..planes import Layers
-from .reading import Positive
+from .reading import Channels
 from .single import MAX_LAYERS, Alphabet, QuantizerSettings
 
 WEIGHTS = 32
@@ -22,9 +22,9 @@ class SoftVQConfig(QuantizerSettings, frozen=True, tag="soft-vq"):
     """
 
     codebook_size: Alphabet
-    dim: Positive
+    dim: Channels
     """Latent channels."""
-    segments: Positive = 1
+    segments: Channels = 1
     """Number of runs of tokens of equal length, each with a codebook of its own."""
     temperature: Annotated[float, Meta(gt=0)] = 0.07
     """Divisor of the similarities in the softmax."""

@@ -23,6 +23,8 @@ from .quantizers import QuantizerConfig, UniformConfig
 from .reading import Count, Positive, Settings
 from .single import MAX_LAYERS
 
+MAX_STRIDE = 2**10
+"""Largest stride, px; it bounds the number of stages of a network."""
 MAX_WINDOW = 2**15
 """Largest side of a window, px."""
 MAX_COMPUTE_WINDOW = 2**11
@@ -37,7 +39,7 @@ class TokenizerConfig(Settings, frozen=True):
     their own position.
     """
 
-    stride: Positive
+    stride: Annotated[int, Meta(ge=1, le=MAX_STRIDE)]
     """Pixels per latent step."""
     backbone: BackboneConfig
     quantizer: QuantizerConfig

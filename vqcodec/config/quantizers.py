@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from ..planes import Grid, Layers, Shapes
 from .mixtures import WEIGHTS, GMMVQConfig, SoftVQConfig
-from .reading import Count, Positive, Share
+from .reading import Channels, Count, DepthOrNone, Positive, Share
 from .single import (
     MAX_LAYERS,
     MAX_PLANES,
@@ -30,6 +30,7 @@ from .single import (
     BinaryConfig,
     CodeConfig,
     FSQConfig,
+    PlaneCount,
     QuantizerSettings,
     VQConfig,
     layered,
@@ -68,18 +69,18 @@ STEPS = 64
 class ProductVQConfig(QuantizerSettings, frozen=True, tag="product-vq"):
     """Product quantization: G groups of the latent channels, each with its own codebook [K, d]."""
 
-    groups: Positive
+    groups: PlaneCount
     codebook_size: Alphabet
-    dim: Positive
+    dim: Channels
     """Channels of each group if `dims` is empty."""
-    dims: tuple[Positive, ...] = ()
+    dims: tuple[Channels, ...] = ()
     """Channels of each group: few for groups of high variance, so that all groups have about the same rate. Empty:
     `dim` each."""
     normalised: bool = False
     """Scale latent and codewords of each group to length 1, in selection and for the decoder."""
     fill: Literal["learned", "zero"] = "learned"
     """Replacement of a group that is not kept."""
-    refinements: tuple[Positive, ...] = ()
+    refinements: tuple[Channels, ...] = ()
     """Channels of each residual plane, which quantizes the residual of the groups: the first entry counts the first
     channels, the second the next, and so on, D in all. Empty: none."""
 
@@ -118,7 +119,7 @@ class ProductVQConfig(QuantizerSettings, frozen=True, tag="product-vq"):
 class ResidualConfig(QuantizerSettings, frozen=True, tag="residual"):
     """Residual quantization in N stages: each quantizes the residual of the stages before it."""
 
-    stages: Positive
+    stages: PlaneCount
     base: CodeConfig | SoftVQConfig | GMMVQConfig
     """Quantizer of each stage; mixtures (SoftVQ-VAE, section 4.5) need `normalised` false."""
     shared: bool = False
@@ -170,11 +171,11 @@ class ResidualConfig(QuantizerSettings, frozen=True, tag="residual"):
 class MultiScaleConfig(QuantizerSettings, frozen=True, tag="multi-scale"):
     """Residual stages on growing grids, with a few shared convolutions after enlargement (VAR, XQ-GAN)."""
 
-    scales: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=MAX_PLANES)]
+    scales: Annotated[tuple[Channels, ...], Meta(min_length=1, max_length=MAX_PLANES)]
     """Side of each grid, rising; the last stands for the latent's own side, the others are in proportion to it."""
     base: CodeConfig
     """Quantizer of each scale."""
-    convolutions: Count = 4
+    convolutions: DepthOrNone = 4
     """Number of convolutions; each scale uses the one at the nearest relative position. 0: none."""
     blend: Share = 0.5
     """Weight of the convolved latent; the unchanged latent has weight 1 - blend."""
@@ -235,7 +236,7 @@ class SplitConfig(QuantizerSettings, frozen=True, tag="split"):
     by side as channels.
     """
 
-    parts: Positive
+    parts: PlaneCount
     part: CodeConfig | ResidualConfig | MultiScaleConfig | SoftVQConfig | GMMVQConfig
     """Quantizer of each part."""
     over: Literal["channels", "tokens"] = "channels"
@@ -295,7 +296,7 @@ class SplitConfig(QuantizerSettings, frozen=True, tag="split"):
 class UniformConfig(QuantizerSettings, frozen=True, tag="uniform"):
     """Each channel rounded to multiples of a step that a file chooses; see quantizers/uniform.py."""
 
-    widths: Annotated[tuple[Positive, ...], Meta(min_length=1, max_length=MAX_LAYERS)]
+    widths: Annotated[tuple[PlaneCount, ...], Meta(min_length=1, max_length=MAX_LAYERS)]
     """Channels of each layer, coarse to fine."""
     lifted: Count = 0
     """Number of first channels, in whole layers, that are transformed by a wavelet over the grid; see lifting.py."""

@@ -23,6 +23,16 @@ Count: TypeAlias = Annotated[int, Meta(ge=0)]
 """Integer of at least 0."""
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
 """Integer of at least 1."""
+MAX_DEPTH = 128
+"""Most blocks of a stage of a network: building takes time for each."""
+MAX_CHANNELS = 2**16
+"""Most channels of a network."""
+Depth: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_DEPTH)]
+"""Number of blocks of a stage."""
+DepthOrNone: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_DEPTH)]
+"""Number of blocks of a stage that may have none."""
+Channels: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_CHANNELS)]
+"""Number of channels, or of tokens or pixels along a side."""
 Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 """Number in 0..1."""
 

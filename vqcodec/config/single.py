@@ -11,16 +11,19 @@ from msgspec import Meta
 from typing_extensions import override
 
 from ..planes import Grid, Layers, Shapes
-from .reading import KindSettings, Positive
+from .reading import Channels, KindSettings
 
 MAX_LAYERS = 16
 """Most layers of a file."""
 MAX_ALPHABET = 2**16
 """Most codewords of a plane, the limit of a frequency table."""
 MAX_PLANES = 256
+"""Most planes of a model."""
 
 Alphabet = Annotated[int, Meta(ge=1, le=MAX_ALPHABET)]
 """Number of codewords of a codebook."""
+PlaneCount = Annotated[int, Meta(ge=1, le=MAX_PLANES)]
+"""Number of groups, stages or parts, with at least one plane each."""
 
 
 class QuantizerSettings(KindSettings, frozen=True):
@@ -101,7 +104,7 @@ class VQConfig(CodeSettings, frozen=True, tag="vq"):
     """Vector quantization with one codebook [K, d] for all channels."""
 
     codebook_size: Alphabet
-    dim: Positive
+    dim: Channels
     """Latent channels."""
     metric: Literal["euclidean", "cosine", "unit"] = "euclidean"
     """euclidean: nearest codeword; cosine: nearest in direction; unit: cosine, with latent and codewords scaled to
@@ -137,7 +140,7 @@ class BinaryConfig(CodeSettings, frozen=True, tag="binary"):
 class FSQConfig(CodeSettings, frozen=True, tag="fsq"):
     """Each channel bounded and rounded to one of a few levels (Mentzer et al. 2023)."""
 
-    levels: Annotated[tuple[Annotated[int, Meta(ge=2)], ...], Meta(min_length=1)]
+    levels: Annotated[tuple[Annotated[int, Meta(ge=2, le=MAX_ALPHABET)], ...], Meta(min_length=1, max_length=16)]
     """Number of levels of each channel; K is their product."""
 
     @property

@@ -39,8 +39,10 @@ class AdaptiveTables(WholeIndexModel):
 
     def __init__(self, sizes: Sequence[int], prepared: Sequence[np.ndarray] | None = None) -> None:
         self.sizes = tuple(sizes)
-        tables = [uniform_table(size)[None] for size in sizes] if prepared is None else prepared
-        self.prepared = [np.asarray(table, dtype=np.int64) for table in tables]
+        if prepared is None:  # planes of one size share a table
+            uniform = {size: uniform_table(size)[None] for size in set(sizes)}
+            prepared = [uniform[size] for size in sizes]
+        self.prepared = [np.asarray(table, dtype=np.int64) for table in prepared]
         for s, (table, size) in enumerate(zip(self.prepared, self.sizes, strict=True)):
             if table.ndim != 2 or table.shape[1] != size:
                 raise ValueError(f"prepared[{s}]: shape {table.shape}, expected [T, {size}]")

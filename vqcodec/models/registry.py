@@ -19,6 +19,8 @@ from ..errors import ModelError, did_you_mean
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+MAX_CONFIG_BYTES = 2**22
+"""Largest accepted config.json."""
 BUNDLED = Path(__file__).parent
 FAMILY = ("photo", "photo-hq")
 """Bundled models that share one quality scale, smallest files first: the candidates if no model is named."""
@@ -71,7 +73,11 @@ def read_config(folder: Path) -> ModelConfig:
     """Read and check the configuration in `folder`. Raises ModelError."""
     path = folder / CONFIG
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+        if len(text) > MAX_CONFIG_BYTES:
+            raise ModelError(f"{path}: over {MAX_CONFIG_BYTES:,} characters; not the configuration of a model")
+        data = json.loads(text)
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}; not a model folder") from error
     except (ValueError, RecursionError) as error:

@@ -1,0 +1,236 @@
+"""Table of robustness: mutated inputs, flipped bits, prefixes and bombs. `python -m tests.fuzz.robustness --help`.
+
+Input number n of a target depends on its name and on n alone, so that a failure can be repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+
+from . import targets
+from .bombs import BOMBS
+from .targets import Target
+
+COUNTS = {
+    "container": 900_000,
+    "tokens": 60_000,
+    "arrays": 20_000,
+    "checkpoint": 20_000,
+    "model": 4_000,
+    "decode": 4_000,
+}
+"""Mutated inputs of each target."""
+SLOW = 2.0
+"""Seconds of processor time of one input that count as a hang."""
+ROW = "{:<12}{:>10}{:>10}{:>10}{:>8}{:>8}{:>10}{:>9}{:>9}"
+SAMPLES = Path(__file__).parents[2] / "samples"
+
+
+def input_number(target: Target, seeds: list[bytes], n: int) -> bytes:
+    """Mutated input number n of a target."""
+    random = Random(f"{target.name} {n}")
+    return target.mutated(random.choice(seeds), random)
+
+
+def attack(name: str, first: int, count: int) -> dict[str, Any]:
+    """Run `count` mutated inputs of a target, from number `first` on, and count how they end."""
+    target = targets.target(name)
+    seeds = target.seeds()
+    for data in seeds:
+        target.run(data)  # warm, and valid
+    before, started = _peak(), time.process_time()
+    ends: Counter[str] = Counter()
+    failures: list[str] = []
+    slowest = 0.0
+    for n in range(first, first + count):
+        data = input_number(target, seeds, n)
+        at = time.process_time()
+        try:
+            target.run(data)
+            ends["accepted"] += 1
+        except target.errors as error:
+            ends[type(error).__name__] += 1
+        except Exception as error:
+            ends["undocumented"] += 1
+            failures.append(f"{name} {n}: {type(error).__name__}: {str(error)[:150]}")
+        taken = time.process_time() - at
+        slowest = max(slowest, taken)
+        if taken > SLOW:
+            ends["hangs"] += 1
+            failures.append(f"{name} {n}: {taken:.1f} s")
+    return {
+        "target": name,
+        "inputs": count,
+        "ends": dict(ends),
+        "failures": failures[:20],
+        "slowest_ms": round(1000 * slowest, 1),
+        "grown_mb": _peak() - before,
+        "cpu_s": round(time.process_time() - started),
+    }
+
+
+def rows_of_attacks(found: list[dict[str, Any]]) -> Iterator[str]:
+    """The table of mutated inputs."""
+    yield ROW.format(*("target", "inputs", "accepted", "refused", "other", "hangs", "slowest", "memory", "CPU"))
+    total: Counter[str] = Counter()
+    for one in found:
+        ends = Counter(one["ends"])
+        refused = one["inputs"] - ends["accepted"] - ends["undocumented"]
+        yield ROW.format(
+            *(one["target"], f"{one['inputs']:,}", f"{ends['accepted']:,}", f"{refused:,}", ends["undocumented"]),
+            *(ends["hangs"], f"{one['slowest_ms']:.0f} ms", f"+{one['grown_mb']} MB", f"{one['cpu_s']} s"),
+        )
+        total += Counter(
+            inputs=one["inputs"], accepted=ends["accepted"], refused=refused, other=ends["undocumented"],
+            hangs=ends["hangs"], cpu=one["cpu_s"],
+        )  # fmt: skip
+    yield ROW.format(
+        *("all", f"{total['inputs']:,}", f"{total['accepted']:,}", f"{total['refused']:,}", total["other"]),
+        *(total["hangs"], "", "", f"{total['cpu']} s"),
+    )
+    for one in found:
+        yield from one["failures"]
+
+
+def undetected_flips(data: bytes, read: Callable[[bytes], object], limit: int | None = None) -> tuple[int, int]:
+    """Number of single flipped bits, all or about `limit` evenly spaced, and of those that `read` does not notice."""
+    bits = 8 * len(data)
+    chosen = range(0, bits, max(1, bits // limit) if limit else 1)
+    missed = 0
+    changed = bytearray(data)
+    for bit in chosen:
+        changed[bit >> 3] ^= 1 << (bit & 7)
+        missed += not _refused(read, bytes(changed))
+        changed[bit >> 3] ^= 1 << (bit & 7)
+    return len(chosen), missed
+
+
+def prefixes(data: bytes, strict: Callable[[bytes], object], partial: Callable[[bytes], object]) -> tuple[int, int]:
+    """Number of prefixes, and of those that `partial` decodes; `strict` refuses all of them.
+
+    Raises AssertionError for a prefix that `strict` accepts or that is refused though a shorter one decodes.
+    """
+    decoded = 0
+    for end in range(len(data)):
+        assert _refused(strict, data[:end]), f"prefix of {end} bytes is accepted"
+        if _refused(partial, data[:end]):
+            assert not decoded, f"{end} bytes are refused, fewer are not"
+        else:
+            decoded += 1
+    return len(data), decoded
+
+
+def _refused(read: Callable[[bytes], object], data: bytes) -> bool:
+    try:
+        read(data)
+    except targets.READ:
+        return True
+    return False
+
+
+def flips_and_prefixes() -> Iterator[str]:
+    """Rows of flipped bits and prefixes: samples by their checksums, small files down to every index."""
+    from vqcodec import container
+
+    yield f"{'file':<24}{'bytes':>8}{'flips':>10}{'missed':>8}{'prefixes':>10}{'decoded':>9}"
+
+    def whole(data: bytes) -> object:
+        return container.read(data)
+
+    def part(data: bytes) -> object:
+        return container.read(data, allow_partial=True)
+
+    for path in sorted(SAMPLES.glob("*.vqc")):
+        data = path.read_bytes()
+        flips, missed = undetected_flips(data, whole)
+        cuts, decoded = prefixes(data, whole, part)
+        yield f"{path.name:<24}{len(data):>8,}{flips:>10,}{missed:>8}{cuts:>10,}{decoded:>9,}"
+    small = [data for data in targets.files() if len(data) < 3000]
+    flips, missed = map(sum, zip(*(undetected_flips(data, targets.read_whole) for data in small), strict=True))
+    cuts, decoded = map(
+        sum, zip(*(prefixes(data, targets.read_whole, targets.read_part) for data in small), strict=True)
+    )
+    size = sum(map(len, small))
+    yield f"{f'{len(small)} small files':<24}{size:>8,}{flips:>10,}{missed:>8}{cuts:>10,}{decoded:>9,}"
+
+
+def make_bomb(name: str) -> bytes:
+    """The bytes of one bomb."""
+    return BOMBS[name].make()
+
+
+def explode(name: str, data: bytes) -> dict[str, Any]:
+    """Give one bomb to its reader; time in ms and memory in MB until it is refused."""
+    bomb = BOMBS[name]
+    bomb.warm()
+    before, started = _peak(), time.perf_counter()
+    try:
+        bomb.read(data)
+        end = "accepted"
+    except Exception as error:
+        end = type(error).__name__
+    taken = 1000 * (time.perf_counter() - started)
+    return {"name": name, "bytes": len(data), "end": end, "ms": taken, "mb": _peak() - before}
+
+
+def _peak() -> int:
+    """Largest memory of this process so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--inputs", nargs="*", metavar="TARGET=N", help="mutated inputs of each target; default all")
+    parser.add_argument("--first", type=int, default=0, help="number of the first input, default 0")
+    parser.add_argument("--only", choices=("inputs", "flips", "bombs"), help="one of the three tables")
+    parser.add_argument("--json", type=Path, help="file for the figures of mutated inputs")
+    arguments = parser.parse_args()
+    counts: Mapping[str, int] = COUNTS
+    if arguments.inputs:
+        counts = {name: int(n) for name, n in (pair.split("=") for pair in arguments.inputs)}
+    context = multiprocessing.get_context("fork")
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as base:
+        targets.setup(Path(base))
+
+        def run(function: Callable[..., Any], *given: object) -> Any:
+            """Result of a function in a process of its own, so that its memory is known."""
+            with context.Pool(1) as pool:
+                return pool.apply(function, given)
+
+        if arguments.only in (None, "inputs"):
+            found = [run(attack, name, arguments.first, n) for name, n in counts.items()]
+            print("\n".join(rows_of_attacks(found)), flush=True)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        if arguments.only in (None, "flips"):
+            print("\n".join(run(_listed_flips)), flush=True)
+        if arguments.only in (None, "bombs"):
+            print(f"{'bomb':<44}{'bytes':>12}{'end':>14}{'time':>10}{'memory':>10}")
+            for name in BOMBS:
+                one = run(explode, name, run(make_bomb, name))  # the memory of its making is not counted
+                print(f"{name:<44}{one['bytes']:>12,}{one['end']:>14}{one['ms']:>7.0f} ms{one['mb']:>7} MB", flush=True)
+
+
+def _listed_flips() -> list[str]:
+    return list(flips_and_prefixes())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
