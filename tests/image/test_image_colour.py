@@ -68,6 +68,24 @@ def test_tone_curves_are_converted(scene: Pixels, depth: int, form: bytes, grey:
     assert sum("tone curve" in text for text in picture.warnings) == 1
 
 
+@pytest.mark.parametrize("kind", ["grey", "RGB", "RGBA"])
+def test_dark_samples_of_16_bits_keep_their_levels(kind: str) -> None:
+    """Linear light has few 8-bit levels in the shadows: the curve is applied before samples are cut to 8 bits."""
+    shown = np.arange(256, dtype=np.uint8)[None].repeat(2, 0)
+    linear = np.rint(SRGB_LIGHT[shown] * 65535).astype(np.uint16)
+    samples = linear if kind == "grey" else np.stack([linear] * 3, -1)
+    data = stated_png(samples, gama(1.0))
+    if kind == "RGBA":
+        rows = b"".join(b"\0" + np.dstack([row[None], row[None, :, :1]]).astype(">u2").tobytes() for row in samples)
+        data = png(256, 2, 16, 6, rows, gama(1.0))
+    picture = read_picture(data)
+    assert np.abs(picture.pixels[..., 0].astype(int) - shown).max() <= 1
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(from_pillow(image).pixels, picture.pixels)
+    if kind == "RGBA":
+        assert np.array_equal(picture.alpha, linear >> 8)
+
+
 @pytest.mark.parametrize(
     "chunks",
     [(gama(0.45455),), (gama(1.0), SRGB_CHUNK), (chrm((0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)),),

@@ -53,7 +53,7 @@ class Stated:
     """Treatment of samples whose stated colour differs from sRGB; all None and empty: samples are sRGB."""
 
     table: NDArray[np.uint8] | None = None
-    """[256], sample -> sRGB sample."""
+    """[65536], sample of 16 bits -> sRGB sample of 8 bits."""
     icc: bytes | None = None
     """Profile of the samples."""
     notes: tuple[str, ...] = ()
@@ -83,12 +83,12 @@ def stated_colour(image: Image.Image, grey: bool) -> Stated:
             notes.append("unusable chromaticities ignored: colours may look different")
     if abs(exponent - SRGB_EXPONENT) <= SAME_EXPONENT:
         return Stated(notes=tuple(notes))
-    return Stated(to_srgb_table(exponent), notes=(*notes, f"tone curve ({source}) converted to sRGB"))
+    return Stated(to_srgb_table(exponent, 65536), notes=(*notes, f"tone curve ({source}) converted to sRGB"))
 
 
-def to_srgb_table(exponent: float) -> NDArray[np.uint8]:
-    """[256], samples with light = sample ** exponent -> samples of sRGB (IEC 61966-2-1)."""
-    light = (np.arange(256) / 255) ** exponent
+def to_srgb_table(exponent: float, entries: int = 256) -> NDArray[np.uint8]:
+    """[entries], samples with light = sample ** exponent -> samples of sRGB (IEC 61966-2-1)."""
+    light = np.linspace(0, 1, entries) ** exponent
     curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return np.rint(255 * curve).astype(np.uint8)
 

@@ -102,7 +102,7 @@ def from_opened(image: Image.Image, name: str, max_pixels: int | None) -> Pictur
     try:
         raw = raw_mode(image)
         stated = stated_colour(image, image.mode in ("1", "L", "LA", "La", *NUMERIC))
-        low = None if key_16_bit(image, raw) is None else low_bytes(image)
+        low = low_bytes(image) if stated.table is not None or key_16_bit(image, raw) is not None else None
         in_boxes = profile_in_jp2(image)
         image.load()
         check_size(name, image, max_pixels)  # again: the picture inside an icon can be larger than its header states

@@ -80,7 +80,7 @@ def render(
         icc: its ICC profile.
         orientation: Exif orientation of the stored pixels, 1..8.
         stated: treatment of colour stated without an ICC profile.
-        low: lower bytes of 16-bit samples, needed for a transparent colour among these.
+        low: lower bytes of 16-bit samples, for a transparent colour among these and for tone curves; None if unknown.
 
     Returns: pixels [H, W, 3]; alpha [H, W] or None; True if grey; the profile of these pixels or None; warnings.
     """
@@ -98,7 +98,9 @@ def render(
     if key is not None and low is None:
         key = None
         notes.append("transparent colour of 16-bit samples dropped: with 8 bits it equals other colours")
-    read, has_alpha, grey, icc = _reader(image, raw, icc, notes)
+    read, has_alpha, grey, icc = _reader(image, raw, icc, table, notes)
+    if image.mode.startswith("I;16"):
+        table = None  # applied by `read`
     has_alpha = has_alpha or key is not None
     if raw == DEEP:
         notes.append("samples of more than 8 bits cut to 8 bits")
@@ -119,13 +121,20 @@ def render(
         box = (columns.start, rows.start, columns.stop, rows.stop)
         values = read(image.crop(box))
         colour = values[..., :1] if grey else values[..., :3]
-        stored[rows, columns] = colour if table is None else table[colour]
+        stored[rows, columns] = colour if table is None else _curved(colour, table, low, box)
         if key is not None and low is not None and stored_alpha is not None:
             clear = (values == key >> 8) & (np.asarray(low.crop(box)) == key & 255)
             stored_alpha[rows, columns] = np.where(clear.all(axis=-1), 0, 255)
         elif stored_alpha is not None:
             stored_alpha[rows, columns] = values[..., -1]
     return pixels, alpha, grey, icc, notes
+
+
+def _curved(colour: Bytes, table: Bytes, low: Image.Image | None, box: tuple[int, int, int, int]) -> Bytes:
+    """Samples [h, w, *] of `box` (left, top, right, bottom) through a table of 16-bit samples."""
+    if low is None:
+        return table[colour.astype(np.uint16) * 257]
+    return table[colour.astype(np.uint16) * 256 + np.asarray(low.crop(box))[..., : colour.shape[-1]]]
 
 
 def as_stored(upright: Bytes, orientation: int) -> Bytes:
@@ -192,11 +201,11 @@ def pixels_in_srgb(pixels: Bytes, icc: bytes, grey: bool) -> Bytes:
 
 
 def _reader(
-    image: Image.Image, raw: str, icc: bytes | None, notes: list[str]
+    image: Image.Image, raw: str, icc: bytes | None, table: Bytes | None, notes: list[str]
 ) -> tuple[Callable[[Image.Image], Bytes], bool, bool, bytes | None]:
     """Function from a block of the image to uint8 [h, w, 1..4]; True if that has alpha; True if grey; its profile.
 
-    Appends warnings to `notes`.
+    Appends warnings to `notes`. Only samples of 16-bit grey modes go through `table`, the tone curve.
     """
     mode = image.mode
     key = _transparent(image, raw)
@@ -212,6 +221,8 @@ def _reader(
         target = "LA"  # 16-bit grey with alpha in PNG, which Pillow expands to RGBA
     elif mode in NUMERIC:
         scale, note, keeps_icc = _scaler(image, raw)
+        if table is not None and mode.startswith("I;16"):
+            scale = table.__getitem__  # on all 16 bits: 8 would leave few levels of dark samples
         if is_white_at_zero(image):
             scale = _inverted(scale)
         if icc is not None and not keeps_icc:

@@ -55,7 +55,7 @@ def first_full_page(image: Image.Image, name: str) -> list[str]:
 
 
 def low_bytes(image: Image.Image) -> Image.Image | None:
-    """Lower 8 bits of each sample of a 16-bit RGB PNG; Pillow gives the upper 8. None without the image's file."""
+    """Lower 8 bits of each sample of a 16-bit RGB or RGBA PNG, of which Pillow gives the upper 8; None for others."""
     file: Any = getattr(image, "fp", None)
     if file is None or image.format != "PNG" or not getattr(image, "tile", None):
         return None
@@ -64,10 +64,10 @@ def low_bytes(image: Image.Image) -> Image.Image | None:
         file.seek(0)
         other = Image.open(file, formats=["PNG"])
         codec, box, offset, args = other.tile[0][:4]
-        if args != "RGB;16B":
+        if args not in ("RGB;16B", "RGBA;16B"):
             return None
         # Read as little-endian, the second byte of each sample is its upper byte.
-        other.tile = [type(other.tile[0])(codec, box, offset, "RGB;16L")]
+        other.tile = [type(other.tile[0])(codec, box, offset, f"{other.mode};16L")]
         other.load()
         return other
     finally:
