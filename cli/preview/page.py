@@ -12,48 +12,85 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING
 
-from .steps import Step
+from .steps import Shown, Step
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from vqcodec.models.file_info import Info
-
 WEBP_QUALITY = 90
+THUMBNAIL_PX = 320
+"""Longest side of the pictures of the gallery."""
 
 
-def page(name: str, info: Info, n_bytes: int, steps: list[Step]) -> str:
-    """HTML page of `steps` of the file called `name`, of which the first `n_bytes` bytes are available."""
-    facts = [f"{info.width:,} × {info.height:,} pixels", f"model {info.model or info.token_id}"]
-    facts.append(f"{info.file_bytes:,} bytes, {info.bpp:.3f} bpp")
-    if n_bytes < info.file_bytes:
-        facts.append(f"cut off at {n_bytes:,} bytes")
-    first = steps[0].picture
-    if first.size != info.size:
-        facts.append(f"shown at {first.width:,} × {first.height:,}")
-    template = Template(resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        name=escape(name.encode("utf-8", "replace").decode("utf-8")),
-        facts=escape(" · ".join(facts)),
-        pictures="\n".join(_picture(step, last=step is steps[-1]) for step in steps),
-        count=len(steps),
-        alone="disabled" if len(steps) == 1 else "",
+def page(files: list[Shown]) -> str:
+    """HTML page of one file, or of several with a gallery."""
+    several = len(files) > 1
+    title = f"{len(files)} files" if several else files[0].name
+    return Template(_resource("page.html")).substitute(
+        title=_text(title),
+        style=_resource("page.css"),
+        script=_resource("page.js"),
+        files="\n".join(_section(file, hidden=several) for file in files),
+        thumbnails="\n".join(map(_thumbnail, files)) if several else "",
+        kind="several" if several else "single",
     )
 
 
-def _picture(step: Step, last: bool) -> str:
+def _section(file: Shown, hidden: bool) -> str:
+    info = file.info
+    facts = [f"{info.width:,} × {info.height:,} pixels", f"model {info.model or info.token_id}"]
+    facts.append(f"{info.file_bytes:,} bytes, {info.bpp:.3f} bpp")
+    if file.n_bytes < info.file_bytes:
+        facts.append(f"cut off at {file.n_bytes:,} bytes")
+    largest = file.steps[-1].picture
+    if largest.size != info.size:
+        facts.append(f"shown at {largest.width:,} × {largest.height:,}")
+    data = {"name": file.name, "facts": " · ".join(facts), "width": largest.width, "height": largest.height}
+    attributes = " ".join(f'data-{key}="{_text(str(value))}"' for key, value in data.items())
+    pictures = [_step(step, last=step is file.steps[-1]) for step in file.steps]
+    if file.original is not None:
+        kind, source = _kind(file.original), _data_uri(file.original)
+        pictures.append(f'<img class="original {kind}" alt="original" src="{source}">')
+    body = "\n".join(pictures)
+    return f'<section class="file" {attributes}{" hidden" if hidden else ""}>\n{body}\n</section>'
+
+
+def _step(step: Step, last: bool) -> str:
     picture = step.picture
-    kind = "alpha" if "A" in picture.getbands() else "opaque"
     facts = {
         "layers": f"{step.layers} of {step.n_layers}",
         "bytes": f"{step.n_bytes:,}",
         "percent": f"{step.percent:.1f}",
         "bpp": f"{step.bpp:.3f}",
     }
+    if step.psnr is not None:
+        facts |= {"psnr": f"{step.psnr:.2f}", "ms-ssim": "n/a" if step.ms_ssim is None else f"{step.ms_ssim:.4f}"}
     data = " ".join(f'data-{key}="{escape(value)}"' for key, value in facts.items())
-    look = f'class="{kind}" width="{picture.width}" height="{picture.height}" decoding="sync"'
+    look = f'class="step {_kind(picture)}" width="{picture.width}" height="{picture.height}" decoding="sync"'
     state = "" if last else " hidden"
     return f'<img {look} {data} alt="{escape(step.caption)}" src="{_data_uri(picture)}"{state}>'
+
+
+def _thumbnail(file: Shown) -> str:
+    small = file.steps[-1].picture.copy()
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    facts = f"{file.info.file_bytes:,} bytes, {file.info.bpp:.3f} bpp"
+    if file.steps[-1].psnr is not None:
+        facts += f", {file.steps[-1].psnr:.1f} dB"
+    picture = f'<img class="{_kind(small)}" alt="" src="{_data_uri(small)}">'
+    return f'<button type="button">{picture}<span>{_text(file.name)}</span><small>{facts}</small></button>'
+
+
+def _kind(image: Image.Image) -> str:
+    return "alpha" if "A" in image.getbands() else "opaque"
+
+
+def _text(text: str) -> str:
+    return escape(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _data_uri(image: Image.Image) -> str:

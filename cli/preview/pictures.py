@@ -6,7 +6,7 @@ import io
 import math
 from typing import TYPE_CHECKING
 
-from .steps import Step
+from .steps import Shown
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
@@ -25,23 +25,25 @@ SHEET_ASPECT = 1.6
 """Preferred width / height of a contact sheet, as of a screen."""
 
 
-def animation(steps: list[Step]) -> bytes:
-    """An endless animated WebP: one captioned frame per step, the last one shown longer."""
-    size = max(MIN_FONT_PX, steps[0].picture.width // 48)
-    width = max(cell_width(step, size) for step in steps)
-    frames = [captioned(step, width, size) for step in steps]
+def animation(file: Shown) -> bytes:
+    """An endless animated WebP: one captioned frame per step, the last one shown longer; then the original, if any."""
+    cells = captions(file)
+    size = max(MIN_FONT_PX, cells[0][0].width // 48)
+    width = max(cell_width(*cell, size) for cell in cells)
+    frames = [captioned(*cell, width, size) for cell in cells]
     times = [STEP_MS] * (len(frames) - 1) + [LAST_STEP_MS]
     out = io.BytesIO()
     frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:], duration=times, loop=0, quality=90, method=4)
     return out.getvalue()
 
 
-def contact_sheet(steps: list[Step]) -> bytes:
-    """A PNG with one captioned cell per step, in rows from left to right."""
+def contact_sheet(file: Shown) -> bytes:
+    """A PNG with one captioned cell per step, in rows from left to right; the original, if any, is the last one."""
     from PIL import Image
 
-    width = max(MIN_CELL_PX, *(cell_width(step, SHEET_FONT_PX) for step in steps))
-    cells = [captioned(step, width, SHEET_FONT_PX) for step in steps]
+    named = captions(file)
+    width = max(MIN_CELL_PX, *(cell_width(*cell, SHEET_FONT_PX) for cell in named))
+    cells = [captioned(*cell, width, SHEET_FONT_PX) for cell in named]
     height = cells[0].height
     columns, rows = sheet_shape(len(cells), width, height)
     sheet = Image.new("RGB", (columns * (width + GAP_PX) + GAP_PX, rows * (height + GAP_PX) + GAP_PX), BACKGROUND)
@@ -64,20 +66,26 @@ def sheet_shape(n: int, width: int, height: int) -> tuple[int, int]:
     return columns, -(-n // columns)
 
 
-def cell_width(step: Step, size: int) -> int:
-    """Width in pixels of the wider one of a step's picture and its caption in a font of `size` pixels."""
-    return max(step.picture.width, math.ceil(_font(size).getlength(step.caption)) + 8)
+def captions(file: Shown) -> list[tuple[Image.Image, str]]:
+    """Picture and caption of each step, then of the original if there is one."""
+    cells = [(step.picture, step.caption) for step in file.steps]
+    return cells if file.original is None else [*cells, (file.original, "original")]
 
 
-def captioned(step: Step, width: int, size: int) -> Image.Image:
-    """RGB picture of `width` pixels: the step on a neutral background, with its caption in `size` pixels below."""
+def cell_width(picture: Image.Image, caption: str, size: int) -> int:
+    """Width in pixels of the wider one of a picture and its caption in a font of `size` pixels."""
+    return max(picture.width, math.ceil(_font(size).getlength(caption)) + 8)
+
+
+def captioned(picture: Image.Image, caption: str, width: int, size: int) -> Image.Image:
+    """RGB picture of `width` pixels: `picture` on a neutral background, with its caption in `size` pixels below."""
     from PIL import Image, ImageDraw
 
-    picture = opaque(step.picture)
+    picture = opaque(picture)
     canvas = Image.new("RGB", (width, picture.height + 2 * size), BACKGROUND)
     canvas.paste(picture, ((width - picture.width) // 2, 0))
     centre = (width / 2, picture.height + size)
-    ImageDraw.Draw(canvas).text(centre, step.caption, fill=INK, font=_font(size), anchor="mm")
+    ImageDraw.Draw(canvas).text(centre, caption, fill=INK, font=_font(size), anchor="mm")
     return canvas
 
 

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 
     from vqcodec.models.file_info import Info
 
+    from .original import Original
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Longest sides of the pictures of a preview in pixels; larger pictures are scaled down."""
+
+    steps: int
+    last: int
+    """Longest side of the last step and of the original."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -32,6 +43,10 @@ class Step:
     """sRGB, possibly scaled down; None in a step without picture."""
     complete: bool = True
     """False if the file is damaged."""
+    psnr: float | None = None
+    """PSNR in dB against the original; None without one."""
+    ms_ssim: float | None = None
+    """MS-SSIM 0..1 against the original; None without one, and for sides below 33 pixels."""
 
     @property
     def picture(self) -> Image.Image:
@@ -41,9 +56,23 @@ class Step:
 
     @property
     def caption(self) -> str:
-        """Text such as "3 layers · 4,512 bytes · 0.19 bpp"."""
+        """Text such as "3 layers · 4,512 bytes · 0.19 bpp"; with an original, its PSNR at the end."""
         plural = "" if self.layers == 1 else "s"
-        return f"{self.layers} layer{plural} · {self.n_bytes:,} bytes · {format_bpp(self.bpp)} bpp"
+        quality = "" if self.psnr is None else f" · {self.psnr:.1f} dB"
+        return f"{self.layers} layer{plural} · {self.n_bytes:,} bytes · {format_bpp(self.bpp)} bpp{quality}"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A file with its steps, for the page."""
+
+    name: str
+    info: Info
+    n_bytes: int
+    """Bytes available of the file."""
+    steps: list[Step]
+    original: Image.Image | None = None
+    """The original, sRGB, possibly scaled down."""
 
 
 def format_bpp(bpp: float) -> str:
@@ -64,9 +93,16 @@ def plain_steps(info: Info, n_bytes: int, steps: int | None) -> list[Step]:
 
 
 def picture_steps(
-    data: bytes, info: Info, steps: int | None, max_side: int, device: str, max_pixels: int, quiet: bool
+    data: bytes,
+    info: Info,
+    steps: int | None,
+    sides: Sides,
+    original: Original | None,
+    device: str,
+    max_pixels: int,
+    quiet: bool,
 ) -> Iterator[Step]:
-    """The same steps with pictures of at most `max_side` pixels a side, and a progress bar on a terminal."""
+    """The same steps with pictures, and a progress bar on a terminal. Raises UsageError for another original."""
     from vqcodec import previews
 
     n_steps = len(plain_steps(info, len(data), steps))
@@ -74,7 +110,9 @@ def picture_steps(
     with counted("decoding", quiet) as advance:
         for done, preview in enumerate(islice(found, n_steps), 1):
             step = _step(info, preview.keep, preview.n_bytes)
-            yield replace(step, image=for_screen(preview.image, max_side), complete=preview.complete)
+            psnr, ms_ssim = (None, None) if original is None else original.measure(preview.image)
+            image = for_screen(preview.image, sides.last if done == n_steps else sides.steps)
+            yield replace(step, image=image, complete=preview.complete, psnr=psnr, ms_ssim=ms_ssim)
             advance(done, n_steps)
 
 

@@ -1,4 +1,4 @@
-"""Preview in the terminal: pictures of half blocks in 24-bit colour, or a table where stdout is not a terminal.
+"""Preview in the terminal: pictures by its graphics protocol or of half blocks, or a table where there is no terminal.
 
 A character cell is about twice as high as wide, so `▀` shows two square pixels: the upper one in the foreground
 colour, the lower one in the background colour.
@@ -6,6 +6,7 @@ colour, the lower one in the background colour.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.color import Color
@@ -13,16 +14,33 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from .steps import Step
+from vqcodec.errors import UsageError
+
+from . import graphics
+from .pictures import captions, opaque
+from .steps import Shown, Step
 
 if TYPE_CHECKING:
     from PIL import Image
 
-CELL_COLUMNS = 38
-"""Fewest columns of a picture among several in a row: the longest usual caption."""
+KINDS = ("auto", "kitty", "sixel", "blocks", "none")
+"""Values of --graphics."""
+MIN_COLUMNS = 72
+"""Fewest columns of a picture of half blocks beside another one."""
 GAP = 2
 """Columns between two pictures."""
 MIN_ROWS = 8
+
+
+def pictures(kind: str) -> str:
+    """How stdout shows pictures: kitty, sixel, blocks or none; `kind` unless it is auto. Raises UsageError."""
+    if kind not in KINDS:
+        raise UsageError(f"--graphics {kind}: use {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    if kind != "auto":
+        return kind
+    if not can_show():
+        return "none"
+    return graphics.protocol() or "blocks"
 
 
 def can_show() -> bool:
@@ -32,30 +50,55 @@ def can_show() -> bool:
     return colours and console.encoding.startswith("utf")
 
 
+def show(file: Shown, kind: str) -> None:
+    """Print the steps of a file, and its original, as `pictures` says."""
+    if kind == "none":
+        print_table(file.steps)
+    elif kind == "blocks":
+        show_blocks(file)
+    else:
+        show_graphics(file, kind)
+
+
 def print_table(steps: list[Step]) -> None:
-    """Print layers, bytes, share of the file and bits per pixel of each step as plain text."""
-    print(f"{'layers':>6} {'bytes':>12} {'% of file':>10} {'bpp':>8}")
+    """Print layers, bytes, share of the file, bits per pixel and measured quality of each step as plain text."""
+    measured = steps[0].psnr is not None
+    quality = f" {'PSNR dB':>8} {'MS-SSIM':>8}" if measured else ""
+    print(f"{'layers':>6} {'bytes':>12} {'% of file':>10} {'bpp':>8}{quality}")
     for step in steps:
-        print(f"{step.layers:>6} {step.n_bytes:>12} {step.percent:>10.1f} {step.bpp:>8.4f}")
+        ms_ssim = "n/a" if step.ms_ssim is None else f"{step.ms_ssim:.4f}"
+        quality = f" {step.psnr:>8.2f} {ms_ssim:>8}" if measured else ""
+        print(f"{step.layers:>6} {step.n_bytes:>12} {step.percent:>10.1f} {step.bpp:>8.4f}{quality}")
 
 
-def show(steps: list[Step]) -> None:
-    """Print the pictures, as many in a row as fit the terminal, each above its caption."""
+def show_graphics(file: Shown, kind: str) -> None:
+    """Print the pictures by the protocol `kind`, each as large as the terminal allows, above its caption."""
+    columns, rows, cell = graphics.size()
+    encode = {"kitty": graphics.kitty, "sixel": graphics.sixel}[kind]
+    for picture, caption in captions(file):
+        scaled = graphics.fitted(opaque(picture), columns * cell[0], max(MIN_ROWS, rows - 3) * cell[1])
+        sys.stdout.write(f"{encode(scaled)}\n{caption}\n\n")
+    sys.stdout.flush()
+
+
+def show_blocks(file: Shown) -> None:
+    """Print the pictures of half blocks, as many in a row as are at least MIN_COLUMNS wide, each above its caption."""
     console = Console(highlight=False, markup=False, emoji=False)
-    columns = max(1, min(len(steps), (console.width + GAP) // (CELL_COLUMNS + GAP)))
+    named = captions(file)
+    columns = max(1, min(len(named), (console.width + GAP) // (MIN_COLUMNS + GAP)))
     width = (console.width + GAP) // columns - GAP
     rows = max(MIN_ROWS, console.height - 4)
-    for first in range(0, len(steps), columns):
-        cells = [_cell(step, width, rows) for step in steps[first : first + columns]]
+    for first in range(0, len(named), columns):
+        cells = [_cell(picture, caption, width, rows) for picture, caption in named[first : first + columns]]
         for line in zip(*cells, strict=True):
             console.print(Text(" " * GAP).join(line), no_wrap=True, overflow="crop", crop=True)
         console.print()
 
 
-def _cell(step: Step, width: int, rows: int) -> list[Text]:
+def _cell(picture: Image.Image, caption: str, width: int, rows: int) -> list[Text]:
     """Lines of exactly `width` columns: the picture, centred, then the caption."""
-    lines = half_blocks(step.picture, width, rows)
-    lines.append(Text(step.caption if len(step.caption) <= width else step.caption.replace(" bytes", " B")))
+    lines = half_blocks(picture, width, rows)
+    lines.append(Text(caption if len(caption) <= width else caption.replace(" bytes", " B")))
     for line in lines:
         line.truncate(width, overflow="ellipsis")
         line.pad_left((width - line.cell_len) // 2)
