@@ -25,11 +25,13 @@ class Tab:
         self._context = browser.new_context(viewport={"width": width, "height": height}, has_touch=size == "phone")
         self.page: Page = self._context.new_page()
         self.faults: list[str] = []
-        self.page.on(
-            "console", lambda message: message.type in ("error", "warning") and self.faults.append(message.text)
-        )
+        self.page.on("console", lambda message: self._note_message(message.type, message.text))
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("request", lambda request: self._note_request(request.url))
+
+    def _note_message(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.faults.append(f"{kind}: {text}")
 
     def _note_request(self, url: str) -> None:
         if not url.startswith(("file:", "data:")):
@@ -60,9 +62,7 @@ class Tab:
 def browser() -> Iterator[Browser]:
     """Headless Chromium of the system, or the one that Playwright has installed; skips the test where there is none."""
     api = pytest.importorskip("playwright.sync_api", reason="pages are tested with the package playwright")
-    found = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with api.sync_playwright() as playwright:
         try:
             started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from .browser import browser, tab  # noqa: F401 (fixtures)
+
 TINY = "tiny"
 SLOW_FOLDERS = ("train", "importing", "sampling")
 """Folders of tests whose tests are all slow: they train, or build networks of full size."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ..browser import Tab, browser, tab  # noqa: F401 (fixtures)
+from ..browser import Tab
 from ..commands import Invoke
 
 pytestmark = pytest.mark.slow

@@ -140,7 +140,7 @@ def test_the_option_selects_the_protocol(work: Path, invoke: Invoke, kind: str, 
     assert code == 0
     assert start in out
     if kind in ("kitty", "sixel"):
-        assert out.count("bpp") == 2
+        assert out.count(" bpp\n") == 2
 
 
 def test_unknown_graphics(work: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
