@@ -49,13 +49,13 @@ class Manifest:
         except OSError as error:
             raise OutputError(f"{path}: the manifest cannot be read: {error.strerror or error}") from error
         for line in lines:
-            self._read_line(line)
+            try:
+                self._add(json.loads(line))
+            except ValueError:  # a line that a killed run left incomplete
+                continue
 
-    def _read_line(self, line: bytes) -> None:
-        try:
-            entry = json.loads(line)
-        except ValueError:  # a line that a killed run left incomplete
-            return
+    def _add(self, entry: Any) -> None:
+        """Take over an entry as it was read or appended."""
         if not isinstance(entry, dict) or not isinstance(entry.get("target"), str):
             return
         if entry.get("status") == "skipped":
@@ -77,6 +77,7 @@ class Manifest:
                     if self._file.read(1) != b"\n":
                         self._file.write(b"\n")
             self._file.write(json.dumps(entry).encode("ascii") + b"\n")
+            self._add(entry)
         except OSError as error:
             raise OutputError(f"{self.path}: the manifest cannot be written: {error.strerror or error}") from error
 

@@ -57,9 +57,9 @@ def list_sources(src: Path, dst: Path, suffixes: Iterable[str], chosen: Filter =
             elif entry.is_dir(follow_symlinks=False):
                 if own is None or _file_id(src / name) != own:
                     folders.append(name + "/")
-            elif entry.is_dir():
+            elif _is_linked_folder(entry):
                 ignored["linked folder"] += 1
-            elif suffix in wanted and (entry.is_file() or entry.is_symlink()):
+            elif suffix in wanted and (entry.is_symlink() or entry.is_file()):
                 if chosen.includes(name):
                     sources.append(name)  # reading a dangling link fails later, with a message
                 else:
@@ -67,6 +67,13 @@ def list_sources(src: Path, dst: Path, suffixes: Iterable[str], chosen: Filter =
             else:
                 ignored[suffix or "other"] += 1
     return Listing(tuple(sorted(sources)), ignored, tuple(sorted(unreadable)))
+
+
+def _is_linked_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links that point to each other
+        return False
 
 
 def target_names(sources: Iterable[str], suffix: str, known: Mapping[str, str] | None = None) -> dict[str, str]:

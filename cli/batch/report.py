@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vqcodec.errors import BatchError
 
 from .. import messages
+from ..progress import Bar
 from .plan import FAIL, SKIP, Job, Listing
 from .work import Outcome
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 MAX_FAILURES = 20
 """Failures that the summary names; the manifest has all."""
@@ -32,6 +28,7 @@ class Summary:
     warned: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    pixels: int = 0
     failures: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -43,25 +40,28 @@ class Summary:
         self.warned += bool(outcome.warnings)
         self.bytes_in += outcome.source_size
         self.bytes_out += outcome.bytes
+        self.pixels += outcome.pixels
 
 
-def progress_bar(verb: str, shown: bool) -> Progress:
-    """A progress bar on stderr; none if `shown` is False or stderr is not a terminal."""
-    from rich import progress
-    from rich.console import Console
+def update_bar(bar: Bar, verb: str, summary: Summary, total: int) -> None:
+    """Show the counts in a bar: files, megapixels and files per second, bytes saved, failures."""
+    finished = summary.done + len(summary.failures)
+    notes = [f"{finished / max(time.perf_counter() - bar.start, 1e-3):.3g} files/s"]
+    if summary.bytes_out < summary.bytes_in:
+        notes.append(f"{size_text(summary.bytes_in - summary.bytes_out)} saved")
+    if summary.failures:
+        notes.append(f"{len(summary.failures)} failed")
+    bar.title = f"{verb} {finished:,}/{total:,}"
+    bar.update(finished / total, summary.pixels, ", ".join(notes))
 
-    return progress.Progress(
-        progress.TextColumn(verb),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("left:"),
-        progress.TimeRemainingColumn(),
-        progress.TextColumn("{task.fields[bad]}", style="red"),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not shown or not sys.stderr.isatty(),
-    )
+
+def size_text(n_bytes: int) -> str:
+    """Text such as "512 B", "1.5 kB" or "23 MB", in powers of 1000."""
+    value, units = float(n_bytes), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.3g} {units[0]}"
 
 
 def say_outcome(outcome: Outcome) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 from vqcodec.errors import BatchError, OutputError
 
 from .. import messages
+from ..progress import bar
 from .checks import check_writable
 from .interrupt import Stop, stop_signals
 from .manifest import MANIFEST, Manifest
 from .patterns import Filter
 from .plan import FAIL, SKIP, Job, Listing, Planner, list_sources, target_names
 from .recovery import Lock, forget, recover
-from .report import Summary, print_plan, print_summary, progress_bar, say_outcome
+from .report import Summary, print_plan, print_summary, say_outcome, update_bar
 from .settings import Settings
 from .work import Outcome
 
@@ -87,14 +88,13 @@ def _convert(
     if not todo:
         return
     check_writable(settings)
-    bar = progress_bar("encoding" if settings.to == "vqc" else "decoding", shown=not choices.quiet)
-    with closing(_outcomes(todo, settings, choices, stop, lock)) as outcomes, bar:
-        task = bar.add_task("", total=len(todo), bad="")
+    verb = "encoding" if settings.to == "vqc" else "decoding"
+    with bar(verb, choices.quiet) as shown, closing(_outcomes(todo, settings, choices, stop, lock)) as outcomes:
         for outcome in outcomes:
             book.append(outcome.line(settings.identity))
             forget(settings.dst, outcome.job.target)
             summary.add(outcome)
-            bar.update(task, advance=1, bad=f"{len(summary.failures)} failed" if summary.failures else "")
+            update_bar(shown, verb, summary, len(todo))
             if choices.verbose and not choices.quiet:
                 say_outcome(outcome)
             if outcome.fatal or (outcome.error and choices.fail_fast):

@@ -1,0 +1,209 @@
+"""Batches at scale: killed at random moments and resumed, compared with an undisturbed run; speed by processes.
+
+Prints a table for each part. The pictures are small and random, the model is tiny with random weights, so that the time
+is that of the batch itself: listing, processes, files, manifest. POSIX only.
+
+    python benchmarks/batch_scale.py                    all parts with 2,000 pictures, about ten minutes
+    python benchmarks/batch_scale.py kill --pictures 200 --kills 3
+    python benchmarks/batch_scale.py speed -m photo --effort 1 --pictures 200
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.conftest import write_tiny_model
+from vqcodec.cli.batch.manifest import MANIFEST
+from vqcodec.cli.batch.plan import PARTS
+
+SIDE_PX = 48
+FOLDERS = 20
+POLL_S = 0.005
+
+
+def write_pictures(folder: Path, n: int, side: int, seed: int = 0) -> None:
+    """Write `n` PNG files of `side` x `side` pixels, in FOLDERS folders."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        path = folder / f"{i % FOLDERS:02d}" / f"{i:06d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
+        Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(path, compress_level=1)
+
+
+def command(src: Path, dst: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "vqcodec.cli", "batch", str(src), str(dst), *options]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder` but the manifest, those of unfinished work included."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def manifest(folder: Path) -> list[dict]:
+    book = folder / MANIFEST
+    return [json.loads(line) for line in book.read_bytes().splitlines()] if book.exists() else []
+
+
+def comparable(lines: Sequence[dict]) -> dict[str, list[dict]]:
+    """Lines by target, without the seconds, which differ between runs."""
+    found: dict[str, list[dict]] = {}
+    for line in lines:
+        found.setdefault(line["target"], []).append({k: v for k, v in line.items() if k != "seconds"})
+    return found
+
+
+def timed(words: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def killed_run(words: list[str], book: Path, after_s: float, from_start: bool, whole_group: bool) -> bool:
+    """Run a command and kill it `after_s` seconds after its first new line in `book`, or after its start.
+
+    The kill ends the first process only, or all of them. Returns False if the command had ended before.
+    """
+    before = size(book)
+    with subprocess.Popen(
+        words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while not from_start and process.poll() is None and size(book) == before:
+            time.sleep(POLL_S)
+        try:
+            process.wait(after_s)
+        except subprocess.TimeoutExpired:
+            (os.killpg if whole_group else os.kill)(process.pid, signal.SIGKILL)
+            return True
+    return False
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def undisturbed_run(words: list[str], book: Path) -> tuple[float, float]:
+    """Seconds until the first line of `book`, and from there to the end."""
+    start = time.perf_counter()
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not size(book):
+            time.sleep(POLL_S)
+        first = time.perf_counter()
+        process.wait()
+    return first - start, time.perf_counter() - first
+
+
+def kill_and_resume(src: Path, base: Path, kills: int, options: list[str], seed: int) -> dict[str, object]:
+    """Kill a batch `kills` times at random moments, let it finish, and compare it with an undisturbed one."""
+    whole, broken = base / "whole", base / "broken"
+    start_s, work_s = undisturbed_run(command(src, whole, *options), whole / MANIFEST)
+    rng, moments, done, left = random.Random(seed), [], [], []
+    while len(moments) < kills:
+        from_start = len(moments) % 5 == 4  # while libraries load, sources are listed and the plan is made
+        moment = rng.uniform(0, start_s if from_start else 1.6 * work_s / kills)
+        group = rng.random() < 0.5
+        if not killed_run(command(src, broken, *options), broken / MANIFEST, moment, from_start, group):
+            break
+        moments.append(f"{moment:.1f}{' from the start' * from_start}{', all processes' * group}")
+        done.append(len(manifest(broken)))
+        left.append(len([name for name in tree(broken) if PARTS in name]))
+    start = time.perf_counter()
+    result = subprocess.run(command(src, broken, *options, "--json"), check=False, capture_output=True, text=True)
+    counts = json.loads(result.stdout)
+    lines, wanted = manifest(broken), manifest(whole)
+    redone = sum(n - 1 for n in Counter(line["target"] for line in lines).values())
+    return {
+        "pictures": len(wanted),
+        "undisturbed run: start + work (s)": f"{start_s:.1f} + {work_s:.1f}",
+        "kills": len(moments),
+        "moments (s after the first new file)": "; ".join(moments),
+        "lines in the manifest after each": " ".join(map(str, done)),
+        "unfinished and unrecorded files after each": " ".join(map(str, left)),
+        "last run (s)": round(time.perf_counter() - start, 1),
+        "last run: done / skipped / failed": f"{counts['done']} / {counts['skipped']} / {counts['failed']}",
+        "files converted twice": redone,
+        "trees equal, no unfinished files": tree(broken) == tree(whole),
+        "manifests equal but for seconds": comparable(lines) == comparable(wanted),
+        "exit code": result.returncode,
+    }
+
+
+def speeds(src: Path, base: Path, options: list[str], jobs: Sequence[str]) -> list[dict[str, object]]:
+    """Wall and processor time of a batch by number of processes."""
+    rows: list[dict[str, object]] = []
+    for count in jobs:
+        dst = base / f"speed-{count}"
+        before = os.times()
+        seconds = timed(command(src, dst, *options, *([] if count == "automatic" else ["-j", count])))
+        after = os.times()
+        spent = after.children_user - before.children_user + after.children_system - before.children_system
+        n = len(manifest(dst))
+        rows.append(
+            {"-j": count, "wall (s)": round(seconds, 1), "CPU (s)": round(spent, 1), "files/s": round(n / seconds, 1)}
+        )
+    return rows
+
+
+def print_table(rows: Sequence[dict[str, object]]) -> None:
+    print("| " + " | ".join(rows[0]) + " |")
+    print("|" + "---|" * len(rows[0]))
+    for row in rows:
+        print("| " + " | ".join(map(str, row.values())) + " |")
+
+
+def print_pairs(title: str, row: dict[str, object]) -> None:
+    print(f"\n{title}\n\n| | |\n|---|---|")
+    for name, value in row.items():
+        print(f"| {name} | {value} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=["kill", "ray", "speed", "all"], default="all")
+    parser.add_argument("--pictures", type=int, default=2000, metavar="N", help="pictures (default: 2000)")
+    parser.add_argument(
+        "--side", type=int, default=SIDE_PX, metavar="PX", help=f"side of a picture (default: {SIDE_PX})"
+    )
+    parser.add_argument("--kills", type=int, default=10, metavar="N", help="kills with SIGKILL (default: 10)")
+    parser.add_argument("--jobs", default="2", metavar="N", help="processes of the part `kill` (default: 2)")
+    parser.add_argument("-m", "--model", default="", help="model (default: a tiny one of random weights)")
+    parser.add_argument("--effort", default="1", help="effort (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the pictures and the moments (default: 0)")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="batch-scale-") as made:
+        base = Path(made)
+        write_tiny_model(base / "models" / "tiny")
+        if not given.model:
+            os.environ["VQCODEC_MODELS"] = str(base / "models")
+        src = base / "pictures"
+        write_pictures(src, given.pictures, given.side, given.seed)
+        options = ["-m", given.model or "tiny", "--effort", given.effort]
+        load = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        print(f"{given.pictures:,} pictures of {given.side}x{given.side} px, {load}")
+        if given.part in ("kill", "all"):
+            row = kill_and_resume(src, base, given.kills, [*options, "-j", given.jobs], given.seed)
+            print_pairs(f"Killed with SIGKILL and resumed, -j {given.jobs}", row)
+        if given.part in ("speed", "all"):
+            print("\nSpeed by processes\n")
+            print_table(speeds(src, base, options, ["1", "2", "automatic"]))
+
+
+if __name__ == "__main__":
+    main()
