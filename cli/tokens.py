@@ -1,4 +1,4 @@
-"""`vqcodec tokens`: .vqc files to arrays of token indices, and back."""
+"""`vqcodec tokens`: .vqc files to arrays of token indices, and back; or to a packed shard."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from typing import Annotated
 
 import typer
 
+from vqcodec.data.suffixes import PACKED
 from vqcodec.errors import UsageError
 
 from . import files, inputs, messages, options
+from .packed_tokens import pack_tokens
 from .several import Failures
 
 OTHER = {".vqc": ".npz", ".npz": ".vqc"}
 """Suffix of an input -> suffix of its output."""
+SUFFIXES = (*OTHER.values(), PACKED)
+"""Suffixes of outputs."""
 
 
 def tokens(
     sources: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            metavar="IN", show_default=False, help="Files of type .vqc, folders of them, or .npz files of this command."
+            metavar="IN",
+            show_default=False,
+            help="Files of type .vqc, folders of them, or .npz files of this command; also tar shards and URLs of .vqc "
+            "files if OUT is a .vqtok file.",
         ),
     ],
     out: Annotated[
@@ -31,7 +38,7 @@ def tokens(
             "--output",
             metavar="OUT",
             show_default="IN.npz or IN.vqc",
-            help="A .npz file, a .vqc file, or a directory (made).",
+            help="A .npz file, a .vqc file, or a directory (made); or a .vqtok file: one packed shard of all inputs.",
         ),
     ] = None,
     force: options.Force = False,
@@ -40,7 +47,7 @@ def tokens(
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
 ) -> None:
-    """Convert .vqc files losslessly to numpy arrays of token indices (.npz), or back.
+    """Convert .vqc files losslessly to numpy arrays of token indices (.npz), or back; or pack them for training.
 
     Of a folder all .vqc files are converted, to the same folders in OUT. A file that fails does not end the command;
     the exit code is that of the first one.
@@ -48,11 +55,18 @@ def tokens(
     No network runs. An archive holds plane.0, plane.1 ... (coarse to fine), width, height (pixels), grey, model,
     identity, and alpha, icc, exif and xmp if the file has them.
 
-    JSON keys: input, output, width, height (pixels), bytes (of the output), layers, planes, model.
+    A packed shard (.vqtok) holds the raw indices of many pictures with their labels (.cls, .txt and .json files), for
+    `vqcodec.data.TokenDataset`; alpha and metadata are left out.
+
+    JSON keys: input, output, width, height (pixels), bytes (of the output), layers, planes, model; of a packed shard
+    output, pictures, bytes, layers, planes, model.
     """
-    sources, out = inputs.split_output(sources, out, OTHER.values(), folders=True)
-    found = inputs.vqc_files(sources)
-    targets = [_target(source, inner, out, len(found) > 1 or os.path.isdir(sources[0])) for source, inner in found]
+    given, out = inputs.split_output([Path(source) for source in sources], out, SUFFIXES, folders=True)
+    if out is not None and Path(out).suffix.lower() == PACKED and not os.path.isdir(out):
+        pack_tokens(sources[: len(given)], Path(out), force, json, quiet, max_pixels)
+        return
+    found = inputs.vqc_files(given)
+    targets = [_target(source, inner, out, len(found) > 1 or os.path.isdir(given[0])) for source, inner in found]
     failures = Failures(len(found), json)
     for (source, _), target in zip(found, targets, strict=True):
         with failures.of(source):
