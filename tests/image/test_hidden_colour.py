@@ -19,6 +19,7 @@ from vqcodec.metrics import METRICS, ms_ssim, psnr, visible
 from ..commands import Invoke, fails
 
 Pixels = np.ndarray
+GIVEN = Path(__file__).parents[3] / "shared" / "faults" / "inputs"
 
 
 def disc(size: int = 96) -> Pixels:
@@ -65,6 +66,12 @@ def test_files_do_not_depend_on_hidden_colour(
     files = {vqcodec.encode(hiding(rgba, name), tiny_model, **rate) for name in HIDDEN}  # type: ignore[arg-type]
     assert len(files) == 1
     assert np.array_equal(np.asarray(vqcodec.decode(files.pop()))[..., 3], rgba[..., 3])
+
+
+@pytest.mark.skipif(not GIVEN.is_dir(), reason="the given inputs are not installed next to this checkout")
+def test_given_discs_have_equal_indices(tiny_model: str) -> None:
+    clean, black = (vqcodec.encode(GIVEN / f"alpha_{name}.png", tiny_model) for name in ("clean", "black"))
+    assert clean == black
 
 
 def test_tokens_and_grey_pictures_do_not_depend_on_hidden_colour(photo: Image.Image, tiny_model: str) -> None:

@@ -293,6 +293,19 @@ def test_given_long_chunks(name: str) -> None:
     assert read_picture(GIVEN / name).warnings == ()
 
 
+@needs_inputs
+def test_given_inputs_of_other_kinds() -> None:
+    with pytest.raises(InputError, match="camera raw"):
+        read_picture(GIVEN / "raw.dng")
+    white = read_picture(GIVEN / "tiff8_miniswhite.tif").pixels
+    assert (white[0, 0, 0], white[-1, -1, 0]) == (255, 0)
+    keyed = read_picture(GIVEN / "grey16_trns_near.png")
+    assert keyed.alpha is not None
+    assert (keyed.alpha[0, 0], keyed.alpha[0, -1]) == (0, 255)
+    assert read_picture(GIVEN / "mpo_plain.jpg").warnings == ("1 of 2 frames kept, 1 left out",)
+    assert read_picture(GIVEN / "anim.gif").warnings == ("1 of 3 frames kept, 2 left out",)
+
+
 # --- closed images ---
 
 
