@@ -15,12 +15,16 @@ from typing import Annotated, BinaryIO
 import typer
 
 from vqcodec.errors import UsageError
+from vqcodec.runtime.progress import Part, expect, working
 
 from . import files, inputs, messages, options
-from .results import layers_text, name_of_target, note_small, report_file
+from .profile import profiled
+from .progress import file_bar
+from .results import layers_text, name_of_target, note_small, report_encoded
 from .several import Failures
 
 
+@profiled
 def encode(
     sources: Annotated[
         list[Path],
@@ -48,6 +52,7 @@ def encode(
     threads: options.Threads = 0,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    profile: options.Profile = False,
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
 ) -> None:
@@ -62,7 +67,11 @@ def encode(
     metadata, fills 90 % of the budget; if none does, the one whose picture has the higher PSNR within the budget. With
     --min-quality: the first model whose largest file reaches it. Otherwise the first model.
 
-    JSON keys: input, output, width, height (pixels), bytes, bpp (of the output), layers, model, seconds, warnings.
+    On a terminal, or with -v, one line for each file: bytes, bpp, ratio of the input's bytes to them, PSNR or MS-SSIM
+    where a search has measured it, layers, model, seconds.
+
+    JSON keys: input, output, width, height (pixels), bytes, bpp (of the output), layers, model, seconds, ratio, psnr
+    (dB), ms_ssim (null where not known), warnings.
     """
     rate = options.parse_rate(quality, bpp, target_size, min_quality, keep)
     sources, out = inputs.split_output(sources, out, {".vqc"})
@@ -70,30 +79,35 @@ def encode(
     if out is not None and not out.endswith(os.sep) and Path(out).suffix.lower()[1:] in options.FORMATS:
         raise UsageError(f"-o {out}: encode writes .vqc files; name it .vqc, or use `vqcodec decode`")
     pairs = files.plan(sources, out, ".vqc", force, failures, files.refuse_vqc)
-    from vqcodec import api
-    from vqcodec.encoder.size_options import check_size_options
-    from vqcodec.image.files import read_picture
-    from vqcodec.image.picture import strip as strip_picture
-    from vqcodec.models import registry
+    with working(Part.START_UP):
+        from vqcodec import api
+        from vqcodec.encoder.size_options import check_size_options
+        from vqcodec.image.files import read_picture
+        from vqcodec.image.picture import strip as strip_picture
+        from vqcodec.models import registry
 
     check_size_options(registry.candidates(model), **rate)
-    for source, target in pairs:
-        start = time.perf_counter()
-        with failures.of(source):
-            with messages.naming(source):
-                picture = read_picture(_stream(source), max_pixels)
-                picture = strip_picture(picture) if strip else picture
-                messages.refuse_losses(picture.warnings, strict)
+    with file_bar("encoding", len(pairs), quiet, json) as progress:
+        for source, target in pairs:
+            start = time.perf_counter()
+            with failures.of(source), progress.file(messages.name_of(source)):
+                with messages.naming(source):
+                    picture = read_picture(_stream(source), max_pixels)
+                    progress.pixels = picture.width * picture.height
+                    picture = strip_picture(picture) if strip else picture
+                    messages.refuse_losses(picture.warnings, strict)
+                    if not quiet:
+                        messages.warn(source, picture.warnings)
+                    made = api.encode_measured(picture, model, effort=effort, device=device, **rate)
+                with working(Part.CONTAINER):
+                    files.write_new(target, made.data, force, files.times_of(source) if keep_times else None)
                 if not quiet:
-                    messages.warn(source, picture.warnings)
-                data = api.encode(picture, model, effort=effort, device=device, **rate)
-            files.write_new(target, data, force, files.times_of(source) if keep_times else None)
-            if not quiet:
-                note_small(source, data, **rate)
-            report_file(source, target, data, start, json, 0 if quiet else 1 + verbose, warnings=list(picture.warnings))
+                    note_small(source, made.data, **rate)
+                report_encoded(source, target, made, start, json, quiet, verbose, picture.warnings)
     failures.finish(quiet)
 
 
+@profiled
 def decode(
     sources: options.Sources,
     out: Annotated[
@@ -143,6 +157,7 @@ def decode(
     threads: options.Threads = 0,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    profile: options.Profile = False,
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
 ) -> None:
@@ -161,51 +176,57 @@ def decode(
     kind = options.parse_format(format, "-" if to_stdout else None if directory else out)
     options.check_picture_quality(quality, kind)
     pairs = files.plan(sources, out, f".{kind}", force, failures, files.require_vqc)
-    from vqcodec import api, container
-    from vqcodec.image.files import write_picture
+    with working(Part.START_UP):
+        from vqcodec import api, container
+        from vqcodec.image.files import write_picture
 
-    for source, target in pairs:
-        start = time.perf_counter()
-        with failures.of(source):
-            data = files.read_input(source)
-            with messages.naming(source):
-                picture = api.decode_picture(
-                    data,
-                    keep=keep,
-                    only_group=only_group,
-                    region=area,
-                    allow_partial=allow_partial,
-                    device=device,
-                    max_pixels=max_pixels,
-                )
-                encoded, lost = write_picture(picture, kind, quality)
-                lost = (*picture.warnings, *lost)
-                messages.refuse_losses(lost, strict)
-                info = api.inspect(data, max_pixels)
-                file = container.read(data, allow_partial, max_pixels)
-            layers = _decodable_layers(file.segments[:keep])
-            if not quiet:
-                messages.warn(source, lost)
-            files.write_new(target, encoded, force, files.times_of(source) if keep_times else None)
-            record = {
-                "input": str(source),
-                "output": str(target),
-                "format": kind,
-                "width": picture.width,
-                "height": picture.height,
-                "bytes": len(encoded),
-                "layers": layers,
-                "model": info.model,
-                "complete": file.complete,
-                "seconds": round(time.perf_counter() - start, 3),
-                "warnings": list(lost),
-            }
-            if json:
-                messages.print_json(record)
-            elif not quiet:
-                seconds = f", model {info.model}, {record['seconds']:.2f} s" if verbose else ""
-                size = f"{picture.width}x{picture.height} pixels"
-                messages.say(f"{name_of_target(target)}: {size}, {layers_text(layers)}{seconds}")
+    with file_bar("decoding", len(pairs), quiet, json) as progress:
+        for source, target in pairs:
+            start = time.perf_counter()
+            with failures.of(source), progress.file(messages.name_of(source)):
+                with working(Part.CONTAINER):
+                    data = files.read_input(source)
+                with messages.naming(source):
+                    info = api.inspect(data, max_pixels)
+                    progress.pixels = area[2] * area[3] if area else info.width * info.height
+                    expect(Part.PICTURE_OUT, progress.pixels)
+                    picture = api.decode_picture(
+                        data,
+                        keep=keep,
+                        only_group=only_group,
+                        region=area,
+                        allow_partial=allow_partial,
+                        device=device,
+                        max_pixels=max_pixels,
+                    )
+                    encoded, lost = write_picture(picture, kind, quality)
+                    lost = (*picture.warnings, *lost)
+                    messages.refuse_losses(lost, strict)
+                    file = container.read(data, allow_partial, max_pixels)
+                layers = _decodable_layers(file.segments[:keep])
+                if not quiet:
+                    messages.warn(source, lost)
+                with working(Part.PICTURE_OUT):
+                    files.write_new(target, encoded, force, files.times_of(source) if keep_times else None)
+                record = {
+                    "input": str(source),
+                    "output": str(target),
+                    "format": kind,
+                    "width": picture.width,
+                    "height": picture.height,
+                    "bytes": len(encoded),
+                    "layers": layers,
+                    "model": info.model,
+                    "complete": file.complete,
+                    "seconds": round(time.perf_counter() - start, 3),
+                    "warnings": list(lost),
+                }
+                if json:
+                    messages.print_json(record)
+                elif not quiet:
+                    seconds = f", model {info.model}, {record['seconds']:.2f} s" if verbose else ""
+                    size = f"{picture.width}x{picture.height} pixels"
+                    messages.say(f"{name_of_target(target)}: {size}, {layers_text(layers)}{seconds}")
     failures.finish(quiet)
 
 

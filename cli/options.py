@@ -73,6 +73,9 @@ Threads = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 QuietShort = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print more on stderr.")]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Print a table on stderr: seconds of start-up, networks, entropy coding ...")
+]
 Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Print a traceback on errors.")]
 MaxPixels = Annotated[
     int,

@@ -111,10 +111,12 @@ class FileProgress:
 
         place = "" if self._files == 1 else f"{self._done + 1}/{self._files} "
         self._state.title = f"{self._verb} {place}{name}"
-        with observing(WorkDone(show)):
-            yield
-        show(1.0)
-        self._done, self._pixels_before, self.pixels = self._done + 1, self._pixels_before + self.pixels, 0
+        try:
+            with observing(WorkDone(show)):
+                yield
+        finally:
+            show(1.0)
+            self._done, self._pixels_before, self.pixels = self._done + 1, self._pixels_before + self.pixels, 0
 
 
 @contextmanager
@@ -129,9 +131,9 @@ def counted(title: str, quiet: bool = False) -> Iterator[Callable[[int, int], No
 
 
 @contextmanager
-def file_bar(verb: str, files: int, quiet: bool) -> Iterator[FileProgress]:
-    """A bar for `files` files; see FileProgress."""
-    with bar(verb, quiet) as state:
+def file_bar(verb: str, files: int, quiet: bool, json: bool = False) -> Iterator[FileProgress]:
+    """A bar for `files` files; see FileProgress. None if `json` is printed on a terminal, whose lines it would mix."""
+    with bar(verb, quiet or (json and sys.stdout is not None and sys.stdout.isatty())) as state:
         yield FileProgress(verb, state, files)
 
 

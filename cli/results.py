@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import messages
+from .progress import is_terminal
 
 if TYPE_CHECKING:
+    from vqcodec.encoder.model_search import Encoded
     from vqcodec.models.file_info import Info
 
 
@@ -42,6 +46,44 @@ def report_file(source: Path, target: Path, data: bytes, start: float, json: boo
         messages.say(f"{name_of_target(target)}: {len(data):,} bytes, {found.bpp:.3f} bpp, {layers}")
     if lines > 1:
         messages.say(f"{name_of_target(target)}: {found.width}x{found.height} pixels, {seconds:.2f} s")
+
+
+def report_encoded(
+    source: Path,
+    target: Path,
+    made: Encoded,
+    start: float,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    warnings: Sequence[str],
+) -> None:
+    """Print the result of `encode`: JSON, or text on a terminal and with `verbose`."""
+    from vqcodec.models.file_info import read_info
+
+    found, seconds = read_info(made.data, None), time.perf_counter() - start
+    ratio = ratio_to(source, len(made.data))
+    psnr, ms_ssim = made.quality.get("psnr"), made.quality.get("ms-ssim")
+    if json:
+        record = {"input": str(source), "output": str(target)} | size_record(found) | {"seconds": round(seconds, 3)}
+        more = {"ratio": ratio and round(ratio, 3), "psnr": psnr and round(psnr, 3), "ms_ssim": ms_ssim}
+        messages.print_json(record | more | {"warnings": list(warnings)})
+        return
+    if quiet or not (verbose or is_terminal()):
+        return
+    facts = [f"{len(made.data):,} bytes", f"{found.bpp:.3f} bpp"]
+    facts += [] if ratio is None else [f"ratio {ratio:.1f}"]
+    facts += [] if psnr is None else [f"PSNR {psnr:.2f} dB"]
+    facts += [] if ms_ssim is None else [f"MS-SSIM {ms_ssim:.4f}"]
+    facts += [layers_text(len(found.layers)) + (f" of {found.model}" if found.model else ""), f"{seconds:.2f} s"]
+    messages.say(f"{name_of_target(target)}: {', '.join(facts)}")
+    if verbose:
+        messages.say(f"{name_of_target(target)}: {found.width}x{found.height} pixels")
+
+
+def ratio_to(source: Path, n_bytes: int) -> float | None:
+    """Bytes of the file `source` by `n_bytes`; None for stdin and devices."""
+    return os.path.getsize(source) / n_bytes if source != messages.STDIO and os.path.isfile(source) else None
 
 
 def note_small(source: Path, data: bytes, max_bytes: int | None, bpp: float | None, **_: object) -> None:

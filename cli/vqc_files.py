@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from vqcodec.errors import UsageError
+from vqcodec.runtime.progress import Part, working
 
 from . import files, inputs, messages, options
+from .profile import profiled
+from .progress import file_bar
 from .results import layers_text, report_file, size_record
 from .several import Failures
 
@@ -50,10 +53,12 @@ def info(
     failures.finish(quiet=False)
 
 
+@profiled
 def verify(
     sources: options.SourcesOrFolders,
     json: options.Json = False,
     quiet: options.QuietShort = False,
+    profile: options.Profile = False,
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
 ) -> None:
@@ -65,19 +70,24 @@ def verify(
     """
     found = inputs.vqc_files(sources)
     failures = Failures(len(found), json)
-    from vqcodec import api
+    with working(Part.START_UP):
+        from vqcodec import api
 
-    for source, _ in found:
-        start = time.perf_counter()
-        with failures.of(source):
-            data = files.read_input(source)
-            with messages.naming(source):
-                facts = api.verify(data, max_pixels)
-            if json:
-                seconds = round(time.perf_counter() - start, 3)
-                messages.print_json({"input": str(source)} | size_record(facts) | {"ok": True, "seconds": seconds})
-            elif not quiet:
-                messages.say(f"{source}: good: {len(data):,} bytes, {layers_text(len(facts.layers))}")
+    with file_bar("verifying", len(found), quiet, json) as progress:
+        for source, _ in found:
+            start = time.perf_counter()
+            with failures.of(source), progress.file(messages.name_of(source)):
+                with working(Part.CONTAINER):
+                    data = files.read_input(source)
+                with messages.naming(source):
+                    facts = api.inspect(data, max_pixels)
+                    progress.pixels = facts.width * facts.height
+                    api.verify(data, max_pixels)
+                if json:
+                    seconds = round(time.perf_counter() - start, 3)
+                    messages.print_json({"input": str(source)} | size_record(facts) | {"ok": True, "seconds": seconds})
+                elif not quiet:
+                    messages.say(f"{source}: good: {len(data):,} bytes, {layers_text(len(facts.layers))}")
     failures.finish(quiet)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from mmap import mmap
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from PIL import Image
@@ -21,7 +22,7 @@ from .container.damage import INCOMPLETE, damage
 from .container.truncate import cut_to_bytes, cut_to_layers
 from .decoder import render
 from .encoder.by_size_option import encode_picture
-from .encoder.model_search import cut_to_budget
+from .encoder.model_search import Encoded, cut_to_budget
 from .encoder.size_options import SizeOptions, budget_for_bpp, check_size_options
 from .errors import LimitError, LossWarning, UsageError
 from .geometry.rectangles import Rect
@@ -45,7 +46,6 @@ ImageLike = Picture | Image.Image | np.ndarray | str | Path
 """An image: a Picture, a Pillow image, an array uint8 [H, W], [H, W, 3] or [H, W, 4], or the path of a file."""
 
 
-@in_codec_modes
 def encode(
     image: ImageLike,
     model: str | None = None,
@@ -85,7 +85,6 @@ def encode(
     Emits LossWarning for each conversion and loss.
     Raises UsageError, InputError, ModelError, LimitError, and TargetError if the size or quality is out of reach.
     """
-    candidates = registry.candidates(model)
     size: SizeOptions = {
         "quality": quality,
         "keep": keep,
@@ -93,9 +92,24 @@ def encode(
         "bpp": bpp,
         "min_quality": min_quality,
     }
+    return encode_measured(image, model, effort=effort, strip=strip, device=device, **size).data
+
+
+@in_codec_modes
+def encode_measured(
+    image: ImageLike,
+    model: str | None = None,
+    *,
+    effort: int = EFFORT,
+    strip: bool = False,
+    device: str = "cpu",
+    **size: Unpack[SizeOptions],
+) -> Encoded:
+    """`encode`, with the quality that the search for the file has measured on the way, if it has."""
+    candidates = registry.candidates(model)
     check_size_options(candidates, **size)
     _check_effort(effort)
-    return encode_picture(_to_picture(image, strip), candidates, device, effort, **size)
+    return encode_picture(_to_picture(image, strip, stacklevel=5), candidates, device, effort, **size)
 
 
 def decode(
@@ -148,7 +162,8 @@ def decode_picture(
     max_pixels: int | None = MAX_PIXELS,
 ) -> Picture:
     """`decode` to a Picture: pixels, alpha, metadata and warnings."""
-    from .inference.networks import pixels_needed  # loads torch
+    with working(Part.START_UP):
+        from .inference.networks import pixels_needed  # loads torch
 
     data = as_bytes(data)
     with working(Part.CONTAINER):
@@ -311,13 +326,13 @@ def decode_tokens(data: BytesLike, *, keep: int | None = None, max_pixels: int |
     return replace(read_tokens(file, loading.load(entry), keep), model=registry.name_of(entry))
 
 
-def _to_picture(image: ImageLike, strip: bool = False) -> Picture:
+def _to_picture(image: ImageLike, strip: bool = False, stacklevel: int = 4) -> Picture:
     """The Picture to encode; a LossWarning for each loss, except those that a given Picture has already reported."""
     picture = as_picture(image)
     reported = picture.warnings if isinstance(image, Picture) else ()
     picture = strip_picture(picture) if strip else picture
     for text in picture.warnings[len(reported) :]:
-        warnings.warn(text, LossWarning, stacklevel=4)
+        warnings.warn(text, LossWarning, stacklevel=stacklevel)
     if max(picture.width, picture.height) > container.MAX_SIDE:
         raise LimitError(f"{picture.width}x{picture.height} pixels: a side can have at most {container.MAX_SIDE}")
     return with_grey_found(with_hidden_filled(picture))

@@ -6,12 +6,14 @@ from .geometry.rectangles import Rect
 from .image.grey import average_channels
 from .image.picture import Picture
 from .models.loading import Model
+from .runtime.progress import Part, working
 from .tokens.tokens import Tokens
 
 
 def render(tokens: Tokens, model: Model, region: Rect) -> Picture:
     """Decode `region`, in pixels, within the picture. Pictures that were grey before encoding are grey again."""
-    from .inference.networks import planes_to_pixels  # loads torch
+    with working(Part.START_UP):
+        from .inference.networks import planes_to_pixels  # loads torch
 
     pixels = planes_to_pixels(model, list(tokens.planes), region, size=(tokens.width, tokens.height), step=tokens.step)
     if tokens.grey:

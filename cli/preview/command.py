@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqcodec.errors import UsageError, VqcError
+from vqcodec.runtime.progress import Part, working
 
 from .. import inputs, options
 from ..files import check_target, read_input, write_new
 from ..info_table import head_of
 from ..messages import STDIO, naming, print_line, say
+from ..profile import profiled
+from ..progress import FileProgress, file_bar
 from ..several import Failures
 from .original import Original, find_original
 from .page import page
@@ -49,6 +52,7 @@ class Wanted:
     quiet: bool
 
 
+@profiled
 def preview(
     sources: Annotated[
         list[Path],
@@ -88,6 +92,7 @@ def preview(
     device: options.Device = "cpu",
     threads: options.Threads = 0,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
+    profile: options.Profile = False,
     debug: options.Debug = False,
 ) -> None:
     """Show .vqc files from coarse to fine: the picture that each prefix of a file holds.
@@ -103,7 +108,8 @@ def preview(
     --against adds the original to the page, behind a divider that moves, and to each step PSNR (dB) and MS-SSIM (0..1)
     at full size.
     """
-    from . import terminal
+    with working(Part.START_UP):
+        from . import terminal
 
     sources, out = inputs.split_output(sources, out, SIDES, folders=True)
     found = inputs.vqc_files(sources)
@@ -117,19 +123,23 @@ def preview(
     wanted = Wanted(steps or _default_steps(kind, several, pictures != "none"), sides, device, max_pixels, quiet)
     failures = Failures(len(found))
     shown: list[Shown] = []
-    for source, inner in found:
-        with failures.of(source), naming(source):
-            original = None if against is None else Original(find_original(against, inner, several), max_pixels)
-            file = _decode(source, inner if several else Path(source.name), original, wanted)
-            if target is not None:
-                shown.append(file)
-                continue
-            if several:
-                print_line(f"{source}:")
-            terminal.show(file, pictures)
+    with ExitStack() as stack:
+        # In a terminal each file has a bar of its own, which has disappeared when its pictures are printed.
+        bar = None if target is None else stack.enter_context(file_bar("decoding", len(found), quiet))
+        for source, inner in found:
+            with failures.of(source), naming(source):
+                original = None if against is None else Original(find_original(against, inner, several), max_pixels)
+                file = _decode(source, inner if several else Path(source.name), original, wanted, bar)
+                if target is not None:
+                    shown.append(file)
+                    continue
+                if several:
+                    print_line(f"{source}:")
+                terminal.show(file, pictures)
     if target is not None and shown:
-        data = _written(kind, shown)
-        write_new(target, data, force)
+        with working(Part.PICTURE_OUT):
+            data = _written(kind, shown)
+            write_new(target, data, force)
         if not quiet:
             _report(target, shown, len(data))
     failures.finish(quiet)
@@ -171,19 +181,24 @@ def _pixels(sources: list[Path], max_pixels: int) -> int:
     return total
 
 
-def _decode(source: Path, name: Path, original: Original | None, wanted: Wanted) -> Shown:
+def _decode(
+    source: Path, name: Path, original: Original | None, wanted: Wanted, bar: FileProgress | None
+) -> Shown:
     """The file with its steps; those without pictures are measured all the same where there is an original."""
     from vqcodec.models.file_info import read_info
 
     data = read_input(source)
     info = read_info(data, wanted.max_pixels)
     sides = wanted.sides or Sides(1, 1)
+    text = "<stdin>" if source == STDIO else str(name)
     if wanted.sides is None and original is None:
         steps = plain_steps(info, len(data), wanted.steps)
     else:
-        options = (wanted.device, wanted.max_pixels, wanted.quiet)
-        steps = list(picture_steps(data, info, wanted.steps, sides, original, *options))
-    text = "<stdin>" if source == STDIO else str(name)
+        bars = file_bar("decoding", 1, wanted.quiet) if bar is None else nullcontext(bar)
+        with bars as progress, progress.file(text):
+            progress.pixels = info.width * info.height
+            options = (wanted.device, wanted.max_pixels)
+            steps = list(picture_steps(data, info, wanted.steps, sides, original, *options))
     if not wanted.quiet:
         _warn(text, info, len(data), steps)
     return Shown(text, info, len(data), steps, None if original is None else original.for_screen(sides.last))

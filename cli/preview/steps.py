@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ..progress import counted
+from vqcodec.runtime.progress import Part, working
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -100,20 +100,18 @@ def picture_steps(
     original: Original | None,
     device: str,
     max_pixels: int,
-    quiet: bool,
 ) -> Iterator[Step]:
-    """The same steps with pictures, and a progress bar on a terminal. Raises UsageError for another original."""
+    """The same steps with pictures. Raises UsageError for another original."""
     from vqcodec import previews
 
     n_steps = len(plain_steps(info, len(data), steps))
     found = previews(data, steps, device=device, max_pixels=max_pixels)
-    with counted("decoding", quiet) as advance:
-        for done, preview in enumerate(islice(found, n_steps), 1):
-            step = _step(info, preview.keep, preview.n_bytes)
+    for done, preview in enumerate(islice(found, n_steps), 1):
+        step = _step(info, preview.keep, preview.n_bytes)
+        with working(Part.PICTURE_OUT):
             psnr, ms_ssim = (None, None) if original is None else original.measure(preview.image)
             image = for_screen(preview.image, sides.last if done == n_steps else sides.steps)
-            yield replace(step, image=image, complete=preview.complete, psnr=psnr, ms_ssim=ms_ssim)
-            advance(done, n_steps)
+        yield replace(step, image=image, complete=preview.complete, psnr=psnr, ms_ssim=ms_ssim)
 
 
 def _step(info: Info, layers: int, n_bytes: int) -> Step:

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,7 +19,7 @@ def test_encode_writes_next_to_the_input_and_reports_it(work: Path, invoke: Invo
     code, out, err = invoke("encode", "cat.png", "-m", "tiny")
     data = (work / "cat.vqc").read_bytes()
     assert (code, out) == (0, "")
-    assert err == f"cat.vqc: {len(data):,} bytes, {8 * len(data) / 30000:.3f} bpp, 4 layers of tiny\n"
+    assert err == ""  # stderr is a file here
     assert data == tiny_vqc
     assert names(work) == {"cat.png", "cat.vqc", "kitty.vqc"}
 
@@ -26,8 +27,18 @@ def test_encode_writes_next_to_the_input_and_reports_it(work: Path, invoke: Invo
 def test_quiet_and_verbose(work: Path, invoke: Invoke) -> None:
     assert invoke("encode", "cat.png", "-m", "tiny", "--quiet") == (0, "", "")
     code, _, err = invoke("encode", "cat.png", "-m", "tiny", "-f", "-v")
+    size = (work / "cat.vqc").stat().st_size
+    ratio = (work / "cat.png").stat().st_size / size
+    line = f"cat.vqc: {size:,} bytes, {8 * size / 30000:.3f} bpp, ratio {ratio:.1f}, 4 layers of tiny, "
     assert code == 0
-    assert "200x150 pixels, " in err
+    assert err.startswith(line)
+    assert err.endswith(" s\ncat.vqc: 200x150 pixels\n")
+
+
+def test_the_result_is_printed_on_a_terminal(work: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vqcodec.cli.results.is_terminal", lambda: True)
+    assert " bpp, ratio " in invoke("encode", "cat.png", "-m", "tiny")[2]
+    assert invoke("encode", "cat.png", "-m", "tiny", "-f", "--quiet") == (0, "", "")
 
 
 def test_encode_json(work: Path, invoke: Invoke) -> None:
@@ -37,7 +48,8 @@ def test_encode_json(work: Path, invoke: Invoke) -> None:
     first, second = map(json.loads, out.splitlines())
     assert (first["input"], second["output"]) == ("cat.png", "dog.vqc")
     assert set(first) == {
-        "input", "output", "width", "height", "bytes", "bpp", "layers", "model", "seconds", "warnings"
+        "input", "output", "width", "height", "bytes", "bpp", "layers", "model", "seconds", "ratio", "psnr",
+        "ms_ssim", "warnings"
     }  # fmt: skip
     assert (first["width"], first["height"], first["layers"], first["model"]) == (200, 150, 4, "tiny")
     assert first["bytes"] == (work / "cat.vqc").stat().st_size
@@ -62,6 +74,18 @@ def test_min_quality(work: Path, invoke: Invoke) -> None:
     (work / "cat.vqc").unlink()
     fails(invoke("encode", "cat.png", "-m", "tiny", "--min-quality", "psnr=99"), 8, "cat.png", "psnr")
     assert "cat.vqc" not in names(work)
+
+
+def test_a_measured_quality_is_reported(work: Path, invoke: Invoke, photo: Image.Image) -> None:
+    code, out, _ = invoke("encode", "cat.png", "-m", "tiny", "--min-quality", "psnr=5", "--json", "-v")
+    decoded = vqcodec.decode((work / "cat.vqc").read_bytes())
+    squared = np.square(np.asarray(decoded, np.float64) - np.asarray(opened("cat.png").convert("RGB"))).mean()
+    assert code == 0
+    psnr = 10 * np.log10(255**2 / squared)
+    assert json.loads(out)["psnr"] == pytest.approx(psnr, abs=1e-3)
+    assert (
+        f", PSNR {psnr:.2f} dB, " in invoke("encode", "cat.png", "-m", "tiny", "--min-quality", "psnr=5", "-f", "-v")[2]
+    )
 
 
 def test_effort_makes_no_difference_to_a_model_without_a_rate(work: Path, invoke: Invoke, tiny_vqc: bytes) -> None:

@@ -108,7 +108,7 @@ def test_stdout_that_is_a_terminal_is_refused(work: Path, invoke: Invoke, monkey
 
 @pytest.mark.slow
 def test_pipes(work: Path, shell: Callable[..., object], tiny_vqc: bytes) -> None:
-    encoded = shell("encode", "-", "-m", "tiny", input=(work / "cat.png").read_bytes())
+    encoded = shell("encode", "-", "-m", "tiny", "-v", input=(work / "cat.png").read_bytes())
     assert (encoded.returncode, encoded.stdout) == (0, tiny_vqc)
     assert encoded.stderr.startswith(b"<stdout>: ")
     decoded = shell("decode", "-", "--format", "ppm", input=tiny_vqc)

@@ -76,14 +76,17 @@ def test_without_multiplier_only_files_of_the_ladder_are_made() -> None:
 
 @pytest.mark.parametrize("target", [0.01 * SIZES[1] + 1, 0.01 * SIZES[2], 0.01 * SIZES[3] - 1])
 def test_a_quality_is_reached_by_a_small_file(target: float) -> None:
-    data = encode_at_least(Formula(), quality, target)
-    assert data is not None
-    assert target <= 0.01 * len(data) <= 1.05 * target
+    found = encode_at_least(Formula(), quality, target)
+    assert found is not None
+    assert target <= found.quality <= 1.05 * target
+    assert found.quality == pytest.approx(0.01 * len(found.data))
 
 
 def test_qualities_outside_the_ladder() -> None:
     assert encode_at_least(Formula(), quality, 0.01 * SIZES[-1] + 1) is None
-    assert encode_at_least(Formula(), quality, 0.1) == Formula().file(LADDER[0].lmbda, 1)
+    found = encode_at_least(Formula(), quality, 0.1)
+    assert found is not None
+    assert found.data == Formula().file(LADDER[0].lmbda, 1)
 
 
 def test_recent_results_are_computed_once() -> None:

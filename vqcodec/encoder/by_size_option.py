@@ -8,7 +8,8 @@ from typing import Unpack
 from ..config.model import ModelConfig
 from ..image.picture import Picture
 from ..models.ladder import at_quality, ladder
-from .model_search import encode_reaching, encode_within
+from ..runtime.progress import Part, working
+from .model_search import Encoded, encode_reaching, encode_within
 from .size_options import SizeOptions, budget_for_bpp
 
 
@@ -18,11 +19,14 @@ def encode_picture(
     device: str,
     effort: int,
     **size: Unpack[SizeOptions],
-) -> bytes:
+) -> Encoded:
     """One .vqc file of `picture`, by at most one of the size options (see `vqcodec.encode`), already checked.
 
     `candidates` are the models that may make it, by name, smallest files first.
     """
+    with working(Part.START_UP):
+        from .build import encoder_for  # loads torch
+
     names = list(candidates)
     if (min_quality := size.get("min_quality")) is not None:
         return encode_reaching(names, picture, *min_quality, device, effort)
@@ -31,10 +35,8 @@ def encode_picture(
         max_bytes = budget_for_bpp(bpp, picture.width, picture.height)
     if max_bytes is not None:
         return encode_within(names, picture, max_bytes, device, effort)
-    from .build import encoder_for  # loads torch
-
     if (quality := size.get("quality")) is not None:
         name, step = at_quality(candidates, quality)
-        return encoder_for(picture, name, device, effort).file(step.lmbda, step.keep)
+        return Encoded(encoder_for(picture, name, device, effort).file(step.lmbda, step.keep))
     last = ladder(candidates[names[0]])[-1]
-    return encoder_for(picture, names[0], device, effort).file(last.lmbda, size.get("keep"))
+    return Encoded(encoder_for(picture, names[0], device, effort).file(last.lmbda, size.get("keep")))

@@ -84,7 +84,14 @@ def encode_near(encoder: PictureEncoder, max_bytes: int) -> FilesAroundBudget:
     return FilesAroundBudget(under, over)
 
 
-def encode_at_least(encoder: PictureEncoder, quality: Quality, target: float) -> bytes | None:
+class FileOfQuality(NamedTuple):
+    """A file and the quality of its decoded picture."""
+
+    data: bytes
+    quality: float
+
+
+def encode_at_least(encoder: PictureEncoder, quality: Quality, target: float) -> FileOfQuality | None:
     """The smallest file found of `quality` `target` or more; None if the last step of the ladder has less.
 
     `quality` is called with `encoder` and its draft.
@@ -92,6 +99,9 @@ def encode_at_least(encoder: PictureEncoder, quality: Quality, target: float) ->
 
     def is_enough(tried: PictureEncoder, step: int) -> bool:
         return quality(tried, tried.ladder[step].lmbda, tried.ladder[step].keep) >= target
+
+    def made(lmbda: float, keep: int) -> FileOfQuality:
+        return FileOfQuality(encoder.file(lmbda, keep), quality(encoder, lmbda, keep))
 
     expect_search(encoder.picture, encoder.model, len(encoder.ladder), encoder.passes, decoded=True)
     i = first_step(encoder, is_enough)
@@ -101,8 +111,8 @@ def encode_at_least(encoder: PictureEncoder, quality: Quality, target: float) ->
         # Below the ladder there are the first layers of its first file.
         lmbda, keep = encoder.ladder[0].lmbda, encoder.ladder[0].keep
         fewer = (k for k in range(1, keep) if quality(encoder, lmbda, k) >= target)
-        return encoder.file(lmbda, next(fewer, keep))
-    best = encoder.file_at_step(i)
+        return made(lmbda, next(fewer, keep))
+    best = made(encoder.ladder[i].lmbda, encoder.ladder[i].keep)
     if not encoder.uses_lmbda:
         return best
     low, high = encoder.ladder[i].lmbda, encoder.ladder[i - 1].lmbda
@@ -111,7 +121,7 @@ def encode_at_least(encoder: PictureEncoder, quality: Quality, target: float) ->
             break
         lmbda = _between(low, high, 0.5)
         if quality(encoder, lmbda, encoder.ladder[i].keep) >= target:
-            low, best = lmbda, min(best, encoder.file(lmbda, encoder.ladder[i].keep), key=len)
+            low, best = lmbda, min(best, made(lmbda, encoder.ladder[i].keep), key=lambda file: len(file.data))
         else:
             high = lmbda
     return best

@@ -6,9 +6,10 @@ For each model, ladder_search.py searches the ladder of that model.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import container
 from ..container.truncate import cut_to_bytes
@@ -28,6 +29,13 @@ FAR_DB = 3.0
 
 if TYPE_CHECKING:
     from .base import PictureEncoder
+
+
+class Encoded(NamedTuple):
+    """A .vqc file, and the quality of its decoded picture by metric, as far as a search has measured it."""
+
+    data: bytes
+    quality: Mapping[str, float] = MappingProxyType({})
 
 
 def cut_to_budget(data: bytes, max_bytes: int, first_layer: Callable[[], bytes]) -> bytes:
@@ -52,7 +60,7 @@ def cut_to_budget(data: bytes, max_bytes: int, first_layer: Callable[[], bytes])
         ) from None
 
 
-def encode_within(names: list[str], picture: Picture, max_bytes: int, device: str, effort: int) -> bytes:
+def encode_within(names: list[str], picture: Picture, max_bytes: int, device: str, effort: int) -> Encoded:
     """The file of the first model whose largest complete file fills the budget, or else the file of higher PSNR.
 
     It is the largest complete file found within the budget, or, where that is not close to it, the next larger file,
@@ -68,10 +76,10 @@ def encode_within(names: list[str], picture: Picture, max_bytes: int, device: st
         except TargetError:
             if best is None:
                 raise
-            return best
+            return Encoded(best, {"psnr": best_psnr})
         filled = fills(encoder.draft.file_at_step(len(encoder.ladder) - 1), max_bytes)
         if best is None and (filled or name == names[-1]):
-            return data
+            return Encoded(data)
         # A smooth picture takes few bits of the first model; the file of the next one may be larger and worse.
         tokens = read_tokens(container.read(data, max_pixels=None), encoder.model)
         psnr = _quality("psnr", picture, tokens, encoder.model)
@@ -80,7 +88,7 @@ def encode_within(names: list[str], picture: Picture, max_bytes: int, device: st
         if filled:
             break
     assert best is not None
-    return best
+    return Encoded(best, {"psnr": best_psnr})
 
 
 def _within(encoder: PictureEncoder, max_bytes: int) -> bytes:
@@ -92,7 +100,9 @@ def _within(encoder: PictureEncoder, max_bytes: int) -> bytes:
     return max(within or b"", part, key=len)
 
 
-def encode_reaching(names: list[str], picture: Picture, metric: str, target: float, device: str, effort: int) -> bytes:
+def encode_reaching(
+    names: list[str], picture: Picture, metric: str, target: float, device: str, effort: int
+) -> Encoded:
     """The smallest file found whose `metric` is at least `target`, of the first model whose last step reaches it.
 
     Raises TargetError if none does.
@@ -116,7 +126,7 @@ def encode_reaching(names: list[str], picture: Picture, metric: str, target: flo
             continue
         found = encode_at_least(encoder, quality, target)
         if found is not None:
-            return found
+            return Encoded(found.data, {metric: found.quality})
         reached = quality(encoder, last.lmbda, last.keep)
     raise TargetError(f"{metric} {target:g}: the best file of model '{name}' reaches about {reached:.4g}; ask for less")
 

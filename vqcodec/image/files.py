@@ -20,6 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from ..container import MAGIC
 from ..container.foreign import picture_format
 from ..errors import InputError, UsageError, VqcError
+from ..runtime.progress import Part, working
 from . import plugins
 from .colour import stated_colour
 from .limits import MAX_PIXELS, check_size, pillow_limits, too_large
@@ -122,7 +123,7 @@ def read_picture(source: str | Path | bytes | BinaryIO, max_pixels: int | None =
         InputError: the file is missing, empty, damaged, truncated or of a format that is not read.
         LimitError: the picture has more than `max_pixels` pixels, or memory does not hold it.
     """
-    with _opened(source, max_pixels) as (name, file):
+    with working(Part.PICTURE_IN), _opened(source, max_pixels) as (name, file):
         return _read(file, name, max_pixels)
 
 
@@ -203,7 +204,8 @@ def write_picture(picture: Picture, format: str, quality: int | None = None) -> 
             lost.append("jpg holds no alpha: flattened onto white")
             picture = replace(picture, pixels=_on_white(picture.pixels, picture.alpha), alpha=None)
     out = io.BytesIO()
-    to_pillow(picture).save(out, {"jpg": "JPEG"}.get(format, format.upper()), **options)
+    with working(Part.PICTURE_OUT, picture.width * picture.height):
+        to_pillow(picture).save(out, {"jpg": "JPEG"}.get(format, format.upper()), **options)
     return out.getvalue(), tuple(lost)
 
 

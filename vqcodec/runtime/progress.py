@@ -21,14 +21,18 @@ class Part(StrEnum):
     MODEL = "model"
     """Weights and the library that runs the networks."""
     PICTURE_IN = "picture in"
-    ENCODER = "encoder network"
-    REFINEMENT = "refinement network"
+    ENCODER = "network: encoder"
+    REFINEMENT = "network: refinement"
     """Decoder network and its gradient, in latent refinement."""
-    DECODER = "decoder network"
-    SELECTION = "index selection"
-    CODING = "entropy coding"
+    DECODER = "network: decoder"
+    SELECTION = "entropy: selection"
+    """Selection of indices under the entropy model, and their coding in the same pass."""
+    CODING = "entropy: coding"
     CONTAINER = "container"
+    """Parts of a .vqc file to bytes and back, and the file itself."""
     PICTURE_OUT = "picture out"
+    WEIGHTS = "weights"
+    """Weights of a checkpoint, in bytes."""
 
 
 COST = {
@@ -38,12 +42,15 @@ COST = {
     Part.SELECTION: 25e-6,
     Part.CODING: 12e-6,
     Part.PICTURE_OUT: 0.2e-6,
+    Part.WEIGHTS: 1e-9,
 }
-"""Seconds of a part for each pixel or index, about; only the evenness of a bar depends on it."""
+"""Seconds of a part for each pixel, index or byte, about; only the evenness of a bar depends on it."""
+INDICES = frozenset({Part.SELECTION, Part.CODING})
+"""Parts whose amounts are indices instead of pixels."""
 
 
 class Observer(Protocol):
-    """Receiver of reports. Amounts are pixels, or indices for Part.SELECTION and Part.CODING."""
+    """Receiver of reports. Amounts are pixels, or indices for the parts in INDICES."""
 
     def expect(self, part: Part, amount: float) -> None:
         """Some `amount` of a part is to come."""
@@ -70,7 +77,7 @@ def observing(*observers: Observer) -> Iterator[None]:
 
 @contextmanager
 def working(part: Part, amount: float = 0.0) -> Iterator[None]:
-    """Report the work inside as `amount` of `part`: pixels, or indices for Part.SELECTION and Part.CODING.
+    """Report the work inside as `amount` of `part`: pixels, or indices for the parts in INDICES.
 
     Not around a `yield`, whose caller would count as well.
     """

@@ -15,7 +15,7 @@ from ..errors import FormatError
 from ..geometry.rectangles import Rect
 from ..geometry.token_layout import access_tiles, fits, plane_shapes
 from ..planes import Layers, blank_planes, indices_in
-from ..runtime.progress import Part, expect
+from ..runtime.progress import Part, expect, working
 from .tokens import CHUNK_KINDS, EntropyCoded, Tokens, can_map, check_fill, entropy_at, has_step
 
 
@@ -82,7 +82,8 @@ def _jobs(
 def _tokens(file: container.File, planes: list[np.ndarray], keep: int, model: EntropyCoded) -> Tokens:
     """Tokens with the size, alpha and metadata of a file."""
     header = file.header
-    alpha = None if file.alpha is None else decode_alpha(file.alpha, header.width, header.height)
+    with working(Part.CONTAINER):
+        alpha = None if file.alpha is None else decode_alpha(file.alpha, header.width, header.height)
     names = {kind: name for name, kind in CHUNK_KINDS.items()}
     metadata = {names[chunk.kind]: chunk.data for chunk in file.chunks if chunk.kind in names}
     return Tokens(

@@ -26,7 +26,7 @@ from ..geometry.token_layout import STEPPED_TILE_PX, access_tiles, plane_shapes
 from ..image.picture import Picture
 from ..models import registry
 from ..planes import MISSING, Planes, indices_in
-from ..runtime.progress import Part, expect
+from ..runtime.progress import Part, expect, working
 
 TILE_PX = 512
 """Default side of an access tile, pixels."""
@@ -250,8 +250,9 @@ def assemble(tokens: Tokens, header: container.Header, by_tile: Sequence[Sequenc
     """A file of segments `by_tile` [tile][layer], with alpha and metadata of `tokens`."""
     segments = [[tile[layer] for tile in by_tile] for layer in range(tokens.n_layers)]
     chunks = [Chunk(kind, data) for name, kind in CHUNK_KINDS.items() if (data := getattr(tokens, name)) is not None]
-    alpha = None if tokens.alpha is None else encode_alpha(tokens.alpha)
-    return container.write(header, segments, alpha, chunks)
+    with working(Part.CONTAINER):
+        alpha = None if tokens.alpha is None else encode_alpha(tokens.alpha)
+        return container.write(header, segments, alpha, chunks)
 
 
 def from_picture(picture: Picture, planes: Sequence[np.ndarray], config: ModelConfig) -> Tokens:
