@@ -38,7 +38,7 @@ def test_two_inputs_for_one_target(work: Path, invoke: Invoke) -> None:
 def test_targets_that_exist_are_reported_first_and_kept(work: Path, invoke: Invoke) -> None:
     shutil.copy("cat.png", "dog.png")
     (work / "dog.vqc").write_bytes(b"mine")
-    code, _, err = invoke("encode", "cat.png", "dog.png", "-m", "tiny")
+    code, _, err = invoke("encode", "cat.png", "dog.png", "-m", "tiny", "-v")
     assert code == 7
     assert err.splitlines()[0] == "vqcodec: dog.vqc: exists already; add -f to overwrite it"
     assert err.splitlines()[1].startswith("cat.vqc: ")
