@@ -181,9 +181,7 @@ def _pixels(sources: list[Path], max_pixels: int) -> int:
     return total
 
 
-def _decode(
-    source: Path, name: Path, original: Original | None, wanted: Wanted, bar: FileProgress | None
-) -> Shown:
+def _decode(source: Path, name: Path, original: Original | None, wanted: Wanted, bar: FileProgress | None) -> Shown:
     """The file with its steps; those without pictures are measured all the same where there is an original."""
     from vqcodec.models.file_info import read_info
 
