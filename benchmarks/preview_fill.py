@@ -24,7 +24,7 @@ from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.entropy.interface import EntropyModel
 from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.image.files import as_picture
-from vqcodec.inference.fixed_windows import to_array
+from vqcodec.inference.torch_networks import to_array
 from vqcodec.metrics import METRICS
 from vqcodec.models.loading import Model
 from vqcodec.planes import MISSING, Planes
@@ -89,7 +89,7 @@ def decode_with_means(
     given = [torch.from_numpy(p.astype(np.int64))[None] for p in planes]
     given = [p if s < known else torch.full_like(p, MISSING) for s, p in enumerate(given)]
     z_q, kept = (part.clone() for part in quantizer.dequantize(given))
-    spans, groups = CodewordDistances(quantizer).spans, quantizer.groups
+    spans, groups = CodewordDistances(quantizer.arrays()).spans, quantizer.groups
     for s in range(known, min(known + wanted, len(planes))):
         mean = torch.from_numpy(means[s].astype(np.float32))
         z_q[0, spans[s]] = mean if s < groups else z_q[0, spans[s]] + mean
@@ -113,7 +113,7 @@ def measure(pixels: np.ndarray, model: str, rates: Sequence[float], keeps: Seque
     """PSNR and MS-SSIM [rates, keeps, ways, 2]."""
     encoder = encoder_for(as_picture(pixels), model)
     assert isinstance(encoder, IndexEncoder)
-    codebooks = CodewordDistances(encoder.model.tokenizer.quantizer).codebooks
+    codebooks = CodewordDistances(encoder.model.product).codebooks
     found = np.empty((len(rates), len(keeps), len(VARIANTS), 2))
     for i, rate in enumerate(rates):
         planes = list(encoder.tokens(rate).planes)

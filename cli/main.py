@@ -11,6 +11,7 @@ import typer
 
 from vqcodec import __version__
 from vqcodec.errors import InputError, LimitError, OutputError, UsageError, VqcError, is_out_of_memory
+from vqcodec.runtime import blas
 
 from . import options, streams
 from .batch.command import batch
@@ -70,6 +71,7 @@ def run() -> NoReturn:
     """Entry point of the console script; an error is one line on stderr and an exit code."""
     options.state.debug = False
     streams.prepare()
+    blas.prepare()
     try:
         _refuse_empty(sys.argv[1:])
         code = app(standalone_mode=False)  # the exit code that a command requested, else None

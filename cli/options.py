@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,8 @@ import typer
 from vqcodec.config.effort import EFFORT
 from vqcodec.errors import UsageError
 from vqcodec.models.registry import FAMILY
+from vqcodec.runtime.backend import set_backend
+from vqcodec.runtime.threads import set_thread_count
 from vqcodec.runtime.torch_state import check_device
 
 
@@ -36,9 +36,13 @@ def _set_debug(value: bool) -> bool:
 
 def _set_threads(value: int) -> int:
     if value:
-        os.environ["OMP_NUM_THREADS"] = str(value)
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(value)
+        set_thread_count(value)
+    return value
+
+
+def _set_backend(value: str) -> str:
+    if value:
+        set_backend(value)
     return value
 
 
@@ -68,6 +72,15 @@ Threads = Annotated[
         callback=_set_threads,
         show_default="all cores",
         help="CPU threads of the networks, 1 or more.",
+    ),
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        "--backend",
+        callback=_set_backend,
+        show_default="auto",
+        help="Library that runs the networks: auto, openvino or torch. Files are the same whichever decodes.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]

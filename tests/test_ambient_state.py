@@ -15,6 +15,7 @@ from PIL import Image
 
 import vqcodec
 from vqcodec.errors import UsageError
+from vqcodec.inference.compiled.networks import CompiledNetworks
 from vqcodec.models import loading
 from vqcodec.runtime.forking import ForkLock
 from vqcodec.runtime.torch_state import codec_modes
@@ -169,18 +170,18 @@ def test_locks_are_re_entrant_and_renewed() -> None:
 
 def test_threads_that_begin_together_load_once(small: Image.Image, fresh: str, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {"load": 0, "build": 0}
-    read, build = loading._read_tensors, loading._build_tokenizer
+    read, build = loading._read_tensors, CompiledNetworks.__init__
 
     def counted_read(*args: object) -> object:
         counts["load"] += 1
         return read(*args)  # type: ignore[arg-type]
 
-    def counted_build(*args: object) -> object:
+    def counted_build(*args: object) -> None:
         counts["build"] += 1
-        return build(*args)  # type: ignore[arg-type]
+        build(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loading, "_read_tensors", counted_read)
-    monkeypatch.setattr(loading, "_build_tokenizer", counted_build)
+    monkeypatch.setattr(CompiledNetworks, "__init__", counted_build)
     together, results = threading.Barrier(8), []
 
     def work() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from vqcodec.inference.fixed_windows import to_array, to_tensor
+from vqcodec.inference.torch_networks import to_array, to_tensor
 from vqcodec.tokenizer import to_levels, to_pixels, to_unit
 
 

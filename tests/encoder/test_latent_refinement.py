@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from itertools import pairwise
 
 import numpy as np
+import openvino
 import pytest
-import torch
 from PIL import Image
 
 import vqcodec
-from vqcodec.encoder import distortion, latent_refinement
+from vqcodec.encoder import compiled_measures, distortion, latent_refinement
 from vqcodec.encoder.base import PictureEncoder
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.index_encoder import IndexEncoder
@@ -55,12 +54,17 @@ def step_of(encoder: IndexEncoder, lmbda: float = 1.0) -> np.ndarray:
     return change
 
 
+def use_element_type(monkeypatch: pytest.MonkeyPatch, kind: openvino.Type) -> None:
+    """Compute the gradient of compiled networks in `kind`."""
+    monkeypatch.setattr(compiled_measures, "fast_kind", lambda: kind)
+
+
 @pytest.mark.slow
 def test_windows_do_not_change_the_step_on_squared_error(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distortion, "SIMILARITY", 0.0)
-    monkeypatch.setattr(latent_refinement, "in_bfloat16", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(latent_refinement, "HALO", 1.0)
     encoder = unrefined(np.asarray(picture), "photo")
+    use_element_type(monkeypatch, openvino.Type.f32)
     found = []
     for side in (64, 1024):
         monkeypatch.setattr(latent_refinement, "WINDOW_PX", side)
@@ -75,9 +79,8 @@ def test_bfloat16_and_a_partial_halo_keep_the_direction(
 ) -> None:
     monkeypatch.setattr(latent_refinement, "WINDOW_PX", 128)
     encoder = unrefined(np.asarray(picture), name)
-    monkeypatch.setattr(latent_refinement, "in_bfloat16", lambda device: torch.autocast("cpu", torch.bfloat16))
     quick = step_of(encoder)
-    monkeypatch.setattr(latent_refinement, "in_bfloat16", lambda device: contextlib.nullcontext())
+    use_element_type(monkeypatch, openvino.Type.f32)
     monkeypatch.setattr(latent_refinement, "HALO", 1.0)
     exact = step_of(encoder)
     assert 0.98 < (quick * exact).sum() / np.linalg.norm(quick) / np.linalg.norm(exact) < 1

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from tests.rans import AnsDecoder, decode_context_planes
-from vqcodec.entropy.context_kernels import FAST, ExactKernel, FloatKernel, Int8Kernel, PlaneNet
+from vqcodec.entropy import compiled_kernels, context_model
+from vqcodec.entropy.compiled_kernels import Int8Kernel, check_inputs
+from vqcodec.entropy.context_kernels import ExactKernel, PlaneNet
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles
 from vqcodec.entropy.workers import for_each
@@ -79,6 +81,10 @@ def with_kernels(model: ContextModel, kind: object) -> ContextModel:
     return other
 
 
+def int8_kernel(net: PlaneNet, lut: np.ndarray) -> Int8Kernel:
+    return Int8Kernel(net, lut, 2)
+
+
 def in_float64(net: PlaneNet) -> PlaneNet:
     return PlaneNet(**{f.name: getattr(net, f.name).astype(np.float64) for f in dataclasses.fields(net)})
 
@@ -104,7 +110,7 @@ def test_frequencies_do_not_depend_on_how_they_are_computed(model: ContextModel)
     expected = frequencies(model, tiles)
     assert len(np.unique(expected[0])) > 20, "the frequencies have to vary for a meaningful test"
     others = [with_nets(model, in_float64), with_nets(model, hidden_units_permuted)]
-    for other in [*others, *(with_kernels(model, kind) for kind in (ExactKernel, *FAST))]:
+    for other in [*others, with_kernels(model, ExactKernel), with_kernels(model, int8_kernel)]:
         for a, b in zip(expected, frequencies(other, tiles), strict=True):
             np.testing.assert_array_equal(a, b)
     for tile, a in zip(tiles, expected, strict=True):
@@ -112,18 +118,13 @@ def test_frequencies_do_not_depend_on_how_they_are_computed(model: ContextModel)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_threads_change_no_byte(model: ContextModel, threads: int) -> None:
+def test_threads_change_no_byte(model: ContextModel, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     tiles = some_tiles(6, [(40, 60)] * 5 + [(3, 9)])
     shapes = [tuple(plane.shape for plane in tile) for tile in tiles]
-    before = torch.get_num_threads()
     expected = encode_tiles(with_kernels(model, ExactKernel), tiles, LAYERS)
-    try:
-        torch.set_num_threads(threads)
-        assert encode_tiles(model, tiles, LAYERS) == expected
-        found = decode_tiles(model, expected, shapes, LAYERS)
-        assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+    assert encode_tiles(model, tiles, LAYERS) == expected
+    found = decode_tiles(model, expected, shapes, LAYERS)
     for tile, right in zip(found, tiles, strict=True):
         for plane, original in zip(tile, right, strict=True):
             np.testing.assert_array_equal(plane, original)
@@ -138,35 +139,70 @@ def test_an_error_in_a_thread_is_raised() -> None:
         for_each(work, range(6), 2)
 
 
+@pytest.fixture
+def compiled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are compiled for the first plane already, on every processor."""
+    monkeypatch.setattr(context_model, "MANY", 1)
+    monkeypatch.setattr(compiled_kernels, "int8_is_exact", lambda: True)
+
+
+@pytest.mark.usefixtures("compiled_at_once")
+def test_compiled_kernels_code_the_same_bytes() -> None:
+    tensors, tiles = a_prior().tensors(), some_tiles(8, [(8, 8)])
+    model = ContextModel(SIZES, tensors)
+    found = encode_tiles(model, tiles, LAYERS)
+    assert isinstance(model.kernels[0], Int8Kernel)
+    assert found == encode_tiles(with_kernels(model, ExactKernel), tiles, LAYERS)
+
+
+@pytest.mark.usefixtures("compiled_at_once")
 def test_a_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files stay the same where a product is wrong in one bit, or not in this torch."""
-    tensors = a_prior().tensors()
-    tiles = some_tiles(8, [(8, 8)])
-    expected = encode_tiles(ContextModel(SIZES, tensors), tiles, LAYERS)
+    """Files stay the same where a product is wrong in one bit."""
+    tensors, tiles = a_prior().tensors(), some_tiles(8, [(8, 8)])
+    right = Int8Kernel.rows
 
-    def wrong(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return (a.int() @ b.int()) ^ 64
+    def wrong(kernel: Int8Kernel, x: np.ndarray, p: int) -> np.ndarray:
+        rows = right(kernel, x, p).copy()
+        rows[-1, 0] += 1
+        return rows
 
-    monkeypatch.setattr(torch, "_int_mm", wrong)
+    monkeypatch.setattr(Int8Kernel, "rows", wrong)
     model = ContextModel(SIZES, tensors)
-    assert encode_tiles(model, tiles, LAYERS) == expected
-    assert isinstance(model.kernels[0], FloatKernel)
-    monkeypatch.delattr(torch, "_int_mm")
-    monkeypatch.delattr(torch, "addmm")
-    model = ContextModel(SIZES, tensors)
-    assert encode_tiles(model, tiles, LAYERS) == expected
+    found = encode_tiles(model, tiles, LAYERS)
+    assert isinstance(model.kernels[0], ExactKernel)
+    assert found == encode_tiles(with_kernels(model, ExactKernel), tiles, LAYERS)
+
+
+@pytest.mark.usefixtures("compiled_at_once")
+@pytest.mark.parametrize("without", ["openvino", "int8"])
+def test_numpy_codes_where_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch, without: str) -> None:
+    if without == "openvino":
+        monkeypatch.setattr(context_model, "has_openvino", lambda: False)
+    else:
+        monkeypatch.setattr(compiled_kernels, "int8_is_exact", lambda: False)
+    model = ContextModel(SIZES, a_prior().tensors())
+    encode_tiles(model, some_tiles(8, [(8, 8)]), LAYERS)
+    assert model.is_chosen
     assert isinstance(model.kernels[0], ExactKernel)
 
 
+def test_checked_inputs_reach_the_largest_sums() -> None:
+    net = ContextModel(SIZES, a_prior().tensors()).nets[-1]
+    weights = np.concatenate([net.around, net.own])
+    sums = check_inputs(net).astype(np.int64) @ weights.astype(np.int64)
+    np.testing.assert_array_equal(sums.max(0), 127 * abs(weights).sum(0))
+
+
+@pytest.mark.usefixtures("compiled_at_once")
 def test_weights_beyond_int8_are_not_clipped() -> None:
     tensors = golden_tensors()
     tensors["prior.1.hidden"] = tensors["prior.1.hidden"] * 3
     model = ContextModel((5, 5), tensors)
     found = encode_tiles(model, [GOLDEN_PLANES], [[0], [1]])
-    assert isinstance(model.kernels[0], FloatKernel)
+    assert isinstance(model.kernels[0], ExactKernel)
     assert found == encode_tiles(with_kernels(model, ExactKernel), [GOLDEN_PLANES], [[0], [1]])
     with pytest.raises(RuntimeError, match="int8"):
-        Int8Kernel(model.nets[1], model.lut)
+        int8_kernel(model.nets[1], model.lut)
 
 
 def test_the_self_test_compares_with_this_machine() -> None:

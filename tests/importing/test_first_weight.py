@@ -17,7 +17,7 @@ from vqcodec.geometry.token_layout import window_rects
 from vqcodec.importing import release
 from vqcodec.importing.first_weight import measured_config
 from vqcodec.importing.release import SYSTEMS, find_release, import_release
-from vqcodec.inference.fixed_windows import to_tensor
+from vqcodec.inference.torch_networks import to_tensor
 from vqcodec.models import loading, registry
 
 from ..refusal import Invoke

@@ -98,7 +98,7 @@ def test_measured_distances_are_those_of_the_quantizer() -> None:
     made, z = quantizer(), latent(5, 4)[:1]
     made.bit_costs.zero_()
     planes = made.quantize(z, 0.0)
-    distances, positions = CodewordDistances(made), np.arange(20)
+    distances, positions = CodewordDistances(made.arrays()), np.arange(20)
     chosen: list[np.ndarray] = []
     for s, plane in enumerate(planes):
         found = distances.measure(s, z[0].numpy(), positions, chosen)

@@ -31,7 +31,7 @@ class PriorChoice:
             raise UsageError(f"codebook.choice: model '{name}' has no context model, or no rate term")
         self.entropy = model.entropy
         self.sizes = quantizer.sizes
-        self.codewords = CodewordDistances(quantizer)
+        self.codewords = CodewordDistances(quantizer.arrays())
 
     def __call__(self, z: Tensor, rate: Tensor | None) -> list[Tensor]:
         """z [B, D, h, w], rates [B] (default 1) -> planes [B, h, w] int64; each sample counts as an access tile."""

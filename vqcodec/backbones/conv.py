@@ -14,10 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config.model import ConvConfig
+from ..config.backbones import FINEST_STRIDE, ConvConfig
 from .base import Decoder, Encoder
-
-FINEST_STRIDE = 8
 
 
 class ResidualBlock(nn.Module):
@@ -52,9 +50,9 @@ class ConvEncoder(Encoder):
             nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in zip(widths, widths[1:], strict=False)
         )
         self.head = nn.Conv2d(widths[-1], channels, 3, padding=1)
-        self.stride = _stride(config)
+        self.stride = config.stride
         self.linear = nn.Conv2d(3 * self.stride**2, channels, 1) if config.linear_path else None
-        self.halo = _reach(config.encoder_depths)
+        self.halo = config.encoder_halo
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels x [B, 3, H, W] in -1..1 -> latent z [B, D, H / stride, W / stride]."""
@@ -77,9 +75,9 @@ class ConvDecoder(Decoder):
             nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in zip(widths, widths[1:], strict=False)
         )
         self.tail = nn.Conv2d(widths[0], 3 * FINEST_STRIDE**2, 3, padding=1)
-        self.stride = _stride(config)
+        self.stride = config.stride
         self.linear = nn.Conv2d(channels + groups, 3 * self.stride**2, 1) if config.linear_path else None
-        self.halo = _reach(config.decoder_depths)
+        self.halo = config.decoder_halo
 
     def forward(self, z_q: Tensor, kept: Tensor) -> Tensor:
         """z_q [B, D, h, w], kept [B, G, h, w] -> pixels [B, 3, stride * h, stride * w], about -1..1."""
@@ -98,23 +96,8 @@ class ConvDecoder(Decoder):
         return self.tail.weight
 
 
-def _stride(config: ConvConfig) -> int:
-    """Pixels per latent step."""
-    return FINEST_STRIDE * 2 ** (len(config.widths) - 1)
-
-
 def _in_float32(layer: nn.Module, x: Tensor) -> Tensor:
     """Apply `layer` outside of autocast: bfloat16 would round away small differences of the strong channels."""
     with torch.autocast(x.device.type, enabled=False):
         y: Tensor = layer(x.float())
     return y
-
-
-def _reach(depths: tuple[int, ...]) -> int:
-    """Halo: pixels that an output depends on beyond its own stride block, to each side, rounded up to whole steps.
-
-    Stage i adds 2 steps per block, 1 for its first or last convolution, and at most 1 for the change of resolution.
-    """
-    steps = sum((2 * depth + 2) * 2**i for i, depth in enumerate(depths)) * FINEST_STRIDE
-    stride = FINEST_STRIDE * 2 ** (len(depths) - 1)
-    return -(-steps // stride) * stride

@@ -20,6 +20,8 @@ from .reading import Channels, Depth, DepthOrNone, KindSettings
 
 NORM_GROUPS = 32
 """Groups of the group normalisation of the vqgan backbone."""
+FINEST_STRIDE = 8
+"""Pixels per step of the finest stage of the conv backbone."""
 HEAD = 64
 """Channels of an attention head of the vit backbone."""
 
@@ -49,6 +51,29 @@ class ConvConfig(BackboneSettings, frozen=True, tag="conv"):
     """Residual blocks of each decoder stage, in the order of `widths`."""
     linear_path: bool = False
     """Add a linear block transform to the networks, in encoder and decoder."""
+
+    @property
+    def stride(self) -> int:
+        """Pixels per latent step."""
+        return FINEST_STRIDE * 2 ** (len(self.widths) - 1)
+
+    @property
+    def encoder_halo(self) -> int:
+        """Pixels beyond its own stride block, to each side, that a latent step depends on."""
+        return self._halo(self.encoder_depths)
+
+    @property
+    def decoder_halo(self) -> int:
+        """Pixels to each side that an output pixel's latent steps reach beyond its own stride block."""
+        return self._halo(self.decoder_depths)
+
+    def _halo(self, depths: tuple[int, ...]) -> int:
+        """Reach of a network, rounded up to whole latent steps.
+
+        Stage i adds 2 steps per block, 1 for its first or last convolution, and at most 1 for the change of resolution.
+        """
+        steps = sum((2 * depth + 2) * 2**i for i, depth in enumerate(depths)) * FINEST_STRIDE
+        return -(-steps // self.stride) * self.stride
 
 
 class FoldedConfig(BackboneSettings, frozen=True, tag="folded"):

@@ -78,13 +78,10 @@ class AdaptiveLayers:
     def _block_costs(
         self, latent: Latent, tile: Rect, selection: Selection, lmbda: float, layers: Layers
     ) -> np.ndarray:
-        quantizer, codewords = self.model.tokenizer.product_vq, self.inner.codewords
-        z = quantizer.codebooks.new_zeros(1, len(latent.values), 1, 1)
-        kept = z.new_zeros(1, quantizer.groups, 1, 1)
-        fill = quantizer.mask(z, kept)[0, :, 0, 0].cpu().numpy()
-        weights = np.repeat(np.maximum(latent.distance_per_bit, TINY), quantizer.widths)
+        product, codewords = self.model.product, self.inner.codewords
+        weights = np.repeat(np.maximum(latent.distance_per_bit, TINY), product.widths)
         part = latent.values[:, *tile.slices]
-        return block_costs(codewords, part, fill, selection, layers, weights, codewords.capped(lmbda))
+        return block_costs(codewords, part, product.fill, selection, layers, weights, codewords.capped(lmbda))
 
     def _is_better(
         self,

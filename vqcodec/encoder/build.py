@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..config.effort import EFFORT
+from ..config.quantizers import ProductVQConfig
 from ..image.picture import Picture
 from ..inference.networks import pixels_to_latent
 from ..models import loading
@@ -15,7 +16,6 @@ from .expected_work import expect_file
 from .index_encoder import IndexEncoder
 from .latent import encode_latent
 from .nearest_encoder import NearestEncoder
-from .scalar_encoder import ScalarEncoder
 from .selectors import ContextSelector, IndividualSelector, Selector
 
 INDEX_PASSES = {6: 4, 7: 4, 8: 6, 9: 10}
@@ -36,6 +36,8 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
     model = loading.load_model(name, device)
     expect_file(picture, model, passes_of(model, effort))
     if has_step(model.config):
+        from .scalar_encoder import ScalarEncoder  # loads torch
+
         return ScalarEncoder(picture, model, name, pixels_to_latent(model, picture.pixels), passes_of(model, effort))
     if not has_index_search(model):
         return NearestEncoder(picture, model, name, ladder(model.config))
@@ -54,7 +56,8 @@ def has_index_search(model: loading.Model) -> bool:
 
     False for scalar models, whose encoder searches over values instead of indices.
     """
-    return model.tokenizer.quantizer.has_rate_term and not model.config.tokenizer.window_px
+    config = model.config.tokenizer
+    return isinstance(config.quantizer, ProductVQConfig) and model.product.has_rate_term and not config.window_px
 
 
 def index_encoder(picture: Picture, model: loading.Model, name: str, effort: int) -> IndexEncoder:
@@ -64,7 +67,7 @@ def index_encoder(picture: Picture, model: loading.Model, name: str, effort: int
     under the context model at every effort, because indices selected by themselves take several times the bits under
     it, and selection by itself is not faster. From effort ADAPTIVE_LAYERS on, blocks may leave out their last layers.
     """
-    codewords = CodewordDistances(model.tokenizer.product_vq)
+    codewords = CodewordDistances(model.product)
     individual = IndividualSelector(model)
     draft: Selector = individual
     final: Selector = individual

@@ -6,12 +6,11 @@ Planes of groups come first, then residual planes, which quantize what the group
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from ..quantizers.product import ProductVQ
+from ..quantizers.product_arrays import ProductArrays
 
 
 class RefinedPlane(NamedTuple):
@@ -26,27 +25,19 @@ class RefinedPlane(NamedTuple):
 
 
 class CodewordDistances:
-    """Codebooks of `quantizer` as arrays, with the weights of bits in units of their distances.
+    """Codebooks of `product`, with the weights of bits in units of their distances.
 
     Legend: S planes, G groups, D latent channels, K codewords, d channels of a plane.
     """
 
-    def __init__(self, quantizer: ProductVQ) -> None:
-        books = quantizer.codebooks.float().cpu().numpy()
-        widths = quantizer.widths
-        self.spans = [slice(a, b) for a, b in pairwise((0, *accumulate(widths)))]
+    def __init__(self, product: ProductArrays) -> None:
+        self.spans = product.spans
         """Latent channels of each plane."""
-        self.codebooks = [book[:, :width] for book, width in zip(books, widths, strict=True)]
+        self.codebooks = [*product.codebooks, *product.residual_codebooks]
         """[K, d] of each plane."""
-        scales = [np.ones(width, np.float32) for width in widths]
-        if (refinements := quantizer.refinements) is not None:
-            scale = quantizer.importance().sqrt().float().cpu().numpy()
-            self.spans += refinements.spans
-            self.codebooks += [
-                book[:, :width]
-                for book, width in zip(refinements.codebooks.float().cpu().numpy(), refinements.widths, strict=True)
-            ]
-            scales += [scale[span] for span in refinements.spans]
+        scale = np.sqrt(product.importance)
+        scales = [np.ones(width, np.float32) for width in product.widths]
+        scales += [scale[span] for span in self.spans[product.groups :]]
         self.scales = scales
         """float32 [d] of each plane: weights of the channels' differences."""
         self.scaled = [book * scale for book, scale in zip(self.codebooks, scales, strict=True)]
@@ -56,8 +47,7 @@ class CodewordDistances:
             for s, span in enumerate(self.spans)
         ]
         """For each plane: the earlier planes whose quantization error it refines."""
-        self._weights = quantizer.lambda_weights.double().cpu().numpy()
-        self._caps = quantizer.lambda_caps.double().cpu().numpy()
+        self._weights, self._caps = product.lambda_weights, product.lambda_caps
 
     @property
     def has_weights(self) -> bool:

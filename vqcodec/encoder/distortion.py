@@ -6,27 +6,29 @@ SE is the sum of squared errors of pixels in -1..1, a is SIMILARITY, and the val
 the decoded picture itself for gradients (as constants), the file with all layers for comparisons. So a relative change
 of the dissimilarity counts a times as much as the same relative change of the squared error. MS-SSIM is Wang,
 Simoncelli and Bovik 2003.
+
+Errors are weighted by alpha, as over a common background.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from ..geometry.rectangles import Rect
 from ..image.grey import average_channels
 from ..image.picture import Picture
-from ..inference.fixed_windows import to_tensor
+from ..inference.backend import networks_of, runs_compiled
 from ..inference.networks import planes_to_pixels
 from ..models.loading import Model
 
 SIMILARITY = 0.2
 """Share of the dissimilarity in the distortion, 0..1."""
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Weights of the five scales of MS-SSIM, finest first."""
 COARSE_WEIGHTS = (0.2999, 0.3151, 0.2481, 0.1400)
 """Weights of the second to the fifth scale of MS-SSIM, as shares of their sum. The first has a weight of 0.04 and takes
 three quarters of the time."""
@@ -56,7 +58,53 @@ class Distortion:
         return (1 - SIMILARITY) * self.squared_error + SIMILARITY * reference.squared_error * share
 
 
-@torch.inference_mode()
+class Area(NamedTuple):
+    """Part of a window whose errors count."""
+
+    place: Rect
+    """Rectangle in the window's output, pixels."""
+    original: np.ndarray
+    """The same part of the picture, uint8 [H, W, 3]."""
+    alpha: np.ndarray | None
+    """uint8 [H, W]; None for opaque."""
+    grey: bool
+    """True if the picture is grey: the mean of the decoded channels is what the decoder shows."""
+
+
+class Measures(Protocol):
+    """Distortion and its gradient, in the library that runs a model's networks."""
+
+    def distortion(self, decoded: np.ndarray, original: np.ndarray, alpha: np.ndarray | None) -> Distortion:
+        """Distortion of pixels `decoded`, uint8 [H, W, 3]; `alpha` uint8 [H, W], None for opaque."""
+
+    def gradient(self, z: np.ndarray, kept: np.ndarray, area: Area) -> np.ndarray:
+        """Gradient float32 [D, h, w] of the distortion of `area` in the decoder's input.
+
+        The input is a window's `z` float32 [D, h, w] and its keep map [G, h, w]; the decoded area is its own reference.
+        """
+
+
+def measures_of(model: Model) -> Measures:
+    """The measures in the library that runs the networks of `model`."""
+    if runs_compiled(model):
+        from .compiled_measures import CompiledMeasures  # loads OpenVINO
+
+        return CompiledMeasures(networks_of(model))
+    from .torch_measures import TorchMeasures  # loads torch
+
+    return TorchMeasures(model)
+
+
+def scale_weights(height: int, width: int) -> tuple[float, ...] | None:
+    """Weights of the scales that count in an area: COARSE_WEIGHTS from its half size on, WEIGHTS for small areas.
+
+    None where a side has LEAST_PX pixels or fewer.
+    """
+    if min(height, width) <= LEAST_PX:
+        return None
+    return COARSE_WEIGHTS if min(height, width) > 2 * LEAST_PX else WEIGHTS
+
+
 def distortions(
     model: Model, picture: Picture, planes: Sequence[np.ndarray], areas: Sequence[Rect]
 ) -> list[Distortion]:
@@ -71,45 +119,15 @@ def distortions(
     decoded = planes_to_pixels(model, list(planes), Rect(0, picture.height, 0, picture.width))
     if picture.grey:
         average_channels(decoded)
-    alpha, found = picture.alpha, []
-    for area in areas:
-        y, x = (to_tensor([np.ascontiguousarray(p[area.slices])], model.device) for p in (decoded, picture.pixels))
-        y = composite(y, x, None if alpha is None else alpha[area.slices])
-        dissimilar = dissimilarity(y, x)
-        found.append(Distortion(float((y - x).square().sum()), None if dissimilar is None else float(dissimilar)))
-    return found
+    measures, alpha = measures_of(model), picture.alpha
+    return [
+        measures.distortion(
+            decoded[area.slices], picture.pixels[area.slices], None if alpha is None else alpha[area.slices]
+        )
+        for area in areas
+    ]
 
 
-def differentiable_distortion(y: Tensor, x: Tensor) -> Tensor:
-    """Decoded y and original x [1, 3, H, W] -> the distortion of y with y as its own reference."""
-    squared_error, dissimilar = (y - x).square().sum(), dissimilarity(y, x)
-    if dissimilar is None:
-        return squared_error
-    reference = dissimilar.detach().clamp_min(LEAST_DISSIMILARITY)
-    return (1 - SIMILARITY) * squared_error + SIMILARITY * squared_error.detach() * dissimilar / reference
-
-
-def dissimilarity(y: Tensor, x: Tensor) -> Tensor | None:
-    """1 - MS-SSIM of pictures [1, 3, H, W] in -1..1; None where a side has LEAST_PX pixels or fewer."""
-    if min(x.shape[-2:]) <= LEAST_PX:
-        return None
-    from pytorch_msssim import ms_ssim
-
-    decoded, original = (y.clamp(-1, 1) + 1) / 2, (x + 1) / 2
-    if y.is_cuda:  # convolutions of single channels are many times slower there on channels-last tensors
-        decoded, original = decoded.contiguous(), original.contiguous()
-    weights = None
-    if min(x.shape[-2:]) > 2 * LEAST_PX:
-        odd = [side % 2 for side in x.shape[-2:]]
-        decoded, original = (F.avg_pool2d(part, 2, padding=odd) for part in (decoded, original))
-        weights = COARSE_WEIGHTS
-    dissimilar: Tensor = 1 - ms_ssim(decoded, original, data_range=1.0, weights=weights)
-    return dissimilar
-
-
-def composite(y: Tensor, x: Tensor, alpha: np.ndarray | None) -> Tensor:
-    """Decoded y with its errors times alpha, as over a common background; alpha uint8 [H, W], None for opaque."""
-    if alpha is None or alpha.min() == 255:
-        return y
-    share = torch.from_numpy(alpha.astype(np.float32) / 255).to(x.device)
-    return x + (y - x) * share
+def transparent(alpha: np.ndarray | None) -> bool:
+    """True where some pixel is not opaque."""
+    return alpha is not None and bool(alpha.min() < 255)

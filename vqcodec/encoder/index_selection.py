@@ -30,7 +30,6 @@ from ..entropy.tile_segments import batches_of_equal, with_map
 from ..entropy.workers import for_each
 from ..planes import Layers, Maps, Planes, Shapes, indices_in
 from ..runtime.progress import Part, working
-from ..runtime.torch_state import torch_is_loaded
 
 Distances = Callable[[int, int, np.ndarray, Sequence[np.ndarray]], np.ndarray]
 """(tile, plane, flat positions int64 [n], indices of the tile's planes [positions], final for those before this plane)
@@ -169,7 +168,7 @@ class SelectingCoder:
             distances = self._part_distances(distances, part, here)
         weight = self.distance_per_bit[s]
         # The logarithm of a row's sum is the same for all of its symbols.
-        costs = distances - weight * _log2(rows) if weight else distances
+        costs = distances - weight * np.log2(rows) if weight else distances
         symbols[:] = costs.argmin(1)
         taken = np.arange(len(symbols)), symbols
         self.bits[s][positions] += np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[taken].astype(np.float64))
@@ -215,12 +214,3 @@ class SelectingCoder:
         """The finished selection, as `planes`."""
         bits = [flat.reshape(shape) for flat, shape in zip(self.bits, self.shapes, strict=True)]
         return Selection(planes, bits, self.distances, self.encoder.segments() if self.encoder else [])
-
-
-def _log2(rows: np.ndarray) -> np.ndarray:
-    """float32; several times as fast with torch as with numpy."""
-    if not torch_is_loaded():
-        return np.log2(rows)
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(rows)).log2().numpy()

@@ -30,6 +30,4 @@ class Latent:
 
 def encode_latent(model: Model, pixels: np.ndarray) -> Latent:
     """Pixels uint8 [H, W, 3] -> the encoder network's latent."""
-    quantizer = model.tokenizer.product_vq
-    weights = quantizer.lambda_weights[: quantizer.groups].double().cpu().numpy()
-    return Latent(pixels_to_latent(model, pixels), weights, 0.0)
+    return Latent(pixels_to_latent(model, pixels), model.product.lambda_weights[: model.product.groups], 0.0)

@@ -24,20 +24,18 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ..geometry.rectangles import Rect, Window, read_padded
+from ..geometry.rectangles import Rect, Window
 from ..image.picture import Picture
-from ..inference.fixed_windows import to_tensor
-from ..inference.networks import decoder_windows, in_bfloat16, lifted_channels
+from ..inference.backend import networks_of
+from ..inference.networks import decoder_windows, lifted_channels
 from ..models.loading import Model
 from ..runtime.progress import Part, working
-from .distortion import composite, differentiable_distortion
+from .distortion import Area, measures_of
 from .latent import Latent
 
-WINDOW_PX = 1024
-"""Largest side of the inner part of a window, pixels; memory grows with its square."""
+WINDOW_PX = 1536
+"""Square root of the most pixels of the inner part of a window; memory grows with their number."""
 STEP = 0.85
 """f of the first pass as the number of passes grows; see `step_fractions`."""
 HALO = 0.25
@@ -62,9 +60,8 @@ def refine(model: Model, picture: Picture, latent: Latent, planes: Sequence[np.n
         planes: int32 [h, w] of each plane.
         fraction: f, 0..1.
     """
-    quantizer = model.tokenizer.product_vq
     descent = descend(model, picture, latent.values, planes, fraction)
-    weights = quantizer.lambda_weights[: quantizer.groups].double().cpu().numpy()
+    weights = model.product.lambda_weights[: model.product.groups]
     return Latent(descent.values, *measured_weights(weights, descent.squared_lengths, descent.curvatures))
 
 
@@ -91,14 +88,15 @@ def descend(
 
     `step` is the number of the quantization step, of models that have one.
     """
-    spans = [slice(*ends) for ends in pairwise((0, *accumulate(model.tokenizer.quantizer.widths)))]
+    spans = [slice(*ends) for ends in pairwise((0, *accumulate(model.config.tokenizer.quantizer.widths)))]
     windows = decoder_windows(model, (values.shape[1], values.shape[2]), WINDOW_PX, HALO)
     codewords = DecodedLatent(model, planes, step)
-    gradient = np.zeros(values.shape, np.float32)
+    gradient, measures = np.zeros(values.shape, np.float32), measures_of(model)
     for window in windows:
         # The pixels of a window depend on codewords around it, too.
         with working(Part.REFINEMENT, window.inner.times(model.stride).area):
-            gradient[:, *window.outer.slices] += _gradient(model, picture, codewords, window)
+            area = _area(model.stride, picture, window)
+            gradient[:, *window.outer.slices] += measures.gradient(*codewords.at(window.outer), area)
     products, squared_lengths, squared_gradients = (np.zeros(len(spans)) for _ in range(3))
     for window in windows:
         inner = window.inner.slices
@@ -120,19 +118,6 @@ def descend(
     return Descent(moved, squared_lengths, products / np.maximum(squared_lengths, TINY))
 
 
-def _gradient(model: Model, picture: Picture, codewords: DecodedLatent, window: Window) -> np.ndarray:
-    """Gradient of the distortion of a window's inner part in the decoder's input over all of it: float32 [D, h, w]."""
-    code, kept = (part.clone(memory_format=torch.channels_last) for part in codewords.at(window.outer))
-    code.requires_grad_()
-    with torch.enable_grad():
-        with in_bfloat16(model.device):
-            y = model.tokenizer.decoder(code, kept).float()
-        distortion = differentiable_distortion(*_inner_parts(model, picture, window, y))
-        (gradient,) = torch.autograd.grad(distortion, code)
-    found: np.ndarray = gradient[0].cpu().numpy()
-    return found
-
-
 def measured_weights(
     weights: np.ndarray, squared_lengths: np.ndarray, curvatures: np.ndarray
 ) -> tuple[np.ndarray, float]:
@@ -150,37 +135,26 @@ def measured_weights(
     return np.clip(found, weights / MAX_RATIO, weights * MAX_RATIO), unit / 2
 
 
-def _inner_parts(model: Model, picture: Picture, window: Window, y: Tensor) -> tuple[Tensor, Tensor]:
-    """A window's output y -> its inner part as it is shown, and the same part of the picture: [1, 3, H, W] each."""
-    inner = window.inner.times(model.stride)
-    rows, columns = inner.inside(window.outer.times(model.stride)).slices
-    height, width = min(inner.y1, picture.height) - inner.y0, min(inner.x1, picture.width) - inner.x0
-    x = to_tensor([read_padded(picture.pixels, inner)], model.device)
-    y, x = y[:, :, rows, columns][:, :, :height, :width], x[:, :, :height, :width]
-    if picture.grey:
-        y = y.mean(1, keepdim=True).expand_as(y)  # as in the decoder, so that errors of colour cost nothing
-    alpha = picture.alpha
-    part = None if alpha is None else alpha[inner.y0 : inner.y0 + height, inner.x0 : inner.x0 + width]
-    return composite(y, x, part), x
+def _area(stride: int, picture: Picture, window: Window) -> Area:
+    """The part of a window's output that counts: its inner part, within the picture."""
+    inner = window.inner.times(stride)
+    inner = Rect(inner.y0, min(inner.y1, picture.height), inner.x0, min(inner.x1, picture.width))
+    alpha = None if picture.alpha is None else picture.alpha[inner.slices]
+    return Area(inner.inside(window.outer.times(stride)), picture.pixels[inner.slices], alpha, picture.grey)
 
 
 class DecodedLatent:
     """The decoder's input that index planes stand for, rectangle by rectangle."""
 
     def __init__(self, model: Model, planes: Sequence[np.ndarray], step: int | None) -> None:
-        self.model, self.planes, self.step = model, planes, step
+        self.networks, self.planes, self.step = networks_of(model), planes, step
         self.lifted_channels = lifted_channels(model, planes, step)
 
-    def at(self, part: Rect) -> tuple[Tensor, Tensor]:
-        """Codewords [1, D, h, w] of a rectangle of the planes, and which groups are kept, [1, G, h, w] of 0..1."""
-        indices = [torch.from_numpy(p[part.slices].astype(np.int64))[None].to(self.model.device) for p in self.planes]
-        lifted = None if self.lifted_channels is None else self.lifted_channels[:, :, *part.slices]
-        at_step = () if self.step is None else (self.step, lifted)
-        with torch.inference_mode():
-            found: tuple[Tensor, Tensor] = self.model.tokenizer.quantizer.dequantize(indices, *at_step)
-        return found
+    def at(self, part: Rect) -> tuple[np.ndarray, np.ndarray]:
+        """Codewords [D, h, w] of a rectangle of the planes, and which groups are kept, [G, h, w] of 0..1."""
+        lifted = None if self.lifted_channels is None else self.lifted_channels[:, *part.slices]
+        return self.networks.dequantize([plane[part.slices] for plane in self.planes], self.step, lifted)
 
     def values(self, part: Rect) -> np.ndarray:
         """Codewords [D, h, w] of a rectangle of the planes."""
-        found: np.ndarray = self.at(part)[0][0].cpu().numpy()
-        return found
+        return self.at(part)[0]

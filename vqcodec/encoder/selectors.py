@@ -9,6 +9,7 @@ import numpy as np
 
 from ..entropy.tile_segments import encode_tiles
 from ..geometry.rectangles import Rect
+from ..inference.backend import networks_of
 from ..models.loading import Model
 from ..planes import Layers, Maps, Planes, blank_planes
 from ..runtime.progress import Part, working
@@ -42,15 +43,11 @@ class IndividualSelector:
 
     def planes(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> list[Planes]:
         """Planes int32 [h, w] of each tile, all layers."""
-        import torch
-
-        selected = []
+        networks, selected = networks_of(self.model), []
         for tile in tiles:
-            part = np.ascontiguousarray(latent.values[:, *tile.slices], dtype=np.float32)
-            z = torch.from_numpy(part)[None].to(self.model.device)
+            part = latent.values[:, *tile.slices].astype(np.float32)
             with working(Part.SELECTION, tile.area * len(self.model.entropy.sizes)):
-                planes = self.model.tokenizer.quantizer.quantize(z, lmbda)
-            selected.append([plane[0].cpu().numpy().astype(np.int32) for plane in planes])
+                selected.append(networks.quantize(part, lmbda))
         return selected
 
     def encode(self, latent: Latent, tiles: Sequence[Rect], lmbda: float, layers: Layers) -> tuple[Segments, bool]:

@@ -1,17 +1,15 @@
 """Kernels of the context network of one plane: inputs int8 -> rows of integer frequencies, equal for every kernel.
 
-`ExactKernel` is plain numpy. The others need torch and are used only where their frequencies on a fixed input are equal
-to its own (`ContextModel.choose_kernels`). All sums are integers below 2**24, exact in int32 and in float32. The
-network itself is described in context_model.py.
+`ExactKernel` is numpy. Others (compiled_kernels.py) are used only where their frequencies on fixed inputs are equal to
+its own. All sums are integers below 2**24, exact in int32 and in float32. The network is described in context_model.py.
 
 Legend: N positions, I inputs, H hidden units, K symbols, p pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -55,112 +53,43 @@ class Kernel(Protocol):
 
 
 class ExactKernel:
-    """numpy, in the dtype of the network's arrays; the reference of the other kernels."""
+    """numpy, float32; the reference of the other kernels.
+
+    Scales are multiplied into the weights: products with a power of two stay exact.
+    """
 
     def __init__(self, net: PlaneNet, lut: np.ndarray) -> None:
-        self.net, self.lut = net, lut
-        self.first = np.concatenate([net.around, net.own])
+        self.pairs = pairs_of(lut)
+        self.first, self.bias1 = np.concatenate([net.around, net.own]) * net.scale1, net.bias1 * net.scale1
+        self.hidden, self.bias2 = net.hidden * net.scale2, net.bias2 * net.scale2
+        self.out, self.bias3 = net.out * net.scale3, net.bias3 * net.scale3
 
     def rows(self, x: np.ndarray, p: int) -> np.ndarray:
         """Inputs x int8 [N, I] of pass p -> frequencies float32 [N, K]."""
-        net = self.net
-        h1 = x.astype(self.first.dtype) @ self.first + net.bias1[p]
-        _floored(h1, net.scale1).clip(0, 127, out=h1)
-        h2 = h1 @ net.hidden + net.bias2
-        h2 = (h1 + _floored(h2, net.scale2)).clip(0, 127)
-        logits = h2 @ net.out
-        logits += net.bias3[p]
-        _floored(logits, net.scale3)
+        h1 = x.astype(self.first.dtype) @ self.first
+        h1 += self.bias1[p]
+        np.floor(h1, out=h1).clip(0, 127, out=h1)
+        h2 = h1 @ self.hidden
+        h2 += self.bias2
+        np.floor(h2, out=h2)
+        h2 += h1
+        h2.clip(0, 127, out=h2)
+        logits = h2 @ self.out
+        logits += self.bias3[p]
+        np.floor(logits, out=logits)
         np.subtract(logits.max(-1, keepdims=True), logits, out=logits)
-        return self.lut[logits.clip(0, LOOKUP - 1, out=logits).astype(np.uint8)]
+        return looked_up(self.pairs, np.minimum(logits, LOOKUP - 1, out=logits).astype(np.uint8))
 
 
-class FloatKernel:
-    """torch, float32. Scales are multiplied into the weights: products with a power of two stay exact."""
-
-    def __init__(self, net: PlaneNet, lut: np.ndarray) -> None:
-        self.pairs = _pairs(lut)
-        self.first = _tensor(np.concatenate([net.around, net.own]) * net.scale1)
-        self.bias1 = [_tensor(row) for row in net.bias1 * net.scale1]
-        self.hidden, self.bias2 = _tensor(net.hidden * net.scale2), _tensor(net.bias2 * net.scale2)
-        self.out = _tensor(net.out * net.scale3)
-        self.bias3 = [_tensor(row) for row in net.bias3 * net.scale3]
-
-    def rows(self, x: np.ndarray, p: int) -> np.ndarray:
-        """Inputs x int8 [N, I] of pass p -> frequencies float32 [N, K]."""
-        import torch
-
-        with torch.inference_mode():
-            h1 = torch.addmm(self.bias1[p], torch.from_numpy(x).float(), self.first).floor_().clamp_(0, 127)
-            h2 = torch.addmm(self.bias2, h1, self.hidden).floor_().add_(h1).clamp_(0, 127)
-            logits = torch.addmm(self.bias3[p], h2, self.out).floor_()
-            below = torch.sub(logits.amax(1, keepdim=True), logits, out=logits).clamp_max_(LOOKUP - 1)
-            return _looked_up(self.pairs, below.to(torch.int32).to(torch.uint8).numpy())
-
-
-class Int8Kernel:
-    """torch, int8 products summed in int32. The matrix product is private to torch: it may be absent or differ."""
-
-    def __init__(self, net: PlaneNet, lut: np.ndarray) -> None:
-        import torch
-
-        self.pairs = _pairs(lut)
-        self.first, self.hidden, self.out = (
-            _tensor(_int8(weights)) for weights in (np.concatenate([net.around, net.own]), net.hidden, net.out)
-        )
-        self.bias1, self.bias3 = ([_tensor(row.astype(np.int32)) for row in bias] for bias in (net.bias1, net.bias3))
-        self.bias2 = _tensor(net.bias2.astype(np.int32))
-        self.shift1, self.shift2, self.shift3 = (
-            _tensor(1 - np.frexp(scale)[1].astype(np.int32)) for scale in (net.scale1, net.scale2, net.scale3)
-        )
-        self.multiply: Callable[..., Any] = torch._int_mm  # noqa: SLF001
-
-    def rows(self, x: np.ndarray, p: int) -> np.ndarray:
-        """Inputs x int8 [N, I] of pass p -> frequencies float32 [N, K]."""
-        import torch
-
-        with torch.inference_mode():
-            h1 = self.multiply(torch.from_numpy(x), self.first).add_(self.bias1[p])
-            h1.bitwise_right_shift_(self.shift1).clamp_(0, 127)
-            h2 = self.multiply(h1.to(torch.int8), self.hidden).add_(self.bias2)
-            h2.bitwise_right_shift_(self.shift2).add_(h1).clamp_(0, 127)
-            logits = self.multiply(h2.to(torch.int8), self.out).add_(self.bias3[p])
-            logits.bitwise_right_shift_(self.shift3)
-            below = torch.sub(logits.amax(1, keepdim=True), logits, out=logits).clamp_max_(LOOKUP - 1)
-            return _looked_up(self.pairs, below.to(torch.uint8).numpy())
-
-
-FAST: tuple[Callable[[PlaneNet, np.ndarray], Kernel], ...] = (Int8Kernel, FloatKernel)
-"""Fastest first."""
-
-
-def _floored(sums: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """floor(sums * scale), in place."""
-    sums *= scale
-    return np.floor(sums, out=sums)
-
-
-def _tensor(values: np.ndarray) -> Any:
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(values))
-
-
-def _int8(weights: np.ndarray) -> np.ndarray:
-    if abs(weights).max(initial=0) > 127:
-        raise RuntimeError("weights beyond int8")
-    return weights.astype(np.int8)
-
-
-def _pairs(lut: np.ndarray) -> np.ndarray:
+def pairs_of(lut: np.ndarray) -> np.ndarray:
     """Table that looks up two entries at once: uint64 [2**16], two float32 each; a uint16 index holds two uint8."""
     both = np.arange(2**16, dtype=np.uint16).view(np.uint8)
     return lut.astype(np.float32)[both].view(np.uint64)
 
 
-def _looked_up(pairs: np.ndarray, below: np.ndarray) -> np.ndarray:
+def looked_up(pairs: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Logit differences uint8 [N, K] -> frequencies float32 [N, K]."""
     if below.shape[1] % 2:
         wide = np.concatenate([below, np.zeros_like(below[:, :1])], 1)
-        return _looked_up(pairs, wide)[:, :-1]
+        return looked_up(pairs, wide)[:, :-1]
     return pairs.take(below.view(np.uint16)).view(np.float32)

@@ -25,10 +25,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..planes import Layers, Planes
-from ..runtime.torch_state import torch_is_loaded
+from ..runtime.backend import has_openvino
 from .alphabet_split import AlphabetSplit, whole_alphabet
 from .context_inputs import EMBEDDING, OWN, KnownEmbeddings, inputs_from_earlier, strips
-from .context_kernels import FAST, LOOKUP, ExactKernel, Kernel, PlaneNet
+from .context_kernels import LOOKUP, ExactKernel, Kernel, PlaneNet
 from .index_order import PASSES, scan
 from .rans import Coder
 
@@ -36,6 +36,8 @@ EXACT = 2**24
 """Integers up to it are exact in float32."""
 WORKERS = 2
 """Threads that coding gains from: the rANS coder runs in one at a time."""
+MANY = 2**16
+"""Positions of index planes, coded in this process, from which on compiled kernels save more time than they take."""
 CHECK_SHAPE = (11, 13)
 """Grid of the planes of the self-test, see `ContextModel.check`."""
 
@@ -66,8 +68,8 @@ class ContextModel:
                 raise ValueError(f"prior.near: {self.near} is below 0")
         self.nets = [self._net(tensors, s) for s in range(len(self.coded_sizes))]
         self.kernels: Sequence[Kernel] = [ExactKernel(net, self.lut) for net in self.nets]
-        self._lock, self.is_chosen = threading.Lock(), False
-        """True once `kernels` are final."""
+        self._lock, self.is_chosen, self._coded = threading.Lock(), False, 0
+        """True once `kernels` are final; positions coded before."""
         if "prior.check" in tensors:
             expected = np.asarray(tensors["prior.check"])
             if expected.shape != (32,) or expected.dtype != np.uint8 or expected.tobytes() != self.check():
@@ -158,24 +160,45 @@ class ContextModel:
         self._code([recorder], [planes], [range(len(planes))], self.kernels if kernels is None else kernels)
         return recorder.digest.digest()
 
-    def choose_kernels(self) -> None:
-        """Use the fastest kernels whose frequencies on the planes of `check` are those of numpy."""
-        with self._lock:
-            if self.is_chosen or not torch_is_loaded():
+    def choose_kernels(self, positions: int) -> None:
+        """Use compiled kernels from MANY positions on, where their frequencies are equal to those of numpy.
+
+        `positions` are to be coded next. A thread that finds another one compiling goes on with the kernels in use.
+        """
+        if self.is_chosen or not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._coded += positions
+            if self._coded < MANY:
                 return
-            self.is_chosen, exact = True, self.check()
-            for kind in FAST:
-                try:
-                    kernels = [kind(net, self.lut) for net in self.nets]
-                    if self.check(kernels) == exact:
-                        self.kernels = kernels
-                        return
-                except (AttributeError, RuntimeError):  # not in this torch, or not for this processor
-                    continue
+            self.is_chosen = True
+            if compiled := self._compiled_kernels():
+                self.kernels = compiled
+        finally:
+            self._lock.release()
+
+    def _compiled_kernels(self) -> list[Kernel]:
+        """Compiled kernels of all planes; empty where they are not installed, not exact or not for this processor."""
+        if not has_openvino():
+            return []
+        from .compiled_kernels import Int8Kernel, check_inputs, int8_is_exact  # loads OpenVINO
+
+        if not int8_is_exact():
+            return []
+        kernels: list[Kernel] = []
+        for net, exact in zip(self.nets, self.kernels, strict=True):
+            try:
+                kernel, inputs = Int8Kernel(net, self.lut, WORKERS), check_inputs(net)
+            except RuntimeError:
+                return []
+            if any(not np.array_equal(kernel.rows(inputs, p), exact.rows(inputs, p)) for p in range(len(PASSES))):
+                return []
+            kernels.append(kernel)
+        return kernels
 
     def code_tiles(self, coders: Sequence[Coder], tiles: Sequence[Planes], layers: Layers) -> None:
         """Code the planes (int32 [h, w] or [L]) of `layers` of each tile; decoders fill them in place."""
-        self.choose_kernels()
+        self.choose_kernels(sum(planes[0].size for planes in tiles))
         if not any(split.low for split in self.splits):
             self._code(coders, tiles, layers, self.kernels)
             return

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -75,9 +76,36 @@ def split(area: Rect, side_steps: int) -> Iterator[Rect]:
 
 
 def windows(area: Rect, grid: tuple[int, int], side_steps: int, halo: int) -> Iterator[Window]:
-    """Compute windows over `area` of a grid (h, w): inner parts of at most `side_steps`, with `halo` steps around."""
-    for inner in split(area, side_steps):
-        yield Window(inner, inner.grow(halo, grid))
+    """Compute windows over `area` of a grid (h, w), all with inputs of one shape: networks are compiled for a shape.
+
+    Inner parts partition the area and have at most `side_steps` squared positions each, or one. Inputs hold `halo`
+    steps around them; at the border of the grid they are shifted inwards, so that they hold more on the other side.
+    Among the numbers of rows and columns of windows, those with the smallest inputs in all are taken.
+    """
+    (h, w), most = area.shape, max(side_steps, 1) ** 2
+    options = []
+    for across in range(1, -(-h // max(side_steps, 1)) + 1):
+        height = -(-h // across)
+        if height > most:
+            continue
+        along = -(-w // max(most // height, 1))
+        rows = _spans(area.y0, area.y1, across, halo, grid[0])
+        columns = _spans(area.x0, area.x1, along, halo, grid[1])
+        inputs = across * along * (rows[0][1][1] - rows[0][1][0]) * (columns[0][1][1] - columns[0][1][0])
+        options.append((inputs, rows, columns))
+    _, rows, columns = min(options)
+    for inner_rows, outer_rows in rows:
+        for inner_columns, outer_columns in columns:
+            yield Window(Rect(*inner_rows, *inner_columns), Rect(*outer_rows, *outer_columns))
+
+
+def _spans(start: int, end: int, count: int, halo: int, length: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Inner and outer parts of `count` windows along an axis of `length` steps."""
+    cuts = [start + (end - start) * i // count for i in range(count + 1)]
+    needed = [(max(a - halo, 0), min(b + halo, length)) for a, b in pairwise(cuts)]
+    outer = max(b - a for a, b in needed)
+    firsts = [min(a, length - outer) for a, _ in needed]
+    return [(inner, (first, first + outer)) for inner, first in zip(pairwise(cuts), firsts, strict=True)]
 
 
 def grid_size(width: int, height: int, stride: int) -> tuple[int, int]:

@@ -20,8 +20,8 @@ from ..config.quantizers import mixtures_of, with_first_weight
 from ..errors import UsageError
 from ..geometry.rectangles import read_padded
 from ..geometry.token_layout import window_rects
-from ..inference.fixed_windows import to_tensor
 from ..inference.networks import pixels_to_latent
+from ..inference.torch_networks import to_tensor
 from ..models.loading import Model, load
 from ..models.registry import find
 from ..quantizers.soft import measured_weight

@@ -15,6 +15,8 @@ import numpy as np
 
 from ..geometry.rectangles import Rect
 
+HALF_RANGE = 127.5
+"""8-bit levels per unit of the networks' pixel scale, -1..1."""
 Span = tuple[int, int]
 """Start and end (exclusive) along one axis of a picture, in pixels or token steps."""
 
@@ -90,6 +92,15 @@ def blended(
         end = max(rows.spans[across[k + 1]][0], area.y0) if k + 1 < len(across) else area.y1
         yield Rect(top, end, area.x0, area.x1), band[:, : end - top]
         top, band = end, band[:, end - top :]
+
+
+def bands_to_pixels(bands: Iterable[tuple[Rect, np.ndarray]], region: Rect) -> np.ndarray:
+    """Bands float32 [3, h, W] in -1..1 that partition `region` -> pixels uint8 [H, W, 3], the nearest levels."""
+    pixels = np.empty((*region.shape, 3), np.uint8)
+    for place, band in bands:
+        levels = (band.clip(-1, 1) + 1) * np.float32(HALF_RANGE)
+        pixels[place.inside(region).slices] = levels.round().astype(np.uint8).transpose(1, 2, 0)
+    return pixels
 
 
 def _grown(band: np.ndarray | None, channels: int, height: int, width: int) -> np.ndarray:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..geometry.rectangles import Rect, read_padded
 from ..geometry.token_layout import plane_shapes, window_rects
 from ..models.loading import Model
 from ..runtime.progress import Part, working
-from ..tokenizer import to_pixels, to_unit
-from .blending import axis_of, blended
+from .blending import axis_of, bands_to_pixels, blended
+from .torch_networks import to_tensor
 
 BATCH = 8
 """Windows in one batch of the network."""
@@ -50,21 +49,3 @@ def window_planes_to_pixels(model: Model, planes: list[np.ndarray], region: Rect
             yield from decoded
 
     return bands_to_pixels(blended(region, rows, columns, make), region)
-
-
-def bands_to_pixels(bands: Iterable[tuple[Rect, np.ndarray]], region: Rect) -> np.ndarray:
-    """Bands float [3, h, W] in -1..1 that partition `region` -> pixels uint8 [H, W, 3]."""
-    pixels = np.empty((*region.shape, 3), np.uint8)
-    for place, band in bands:
-        pixels[place.inside(region).slices] = to_pixels(torch.from_numpy(band)).permute(1, 2, 0).numpy()
-    return pixels
-
-
-def to_tensor(pixels: Sequence[np.ndarray], device: str) -> Tensor:
-    """Arrays uint8 [H, W, 3] of equal size -> float [B, 3, H, W] in -1..1. Inverse of `to_array`."""
-    return to_unit(torch.tensor(np.stack(pixels), device=device).permute(0, 3, 1, 2))
-
-
-def to_array(x: Tensor) -> np.ndarray:
-    """Tensor float [B, 3, H, W], about -1..1 -> uint8 [B, H, W, 3]. Inverse of `to_tensor`."""
-    return to_pixels(x).permute(0, 2, 3, 1).cpu().numpy()

@@ -15,21 +15,18 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..config.model import MAX_COMPUTE_WINDOW
-from ..config.quantizers import UniformConfig
+from ..config.quantizers import QuantizerConfig, UniformConfig
 from ..errors import LimitError
 from ..geometry.rectangles import Rect, Window, grid_size, read_padded, windows
 from ..models.loading import Model
-from ..quantizers.lifting import REACH
 from ..runtime.progress import Part, working
-from .blending import Axis, axis_of, blended, equal_spans, inner_spans
-from .fixed_windows import bands_to_pixels, pixels_to_window_planes, to_array, to_tensor, window_planes_to_pixels
+from .backend import networks_of
+from .blending import Axis, axis_of, bands_to_pixels, blended, equal_spans, inner_spans
 
-WINDOW_PX = 2048
-"""Largest side of the inner part of a compute window, pixels; memory grows with its square."""
+WINDOW_PX = 2448
+"""Square root of the most pixels of the inner part of a compute window; memory grows with their number."""
 FULL_PRECISION = 2**26
 """Most values of a latent that is stored in float32; larger latents are stored in float16."""
 MAX_WHOLE_PX = MAX_COMPUTE_WINDOW**2
@@ -44,62 +41,60 @@ def pixels_to_planes(
     Edge pixels are repeated up to a multiple of the stride. `lmbda` is the Lagrangian multiplier of the bits in the
     nearest-codeword search, which treats positions independently.
     """
-    tokenizer = model.tokenizer
     if isinstance(model.config.tokenizer.quantizer, UniformConfig):
         raise ValueError(
             "a uniform quantizer needs a whole picture and a quantization step; use encoder.build.encoder_for"
         )
     if model.config.tokenizer.window_px:
+        from .fixed_windows import pixels_to_window_planes  # loads torch
+
         return pixels_to_window_planes(model, pixels, lmbda)
+    networks = networks_of(model)
     grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)
-    planes = [np.empty(grid, np.int32) for _ in tokenizer.sizes]
+    planes = [np.empty(grid, np.int32) for _ in model.entropy.sizes]
     for inner, z in _latents(model, pixels, window_px):
-        for plane, part in zip(planes, tokenizer.quantizer.quantize(z, lmbda), strict=True):
-            plane[inner.slices] = part[0].cpu().numpy()
+        for plane, part in zip(planes, networks.quantize(z, lmbda), strict=True):
+            plane[inner.slices] = part
     return planes
 
 
 def pixels_to_latent(model: Model, pixels: np.ndarray, window_px: int = WINDOW_PX) -> np.ndarray:
     """Encode pixels uint8 [H, W, 3] to the latent [D, h, w]: float32, or float16 beyond FULL_PRECISION values."""
     grid = grid_size(pixels.shape[1], pixels.shape[0], model.stride)
-    shape = (model.tokenizer.channels, *grid)
+    shape = (model.config.tokenizer.quantizer.channels, *grid)
     latent = np.empty(shape, np.float32 if math.prod(shape) <= FULL_PRECISION else np.float16)
     for inner, z in _latents(model, pixels, window_px):
-        latent[:, *inner.slices] = z[0].cpu().numpy()
+        latent[:, *inner.slices] = z
     return latent
 
 
-def _latents(model: Model, pixels: np.ndarray, window_px: int) -> Iterator[tuple[Rect, Tensor]]:
-    """Latent in parts: (rectangle in the token grid, float32 [1, D, h, w])."""
-    tokenizer, stride = model.tokenizer, model.stride
+def _latents(model: Model, pixels: np.ndarray, window_px: int) -> Iterator[tuple[Rect, np.ndarray]]:
+    """Latent in parts: (rectangle in the token grid, float32 [D, h, w])."""
+    networks, stride = networks_of(model), model.stride
     grid = grid_size(pixels.shape[1], pixels.shape[0], stride)
     if axes := _overlapping(model, grid):
         yield from _blended_latents(model, pixels, grid, *axes)
         return
-    for window in _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, tokenizer.encoder.halo):
-        x = to_tensor([read_padded(pixels, window.outer.times(stride))], model.device)
-        with torch.inference_mode():
-            with working(Part.ENCODER, window.inner.times(stride).area):
-                z = tokenizer.encoder(x).float()
-            rows, columns = window.inner.inside(window.outer).slices
-            yield window.inner, z[:, :, rows, columns]
+    for window in _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, networks.encoder_halo):
+        with working(Part.ENCODER, window.inner.times(stride).area):
+            z = networks.encode(read_padded(pixels, window.outer.times(stride)))
+        yield window.inner, z[:, *window.inner.inside(window.outer).slices]
 
 
 def _blended_latents(
     model: Model, pixels: np.ndarray, grid: tuple[int, int], rows: Axis, columns: Axis
-) -> Iterator[tuple[Rect, Tensor]]:
+) -> Iterator[tuple[Rect, np.ndarray]]:
     """`_latents` for blended compute windows: bands of whole rows."""
+    networks = networks_of(model)
 
     def make(i: int, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         for j in numbers:
             rect = Rect(*rows.spans[i], *columns.spans[j]).times(model.stride)
-            x = to_tensor([read_padded(pixels, rect)], model.device)
-            with torch.inference_mode(), working(Part.ENCODER, rect.area):
-                z = model.tokenizer.encoder(x)[0].float().cpu().numpy()
+            with working(Part.ENCODER, rect.area):
+                z = networks.encode(read_padded(pixels, rect))
             yield z
 
-    for place, band in blended(Rect(0, grid[0], 0, grid[1]), rows, columns, make):
-        yield place, torch.from_numpy(np.ascontiguousarray(band))[None].to(model.device)
+    yield from blended(Rect(0, grid[0], 0, grid[1]), rows, columns, make)
 
 
 def planes_to_pixels(
@@ -116,23 +111,24 @@ def planes_to_pixels(
         model: the model.
         planes: indices int32, MISSING where unknown.
         region: rectangle within the picture, pixels.
-        window_px: largest side of the inner part of a compute window, pixels.
+        window_px: square root of the most pixels of the inner part of a compute window.
         size: (width, height) of the picture; None: it ends where the region ends.
         step: number of the quantization step, for models with a uniform quantizer.
     """
     if model.config.tokenizer.window_px:
+        from .fixed_windows import window_planes_to_pixels  # loads torch
+
         return window_planes_to_pixels(model, planes, region, size or (region.x1, region.y1))
-    tokenizer, stride = model.tokenizer, model.stride
+    networks, stride = networks_of(model), model.stride
     grid = planes[0].shape
     if axes := _overlapping(model, (grid[0], grid[1])):
         return _blended_pixels(model, planes, region, *axes)
     pixels = np.empty((*region.shape, 3), np.uint8)
     lifted = lifted_channels(model, planes, step)
-    for window in _windows(model, _steps(region, stride), (grid[0], grid[1]), window_px, tokenizer.decoder.halo):
-        part = [torch.from_numpy(p[window.outer.slices].astype(np.int64))[None].to(model.device) for p in planes]
-        with torch.inference_mode(), working(Part.DECODER, window.inner.times(stride).area):
-            here = None if lifted is None else lifted[:, :, *window.outer.slices]
-            levels = to_array(tokenizer.decode(part, step=step, lifted_channels=here))[0]
+    for window in _windows(model, _steps(region, stride), (grid[0], grid[1]), window_px, networks.decoder_halo):
+        here = None if lifted is None else lifted[:, *window.outer.slices]
+        with working(Part.DECODER, window.inner.times(stride).area):
+            levels = networks.decode([plane[window.outer.slices] for plane in planes], step, here)
         inner = window.inner.times(stride)
         wanted = Rect(
             max(inner.y0, region.y0), min(inner.y1, region.y1), max(inner.x0, region.x0), min(inner.x1, region.x1)
@@ -141,26 +137,30 @@ def planes_to_pixels(
     return pixels
 
 
-def lifted_channels(model: Model, planes: Sequence[np.ndarray], step: int | None) -> Tensor | None:
-    """`Uniform.lifted_channels` of the whole picture, from which windows take their part; None for other quantizers."""
-    if step is None:
+def lifted_channels(model: Model, planes: Sequence[np.ndarray], step: int | None) -> np.ndarray | None:
+    """First channels float32 [lifted, h, w] of the latent of a whole picture, from which windows take their part.
+
+    See `Uniform.lifted_channels`; None for other quantizers.
+    """
+    quantizer = model.config.tokenizer.quantizer
+    if step is None or not isinstance(quantizer, UniformConfig) or not quantizer.lifted:
         return None
-    quantizer = model.tokenizer.uniform
-    first = [torch.from_numpy(p.astype(np.int64))[None].to(model.device) for p in planes[: quantizer.lifted]]
-    with torch.inference_mode():
-        found = quantizer.lifted_channels(first, step)
-    return found if quantizer.lifted else None
+    from .torch_networks import TorchNetworks  # loads torch
+
+    return TorchNetworks(model).lifted_channels(planes, step)
 
 
 def _blended_pixels(model: Model, planes: list[np.ndarray], region: Rect, rows: Axis, columns: Axis) -> np.ndarray:
     """`planes_to_pixels` for blended compute windows."""
+    from .torch_networks import TorchNetworks  # loads torch
+
+    networks = TorchNetworks(model)
 
     def make(i: int, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         for j in numbers:
             rect = Rect(*rows.spans[i], *columns.spans[j])
-            part = [torch.from_numpy(plane[rect.slices].astype(np.int64))[None].to(model.device) for plane in planes]
-            with torch.inference_mode(), working(Part.DECODER, rect.area * model.stride**2):
-                decoded = model.tokenizer.decode(part)[0].float().clamp(-1, 1).cpu().numpy()
+            with working(Part.DECODER, rect.area * model.stride**2):
+                decoded = networks.decode_exactly([plane[rect.slices] for plane in planes])
             yield decoded
 
     overlap = model.config.tokenizer.compute_overlap
@@ -175,15 +175,24 @@ def pixels_needed(model: Model, region: Rect, size: tuple[int, int]) -> Rect:
     if model.config.tokenizer.window_px:
         return region
     grid = grid_size(*size, model.stride)
-    halo = model.tokenizer.decoder.halo
+    halo = networks_of(model).decoder_halo
     area = _steps(region, model.stride)
     if axes := _overlapping(model, grid):
         extents = ((area.y0, area.y1), (area.x0, area.x1))
         seen = [[axis.spans[i] for i in axis.touching(*extent)] for axis, extent in zip(axes, extents, strict=True)]
         return Rect(seen[0][0][0], seen[0][-1][1], seen[1][0][0], seen[1][-1][1]).times(model.stride)
-    more = REACH if isinstance(q := model.config.tokenizer.quantizer, UniformConfig) and q.lifted else 0
+    more = _lifting_reach(model.config.tokenizer.quantizer)
     steps = Rect(0, grid[0], 0, grid[1]) if halo is None else area.grow(halo // model.stride + more, grid)
     return steps.times(model.stride)
+
+
+def _lifting_reach(quantizer: QuantizerConfig) -> int:
+    """Positions to each side that lifted channels depend on; 0 without any."""
+    if not isinstance(quantizer, UniformConfig) or not quantizer.lifted:
+        return 0
+    from ..quantizers.lifting import REACH  # loads torch
+
+    return REACH
 
 
 def decoder_windows(model: Model, grid: tuple[int, int], window_px: int, share: float) -> list[Window]:
@@ -195,19 +204,9 @@ def decoder_windows(model: Model, grid: tuple[int, int], window_px: int, share: 
             for rows_read, part in rows
             for columns_read, along in columns
         ]
-    halo = model.tokenizer.decoder.halo
+    halo = networks_of(model).decoder_halo
     halo = None if halo is None else math.ceil(share * halo)
     return _windows(model, Rect(0, grid[0], 0, grid[1]), grid, window_px, halo)
-
-
-def in_bfloat16(device: str) -> torch.autocast:
-    """Autocast to bfloat16 where the processor has fast bfloat16 products; only where rounding may differ."""
-    if device.startswith("cuda"):
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-        fast = device == "cpu" and any(hasattr(torch.cpu, test) and getattr(torch.cpu, test)() for test in tests)
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=fast)
 
 
 def _overlapping(model: Model, grid: tuple[int, int]) -> tuple[Axis, Axis] | None:

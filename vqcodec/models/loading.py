@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from copy import copy
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from ..entropy.context_model import ContextModel
 from ..entropy.scalar_context import ScalarContext
 from ..errors import ModelError
 from ..planes import Layers
+from ..quantizers.product_arrays import ProductArrays, arrays_from_tensors
 from ..runtime.forking import ForkLock
 from ..runtime.progress import Part, working
 from ..runtime.torch_state import codec_modes
@@ -61,6 +62,14 @@ class Model:
     def stride(self) -> int:
         """Pixels per latent step."""
         return self.config.tokenizer.stride
+
+    @cached_property
+    def product(self) -> ProductArrays:
+        """Codebooks of a product quantizer as arrays. Raises TypeError for models with another quantizer."""
+        quantizer = self.config.tokenizer.quantizer
+        if not isinstance(quantizer, ProductVQConfig):
+            raise TypeError(f"a product quantizer is needed, found {quantizer.kind}")
+        return arrays_from_tensors(quantizer, self.tensors)
 
     @property
     def tokenizer(self) -> Tokenizer:

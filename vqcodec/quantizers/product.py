@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,6 +20,7 @@ from ..planes import MISSING
 from .base import Quantized, Quantizer
 from .codebook import LEARNING, nearest
 from .estimators import Estimator, by_sample, straight_through
+from .product_arrays import ProductArrays
 from .residual_planes import Refinements
 
 Choose = Callable[[Tensor, Tensor | None], list[Tensor]]
@@ -49,6 +51,11 @@ def unit_length(rows: Tensor) -> Tensor:
     return F.normalize(rows, dim=-1)
 
 
+def _array(values: Tensor) -> np.ndarray:
+    copied: np.ndarray = values.detach().float().cpu().numpy().copy()
+    return copied
+
+
 class ProductVQ(Quantizer):
     """Quantizer of z [B, D, h, w] into S planes [B, h, w] of K codewords each: G groups, then R refinements.
 
@@ -63,6 +70,7 @@ class ProductVQ(Quantizer):
 
     def __init__(self, config: ProductVQConfig, learning: str = "ema") -> None:
         super().__init__()
+        self.config = config
         self.groups, self.widths = config.groups, config.widths
         self.dim = max(self.widths)
         self.sizes = config.sizes
@@ -148,6 +156,20 @@ class ProductVQ(Quantizer):
         books = self.refinements.codebooks * self.refinements.split(scale)
         index = nearest(rows, books, costs[g:], None if weight is None else weight[g:])
         return planes + self._planes(index, z)
+
+    def arrays(self) -> ProductArrays:
+        """Codebooks and rate term as arrays, copied."""
+        residual = [] if self.refinements is None else self.refinements.codebooks
+        fill = self.bit_costs.new_zeros(self.groups, self.dim) if self.fill is None else self.fill
+        return ProductArrays(
+            self.config,
+            [_array(book[:, :width]) for book, width in zip(self.codebooks, self.widths, strict=True)],
+            [_array(book[:, :width]) for book, width in zip(residual, self.config.refinements, strict=True)],
+            np.concatenate([_array(row[:width]) for row, width in zip(fill, self.widths, strict=True)]),
+            _array(self.bit_costs),
+            _array(self.lambda_weights).astype(np.float64),
+            _array(self.lambda_caps).astype(np.float64),
+        )
 
     def importance(self) -> Tensor:
         """Weight of a squared error in each channel [D], of mean 1, in the selection of refinements.

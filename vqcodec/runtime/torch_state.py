@@ -13,6 +13,7 @@ from inspect import signature
 from typing import ParamSpec, TypeVar
 
 from ..errors import UsageError
+from .blas import single_threaded_blas
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,12 +29,14 @@ def codec_modes(device: str = "cpu") -> Iterator[None]:
     """Context without the caller's `inference_mode` and `autocast`, so that results do not depend on them.
 
     Tensors created in inference mode can never take part in a gradient, and autocast rounds to 8 significant bits.
+    numpy's matrix products use one thread.
     """
     torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
     with ExitStack() as stack:
+        stack.enter_context(single_threaded_blas())
+        if torch is None:
+            yield
+            return
         stack.enter_context(torch.inference_mode(False))
         for kind in {"cpu", torch.device(device).type}:
             if torch.is_autocast_enabled(kind):

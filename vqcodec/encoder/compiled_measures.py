@@ -1,0 +1,169 @@
+"""Distortion and its gradient by OpenVINO (definitions: distortion.py)."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from openvino import Model, Node, Type, opset13
+
+from ..geometry.rectangles import Rect
+from ..inference.compiled.conv_graphs import Decoding, unit_pixels
+from ..inference.compiled.networks import CompiledNetworks
+from ..inference.compiled.operations import add, constant, divide, multiply, subtract
+from ..inference.compiled.similarity_graph import doubled, half, halved, similarity
+from ..inference.interface import Networks
+from ..runtime.compilation import GraphCache, fast_kind
+from .distortion import COARSE_WEIGHTS, LEAST_DISSIMILARITY, SIMILARITY, Area, Distortion, scale_weights
+
+ROUNDED = 64
+"""Sides of areas are rounded up to multiples of it, pixels."""
+
+
+class CompiledMeasures:
+    """`Measures` for compiled networks."""
+
+    def __init__(self, networks: Networks) -> None:
+        assert isinstance(networks, CompiledNetworks)
+        self.networks = networks
+
+    def distortion(self, decoded: np.ndarray, original: np.ndarray, alpha: np.ndarray | None) -> Distortion:
+        """Distortion of pixels `decoded`, uint8 [H, W, 3]."""
+        shape = (original.shape[0], original.shape[1])
+        alpha = np.full(shape, 255, np.uint8) if alpha is None else alpha
+        graph = _graphs().get(("distortion", shape), lambda: _distortion_graph(shape))
+        squared_error, *dissimilar = graph(decoded[None], original[None], _shares(alpha))
+        return Distortion(float(squared_error.item()), float(dissimilar[0].item()) if dissimilar else None)
+
+    def gradient(self, z: np.ndarray, kept: np.ndarray, area: Area) -> np.ndarray:
+        """Gradient float32 [D, h, w] of the distortion of `area` in the decoder's input."""
+        code = np.concatenate([z, kept])[None]
+        stride, weights = self.networks.config.stride, scale_weights(*area.place.shape)
+        window = (z.shape[1] * stride, z.shape[2] * stride)
+        place = _widened(area.place, window)
+        key = ("gradient", code.shape, place.shape, weights, area.grey, str(fast_kind()))
+        graph = self.networks.graphs.get(key, lambda: self._gradient_graph(code.shape, place.shape, weights, area.grey))
+        margins = [
+            (area.place.y0 - place.y0, place.y1 - area.place.y1),
+            (area.place.x0 - place.x0, place.x1 - area.place.x1),
+        ]
+        original = np.pad(area.original, [*margins, (0, 0)], mode="edge")
+        alpha = np.full(area.place.shape, 255, np.uint8) if area.alpha is None else area.alpha
+        lines = (_lines(place.y0, place.y1, window[0]), _lines(place.x0, place.x1, window[1]))
+        found: np.ndarray = graph(code, original[None], _shares(np.pad(alpha, margins)), *lines[0], *lines[1])[0]
+        return found[0, : len(z)]
+
+    def _gradient_graph(
+        self, shape: tuple[int, ...], area: tuple[int, int], weights: tuple[float, ...] | None, grey: bool
+    ) -> Model:
+        """Graph of `gradient` for the decoder's input of `shape` and an area (H, W) anywhere in its output.
+
+        Inputs: the decoder's input, the original uint8 [1, H, W, 3], alpha's shares, and `_lines` of rows and columns.
+        One graph serves all windows of a picture, because lines are inputs.
+        """
+        z = opset13.parameter(shape, Type.f32)
+        original = opset13.parameter([1, *area, 3], Type.u8)
+        share = opset13.parameter([1, 1, *area], Type.f32)
+        decoding = Decoding(self.networks.config, self.networks.weights, z, fast_kind())
+        window = decoding.pixels.get_output_shape(0)[2:]
+        rows, rows_back, columns, columns_back = (
+            opset13.parameter([length], Type.i32) for pair in zip(area, window, strict=True) for length in pair
+        )
+        y = _gathered(decoding.pixels, rows, columns)
+        y = _averaged(y) if grey else y
+        by_area = _distortion_gradient(y, unit_pixels(original), share, area, weights)
+        by_area = _averaged(by_area) if grey else by_area
+        ends = [opset13.constant(np.array([0, 0, *end])) for end in ((0, 0), (1, 1))]
+        by_pixels = _gathered(opset13.pad(by_area, *ends, "constant"), rows_back, columns_back)
+        return Model([decoding.gradient(by_pixels)], [z, original, share, rows, rows_back, columns, columns_back])
+
+
+def _widened(place: Rect, window: tuple[int, int]) -> Rect:
+    """`place` with sides that are multiples of ROUNDED where the `window` (H, W) allows it.
+
+    Areas of nearly the same size then share a graph. The added pixels have an alpha of 0.
+    """
+    y0, y1 = _widened_span(place.y0, place.y1, window[0])
+    x0, x1 = _widened_span(place.x0, place.x1, window[1])
+    return Rect(y0, y1, x0, x1)
+
+
+def _widened_span(start: int, end: int, length: int) -> tuple[int, int]:
+    size = min(-(-(end - start) // ROUNDED) * ROUNDED, length)
+    first = min(start, length - size)
+    return first, first + size
+
+
+def _lines(start: int, end: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the lines start..end of a window, and for each of its `length` lines that in the area.
+
+    Lines outside the area have the number after its last one, that of a line of zeros.
+    """
+    back = np.full(length, end - start, np.int32)
+    back[start:end] = np.arange(end - start)
+    return np.arange(start, end, dtype=np.int32), back
+
+
+def _averaged(y: Node) -> Node:
+    """Mean of the channels of y [1, 3, H, W] in each of them; its own adjoint."""
+    mean = opset13.reduce_mean(y, opset13.constant(np.array([1])), keep_dims=True)
+    return opset13.concat([mean] * 3, 1)
+
+
+def _gathered(y: Node, rows: Node, columns: Node) -> Node:
+    """Rows and columns of y [1, 3, H, W] by their numbers."""
+    found = opset13.gather(y, rows, opset13.constant(2))
+    return opset13.gather(found, columns, opset13.constant(3))
+
+
+def _distortion_gradient(
+    y: Node, x: Node, share: Node, shape: tuple[int, int], weights: tuple[float, ...] | None
+) -> Node:
+    """Derivative in y of the distortion of y relative to itself; nodes float32 [1, 3, H, W] in -1..1."""
+    error = multiply(subtract(y, x), share)
+    gradient = multiply(constant([2.0]), error)
+    if weights is not None:
+        dissimilar, by_y = _dissimilarity(error, x, shape, weights)
+        squared = opset13.reduce_sum(multiply(error, error), opset13.constant(np.array([1, 2, 3])), keep_dims=True)
+        reference = opset13.maximum(dissimilar, constant([LEAST_DISSIMILARITY]))
+        scale = multiply(constant([SIMILARITY]), divide(squared, reference))
+        gradient = add(multiply(constant([1 - SIMILARITY]), gradient), multiply(scale, by_y))
+    return multiply(gradient, share)
+
+
+def _dissimilarity(error: Node, x: Node, shape: tuple[int, int], weights: tuple[float, ...]) -> tuple[Node, Node]:
+    """1 - MS-SSIM of y = x + error and x, and its derivative in y; nodes float32 [1, 3, H, W] in -1..1."""
+    y = add(x, error)
+    within = opset13.convert(opset13.less_equal(opset13.abs(y), constant([1.0])), Type.f32)
+    decoded, original = (
+        multiply(add(part, constant([1.0])), constant([0.5])) for part in (opset13.clamp(y, -1.0, 1.0), x)
+    )
+    if weights is COARSE_WEIGHTS:
+        found = similarity(halved(decoded, shape), halved(original, shape), half(shape), weights)
+        by_decoded = doubled(found.gradient, shape)
+    else:
+        found = similarity(decoded, original, shape, weights)
+        by_decoded = found.gradient
+    return found.dissimilarity, multiply(multiply(by_decoded, within), constant([0.5]))
+
+
+def _distortion_graph(shape: tuple[int, int]) -> Model:
+    """(decoded, original uint8 [1, H, W, 3], alpha's shares) -> squared error, and dissimilarity if any."""
+    pixels = [opset13.parameter([1, *shape, 3], Type.u8) for _ in range(2)]
+    y, x = map(unit_pixels, pixels)
+    share = opset13.parameter([1, 1, *shape], Type.f32)
+    error = multiply(subtract(y, x), share)
+    outputs = [opset13.reduce_sum(multiply(error, error), opset13.constant(np.array([0, 1, 2, 3])), keep_dims=True)]
+    if (weights := scale_weights(*shape)) is not None:
+        outputs.append(_dissimilarity(error, x, shape, weights)[0])
+    return Model(outputs, [*pixels, share])
+
+
+def _shares(alpha: np.ndarray) -> np.ndarray:
+    """Alpha uint8 [H, W] as the input of a graph: float32 [1, 1, H, W] in 0..1."""
+    return (alpha / np.float32(255))[None, None]
+
+
+@cache
+def _graphs() -> GraphCache:
+    return GraphCache()

@@ -1,0 +1,39 @@
+"""Networks of a model in the library that runs them."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+from ..config.backbones import ConvConfig
+from ..config.quantizers import ProductVQConfig
+from ..models.loading import Model
+from ..runtime.backend import check_torch, openvino_runs
+from ..runtime.forking import ForkLock
+from .interface import Networks
+
+_compiled: WeakKeyDictionary[Model, Networks] = WeakKeyDictionary()
+"""Networks that OpenVINO runs, of the models in memory."""
+_building = ForkLock()
+"""Held while networks are built, so that threads which start together build them once."""
+
+
+def runs_compiled(model: Model) -> bool:
+    """True for a model whose networks OpenVINO runs: convolutions, product quantizer, on the CPU."""
+    config = model.config.tokenizer
+    is_supported = isinstance(config.backbone, ConvConfig) and isinstance(config.quantizer, ProductVQConfig)
+    return is_supported and model.device == "cpu" and not config.window_px and openvino_runs()
+
+
+def networks_of(model: Model) -> Networks:
+    """The networks of a model, built at the first call. Raises ModelError, UsageError where a library is missing."""
+    if not runs_compiled(model):
+        check_torch(f"model '{model.config.name}'")
+        from .torch_networks import TorchNetworks  # loads torch
+
+        return TorchNetworks(model)
+    with _building:
+        if model not in _compiled:
+            from .compiled.networks import CompiledNetworks  # loads OpenVINO
+
+            _compiled[model] = CompiledNetworks(model.config.tokenizer, model.tensors, model.product)
+        return _compiled[model]

@@ -1,0 +1,1 @@
+"""Networks compiled by OpenVINO: convolutional models on the CPU, without torch."""

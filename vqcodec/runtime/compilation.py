@@ -1,0 +1,97 @@
+"""Compilation of graphs by OpenVINO for this processor."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import cache
+
+import numpy as np
+import openvino
+
+from .forking import ForkLock
+from .threads import thread_count
+
+DEVICE = "CPU"
+KEPT = 3
+"""Compiled networks in memory: each holds its own intermediate results."""
+
+
+@cache
+def _core() -> openvino.Core:
+    return openvino.Core()
+
+
+@cache
+def fast_kind() -> openvino.Type:
+    """Element type in which convolutions are fastest here: bfloat16 if the processor multiplies it, else float32."""
+    has_bf16 = "BF16" in _core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return openvino.Type.bf16 if has_bf16 else openvino.Type.f32
+
+
+def compile_graph(graph: openvino.Model, threads: int, streams: int = 1) -> openvino.CompiledModel:
+    """Compile a graph whose operations run in the element types that it states.
+
+    Args:
+        graph: the graph.
+        threads: threads in all, 1 or more.
+        streams: calls that run at once, each with a share of the threads.
+    """
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
+        "ENABLE_CPU_PINNING": False,
+    }
+    return _core().compile_model(graph, DEVICE, settings)
+
+
+class Compiled:
+    """Compiled network with `threads` threads; calls from several threads run one after another."""
+
+    def __init__(self, graph: openvino.Model, threads: int) -> None:
+        self._request = compile_graph(graph, threads).create_infer_request()
+        self._lock = ForkLock()
+
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """Outputs of the graph for its inputs, as new arrays."""
+        with self._lock:
+            found = self._request.infer([np.ascontiguousarray(x) for x in inputs], share_inputs=True)
+            return [found[i] for i in range(len(found))]
+
+
+class ConcurrentlyCompiled:
+    """Compiled graph of small operations, with one thread for each of `streams` calls at once."""
+
+    def __init__(self, graph: openvino.Model, streams: int) -> None:
+        self._model = compile_graph(graph, streams, streams)
+        self._of_thread = threading.local()
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        """First output of the graph for its inputs; valid until the next call from the same thread."""
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._model.create_infer_request()
+        found: np.ndarray = self._of_thread.request.infer(list(inputs), share_inputs=True, share_outputs=True)[0]
+        return found
+
+
+class GraphCache:
+    """The last KEPT compiled networks, by key."""
+
+    def __init__(self) -> None:
+        self._graphs: OrderedDict[Hashable, Compiled] = OrderedDict()
+        self._lock = ForkLock()
+
+    def get(self, key: Hashable, build: Callable[[], openvino.Model]) -> Compiled:
+        """The compiled network of `key`; `build` makes the graph if it is not in memory."""
+        threads = thread_count()
+        with self._lock:
+            full = (key, threads)
+            if full in self._graphs:
+                self._graphs.move_to_end(full)
+            else:
+                self._graphs[full] = Compiled(build(), threads)
+                while len(self._graphs) > KEPT:
+                    self._graphs.popitem(last=False)
+            return self._graphs[full]
