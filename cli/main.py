@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import sys
+import warnings
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -72,6 +73,7 @@ def run() -> NoReturn:
     options.state.debug = False
     streams.prepare()
     blas.prepare()
+    warnings.showwarning = _show_warning
     try:
         _refuse_empty(sys.argv[1:])
         code = app(standalone_mode=False)  # the exit code that a command requested, else None
@@ -99,6 +101,11 @@ def run() -> NoReturn:
     if streams.failure.reason and not code:
         _end(streams.failure.reason, OutputError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+    """Print a warning of a library as one line on stderr."""
+    streams.to_stderr(f"vqcodec: warning: {clean(' '.join(str(message).split()))}")
 
 
 def _end_unread() -> NoReturn:

@@ -33,6 +33,7 @@ def model_stats(
     json: options.Json = False,
     device: options.Device = "cpu",
     threads: options.Threads = 0,
+    backend: options.Backend = "",
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,

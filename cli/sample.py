@@ -54,6 +54,7 @@ def sample(
     force: options.Force = False,
     device: options.Device = "cpu",
     threads: options.Threads = 0,
+    backend: options.Backend = "",
     quiet: options.QuietShort = False,
     debug: options.Debug = False,
 ) -> None:

@@ -101,3 +101,43 @@ with Image.open({str(vqc_file)!r}) as image:
     modules, out = loaded(REPORT + code)
     assert out == "(200, 150) RGB\n"
     assert not modules & (HEAVY | {"numpy", "constriction", "safetensors"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("effort", [1, 6, 7])
+def test_bundled_models_run_without_torch(tmp_path: Path, effort: int) -> None:
+    """Encoding with latent refinement and adaptive layers, decoding and previews."""
+    from PIL import Image
+
+    source, file = tmp_path / "x.png", tmp_path / "x.vqc"
+    Image.effect_noise((96, 80), 40).save(source)
+    encode = ("encode", source, "-o", file, "-q", 20, "--effort", effort, "--quiet")
+    decode = ("decode", file, "-o", tmp_path / "y.png", "--quiet")
+    preview = ("preview", file, "-o", tmp_path / "x.html", "--steps", 2, "--quiet")
+    for command in (encode, decode, preview):
+        modules, _ = loaded(COMMAND.format(repr([str(part) for part in command])[1:-1]))
+        assert "openvino" in modules
+        assert not modules & HEAVY, command
+
+
+@pytest.mark.slow
+def test_without_openvino_torch_runs_the_networks_and_says_so(tmp_path: Path) -> None:
+    from PIL import Image
+
+    source, file = tmp_path / "x.png", tmp_path / "x.vqc"
+    Image.effect_noise((40, 32), 40).save(source)
+    missing = "import sys; sys.modules['openvino'] = None\n"
+    arguments = [str(part) for part in ("encode", source, "-o", file, "-q", 20, "--effort", 1)]
+    result = subprocess.run(
+        [sys.executable, "-c", missing + COMMAND.format(repr(arguments)[1:-1])],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert file.stat().st_size
+    assert "torch" in result.stderr.split()
+    notes = [line for line in result.stderr.splitlines() if "OpenVINO" in line]
+    assert len(notes) == 1, result.stderr
+    assert notes[0].startswith("vqcodec: warning: ")

@@ -114,6 +114,7 @@ def batch(
     json: options.Json = False,
     device: options.Device = "cpu",
     threads: options.Threads = 0,
+    backend: options.Backend = "",
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,

@@ -104,6 +104,7 @@ def evaluate(
     force: options.Force = False,
     device: options.Device = "cpu",
     threads: options.Threads = 0,
+    backend: options.Backend = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no warnings; tables are printed.")] = False,
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,

@@ -91,6 +91,7 @@ def preview(
     quiet: options.QuietShort = False,
     device: options.Device = "cpu",
     threads: options.Threads = 0,
+    backend: options.Backend = "",
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
     profile: options.Profile = False,
     debug: options.Debug = False,

@@ -15,9 +15,9 @@ from tests.entropy.test_layer_map import LAYERS, some_map
 from vqcodec import container
 from vqcodec.encoder.adaptive_layers import AdaptiveLayers, select_maps
 from vqcodec.encoder.build import encoder_for
-from vqcodec.encoder.distortion import distortions
 from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.encoder.index_selection import select_indices
+from vqcodec.encoder.measures import distortions
 from vqcodec.encoder.selectors import merge_tiles
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.layer_map import kept_layers

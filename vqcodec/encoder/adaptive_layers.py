@@ -23,9 +23,9 @@ from ..image.picture import Picture
 from ..models.loading import Model
 from ..planes import Layers, Maps, Planes
 from .codeword_distances import CodewordDistances
-from .distortion import distortions
 from .index_selection import Selection
 from .latent import Latent
+from .measures import distortions
 from .selectors import ContextSelector, Segments, merge_tiles
 
 MAP_ROUNDS = 4

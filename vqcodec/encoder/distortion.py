@@ -12,18 +12,12 @@ Errors are weighted by alpha, as over a common background.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from ..geometry.rectangles import Rect
-from ..image.grey import average_channels
-from ..image.picture import Picture
-from ..inference.backend import networks_of, runs_compiled
-from ..inference.networks import planes_to_pixels
-from ..models.loading import Model
 
 SIMILARITY = 0.2
 """Share of the dissimilarity in the distortion, 0..1."""
@@ -84,17 +78,6 @@ class Measures(Protocol):
         """
 
 
-def measures_of(model: Model) -> Measures:
-    """The measures in the library that runs the networks of `model`."""
-    if runs_compiled(model):
-        from .compiled_measures import CompiledMeasures  # loads OpenVINO
-
-        return CompiledMeasures(networks_of(model))
-    from .torch_measures import TorchMeasures  # loads torch
-
-    return TorchMeasures(model)
-
-
 def scale_weights(height: int, width: int) -> tuple[float, ...] | None:
     """Weights of the scales that count in an area: COARSE_WEIGHTS from its half size on, WEIGHTS for small areas.
 
@@ -103,29 +86,6 @@ def scale_weights(height: int, width: int) -> tuple[float, ...] | None:
     if min(height, width) <= LEAST_PX:
         return None
     return COARSE_WEIGHTS if min(height, width) > 2 * LEAST_PX else WEIGHTS
-
-
-def distortions(
-    model: Model, picture: Picture, planes: Sequence[np.ndarray], areas: Sequence[Rect]
-) -> list[Distortion]:
-    """Distortion of decoded `planes` in each of `areas`, in pixels, which may reach beyond the picture.
-
-    Args:
-        model: decodes the planes.
-        picture: the original; its alpha weights errors.
-        planes: int32 [h, w] of the whole picture.
-        areas: rectangles of pixels.
-    """
-    decoded = planes_to_pixels(model, list(planes), Rect(0, picture.height, 0, picture.width))
-    if picture.grey:
-        average_channels(decoded)
-    measures, alpha = measures_of(model), picture.alpha
-    return [
-        measures.distortion(
-            decoded[area.slices], picture.pixels[area.slices], None if alpha is None else alpha[area.slices]
-        )
-        for area in areas
-    ]
 
 
 def transparent(alpha: np.ndarray | None) -> bool:

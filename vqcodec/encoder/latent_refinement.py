@@ -31,8 +31,9 @@ from ..inference.backend import networks_of
 from ..inference.networks import decoder_windows, lifted_channels
 from ..models.loading import Model
 from ..runtime.progress import Part, working
-from .distortion import Area, measures_of
+from .distortion import Area
 from .latent import Latent
+from .measures import measures_of
 
 WINDOW_PX = 1536
 """Square root of the most pixels of the inner part of a window; memory grows with their number."""

@@ -16,6 +16,10 @@ VARIABLE = "VQCODEC_BACKEND"
 """Environment variable with the default."""
 
 
+class BackendWarning(RuntimeWarning):
+    """Another library than the preferred one runs the networks."""
+
+
 def set_backend(name: str) -> None:
     """Use the backend `name` in this process and in those it starts. Raises UsageError for an unknown name."""
     os.environ[VARIABLE] = _checked(name)
@@ -67,7 +71,7 @@ def _missing_openvino() -> str:
 
 @cache
 def _warn_once(reason: str) -> None:
-    warnings.warn(f"{reason}: torch runs the networks, which takes longer to start", RuntimeWarning, stacklevel=2)
+    warnings.warn(f"{reason}: torch runs the networks, which takes longer to start", BackendWarning, stacklevel=2)
 
 
 def check_torch(purpose: str) -> None:

@@ -1,4 +1,4 @@
-"""Fork safety: locks and torch's thread pool are reset in a forked child, which has none of its parent's threads.
+"""Fork safety: a forked child has none of its parent's threads, so it renews locks and computes in one thread.
 
 Importing this module loads no torch.
 """
@@ -10,6 +10,8 @@ import sys
 import threading
 import weakref
 from types import TracebackType
+
+from .threads import set_thread_count
 
 
 class ForkLock:
@@ -38,9 +40,9 @@ _locks: weakref.WeakSet[ForkLock] = weakref.WeakSet()
 def _in_child() -> None:
     for lock in list(_locks):
         lock.renew()
-    if "torch" in sys.modules:
-        # The child has no threads of the parent's OpenMP pool; the first parallel region would wait for them forever.
-        sys.modules["torch"].set_num_threads(1)
+    if "torch" in sys.modules or "openvino" in sys.modules:
+        # The child has no threads of the parent's pools; the first parallel region would wait for them forever.
+        set_thread_count(1)
 
 
 if hasattr(os, "register_at_fork"):
