@@ -172,6 +172,14 @@ def test_white_at_zero_is_inverted(samples: np.ndarray) -> None:
     assert np.array_equal(white.pixels, 255 - black.pixels)
 
 
+@pytest.mark.parametrize("kind", [np.int32, ">u2"], ids=["32 bit", "16 bit, big-endian"])
+def test_white_at_zero_that_pillow_does_not_read_is_refused(kind: type) -> None:
+    samples = np.linspace(0, 65535, 64).astype(kind)[None].repeat(4, 0)
+    assert read_picture(grey_tiff(samples, False)).pixels[0, -1, 0] == 255
+    with pytest.raises(InputError, match="a kind of TIFF that is not read"):
+        read_picture(grey_tiff(samples, True))
+
+
 # --- camera raw, and thumbnails first ---
 
 
