@@ -9,7 +9,8 @@ from __future__ import annotations
 import binascii
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from random import Random
 
 import zstandard
@@ -80,6 +81,18 @@ class Draft:
 
 def draft_of(data: bytes) -> Draft:
     """The parts of a file. Raises FormatError or InputError where its head cannot be read."""
+    draft = _draft(data)
+    return replace(
+        draft,
+        segments=list(map(list, draft.segments)),
+        entries=list(map(list, draft.entries)),
+        partial=list(draft.partial),
+        chunks=list(draft.chunks),
+    )
+
+
+@lru_cache(maxsize=64)
+def _draft(data: bytes) -> Draft:
     file = container.read(data, allow_partial=True, max_pixels=None)
     header, head = file.header, file.head
     return Draft(

@@ -81,18 +81,18 @@ class AdaptiveTables(WholeIndexModel):
 
     def code_plane(self, coder: Coder, s: int, symbols: np.ndarray) -> None:
         """Code symbols int32 [n] of plane s in the order given; a decoder fills them in place."""
-        prepared, size = self.prepared[s], self.sizes[s]
+        prepared = self.prepared[s]
         option = coder.code_choice(len(prepared) * len(STEPS), lambda: best_option(prepared, symbols))
-        table, step = prepared[option // len(STEPS)].copy(), STEPS[option % len(STEPS)]
-        if step == 0:
-            coder.code(table, symbols)
-            return
-        for start in range(0, len(symbols), BLOCK):
+        # Integers below 2^24 are exact in float32, the type that the coder needs.
+        table, step = prepared[option // len(STEPS)].astype(np.float32), STEPS[option % len(STEPS)]
+        learned = LEARNED_TOTAL // step // BLOCK * BLOCK if step else 0
+        for start in range(0, min(learned, len(symbols)), BLOCK):
             block = symbols[start : start + BLOCK]
             coder.code(table, block)
-            if (start + BLOCK) * step <= LEARNED_TOTAL:
-                # A cut stream leaves MISSING; nothing after it is decoded, so these frequencies are not used.
-                table += step * np.bincount(np.maximum(block, 0), minlength=size)
+            table = table.copy() if coder.encodes else table  # encoders keep their tables until the end
+            # A cut stream leaves MISSING; nothing after it is decoded, so these frequencies are not used.
+            np.add.at(table, np.maximum(block, 0), np.float32(step))
+        coder.code(table, symbols[learned:])
 
 
 def uniform_table(size: int) -> np.ndarray:
