@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Literal, get_args
 
 from ..errors import UsageError
+from .progress import Part, working
 
 Backend = Literal["auto", "openvino", "torch"]
 """Name of a backend; "auto": OpenVINO for the models that it runs, torch for the others."""
@@ -63,7 +64,8 @@ def _missing_openvino() -> str:
     if find_spec("openvino") is None:
         return "OpenVINO is not installed"
     try:
-        import openvino  # noqa: F401
+        with working(Part.START_UP):
+            import openvino  # noqa: F401
     except Exception as error:  # a broken installation raises any kind
         return f"OpenVINO cannot be loaded ({' '.join(str(error).split())[:120]})"
     return ""

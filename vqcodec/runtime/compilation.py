@@ -11,6 +11,7 @@ import numpy as np
 import openvino
 
 from .forking import ForkLock
+from .progress import Part, working
 from .threads import thread_count
 
 DEVICE = "CPU"
@@ -44,7 +45,8 @@ def compile_graph(graph: openvino.Model, threads: int, streams: int = 1) -> open
         "NUM_STREAMS": streams,
         "ENABLE_CPU_PINNING": False,
     }
-    return _core().compile_model(graph, DEVICE, settings)
+    with working(Part.MODEL):
+        return _core().compile_model(graph, DEVICE, settings)
 
 
 class Compiled:
