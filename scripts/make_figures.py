@@ -1,10 +1,10 @@
-"""Pictures of the README: one file from coarse to fine, and rate against quality for several codecs.
+"""Pictures of the README: codecs at equal bytes, one file from coarse to fine, rate against quality.
 
-    python scripts/make_figures.py    writes docs/coarse-to-fine.jpg and docs/rate-distortion.png
+    python scripts/make_figures.py    writes docs/equal-bytes.jpg, docs/coarse-to-fine.jpg and docs/rate-distortion.png
 
-The photograph is scikit-image's `coffee` (CC0). The curves are the tables of docs/figures.md, which are means of
-`vqcodec eval` over 16 photographs: a point of another codec is its largest file that is not larger than ours, at the
-rate of ours, where it has one for every photograph. Needs the extras `dev` and `eval`.
+The photographs are scikit-image's `chelsea` and `coffee`, both CC0. The curves are the tables of docs/figures.md, which
+are means of `vqcodec eval` over 16 photographs: a point of another codec is its largest file that is not larger than
+ours, at the rate of ours, where it has one for every photograph. Needs the extras `dev` and `eval`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,24 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import vqcodec
+from vqcodec.evaluation.codecs import make_codec
+from vqcodec.evaluation.rate_sweep import RateSweep
+from vqcodec.metrics import Pixels, ms_ssim, psnr
 from vqcodec.models.registry import FAMILY
 
 DOCS = Path(__file__).parents[1] / "docs"
 STEPS = (1, 2, 8, 12)
 """Numbers of layers of the panels of the coarse-to-fine picture."""
+MAX_BYTES = 150_000
+"""Limit on the file of a picture."""
 PANEL_PX = (400, 267)
 """Width and height of such a panel."""
 LABEL_PX, GAP_PX = 30, 8
+EQUAL_BPP = 0.25
+"""Rate of the files of the comparison, in bits per pixel of the whole file."""
+EQUAL_CROP = (92, 24, 292, 254)
+"""Left, top, right, bottom of the part shown of the picture of the comparison, in pixels."""
+EQUAL_LABEL_PX = 40
 COLOURS = {"JPEG": "#D55E00", "WebP": "#009E73", "AVIF": "#000000", "JPEG XL": "#CC79A7"}
 OUR_COLOUR = "#0072B2"
 """Colours of Okabe and Ito, distinguishable with any colour vision."""
@@ -38,6 +48,40 @@ TITLE = (
 
 Point = tuple[float, float, float]
 """Rate in bpp, PSNR in dB, MS-SSIM."""
+
+
+def draw_equal_bytes(target: Path) -> None:
+    """One row: the original, then each codec's largest file of at most our size, labelled with bytes and quality.
+
+    The whole picture is coded and measured; a part is shown, pixel by pixel.
+    """
+    from skimage import data as photographs
+
+    pixels = photographs.chelsea()
+    data = vqcodec.encode(pixels, bpp=EQUAL_BPP)
+    panels = [("original", f"{pixels.shape[1]}x{pixels.shape[0]} pixels, a part", pixels)]
+    panels.append(_measured("vqcodec", pixels, len(data), np.asarray(vqcodec.decode(data))))
+    for title, name in (("AVIF", "avif"), ("WebP", "webp"), ("JPEG", "jpeg")):
+        codec = make_codec(name)
+        sweep = RateSweep(codec, pixels)
+        setting = sweep.largest_within(len(data))
+        assert setting is not None, f"{name} has no file of {len(data)} bytes or less"
+        panels.append(_measured(title, pixels, sweep.size(setting), codec.decode(codec.encode(pixels, setting))))
+    left, top, right, bottom = EQUAL_CROP
+    width, height = right - left, bottom - top
+    sheet = Image.new("RGB", (len(panels) * (width + GAP_PX) - GAP_PX, height + EQUAL_LABEL_PX), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (title, facts, shown) in enumerate(panels):
+        x = i * (width + GAP_PX)
+        draw.text((x + 2, 0), title, "black", ImageFont.load_default(18))
+        draw.text((x + 2, 22), facts, "#333333", ImageFont.load_default(13))
+        sheet.paste(Image.fromarray(shown[top:bottom, left:right]), (x, EQUAL_LABEL_PX))
+    sheet.save(target, quality=92, subsampling="4:4:4", optimize=True, progressive=True)
+
+
+def _measured(title: str, original: Pixels, n_bytes: int, decoded: Pixels) -> tuple[str, str, Pixels]:
+    facts = f"{n_bytes:,} B, {psnr(original, decoded):.1f} dB, {ms_ssim(original, decoded):.3f}"
+    return title, facts, decoded
 
 
 def draw_steps(target: Path) -> None:
@@ -114,14 +158,18 @@ def draw_curves(curves: dict[str, list[Point]], target: Path) -> None:
 
 
 def main() -> None:
-    """Draw both pictures, or one."""
+    """Draw all pictures, or one."""
     parser = argparse.ArgumentParser(description="Draw the pictures of the README.")
-    parser.add_argument("--only", choices=("steps", "curves"), help="draw one of the two")
-    args = parser.parse_args()
-    if args.only != "curves":
+    parser.add_argument("--only", choices=("equal", "steps", "curves"), help="draw one of them")
+    only = parser.parse_args().only
+    if only in (None, "equal"):
+        draw_equal_bytes(DOCS / "equal-bytes.jpg")
+    if only in (None, "steps"):
         draw_steps(DOCS / "coarse-to-fine.jpg")
-    if args.only != "steps":
+    if only in (None, "curves"):
         draw_curves(read_curves((DOCS / "figures.md").read_text(encoding="utf-8")), DOCS / "rate-distortion.png")
+    for path in sorted(DOCS.glob("*.[jp][pn]g")):
+        assert path.stat().st_size < MAX_BYTES, f"{path}: {path.stat().st_size} bytes"
 
 
 if __name__ == "__main__":
