@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,8 +15,13 @@ from typer.testing import CliRunner
 import vqcodec
 from vqcodec.cli.evaluate.command import evaluate
 from vqcodec.errors import ModelError
-from vqcodec.evaluation.model_codec import ByLayers
-from vqcodec.metrics import Pixels
+from vqcodec.evaluation import picture_job
+from vqcodec.evaluation.cache import SweepCache
+from vqcodec.evaluation.codecs import ReferenceCodec
+from vqcodec.evaluation.measure import PictureMeasurement, Row
+from vqcodec.evaluation.model_codec import ByLayers, ModelCodec
+from vqcodec.evaluation.rate_sweep import RateSweep
+from vqcodec.metrics import Metric, Pixels
 
 GREY = np.full((8, 10, 3), 50, np.uint8)
 
@@ -25,6 +30,14 @@ class Staircase:
     """A codec whose file sizes are given; its picture is grey, the brighter the higher the setting."""
 
     max_side_px = 1000
+    monotone = timed = True
+    mime = ""
+
+    def for_picture(self, name: str) -> Staircase:
+        return self
+
+    def n_bytes(self, data: bytes) -> int:
+        return len(data)
 
     def __init__(self, sizes: list[int], name: str = "stairs") -> None:
         self.sizes = sizes
@@ -51,6 +64,10 @@ class Fixed:
     def __init__(self, sizes: list[int], model: str = "fixed") -> None:
         self.sizes = sizes
         self.model = model
+
+    @property
+    def n_files(self) -> int:
+        return len(self.sizes)
 
     def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
         for keep, size in enumerate(self.sizes, 1):
@@ -106,6 +123,9 @@ def stand_in(patch: pytest.MonkeyPatch) -> list[str]:
     for name, fake in (("tokenize", tokenize), ("encode_tokens", encode_tokens)):
         patch.setattr(vqcodec, name, fake)
     patch.setattr(ByLayers, "decode", decode)
+    patch.setattr(ByLayers, "n_files", 4)
+    for built in (picture_job.build, picture_job.build_warm):
+        built.cache_clear()
     patch.setattr("vqcodec.models.registry.find", lookup)
     patch.setattr("vqcodec.models.loading.load_model", lookup)
     patch.setattr("vqcodec.models.registry.candidates", lambda: {"photo": Loaded})
@@ -116,7 +136,30 @@ def run(*words: object) -> str:
     """Run `vqcodec eval --by keep` with `words` and return its stdout; errors are raised."""
     app = typer.Typer()
     app.command("eval")(evaluate)
-    result = CliRunner().invoke(app, [*(str(word) for word in words), "--by", "keep"])
+    result = CliRunner().invoke(app, [*(str(word) for word in words), "--by", "keep", "-j", "1"])
     if result.exception is not None:
         raise result.exception
     return result.stdout
+
+
+def measure(
+    pictures: Iterable[tuple[str, Pixels]],
+    models: Sequence[ModelCodec],
+    codecs: Sequence[ReferenceCodec],
+    metrics: Sequence[Metric],
+    *,
+    curves: bool = False,
+    times: bool = True,
+    cache: SweepCache | None = None,
+) -> list[Row]:
+    """Rows of all pictures as an evaluation in this process gives them; no codec fails."""
+    rows: list[Row] = []
+    for name, pixels in pictures:
+        sweeps = [cache.load(c, pixels, metrics) if cache else RateSweep(c, pixels, metrics) for c in codecs]
+        measurement = PictureMeasurement(name, pixels, models, sweeps, metrics, curves)
+        for row in measurement.rows():
+            rows.append(row if times else replace(row, seconds={}))
+            for sweep in sweeps if cache else ():
+                cache.store(sweep)
+        assert not measurement.failures
+    return rows

@@ -65,7 +65,7 @@ def _add_updates(part: str, module: nn.Module, recipe: TuningRecipe) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from .losses.perceptual import import_torchvision
+            from vqcodec.runtime.torchvision_import import import_torchvision
 
             import_torchvision()
             from peft import LoraConfig, inject_adapter_in_model

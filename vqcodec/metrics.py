@@ -1,6 +1,7 @@
-"""Quality metrics of a decoded picture, PSNR and MS-SSIM, and the rate in bits per pixel.
+"""Quality metrics of a decoded picture, PSNR, SSIM and MS-SSIM, and the rate in bits per pixel.
 
-Inputs are uint8 pixels of one picture. MS-SSIM: Wang, Simoncelli and Bovik 2003, computed by pytorch_msssim.
+Inputs are uint8 pixels of one picture. SSIM: Wang et al. 2004. MS-SSIM: Wang, Simoncelli and Bovik 2003. Both are
+computed by pytorch_msssim. Metrics that need further packages or weights: `vqcodec.evaluation.quality`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ Pixels = NDArray[np.uint8]
 
 N_SCALES = 5
 """Scales of MS-SSIM; each halves the sides of the previous one."""
+SSIM_WINDOW = 11
+"""Side of the Gaussian window of SSIM, px."""
 LEAST_SIDE = 33
 """Smallest shorter side that MS-SSIM is defined for, px."""
 
@@ -57,6 +60,26 @@ def ms_ssim(a: Pixels, b: Pixels) -> float:
     return float(math.fsum(values) / 3)
 
 
+def ssim(a: Pixels, b: Pixels) -> float:
+    """Structural similarity -1..1 (1: equal), Gaussian window of 11 px (sigma 1.5), mean over R, G and B.
+
+    The window of a picture with a smaller side is the largest odd one that fits.
+
+    Args: a, b uint8 [H, W, 3]. Raises ValueError for other shapes or types.
+    """
+    _check(a, b)
+    import pytorch_msssim
+    import torch
+
+    side = min(SSIM_WINDOW, *a.shape[:2])
+    values = []
+    with torch.no_grad():
+        for channel in range(3):
+            x, y = (torch.from_numpy(p[None, None, :, :, channel].astype(np.float32)) for p in (a, b))
+            values.append(pytorch_msssim.ssim(x, y, data_range=255, win_size=side - 1 + side % 2).item())
+    return float(math.fsum(values) / 3)
+
+
 def window_px(side: int) -> int | None:
     """Window of MS-SSIM for a shorter side of `side` px: odd, 3..11; None if 3 does not fit."""
     # pytorch_msssim requires side > (window - 1) * 2**(scales - 1).
@@ -82,7 +105,7 @@ def _check(a: Pixels, b: Pixels) -> None:
 
 @dataclass(frozen=True)
 class Metric:
-    """One quality metric; higher is better."""
+    """One quality metric."""
 
     name: str
     """Name in `--metrics`."""
@@ -92,6 +115,13 @@ class Metric:
     """Decimals printed."""
     measure: Callable[[Pixels, Pixels], float]
     """(original, decoded) -> value."""
+    lower_is_better: bool = False
+    bd_rate: bool = True
+    """False: too rough a function of the rate for a BD-rate."""
+
+    def goodness(self, score: float) -> float:
+        """The score with the sign that makes more better."""
+        return -score if self.lower_is_better else score
 
     @property
     def column(self) -> str:

@@ -1,10 +1,7 @@
-"""`vqcodec eval`: options, checks before any measurement, and outputs; `vqcodec.evaluation` measures."""
+"""`vqcodec eval`: options and run; `vqcodec.evaluation` measures."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +11,13 @@ import typer
 from vqcodec.errors import UsageError
 from vqcodec.models.registry import FAMILY
 
-from .. import files, messages, options
-from ..progress import counted
+from .. import options
+from ..batch.capacity import cores
 
-DEFAULT_ANCHOR = "jpeg"
-NO_ANCHOR = "none"
-OURS = "vqcodec"
+DEFAULT_POINTS = 6
+"""Quality steps of each model that are measured."""
+DEFAULT_SHOWN = 6
+"""Pictures in the page."""
 
 
 class By(StrEnum):
@@ -31,12 +29,18 @@ class By(StrEnum):
 
 def evaluate(
     images: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(metavar="IMAGES", show_default=False, help="Pictures, folders (recursive), .tar shards."),
-    ],
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="REPORT", show_default="tables only", help="A .json or .csv file."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="REPORT",
+            show_default="tables only",
+            help="A .html (with .json, .csv and .svg beside it), .json or .csv file.",
+        ),
     ] = None,
     plot: Annotated[
         Path | None,
@@ -54,20 +58,58 @@ def evaluate(
         ),
     ] = None,
     codecs: Annotated[
+        str | None,
+        typer.Option(
+            "--codecs",
+            metavar="LIST",
+            show_default="all that are installed",
+            help="Codecs to compare, of vqcodec, jpeg, webp, avif and jxl.",
+        ),
+    ] = None,
+    command: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--command",
+            metavar="SPEC",
+            show_default="none",
+            help="A codec as two shell commands: 'NAME=ENCODE {in} {out.jxl} -q {q:10,50,90} => DECODE {in} {out}'; "
+            "may be repeated.",
+        ),
+    ] = None,
+    folder: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--folder",
+            metavar="NAME=DIR",
+            show_default="none",
+            help="A codec as a folder of decoded pictures with sizes.csv (picture,bytes[,setting][,decoded]); may be "
+            "repeated.",
+        ),
+    ] = None,
+    metrics: Annotated[
         str,
         typer.Option(
-            "--codecs", metavar="LIST", help="vqcodec and the codecs it is compared with: jpeg, webp, avif, jxl."
+            "--metrics",
+            metavar="LIST",
+            help="psnr (dB), ms-ssim and ssim (0..1), ssimulacra2 (up to 100), lpips, lpips-vgg, dists (0: equal), "
+            "patch and step (levels of 16x16 means); over R, G and B together.",
         ),
-    ] = "vqcodec,jpeg,webp,avif",
-    metrics: Annotated[
-        str, typer.Option("--metrics", metavar="LIST", help="psnr (dB), ms-ssim (0..1); over R, G and B together.")
-    ] = "psnr,ms-ssim",
+    ] = "psnr,ms-ssim,patch",
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            show_default="torch's cache",
+            help="Weights of VGG16 or AlexNet (lpips, dists) or Inception (rFID) as a .pth file; may be repeated.",
+        ),
+    ] = None,
     bd_anchor: Annotated[
         str | None,
         typer.Option(
             "--bd-anchor",
             metavar="CODEC",
-            show_default="jpeg if it is in --codecs",
+            show_default="jpeg, else the first",
             help="Codec that BD-rates are relative to; none: no BD-rates.",
         ),
     ] = None,
@@ -83,6 +125,12 @@ def evaluate(
     by: Annotated[
         By, typer.Option("--by", help="A model's files: one per quality step of -q, or one per number of layers.")
     ] = By.quality,
+    points: Annotated[
+        int,
+        typer.Option(
+            "--points", metavar="N", min=0, help="Quality steps of each model, evenly over its range; 0: every step."
+        ),
+    ] = DEFAULT_POINTS,
     effort: options.Effort = options.DEFAULT_EFFORT,
     times: Annotated[
         bool,
@@ -101,150 +149,123 @@ def evaluate(
         int | None,
         typer.Option("--limit", metavar="N", min=1, show_default="all", help="The first N pictures of each subset."),
     ] = None,
+    resize: Annotated[
+        int | None,
+        typer.Option(
+            "--resize", metavar="N", min=1, show_default="no", help="Resize the short side to N pixels, 1 or more."
+        ),
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option("--crop", metavar="WxH", show_default="no", help="Crop the centre, in pixels, after --resize."),
+    ] = None,
+    pair: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--pair", metavar="A B", show_default="none", help="Only the metrics of picture B against picture A."
+        ),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            metavar="NAME",
+            show_default="none",
+            help="A paper's table for the models of -m, by its protocol: mgvq-1, -2, -3, -6, xqgan-2, fqgan-1, "
+            "softvq-1, -2.",
+        ),
+    ] = None,
+    shown: Annotated[
+        int, typer.Option("--show", metavar="N", min=0, help="Pictures in an .html report, the first N.")
+    ] = DEFAULT_SHOWN,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "-j", "--jobs", min=0, metavar="N", show_default="one per core", help="Pictures at a time, 1 or more."
+        ),
+    ] = 0,
+    json: options.Json = False,
     force: options.Force = False,
     device: options.Device = "cpu",
     threads: options.Threads = 0,
     backend: options.Backend = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no warnings; tables are printed.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="A line on stderr for each picture.")] = False,
     debug: options.Debug = False,
     max_pixels: options.MaxPixels = options.DEFAULT_MAX_PIXELS,
 ) -> None:
-    """Measure models over their whole range against JPEG, WebP, AVIF and JPEG XL.
+    """Measure models and other codecs: size and quality of every file, curves, and a verdict.
 
-    Each file of a model is compared with the other codec's largest file that is not larger; n/a where it has none.
-    Sizes are those of whole files. Pictures under 0.5 megapixels and larger ones have separate tables. Transparency
-    is ignored. A picture that cannot be read is skipped and named.
+    Each file of a model is compared with the other codec's largest file that is not larger; lines without one are left
+    out. Sizes are those of whole files. Pictures under 0.5 megapixels and larger ones have separate tables.
+    Transparency is ignored. A picture that cannot be read is skipped and named; a codec that fails on a picture is
+    named, and the others go on.
 
     BD-rates compare whole curves: the mean difference in size at equal quality, in percent relative to --bd-anchor, of
     each model, of several models together (the best for each size), and of the other codecs, which are measured at
-    more settings for it. BD-rates, --plot and jxl need packages of the extra `eval` of vqcodec.
+    more settings for it. BD-rates, figures, jxl and some metrics need packages of the extra `eval` of vqcodec.
 
-    Seconds are those of encoding and decoding one file in memory, without loading the model. The encoder network runs
-    once per picture and counts in full in each of its files.
+    With -o finished pictures are kept in REPORT.partial: an interrupted run is continued by the same command.
 
-    A .json report holds `summary` (means per subset, model and quality or keep; the key is `keep` for both), `bd_rate`
-    and `rows` (one per file); a .csv report the rows.
+    Seconds are those of encoding and decoding one file in memory, without loading the model, on --threads divided by
+    -j threads. The encoder network runs once per picture and counts in full in each of its files.
+
+    A .json report and --json hold `summary` (means per subset, model and quality or keep; the key is `keep` for both),
+    `bd_rate`, `failed` and `rows` (one per file); a .csv report the rows.
     """
-    _check_targets(out, plot, force)
-    from vqcodec.evaluation import compare, draw_curves
-    from vqcodec.evaluation.comparison import metric_of
-    from vqcodec.evaluation.pictures import PictureReader, find
+    from . import paper_table
+    from .choices import chosen_anchor, chosen_codecs, chosen_metrics, chosen_preparation
+    from .pair import compare_pair
+    from .report import Outputs, print_results
+    from .run import Pictures, Selection, Work, measure, verdict_of
 
-    from . import tables
-
-    names = _reference_codecs(codecs)
-    chosen = _listed(metrics, "--metrics")
-    with _in_option("--metrics"):
-        measures = [metric_of(name) for name in chosen]
-    anchor, limits = _anchor(bd_anchor, bd_range, names, quiet)
-    with counted("measuring", quiet) as advance:
-        reader = PictureReader(
-            find(images),
-            limit,
-            max_pixels,
-            on_progress=advance,
-            on_skip=None if quiet else lambda reason: messages.say(f"warning: skipped: {reason}"),
+    files = weights or []
+    if pair is not None:
+        compare_pair(*pair, chosen_metrics(metrics, files, quiet), files, json)
+        return
+    if not images:
+        raise UsageError("name pictures or folders, or --pair A B")
+    workers = jobs or cores()
+    per_worker = max(1, (threads or cores()) // workers)
+    if table is not None:
+        paper_table.run(
+            paper_table.Request(
+                table.strip().lower(),
+                images,
+                models or [],
+                files,
+                limit,
+                out,
+                force,
+                device,
+                workers,
+                per_worker,
+                max_pixels,
+                json,
+                quiet,
+            )
         )
-        result = compare(
-            reader,
-            models,
-            names,
-            metrics=chosen,
-            anchor=anchor,
-            bpp_range=limits,
-            by=by.value,
-            effort=effort,
-            device=device,
-            curves=plot is not None,
-            times=times,
-            cache=cache,
-        )
-    tables.show(tables.mean_tables(result.summaries, measures, by.value))
-    if result.anchor is not None:
-        tables.show(tables.bd_tables(result.bd_rates, measures, result.anchor))
-    if out is not None:
-        report = result.to_json(reader.skipped) if out.suffix.lower() == ".json" else result.to_csv()
-        files.write_new(out, report, force)
-    if plot is not None:
-        files.write_new(plot, draw_curves(result, plot.suffix), force)
-
-
-def _check_targets(out: Path | None, plot: Path | None, force: bool) -> None:
-    if out is not None:
-        if out.suffix.lower() not in (".json", ".csv"):
-            raise UsageError(f"-o {out}: a report ends in .json or .csv")
-        files.check_target(out, force)
-    if plot is not None:
-        from vqcodec.evaluation.plot import check_format
-
-        with _in_option(f"--plot {plot}"):
-            check_format(plot.suffix)
-        files.check_target(plot, force)
-
-
-def _reference_codecs(text: str) -> list[str]:
-    """The codecs of --codecs other than vqcodec, each known and installed."""
-    from vqcodec.evaluation.codecs import make_codec
-
-    names = _listed(text, "--codecs")
-    if OURS not in names:
-        raise UsageError(f"--codecs {text}: {OURS} must be in it, since the other codecs are compared with its files")
-    others = [name for name in names if name != OURS]
-    with _in_option("--codecs"):
-        for name in others:
-            make_codec(name)
-    return others
-
-
-def _anchor(
-    codec: str | None, bpp_range: str | None, codecs: list[str], quiet: bool
-) -> tuple[str | None, tuple[float, float] | None]:
-    """The anchor of BD-rates and their range; None where BD-rates are not requested and cannot be computed."""
-    from vqcodec.evaluation import extra
-
-    name = (codec or DEFAULT_ANCHOR).strip().lower()
-    requested = codec is not None or bpp_range is not None
-    if name == NO_ANCHOR or (name not in codecs and not requested):
-        if bpp_range is not None:
-            raise UsageError(f"--bd-range {bpp_range}: there are no BD-rates with --bd-anchor {NO_ANCHOR}")
-        return None, None
-    if name not in codecs:
-        known = ", ".join([*codecs, NO_ANCHOR])
-        raise UsageError(f"--bd-anchor {name}: not one of the other codecs in --codecs; use one of {known}")
-    limits = None if bpp_range is None else parse_range(bpp_range)
-    try:
-        extra.need("bjontegaard", "--bd-anchor")
-    except UsageError as error:
-        if requested:
-            raise
-        if not quiet:
-            messages.say(f"no BD-rates: {error}")
-        return None, None
-    return name, limits
-
-
-def parse_range(text: str) -> tuple[float, float]:
-    """(0.05, 0.8) of "0.05,0.8", bits per pixel. Raises UsageError."""
-    try:
-        low, high = map(float, text.split(","))
-    except ValueError:
-        low = high = math.nan
-    if not 0 <= low < high:
-        raise UsageError(f"--bd-range {text}: write LOW,HIGH in bits per pixel, for example 0.05,0.8")
-    return low, high
-
-
-def _listed(text: str, option: str) -> list[str]:
-    names = list(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
-    if not names:
-        raise UsageError(f"{option}: name at least one")
-    return names
-
-
-@contextmanager
-def _in_option(option: str) -> Iterator[None]:
-    """Usage errors raised inside begin with the option."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{option}: {error}") from error
+        return
+    outputs = Outputs(out, plot, force)
+    outputs.check()
+    chosen = chosen_codecs(codecs, command or [], folder or [])
+    anchor, limits = chosen_anchor(bd_anchor, bd_range, chosen.names, quiet)
+    selection = Selection(
+        codecs=chosen,
+        models=models,
+        metrics=chosen_metrics(metrics, files, quiet),
+        weights=files,
+        anchor=anchor,
+        bpp_range=limits,
+        by=by.value,
+        points=points or None,
+        effort=effort,
+        device=device,
+        times=times,
+        cache=cache,
+    )
+    pictures = Pictures(images, limit, max_pixels, chosen_preparation(resize, crop))
+    comparison, skipped = measure(selection, pictures, outputs, Work(workers, per_worker, shown, quiet, verbose))
+    lines = verdict_of(comparison)
+    outputs.write(comparison, lines, skipped, by.value)
+    print_results(comparison, lines, skipped, by.value, json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vqcodec.evaluation.bd_rate import Anchor, BdRate
-from vqcodec.evaluation.means import Summary
-from vqcodec.evaluation.measure import OURS, SUBSETS
+from vqcodec.evaluation.lines import lines
+from vqcodec.evaluation.means import Mean, Summary
+from vqcodec.evaluation.measure import OURS, SUBSETS, Row
 
 if TYPE_CHECKING:
     from vqcodec.metrics import Metric
@@ -33,8 +35,13 @@ def show(tables: Iterable[Table]) -> None:
 
 
 def mean_tables(summaries: Sequence[Summary], metrics: Sequence[Metric], by: str = "keep") -> Iterator[Table]:
-    """One table per subset and model; for each setting a line for the model and one for each other codec."""
-    seconds = [column for column in SECONDS if column in summaries[0].ours.values]
+    """One table per subset and model; for each setting a line for the model and one for each codec that has a match.
+
+    Metrics without any value are left out.
+    """
+    means = [line.ours for line in summaries]
+    seconds = [column for column in SECONDS if _defined(column, means)]
+    metrics = [metric for metric in metrics if _defined(metric.column, means)]
     columns = [("bpp", 4), *((metric.column, metric.digits) for metric in metrics)]
     for subset, model in dict.fromkeys((line.subset, line.model) for line in summaries):
         chosen = [line for line in summaries if (line.subset, line.model) == (subset, model)]
@@ -50,11 +57,11 @@ def mean_tables(summaries: Sequence[Summary], metrics: Sequence[Metric], by: str
             table.add_row(str(line.setting), OURS, str(n), *cells, style="bold")
             for name, match in line.matches.items():
                 if match is None:
-                    table.add_row("", name, f"0 of {n}", *["n/a"] * len(titles))
                     continue
                 values = match.reference.values
-                cells = [_cell(values[c], match.difference[c], digits, c) for c, digits in columns]
-                cells += [Text(f"{values[column]:.{SECONDS_DIGITS}f}") for column in seconds]
+                worse = {metric.column for metric in metrics if metric.lower_is_better}
+                cells = [_cell(values[c], match.difference[c], digits, c, c in worse) for c, digits in columns]
+                cells += [_seconds(values[column]) for column in seconds]
                 table.add_row("", name, f"{match.reference.n_pictures} of {n}", *cells)
             table.add_section()
         yield table
@@ -66,30 +73,63 @@ def _table(title: str) -> Table:
     return table
 
 
-def _cell(value: float, difference: float, digits: int, column: str) -> Text:
-    style = "green" if difference > 0 else "red" if difference < 0 else ""
+def _defined(column: str, means: Sequence[Mean]) -> bool:
+    return any(not math.isnan(mean.values.get(column, math.nan)) for mean in means)
+
+
+def _seconds(value: float) -> Text:
+    return Text("" if math.isnan(value) else f"{value:.{SECONDS_DIGITS}f}")
+
+
+def codec_tables(rows: Sequence[Row], metrics: Sequence[Metric]) -> Iterator[Table]:
+    """One table per subset with a line for each codec and setting, for an evaluation without models."""
+    for subset in SUBSETS:
+        found = list(lines(rows, subset))
+        if not found:
+            continue
+        means = [mean for line in found for mean in line.points]
+        shown = [metric for metric in metrics if _defined(metric.column, means)]
+        seconds = [column for column in SECONDS if _defined(column, means)]
+        table = _table(f"pictures of {SUBSETS[subset]}")
+        for title in ("codec", "setting", "pictures", "bpp", *(m.title for m in shown), *(SECONDS[c] for c in seconds)):
+            table.add_column(title, justify="left" if title == "codec" else "right")
+        for line in found:
+            for setting, mean in zip(line.settings, line.points, strict=True):
+                cells = [Text(f"{mean.values[metric.column]:.{metric.digits}f}") for metric in shown]
+                cells += [_seconds(mean.values[column]) for column in seconds]
+                head = (line.label, f"{setting:g}", str(mean.n_pictures), f"{mean.values['bpp']:.4f}")
+                table.add_row(*head, *cells)
+            table.add_section()
+        yield table
+
+
+def _cell(value: float, difference: float, digits: int, column: str, lower_is_better: bool) -> Text:
+    better = -difference if lower_is_better else difference
+    style = "green" if better > 0 else "red" if better < 0 else ""
     return Text(f"{value:.{digits}f}").append(f" ({difference:+.{digits}f})", "" if column == "bpp" else style)
 
 
 def bd_tables(rates: Sequence[BdRate], metrics: Sequence[Metric], anchor: Anchor) -> Iterator[Table]:
-    """One table per subset, with a line for each model and each other codec."""
+    """One table per subset, with a line for each model and each other codec that has a value."""
     for subset in dict.fromkeys(rate.subset for rate in rates):
         limits = "" if anchor.bpp_range is None else "; files of {:g} to {:g} bpp only".format(*anchor.bpp_range)
         table = _table(f"BD-rate against {anchor.codec}, pictures of {SUBSETS[subset]}")
         table.caption = Text(
             f"below 0: smaller than {anchor.codec} at equal quality; mean over the pictures where both reach common "
-            f"qualities of ours, n/a: in none{limits}\nshare: part of our quality range that the value covers; to "
+            f"qualities{limits}\nshare: part of the quality range that the value covers; to "
             "compare two codecs of different shares, make one the anchor"
         )
         table.add_column("codec")
         for metric in metrics:
             for title in (metric.title.removesuffix(" dB"), "pictures", "share"):
                 table.add_column(title, justify="right")
-        lines: dict[str, dict[str, BdRate]] = {}
+        found: dict[str, dict[str, BdRate]] = {}
         for rate in rates:
             if rate.subset == subset:
-                lines.setdefault(f"{rate.codec} {rate.model}".rstrip(), {})[rate.metric] = rate
-        for name, by_metric in lines.items():
+                found.setdefault(f"{rate.codec} {rate.model}".rstrip(), {})[rate.metric] = rate
+        for name, by_metric in found.items():
+            if not any(rate.n_pictures for rate in by_metric.values()):
+                continue
             cells = [cell for metric in metrics for cell in _bd_cells(by_metric[metric.column])]
             table.add_row(name, *cells, style="bold" if by_metric[metrics[0].column].codec == OURS else "")
         yield table
@@ -98,6 +138,6 @@ def bd_tables(rates: Sequence[BdRate], metrics: Sequence[Metric], anchor: Anchor
 def _bd_cells(rate: BdRate) -> list[Text]:
     pictures = Text(f"{rate.n_pictures} of {rate.n_all}")
     if not rate.n_pictures:
-        return [Text("n/a"), pictures, Text("n/a")]
+        return [Text(""), pictures, Text("")]
     style = "green" if rate.percent < 0 else "red"
     return [Text(f"{rate.percent:+.1f} %", style), pictures, Text(f"{rate.common_range:.0%}")]

@@ -11,11 +11,11 @@ from PIL import Image
 from vqcodec.errors import InputError, OutputError
 from vqcodec.evaluation.cache import SweepCache
 from vqcodec.evaluation.codecs import Jpeg
-from vqcodec.evaluation.measure import Row, measure
+from vqcodec.evaluation.measure import Row
 from vqcodec.evaluation.rate_sweep import RateSweep
 from vqcodec.metrics import METRICS
 
-from ..stand_ins import GREY, Fixed, Staircase, run, stand_in
+from ..stand_ins import GREY, Fixed, Staircase, measure, run, stand_in
 from ..test_metrics import picture
 
 PSNR, SSIM = METRICS["psnr"], METRICS["ms-ssim"]

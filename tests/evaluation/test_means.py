@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from vqcodec.evaluation.means import summarise
-from vqcodec.evaluation.measure import Row, measure
+from vqcodec.evaluation.measure import Row
 from vqcodec.metrics import METRICS, Pixels
 
-from ..stand_ins import GREY, Fixed, Staircase
+from ..stand_ins import GREY, Fixed, Staircase, measure
 
 PSNR = METRICS["psnr"]
 

@@ -7,10 +7,10 @@ import math
 import pytest
 
 from vqcodec.evaluation.means import summarise
-from vqcodec.evaluation.measure import measure, subset_of
+from vqcodec.evaluation.measure import subset_of
 from vqcodec.metrics import METRICS
 
-from ..stand_ins import GREY, Fixed, Staircase
+from ..stand_ins import GREY, Fixed, Staircase, measure
 
 PSNR = METRICS["psnr"]
 

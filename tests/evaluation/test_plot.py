@@ -11,9 +11,10 @@ from PIL import Image
 
 from vqcodec.errors import OutputError
 from vqcodec.evaluation.comparison import Comparison
+from vqcodec.evaluation.lines import lines
 from vqcodec.evaluation.means import summarise
 from vqcodec.evaluation.measure import OURS, Row
-from vqcodec.evaluation.plot import draw_curves, lines
+from vqcodec.evaluation.plot import draw_curves
 from vqcodec.metrics import METRICS
 
 from ..stand_ins import run, stand_in
@@ -45,17 +46,17 @@ ROWS = [
 
 def test_points_are_means_over_all_pictures() -> None:
     rows = [*ROWS, row("c", OURS, 1, 0.4, 30, "hd")]
-    ours, jpeg = lines(rows, summarise(rows, ["jpeg"]), "small")
+    ours, jpeg = lines(rows, "small")
     assert (ours.codec, ours.model) == (OURS, "m")
     assert np.allclose(ours.xy("psnr"), [(0.1, 21), (0.2, 22), (0.3, 23)])
     assert np.allclose(jpeg.xy("psnr"), [(0.2, 20), (0.4, 21), (0.8, 23)])  # 3 was measured for one alone
-    (alone,) = lines(rows, summarise(rows, ["jpeg"]), "hd")
+    (alone,) = lines(rows, "hd")
     assert alone.xy("psnr") == [(0.4, 30)]
 
 
 def test_values_that_no_axis_has_are_left_out() -> None:
     rows = [row("a", OURS, 1, 0.1, 20), row("a", OURS, 2, 0.2, math.inf)]
-    (line,) = lines(rows, summarise(rows, []), "small")
+    (line,) = lines(rows, "small")
     assert line.xy("psnr") == [(0.1, 20)]
 
 

@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vqcodec.errors import InputError, UsageError
+from vqcodec.runtime.torchvision_import import import_torchvision
 
 from ..adversarial.augment import view
-from ..losses.perceptual import TIMEOUT_S, import_torchvision
+from ..losses.perceptual import TIMEOUT_S
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DISCRIMINATOR = "take dino-small"

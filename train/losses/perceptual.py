@@ -10,7 +10,6 @@ The weights of the trunk (528 MB) are in no package and downloaded on first use.
 
 from __future__ import annotations
 
-import functools
 import http.client
 import socket
 import sys
@@ -21,9 +20,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.library import Library
 
 from vqcodec.errors import InputError
+from vqcodec.runtime.torchvision_import import import_torchvision
 
 TRUNK_SHA256 = "397923af"
 """First eight digits of the SHA-256 of the trunk weights."""
@@ -145,28 +144,3 @@ def _import_lpips() -> ModuleType:
             f"rec/lpips needs more packages: pip install lpips torchvision ({error}), {WAY_OUT}"
         ) from error
     return lpips
-
-
-def import_torchvision() -> None:
-    """Import torchvision even if its compiled part does not match torch, for example with a CPU-only build.
-
-    It then registers two undeclared operators, which fails; LPIPS needs neither, so they are declared.
-    """
-    try:
-        import torchvision
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        _declare_operators()
-        # Half-imported modules would break the second attempt.
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        import torchvision  # noqa: F401
-
-
-@functools.cache  # the operators exist as long as the object
-def _declare_operators() -> Library:
-    library = Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library

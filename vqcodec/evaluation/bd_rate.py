@@ -164,6 +164,8 @@ class SubsetCurves:
         for own in tests.values():
             for name, curve in own.items():
                 ours.setdefault(name, []).append(curve)
+        if not models:  # codecs among themselves: over the range of the anchor
+            ours = {name: [curve] for name, curve in curves.get((anchor.codec, ""), {}).items()}
         ranges = {name: (min(c.quality[0] for c in own), max(c.quality[-1] for c in own)) for name, own in ours.items()}
         if len(models) > 1:
             tests[OURS, f"best of {', '.join(models)}"] = {name: best_of(own) for name, own in ours.items()}
@@ -181,7 +183,7 @@ class SubsetCurves:
             if result is not None:
                 percent, low, high = result
                 lowest, highest = self.ranges[name]  # differ: a curve of one point has no BD-rate
-                share = (min(high, highest) - max(low, lowest)) / (highest - lowest)
+                share = max(min(high, highest) - max(low, lowest), 0) / (highest - lowest)
                 found.append((percent, share))
         return found
 
@@ -205,7 +207,13 @@ def _curves(
 
 
 def decibels(metric: Metric, score: float) -> float:
-    """`score` as quality in dB: PSNR unchanged, MS-SSIM x as -10 log10(1 - x), infinite for 1."""
-    if metric.name != "ms-ssim":
-        return score
-    return math.inf if score >= 1 else -10 * math.log10(1 - score)
+    """`score` as a quality that rises, in dB where the metric has a natural one.
+
+    PSNR and SSIMULACRA 2 unchanged; SSIM and MS-SSIM x as -10 log10(1 - x), infinite for 1; distances (LPIPS, DISTS) x
+    as -10 log10(x), infinite for 0.
+    """
+    if metric.name in ("ms-ssim", "ssim"):
+        return math.inf if score >= 1 else -10 * math.log10(1 - score)
+    if metric.lower_is_better:
+        return math.inf if score <= 0 else -10 * math.log10(score)
+    return score

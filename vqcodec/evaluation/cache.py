@@ -55,10 +55,10 @@ class SweepCache:
         key = json.dumps([LAYOUT, codec.name, codec.describe(), pixels.shape])
         return self.folder / f"{hashlib.sha256(key.encode() + pixels.tobytes()).hexdigest()}.json"
 
-    def _read(self, path: Path) -> dict[int, CodedFile]:
+    def _read(self, path: Path) -> dict[float, CodedFile]:
         try:
             files = json.loads(path.read_bytes())["files"]
-            return {int(setting): CodedFile(**file) for setting, file in files.items()}
+            return {json.loads(setting): CodedFile(**file) for setting, file in files.items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return {}  # missing or damaged: measured again and replaced
 

@@ -1,6 +1,6 @@
 """Reference codecs: JPEG, WebP, AVIF and JPEG XL through Pillow, each with one quality setting.
 
-A further codec is one class and one entry of CODECS.
+A further codec is one class and one entry of CODECS. Codecs given by the user: `command_codec`, `folder_codec`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,53 @@ from PIL import Image, features
 from ..errors import UsageError
 from ..metrics import Pixels
 from . import extra
+from .command_codec import CommandCodec
+from .folder_codec import FolderCodec
 
 
 class ReferenceCodec(Protocol):
-    """A codec with one integer setting. Files carry no metadata and are the same on every run."""
+    """A codec with one numeric setting. Files carry no metadata and are the same on every run."""
 
-    name: ClassVar[str]
-    settings: ClassVar[Sequence[int]]
-    """Settings from the smallest file to the largest."""
-    max_side_px: ClassVar[int]
-    """Longest side of a picture that the format can hold."""
+    @property
+    def name(self) -> str:
+        """Name in tables and reports."""
+        ...
 
-    def encode(self, pixels: Pixels, setting: int) -> bytes:
+    @property
+    def settings(self) -> Sequence[float]:
+        """Settings, from the smallest file to the largest if `monotone`."""
+        ...
+
+    @property
+    def max_side_px(self) -> int:
+        """Longest side of a picture that the format can hold."""
+        ...
+
+    @property
+    def monotone(self) -> bool:
+        """True if files grow with the setting, nearly; otherwise every setting is tried."""
+        ...
+
+    @property
+    def timed(self) -> bool:
+        """True if encoding and decoding happen here, so that their seconds mean something."""
+        ...
+
+    @property
+    def mime(self) -> str:
+        """Media type of the files, if browsers show them; empty otherwise."""
+        ...
+
+    def for_picture(self, name: str) -> ReferenceCodec:
+        """The codec for the picture of this name. Raises InputError if it has no file of it."""
+        ...
+
+    def encode(self, pixels: Pixels, setting: float) -> bytes:
         """uint8 [H, W, 3] -> one complete file; `setting` is one of `settings`."""
+        ...
+
+    def n_bytes(self, data: bytes) -> int:
+        """Bytes of the complete file that `encode` returned."""
         ...
 
     def decode(self, data: bytes) -> Pixels:
@@ -43,9 +77,12 @@ class ReferenceCodec(Protocol):
 class PillowCodec:
     """A codec whose setting is Pillow's `quality`."""
 
-    name: ClassVar[str]
-    settings: ClassVar[Sequence[int]]
-    max_side_px: ClassVar[int]
+    name: str
+    settings: Sequence[float]
+    max_side_px: int
+    monotone = True
+    timed = True
+    mime: str
     plugin: ClassVar[str]
     """Pillow's name of the format."""
     library: ClassVar[str]
@@ -56,7 +93,15 @@ class PillowCodec:
         if not features.check(self.library):
             raise UsageError(f"this Pillow was built without {self.plugin}: leave {self.name} out of the codecs")
 
-    def encode(self, pixels: Pixels, setting: int) -> bytes:
+    def for_picture(self, name: str) -> PillowCodec:
+        """Itself."""
+        return self
+
+    def n_bytes(self, data: bytes) -> int:
+        """Bytes of the file."""
+        return len(data)
+
+    def encode(self, pixels: Pixels, setting: float) -> bytes:
         """uint8 [H, W, 3] -> one complete file at Pillow's quality `setting`."""
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, self.plugin, quality=setting, **self.options)
@@ -81,7 +126,8 @@ class Jpeg(PillowCodec):
     """Progressive JPEG with 4:2:0 chroma, Pillow's default; above quality 95 files grow without visible gain."""
 
     name = "jpeg"
-    settings: ClassVar[Sequence[int]] = range(1, 96)
+    mime = "image/jpeg"
+    settings: Sequence[float] = range(1, 96)
     max_side_px = 65500
     plugin, library = "JPEG", "jpg"
     options: ClassVar[dict[str, object]] = {"optimize": True, "progressive": True}
@@ -95,7 +141,8 @@ class WebP(PillowCodec):
     """Lossy WebP with the slowest search."""
 
     name = "webp"
-    settings: ClassVar[Sequence[int]] = range(101)
+    mime = "image/webp"
+    settings: Sequence[float] = range(101)
     max_side_px = 16383
     plugin, library = "WEBP", "webp"
     options: ClassVar[dict[str, object]] = {"method": 6}
@@ -105,7 +152,8 @@ class Avif(PillowCodec):
     """AVIF. Threads and tiling are fixed: the defaults depend on the machine and change the file."""
 
     name = "avif"
-    settings: ClassVar[Sequence[int]] = range(101)
+    mime = "image/avif"
+    settings: Sequence[float] = range(101)
     max_side_px = 65536
     plugin, library = "AVIF", "avif"
     options: ClassVar[dict[str, object]] = {"speed": 4, "autotiling": False, "max_threads": 2}
@@ -115,7 +163,8 @@ class Jxl(PillowCodec):
     """Lossy JPEG XL, from the extra `eval`; quality 100 would be lossless. Threads do not change the file."""
 
     name = "jxl"
-    settings: ClassVar[Sequence[int]] = range(100)
+    mime = ""
+    settings: Sequence[float] = range(100)
     max_side_px = 2**18
     plugin, library = "JXL", "pillow-jxl-plugin"
     options: ClassVar[dict[str, object]] = {"effort": 7, "num_threads": 2}
@@ -130,8 +179,28 @@ class Jxl(PillowCodec):
 CODECS: dict[str, type[ReferenceCodec]] = {"jpeg": Jpeg, "webp": WebP, "avif": Avif, "jxl": Jxl}
 
 
+def default_codecs() -> list[str]:
+    """Names of the reference codecs that are installed."""
+    names = []
+    for name, codec in CODECS.items():
+        try:
+            codec()
+        except UsageError:
+            continue
+        names.append(name)
+    return names
+
+
 def make_codec(name: str) -> ReferenceCodec:
-    """The reference codec called `name`. Raises UsageError if it is unknown or its library is not installed."""
+    """The codec called `name`: a key of CODECS, `NAME=ENCODE => DECODE` (two commands) or `NAME=FOLDER`.
+
+    Raises UsageError if it is unknown, its library is not installed, or the commands are not complete; InputError if
+    the folder has no sizes.
+    """
+    if "=>" in name:
+        return CommandCodec.parse(name)
+    if "=" in name:
+        return FolderCodec.parse(name)
     if name not in CODECS:
         raise UsageError(f"no codec {name!r}; the reference codecs are {', '.join(CODECS)}")
     return CODECS[name]()

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ..config.effort import EFFORT
 from ..errors import InputError, UsageError
-from ..metrics import METRICS, Metric, Pixels
+from ..metrics import Metric, Pixels
 from ..models import registry
-from . import bd_rate, extra
+from . import bd_rate, extra, parallel
 from .bd_rate import Anchor, BdRate
-from .cache import SweepCache
-from .codecs import make_codec
+from .job import Job
+from .journal import Journal
 from .means import Summary, summarise
-from .measure import Row, measure
-from .model_codec import ByLayers, ByQuality
+from .measure import Failure, Row
+from .picture_job import MODEL_CODECS, Options, PictureResult, build, died, evaluate_picture
+from .pictures import PictureReader
+from .shown import Shown
 
-MODEL_CODECS = {"quality": ByQuality, "keep": ByLayers}
-"""Setting that a model's files are made by -> class."""
 RULE = (
     "Each vqcodec file is matched with the reference codec's own largest file that is not larger, whole files counted; "
     "n/a where it has none. Means of per-picture values; a reference codec's and ours over the same pictures. Rows of "
@@ -47,6 +48,10 @@ class Comparison:
     anchor: Anchor | None
     bd_rates: list[BdRate]
     """Empty without an anchor."""
+    failures: list[Failure] = field(default_factory=list)
+    """Codecs that failed on a picture."""
+    shown: list[Shown] = field(default_factory=list)
+    """Decoded pictures for the report."""
 
     def to_json(self, skipped: Sequence[str] = ()) -> bytes:
         """The report; an undefined value is null, an infinite PSNR the string "inf".
@@ -60,6 +65,7 @@ class Comparison:
             "rule": RULE,
             "rivals": self.codecs,
             "skipped": list(skipped),
+            "failed": [str(failure) for failure in self.failures],
             "summary": [line.record() for line in self.summaries],
         }
         if self.anchor is not None:
@@ -79,67 +85,146 @@ class Comparison:
         return text.getvalue().encode()
 
 
+@dataclass(frozen=True)
+class Running:
+    """Way of running an evaluation, without effect on its results except for seconds."""
+
+    workers: int = 1
+    """Worker processes; 1: no process of its own."""
+    threads: int = 1
+    """CPU threads of each worker process."""
+    journal: Path | None = None
+    """File that keeps finished pictures until the run is complete; an equal run continues from it."""
+    on_progress: Callable[[float, float], None] = lambda done, total: None
+    """Called with (work done, work in all)."""
+    on_result: Callable[[PictureResult, bool], None] = lambda result, known: None
+    """Called with each finished picture, and True if the journal had it."""
+
+
 def compare(
     pictures: Iterable[tuple[str, Pixels]],
     models: Sequence[str] | None = None,
     codecs: Sequence[str] = ("jpeg", "webp", "avif"),
     *,
     metrics: Sequence[str] = ("psnr", "ms-ssim"),
+    weights: Sequence[str | Path] = (),
     anchor: str | None = "jpeg",
     bpp_range: tuple[float, float] | None = None,
     by: Literal["quality", "keep"] = "quality",
+    points: int | None = None,
     effort: int = EFFORT,
     device: str = "cpu",
     curves: bool = False,
     times: bool = True,
     cache: str | Path | None = None,
+    n_shown: int = 0,
+    running: Running | None = None,
 ) -> Comparison:
-    """Measure models over their whole range against reference codecs.
+    """Measure models over their whole range against reference codecs, or reference codecs alone.
+
+    A codec that fails on a picture is reported in `failures`; the others go on.
 
     Args:
         pictures: (name, pixels uint8 [H, W, 3]), for example `read_pictures(["folder"])`; names must differ.
-        models: names or folders; None: the bundled models.
-        codecs: names of reference codecs (`vqcodec.evaluation.CODECS`).
-        metrics: names of metrics (`vqcodec.metrics.METRICS`).
+        models: names or folders; None: the bundled models; empty: reference codecs alone.
+        codecs: names of reference codecs (`vqcodec.evaluation.CODECS`), `NAME=ENCODE => DECODE` for two commands, or
+            `NAME=FOLDER` for decoded pictures.
+        metrics: names of metrics (`vqcodec.evaluation.quality.NAMES`).
+        weights: files of published weights for the metrics that need them.
         anchor: the one of `codecs` that BD-rates are relative to, which needs the extra `eval`; None: no BD-rates.
         bpp_range: BD-rates over files of these bits per pixel only, (lowest, highest).
         by: the models' files: `quality`, one per quality step, or `keep`, one per number of layers.
+        points: quality steps measured, evenly spaced over the range; None: all.
         effort: encoder effort 1..9.
         device: torch device of the networks.
         curves: also measure the curves of reference codecs without an anchor, for `draw_curves`.
         times: False leaves seconds out.
         cache: folder that keeps the measurements of reference codecs.
+        n_shown: pictures whose decoded files are returned in `shown`, the first ones.
+        running: processes, journal and progress; None: in this process.
 
     Raises:
         UsageError: an argument is unknown, or needs a package that is not installed.
-        ModelError: a model is not found. InputError: there is no picture. OutputError: `cache` is not writable.
+        ModelError: a model is not found. OutputError: `cache` or the journal is not writable.
+        InputError: there is no picture, or every codec failed on every picture.
     """
     if by not in MODEL_CODECS:
         raise UsageError(f"by={by!r}: use {' or '.join(MODEL_CODECS)}")
-    references = [make_codec(name) for name in codecs]
-    chosen = [metric_of(name) for name in metrics]
-    against = None if anchor is None else anchor_of(anchor, codecs, bpp_range)
+    if models is not None and not models and not codecs:
+        raise UsageError("nothing to measure: name a model or a codec")
     for model in models or ():
         registry.find(model)
-    names = dict.fromkeys(models or registry.candidates())
-    tested = [MODEL_CODECS[by](model, device, effort) for model in names]
-    known = None if cache is None else SweepCache(Path(cache))
-    for codec in tested:
-        codec.prepare()
-    with_curves = curves or against is not None
-    rows = measure(pictures, tested, references, chosen, curves=with_curves, times=times, cache=known)
+    names = tuple(dict.fromkeys(registry.candidates() if models is None else models))
+    with_curves = curves or anchor is not None or not names
+    paths, stored = tuple(map(Path, weights)), None if cache is None else Path(cache)
+    options = Options(
+        names, tuple(codecs), tuple(metrics), paths, by, points, effort, device, with_curves, times, stored
+    )
+    bench = build(options)
+    about = {codec.name: codec.describe() for codec in bench.codecs}
+    against = None if anchor is None else anchor_of(anchor, list(about), bpp_range)
+    results = run_pictures(pictures, options, about, n_shown, running or Running())
+    rows = [row for result in results for row in result.rows]
+    failures = [failure for result in results for failure in result.failures]
     if not rows:
-        raise InputError("no pictures: give at least one")
-    rates = [] if against is None else bd_rate.bd_rates(rows, codecs, chosen, against)
-    about = {codec.name: codec.describe() for codec in references}
-    return Comparison(rows, summarise(rows, codecs), about, chosen, against, rates)
+        raise InputError(str(failures[0]) if failures else "no pictures: give at least one")
+    chosen = list(bench.metrics)
+    rated = [metric for metric in chosen if metric.bd_rate]
+    rates = bd_rate.bd_rates(rows, list(about), rated, against) if against is not None and rated else []
+    shown = [result.shown for result in results if result.shown is not None]
+    return Comparison(rows, summarise(rows, list(about)), about, chosen, against, rates, failures, shown)
 
 
-def metric_of(name: str) -> Metric:
-    """The metric called `name`. Raises UsageError."""
-    if name not in METRICS:
-        raise UsageError(f"no metric {name!r}; the metrics are {', '.join(METRICS)}")
-    return METRICS[name]
+def run_pictures(
+    pictures: Iterable[tuple[str, Pixels]], options: Options, about: dict[str, str], n_shown: int, running: Running
+) -> list[PictureResult]:
+    """The results of all pictures in the order of `pictures`; `about` describes the codecs."""
+    journal = None if running.journal is None else Journal(running.journal, options, about)
+    progress = Progress(pictures, running.on_progress)
+    order: list[str] = []
+    results: dict[str, PictureResult] = {}
+    jobs: dict[str, Job] = {}
+
+    def finish(result: PictureResult, known: bool) -> None:
+        results[result.picture] = result
+        running.on_result(result, known)
+        progress.advance(result.picture, 1)
+
+    def todo() -> Iterator[Job]:
+        for name, pixels in pictures:
+            job = Job(name, pixels, len(order) < n_shown)
+            order.append(name)
+            known = journal.find(job) if journal else None
+            if known is not None:
+                finish(known, True)
+                continue
+            jobs[name] = job
+            yield job
+
+    work = functools.partial(evaluate_picture, options)
+    for result in parallel.run(todo(), work, died, running.workers, running.threads, progress.advance):
+        job = jobs.pop(result.picture)
+        if journal:
+            journal.add(job, result)
+        finish(result, False)
+    return [results[name] for name in order]
+
+
+class Progress:
+    """Work done so far: pixels of the pictures, each weighted by the share of its files that are measured."""
+
+    def __init__(self, pictures: Iterable[tuple[str, Pixels]], report: Callable[[float, float], None]) -> None:
+        self.work = pictures.work() if isinstance(pictures, PictureReader) else {}
+        self.total = float(sum(self.work.values()))
+        self.shares: dict[str, float] = {}
+        self.report = report
+
+    def advance(self, name: str, share: float) -> None:
+        """Set the share of a picture, 0..1."""
+        self.shares[name] = max(share, self.shares.get(name, 0))
+        if self.total:
+            done = sum(self.work.get(known, 0) * part for known, part in self.shares.items())
+            self.report(min(done, self.total), self.total)
 
 
 def anchor_of(codec: str, codecs: Sequence[str], bpp_range: tuple[float, float] | None) -> Anchor:

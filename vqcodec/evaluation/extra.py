@@ -7,7 +7,15 @@ from typing import Any
 
 from ..errors import UsageError
 
-PACKAGES = {"bjontegaard": "bjontegaard", "matplotlib.figure": "matplotlib", "pillow_jxl": "pillow-jxl-plugin"}
+PACKAGES = {
+    "DISTS_pytorch.DISTS_pt": "DISTS-pytorch",
+    "bjontegaard": "bjontegaard",
+    "lpips": "lpips",
+    "matplotlib.figure": "matplotlib",
+    "pillow_jxl": "pillow-jxl-plugin",
+    "ssimulacra2": "ssimulacra2",
+    "torch_fidelity.feature_extractor_inceptionv3": "torch-fidelity",
+}
 """Module -> the distribution that installs it."""
 
 

@@ -56,7 +56,7 @@ class Summary:
 
     subset: str
     model: str
-    setting: int
+    setting: float
     """Quality, or number of layers."""
     ours: Mean
     """Over all pictures of the subset."""
@@ -84,8 +84,8 @@ def summarise(rows: Sequence[Row], codecs: Sequence[str]) -> list[Summary]:
 
     `codecs` are the names of the reference codecs that were requested, with or without a file.
     """
-    ours: dict[tuple[str, str, int], dict[str, Row]] = {}
-    matched: dict[tuple[str, str, int, str], list[Row]] = {}
+    ours: dict[tuple[str, str, float], dict[str, Row]] = {}
+    matched: dict[tuple[str, str, float, str], list[Row]] = {}
     for row in rows:
         key = (row.subset, row.model, row.model_setting)
         if row.kind == "ours":

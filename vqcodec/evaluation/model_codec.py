@@ -22,6 +22,11 @@ class ModelCodec(Protocol):
 
     model: str
 
+    @property
+    def n_files(self) -> int:
+        """Files of each picture."""
+        ...
+
     def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
         """uint8 [H, W, 3] -> (setting, complete file, seconds to encode it), smallest file first."""
         ...
@@ -34,13 +39,21 @@ class ModelCodec(Protocol):
 class ByLayers:
     """One file for every number of layers of `model`, a name or a folder.
 
-    `effort` 1..9 is that of `vqcodec.encode`, `device` that of torch.
+    `effort` 1..9 is that of `vqcodec.encode`, `device` that of torch. `points` has no effect here.
     """
 
-    def __init__(self, model: str, device: str = "cpu", effort: int = EFFORT) -> None:
+    def __init__(self, model: str, device: str = "cpu", effort: int = EFFORT, points: int | None = None) -> None:
         self.model = model
         self.device = device
         self.effort = effort
+        self.points = points
+
+    @property
+    def n_files(self) -> int:
+        """Number of layers."""
+        from ..models import registry
+
+        return len(registry.find(self.model).config.layers)
 
     def prepare(self) -> None:
         """Encode and decode a small picture, so that one-time costs of the process are in no picture's seconds."""
@@ -80,17 +93,33 @@ class ByLayers:
 
 
 class ByQuality(ByLayers):
-    """One file for every quality step of the model."""
+    """One file for every quality step of the model, or for `points` of them over the whole range."""
+
+    @property
+    def n_files(self) -> int:
+        """Number of quality steps measured."""
+        from ..models import registry
+
+        return len(spread(len(registry.find(self.model).config.ladder), self.points))
 
     def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
-        """A file for each step, under its quality 1..100."""
+        """A file for each measured step, under its quality 1..100."""
         from ..encoder.build import encoder_for
         from ..image.files import as_picture
 
         start = time.perf_counter()
         encoder = encoder_for(as_picture(pixels), self.model, self.device, self.effort)
         network_s = time.perf_counter() - start
-        for i, step in enumerate(encoder.ladder):
+        for i in spread(len(encoder.ladder), self.points):
             start = time.perf_counter()
             data = encoder.file_at_step(i)
-            yield step.quality, data, network_s + time.perf_counter() - start
+            yield encoder.ladder[i].quality, data, network_s + time.perf_counter() - start
+
+
+def spread(n: int, points: int | None) -> list[int]:
+    """`points` of the numbers 0..n-1, evenly spaced, the first and the last included; None or more than n: all."""
+    if points is None or points >= n:
+        return list(range(n))
+    if points == 1:
+        return [n - 1]
+    return [round(i * (n - 1) / (points - 1)) for i in range(points)]

@@ -12,13 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from ..errors import InputError, LimitError
 from ..image.files import read_pixels, suffixes
 from ..image.limits import MAX_PIXELS
 from .measure import SUBSETS, subset_of
+from .preparation import Preparation
 
 if TYPE_CHECKING:
     from ..metrics import Pixels
+
+
+COUNTED = 500
+"""Pictures up to which progress counts pixels; beyond, reading all headers first would take long."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,14 @@ class Source:
     path: Path
     offset: int = 0
     size: int = -1
+
+    def size_px(self) -> tuple[int, int]:
+        """Width and height in pixels from the header, before rotation; (1, 1) if it cannot be read."""
+        try:
+            with Image.open(self.open() if self.offset else self.path) as image:
+                return image.size
+        except (OSError, ValueError, InputError, Image.DecompressionBombError):
+            return 1, 1
 
     def open(self) -> io.BytesIO:
         """The bytes of the picture's file as a stream that has its name. Raises InputError."""
@@ -89,6 +104,7 @@ class PictureReader:
         sources: pictures, in order.
         limit: pictures of each subset at most; None: all.
         max_pixels: larger pictures are skipped; None: no limit.
+        preparation: resizing and cropping of each picture; None: as it is.
         on_progress: called with (sources done, sources in all) after each source.
         on_skip: called with one line, which begins with the picture's name, for each picture that is skipped.
     """
@@ -99,12 +115,14 @@ class PictureReader:
         limit: int | None = None,
         max_pixels: int | None = MAX_PIXELS,
         *,
+        preparation: Preparation | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         on_skip: Callable[[str], None] | None = None,
     ) -> None:
         self.sources = sources
         self.limit = limit
         self.max_pixels = max_pixels
+        self.preparation = preparation
         self.on_progress = on_progress
         self.on_skip = on_skip
         self.skipped: list[str] = []
@@ -125,13 +143,29 @@ class PictureReader:
         if len(self.skipped) == len(self.sources):
             raise InputError(f"{self.sources[0].name}: none of {len(self.sources)} pictures could be read")
 
+    def work(self) -> dict[str, float]:
+        """Name -> amount of work of each picture that will be read, for progress: its pixels where that is cheap."""
+        left = dict.fromkeys(SUBSETS, len(self.sources) if self.limit is None else self.limit)
+        if len(self.sources) > COUNTED or self.preparation is not None:
+            return {source.name: 1.0 for source in self.sources[: sum(left.values())]}
+        found = {}
+        for source in self.sources:
+            size = source.size_px()
+            if left[subset := subset_of(*size)]:
+                left[subset] -= 1
+                found[source.name] = float(size[0] * size[1])
+        return found
+
     def _read(self, source: Source) -> Pixels | None:
         try:
-            return read_pixels(source.open(), self.max_pixels)
+            pixels = read_pixels(source.open(), self.max_pixels)
+            return pixels if self.preparation is None else self.preparation.apply(pixels)
         except (InputError, LimitError) as error:
-            self.skipped.append(str(error))
+            text = str(error)
+            reason = text if text.startswith(source.name) else f"{source.name}: {text}"
+            self.skipped.append(reason)
             if self.on_skip is not None:
-                self.on_skip(str(error))
+                self.on_skip(reason)
             return None
 
 

@@ -1,23 +1,20 @@
 """Rate-quality curves as a figure: one panel per subset and metric.
 
-A point is the mean over all pictures of the subset, of a model at one setting or of a reference codec at one setting.
-A setting of a reference codec that was not measured for all pictures is left out, so that all points of a curve are
-means over the same pictures.
+A point is the mean over all pictures of the subset, of a model at one setting or of a reference codec at one setting,
+see `lines`.
 """
 
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from . import extra
 from .comparison import Comparison
-from .means import Mean, Summary
-from .measure import OURS, SUBSETS, Row
+from .lines import Line, lines
+from .measure import OURS, SUBSETS
 
 if TYPE_CHECKING:
     from ..metrics import Metric
@@ -44,35 +41,6 @@ def check_format(suffix: str) -> None:
     extra.need("matplotlib.figure", "a figure")
 
 
-@dataclass(frozen=True)
-class Line:
-    """One codec in the panels of a subset."""
-
-    codec: str
-    model: str
-    points: tuple[Mean, ...]
-    """Means by increasing setting."""
-
-    def xy(self, column: str) -> list[tuple[float, float]]:
-        """(bpp, value) of the points whose value is finite."""
-        values = [(point.values["bpp"], point.values[column]) for point in self.points]
-        return [(bpp, value) for bpp, value in values if math.isfinite(value)]
-
-
-def lines(rows: Sequence[Row], summaries: Sequence[Summary], subset: str) -> Iterator[Line]:
-    """A line for each model, then one for each reference codec."""
-    own = [line for line in summaries if line.subset == subset]
-    for model in dict.fromkeys(line.model for line in own):
-        yield Line(OURS, model, tuple(line.ours for line in own if line.model == model))
-    n_all = len({row.picture for row in rows if row.subset == subset})
-    settings: dict[str, dict[int, list[Row]]] = {}
-    for row in rows:
-        if row.subset == subset and row.kind == "curve":
-            settings.setdefault(row.codec, {}).setdefault(row.setting, []).append(row)
-    for codec, by_setting in settings.items():
-        yield Line(codec, "", tuple(Mean.of(found) for _, found in sorted(by_setting.items()) if len(found) == n_all))
-
-
 def draw_curves(comparison: Comparison, suffix: str) -> bytes:
     """The figure in the format of `suffix`, one of FORMATS. Raises UsageError as `check_format` does.
 
@@ -83,15 +51,15 @@ def draw_curves(comparison: Comparison, suffix: str) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    rows, summaries, metrics = comparison.rows, comparison.summaries, comparison.metrics
-    subsets = [name for name in SUBSETS if any(line.subset == name for line in summaries)]
+    rows, metrics = comparison.rows, comparison.metrics
+    subsets = [name for name in SUBSETS if any(row.subset == name for row in rows)]
     width, height = PANEL_INCHES
     layout = ConstrainedLayoutEngine(h_pad=0.1)  # inches: separates a title from the axis above it
     figure = Figure((width * len(metrics), height * len(subsets) + 0.4), DPI, layout=layout)
     panels = figure.subplots(len(subsets), len(metrics), squeeze=False)
     for row, subset in zip(panels, subsets, strict=True):
         for panel, metric in zip(row, metrics, strict=True):
-            _draw_panel(panel, list(lines(rows, summaries, subset)), metric)
+            _draw_panel(panel, list(lines(rows, subset)), metric)
             n = len({row.picture for row in rows if row.subset == subset})
             panel.set_title(f"{n} picture{'s' if n > 1 else ''} of {SUBSETS[subset]}", fontsize=11)
     figure.supxlabel(CAPTION, fontsize=9, color="0.3")
@@ -106,24 +74,30 @@ def draw_curves(comparison: Comparison, suffix: str) -> bytes:
 
 def _draw_panel(panel: Any, lines: Sequence[Line], metric: Metric) -> None:
     panel.set_xscale("log")
-    if metric.name == "ms-ssim":
+    if metric.name in ("ms-ssim", "ssim"):
         # Labels are MS-SSIM, the spacing is in decibels: near 1 equal differences matter more.
         panel.set_yscale("function", functions=(_ssim_to_db, lambda y: 1 - 10 ** (-y / 10)))
     for i, line in enumerate(lines):
         own = line.codec == OURS
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         style = {"linewidth": 2.4, "markersize": 6, "zorder": 3} if own else {"linewidth": 1.3, "markersize": 4}
-        label = f"{line.codec} {line.model}".rstrip()
         if xy := line.xy(metric.column):
-            panel.plot(*zip(*xy, strict=True), color=colour, marker=marker, label=label, **style)
+            panel.plot(*zip(*xy, strict=True), color=colour, marker=marker, label=line.label, **style)
     panel.set_xlabel("rate (bits per pixel)")
-    panel.set_ylabel("PSNR (dB)" if metric.name == "psnr" else f"{metric.title} (0..1)")
+    panel.set_ylabel(y_title(metric))
     _tick(panel.set_xticks, panel.get_xlim(), BPP_TICKS)
-    if metric.name == "ms-ssim":
+    if metric.name in ("ms-ssim", "ssim"):
         _tick(panel.set_yticks, panel.get_ylim(), SSIM_TICKS)
     panel.grid(True, color="0.9", linewidth=0.8)
     if panel.lines:
         panel.legend(fontsize=9, frameon=False, loc="lower right")
+
+
+def y_title(metric: Metric) -> str:
+    """Title of the axis of a metric, with its unit or range."""
+    if metric.name in ("ms-ssim", "ssim"):
+        return f"{metric.title} (0..1)"
+    return "PSNR (dB)" if metric.name == "psnr" else metric.title
 
 
 def _ssim_to_db(x: Any) -> Any:

@@ -25,6 +25,10 @@ POINTS = 6
 """Files of a curve within the requested quality range, where the codec has so many settings there."""
 
 
+SPREAD = 10
+"""Files of a codec for each picture where no model is measured."""
+
+
 @dataclass
 class CodedFile:
     """Size, seconds and scores of one file."""
@@ -50,7 +54,7 @@ class RateSweep:
         codec: ReferenceCodec,
         pixels: Pixels,
         metrics: Sequence[Metric] = (),
-        files: Mapping[int, CodedFile] | None = None,
+        files: Mapping[float, CodedFile] | None = None,
     ) -> None:
         self.codec = codec
         self.pixels = pixels
@@ -58,33 +62,33 @@ class RateSweep:
         self.files = dict(files or {})
         self.changed = False
         """True once a file was made or measured that the cache does not hold."""
-        self._data: dict[int, bytes] = {}
+        self._data: dict[float, bytes] = {}
 
-    def size(self, setting: int) -> int:
+    def size(self, setting: float) -> int:
         """Bytes of the complete file."""
         if setting not in self.files:
             self._encode(setting)
         return self.files[setting].n_bytes
 
-    def measured(self, setting: int) -> CodedFile:
+    def measured(self, setting: float) -> CodedFile:
         """The file with its scores by every metric and both times."""
         self.size(setting)
         file = self.files[setting]
         missing = [metric for metric in self.metrics if metric.column not in file.scores]
-        if missing or math.isnan(file.decode_s):
+        if missing or (self.codec.timed and math.isnan(file.decode_s)):
             if setting not in self._data:
                 self._encode(setting)
             start = time.perf_counter()
             decoded = self.codec.decode(self._data[setting])
-            file.decode_s = time.perf_counter() - start
+            file.decode_s = self._seconds(start)
             file.scores |= {metric.column: metric.measure(self.pixels, decoded) for metric in missing}
             self.changed = True
         return file
 
-    def _encode(self, setting: int) -> None:
+    def _encode(self, setting: float) -> None:
         start = time.perf_counter()
         data = self.codec.encode(self.pixels, setting)
-        new = CodedFile(len(data), time.perf_counter() - start)
+        new = CodedFile(self.codec.n_bytes(data), self._seconds(start))
         known = self.files.setdefault(setting, new)
         if known.n_bytes != new.n_bytes:
             raise InputError(
@@ -94,12 +98,21 @@ class RateSweep:
         self._data[setting] = data
         self.changed = True
 
+    def data(self, setting: float) -> bytes:
+        """The complete file, made again if an earlier run measured it."""
+        if setting not in self._data:
+            self._encode(setting)
+        return self._data[setting]
+
+    def _seconds(self, start: float) -> float:
+        return time.perf_counter() - start if self.codec.timed else math.nan
+
     @property
     def fits(self) -> bool:
         """True if the format can hold a picture of this size."""
         return max(self.pixels.shape[:2]) <= self.codec.max_side_px
 
-    def largest_within(self, limit: int) -> int | None:
+    def largest_within(self, limit: int) -> float | None:
         """The setting of the largest file of at most `limit` bytes; None if no file is so small.
 
         Bisection, then the neighbours of its result. Only files of this search are considered, not others that are
@@ -108,6 +121,9 @@ class RateSweep:
         if not self.fits:
             return None
         settings = self.codec.settings
+        if not self.codec.monotone:
+            fits = [(self.size(setting), i) for i, setting in enumerate(settings) if self.size(setting) <= limit]
+            return settings[max(fits)[1]] if fits else None
         low, high = -1, len(settings)  # positions: `low` is within the limit, `high` is not
         tried: set[int] = set()
         while high - low > 1:
@@ -122,7 +138,7 @@ class RateSweep:
         fitting = [(size, i) for size, i in sizes if size <= limit]
         return settings[max(fitting)[1]] if fitting else None
 
-    def curve_settings(self, lowest: Mapping[str, float], highest: Mapping[str, float]) -> list[int]:
+    def curve_settings(self, lowest: Mapping[str, float], highest: Mapping[str, float]) -> list[float]:
         """Settings of a curve over the scores `lowest` to `highest` (by Metric.column), as far as the codec goes.
 
         Positions 0, 1, 2, 4, 8 ... of the settings until all of `highest` is reached; then the largest gap within the
@@ -130,6 +146,8 @@ class RateSweep:
         """
         if not self.fits:
             return []
+        if not self.codec.monotone:
+            return list(self.codec.settings)
         last = len(self.codec.settings) - 1
         tried: list[int] = []
         for position in sorted({0, last, *(2**i for i in range(last.bit_length()))}):
@@ -143,6 +161,15 @@ class RateSweep:
             insort(tried, max(gaps)[2])
         return [self.codec.settings[i] for i in tried]
 
+    def spread_settings(self) -> list[float]:
+        """Settings over the codec's whole range, SPREAD of them at most, where no model gives a range of scores."""
+        if not self.fits:
+            return []
+        settings = self.codec.settings
+        if not self.codec.monotone or len(settings) <= SPREAD:
+            return list(settings)
+        return [settings[round(i * (len(settings) - 1) / (SPREAD - 1))] for i in range(SPREAD)]
+
     def _within(self, tried: Sequence[int], lowest: Mapping[str, float], highest: Mapping[str, float]) -> Sequence[int]:
         """Positions from the last one below the range to the first one above it, both included."""
         below = [k for k, position in enumerate(tried) if self._reaches(position, lowest, -1)]
@@ -151,9 +178,11 @@ class RateSweep:
         return tried[start : above[0] + 1] if above else tried[start:]
 
     def _reaches(self, position: int, scores: Mapping[str, float], sign: int = 1) -> bool:
-        """True if the file is at least (sign 1) or at most (sign -1) as good as `scores` by every metric."""
+        """True if the file is at least (sign 1) or at most (sign -1) as good as `scores` by every one of them."""
         own = self.measured(self.codec.settings[position]).scores
-        return all(sign * own[column] >= sign * value for column, value in scores.items())
+        worse = {metric.column for metric in self.metrics if metric.lower_is_better}
+        signs = {column: -sign if column in worse else sign for column in scores}
+        return all(signs[column] * own[column] >= signs[column] * value for column, value in scores.items())
 
     def _size_ratio(self, a: int, b: int) -> float:
         settings = self.codec.settings
