@@ -127,6 +127,7 @@ def decode(
         ),
     ] = None,
     quality: options.PictureQuality = None,
+    compress_level: options.CompressLevel = None,
     keep: options.Keep = None,
     only_group: Annotated[
         int | None,
@@ -177,11 +178,14 @@ def decode(
     directory = out is not None and (os.path.isdir(out) or out.endswith(os.sep))
     kind = options.parse_format(format, "-" if to_stdout else None if directory else out)
     options.check_picture_quality(quality, kind)
+    if compress_level is not None and kind != "png":
+        raise UsageError(f"--compress-level is for png output, not {kind}")
     pairs = files.plan(sources, out, f".{kind}", force, failures, files.require_vqc)
     with working(Part.START_UP):
         from vqcodec import api, container
-        from vqcodec.image.files import write_picture
+        from vqcodec.image.files import PNG_LEVEL, write_picture
 
+    level = PNG_LEVEL if compress_level is None else compress_level
     with file_bar("decoding", len(pairs), quiet, json) as progress:
         for source, target in pairs:
             start = time.perf_counter()
@@ -201,7 +205,7 @@ def decode(
                         device=device,
                         max_pixels=max_pixels,
                     )
-                    encoded, lost = write_picture(picture, kind, quality)
+                    encoded, lost = write_picture(picture, kind, quality, level)
                     lost = (*picture.warnings, *lost)
                     messages.refuse_losses(lost, strict)
                     file = container.read(data, allow_partial, max_pixels)

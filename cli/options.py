@@ -166,6 +166,17 @@ PictureQuality = Annotated[
         help="Quality of JPEG, WebP or AVIF output, 1..100.",
     ),
 ]
+CompressLevel = Annotated[
+    int | None,
+    typer.Option(
+        "--compress-level",
+        metavar="N",
+        min=0,
+        max=9,
+        show_default="1",
+        help="Compression level of PNG output, 0 (fast) to 9 (small).",
+    ),
+]
 MinQuality = Annotated[
     str | None,
     typer.Option(

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..config.quantizers import ProductVQConfig, UniformConfig
 from ..geometry.rectangles import Rect, Window
 from ..image.picture import Picture
 from ..inference.backend import networks_of
@@ -89,7 +90,9 @@ def descend(
 
     `step` is the number of the quantization step, of models that have one.
     """
-    spans = [slice(*ends) for ends in pairwise((0, *accumulate(model.config.tokenizer.quantizer.widths)))]
+    quantizer = model.config.tokenizer.quantizer
+    assert isinstance(quantizer, ProductVQConfig | UniformConfig)
+    spans = [slice(*ends) for ends in pairwise((0, *accumulate(quantizer.widths)))]
     windows = decoder_windows(model, (values.shape[1], values.shape[2]), WINDOW_PX, HALO)
     codewords = DecodedLatent(model, planes, step)
     gradient, measures = np.zeros(values.shape, np.float32), measures_of(model)

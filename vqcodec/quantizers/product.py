@@ -6,7 +6,7 @@ groups, the rate term and the residual planes are additions of this project.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -159,7 +159,7 @@ class ProductVQ(Quantizer):
 
     def arrays(self) -> ProductArrays:
         """Codebooks and rate term as arrays, copied."""
-        residual = [] if self.refinements is None else self.refinements.codebooks
+        residual: Iterable[Tensor] = () if self.refinements is None else self.refinements.codebooks
         fill = self.bit_costs.new_zeros(self.groups, self.dim) if self.fill is None else self.fill
         return ProductArrays(
             self.config,

@@ -80,7 +80,7 @@ class Decoding:
                 self._backwards.append(backward)
             if i:
                 x = shuffle(weights.conv(x, f"decoder.ups.{i - 1}"), 2)
-                self._backwards.append(lambda g, i=i: weights.conv_gradient(unshuffle(g, 2), f"decoder.ups.{i - 1}"))
+                self._backwards.append(_up_gradient(weights, f"decoder.ups.{i - 1}"))
         self._trunk = x
         self.pixels = shuffle(cast(weights.conv(silu(x), "decoder.tail"), Type.f32), FINEST_STRIDE)
         if self.config.linear_path:
@@ -101,6 +101,11 @@ class Decoding:
         if self.config.linear_path:
             found = add(found, weights.conv_gradient(unshuffle(by_pixels, self._stride), "decoder.linear"))
         return found
+
+
+def _up_gradient(weights: Weights, name: str) -> Callable[[Node], Node]:
+    """Gradient in the input of a convolution with shuffle, as a function of that in its output."""
+    return lambda g: weights.conv_gradient(unshuffle(g, 2), name)
 
 
 def _block(weights: Weights, x: Node, name: str) -> tuple[Node, Callable[[Node], Node]]:
