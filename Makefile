@@ -24,7 +24,7 @@ ci:                    ## what the workflow runs: README's development block, li
 
 bench:                 ## seconds per stage, and wall time with peak memory
 	python benchmarks/speed.py
-	python benchmarks/memory.py
+	python benchmarks/memory.py --effort 1
 
 figures:               ## the pictures of the README, from docs/figures.md and one photograph
 	python scripts/make_figures.py

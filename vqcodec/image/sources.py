@@ -1,4 +1,4 @@
-"""Files that Pillow reads wrongly or not at all: camera raw, thumbnail pages, long PNG text, 16-bit colour keys.
+"""Files that Pillow reads wrongly or in part: camera raw, thumbnail pages, long PNG text, 16-bit keys, deep samples.
 
 These functions read the image's file and are called before `image.load()`, which closes it.
 """
