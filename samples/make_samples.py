@@ -6,10 +6,11 @@ from pathlib import Path
 from _dunes import dunes
 from _landscapes import lake
 from _page import page
+from _roofs import roofs
 from _stilllife import still_life
 from _wall import wall
 
-SCENES = {"lake": lake, "still_life": still_life, "page": page, "wall": wall, "dunes": dunes}
+SCENES = {"lake": lake, "still_life": still_life, "page": page, "wall": wall, "dunes": dunes, "roofs": roofs}
 
 
 def main():

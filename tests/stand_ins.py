@@ -69,6 +69,9 @@ class Fixed:
     def n_files(self) -> int:
         return len(self.sizes)
 
+    def prepare(self) -> None:
+        return
+
     def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
         for keep, size in enumerate(self.sizes, 1):
             yield keep, bytes([keep, *pixels.shape[:2]]) + bytes(size - 3), 0.5

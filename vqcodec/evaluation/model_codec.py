@@ -27,6 +27,10 @@ class ModelCodec(Protocol):
         """Files of each picture."""
         ...
 
+    def prepare(self) -> None:
+        """Pay the one-time costs of the process, so that they are in no picture's seconds."""
+        ...
+
     def files(self, pixels: Pixels) -> Iterator[tuple[int, bytes, float]]:
         """uint8 [H, W, 3] -> (setting, complete file, seconds to encode it), smallest file first."""
         ...
