@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -62,6 +63,7 @@ def s3_store() -> Iterator[Store]:
     with patch.dict(os.environ, CREDENTIALS | {"AWS_ENDPOINT_URL": endpoint}):
         os.environ.pop("AWS_PROFILE", None)
         s3fs.S3FileSystem.clear_instance_cache()
+        urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()  # servers of a process share their state
         client = boto3.client("s3", endpoint_url=endpoint)
         client.create_bucket(Bucket=BUCKET)
         yield Store(

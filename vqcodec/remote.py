@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, OutputError, UsageError, VqcError
 
@@ -108,15 +110,47 @@ def write_bytes(url: str, data: bytes, force: bool = False) -> None:
             raise
 
 
-def find(url: str) -> dict[str, int]:
-    """Name, relative to the folder `url`, -> size in bytes of each file below it. Raises InputError, UsageError."""
+@dataclass(frozen=True)
+class Entry:
+    """A file as a listing states it."""
+
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    """Time of the last change in nanoseconds; 0 where the protocol has none."""
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> Entry:
+        """The entry that fsspec describes by `info`."""
+        found = next((info[name] for name in ("LastModified", "mtime", "created", "updated") if info.get(name)), 0)
+        seconds = found.timestamp() if isinstance(found, datetime) else found
+        return cls(int(info.get("size") or 0), round(seconds * 1e9) if isinstance(seconds, int | float) else 0)
+
+
+def entry(url: str) -> Entry:
+    """Size and time of a file. Raises InputError, UsageError."""
     with naming(url, InputError):
         fs, path = open_url(url)
+        return Entry.of(fs.info(path))
+
+
+def delete(url: str) -> None:
+    """Delete a file. Raises OutputError."""
+    with naming(url, OutputError):
+        fs, path = open_url(url)
+        fs.rm_file(path)
+
+
+def find(url: str) -> dict[str, Entry]:
+    """Name, relative to the folder `url`, -> entry of each file below it. Raises InputError, UsageError."""
+    with naming(url, InputError):
+        fs, path = open_url(url)
+        fs.invalidate_cache()
         found = fs.find(path, detail=True)
         base = path.rstrip("/")
         if not found and not fs.exists(path):
             raise FileNotFoundError(path)
-        return {name[len(base) :].lstrip("/"): int(info.get("size") or 0) for name, info in found.items()}
+        return {name[len(base) :].lstrip("/"): Entry.of(info) for name, info in found.items()}
 
 
 def is_folder(url: str) -> bool:

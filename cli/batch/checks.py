@@ -10,6 +10,7 @@ from typing import Any
 from vqcodec.errors import InputError, OutputError, UsageError
 
 from .. import options
+from .remote_tree import RemoteTree
 from .settings import Settings
 
 
@@ -19,11 +20,17 @@ def check(settings: Settings) -> str:
     Raises InputError, OutputError, UsageError and ModelError.
     """
     src, dst = settings.src, settings.dst
-    if not os.path.isdir(src):
+    if isinstance(src, RemoteTree):
+        src.check_readable()
+    elif not os.path.isdir(src):
         hint = "not a folder; single files are for `vqcodec encode` and `decode`"
         hint = hint if os.path.exists(src) else "no such folder"
         raise InputError(f"{src}: {hint}")
-    if os.path.exists(dst) and not dst.is_dir():
+    if isinstance(dst, RemoteTree):
+        dst.expect_targets()
+        if settings.keep_times:
+            raise UsageError(f"--keep-times: files behind URLs have no times of their own ({dst})")
+    elif os.path.exists(dst) and not dst.is_dir():
         raise OutputError(f"{dst}: is not a folder")
     rates = {option: settings.rate[key] for option, key in options.RATE.items()}
     if settings.to != "vqc":
@@ -53,7 +60,9 @@ def check(settings: Settings) -> str:
 
 def check_writable(settings: Settings) -> None:
     """Raise OutputError, before any file is converted, if no file can be created in DST."""
-    if not os.access(settings.dst, os.W_OK | os.X_OK):
+    if isinstance(settings.dst, RemoteTree):
+        settings.dst.check_writable()
+    elif not os.access(settings.dst, os.W_OK | os.X_OK):
         raise OutputError(f"{settings.dst}: not writable; choose another folder, or change its permissions")
 
 

@@ -15,6 +15,7 @@ import typer
 from .. import options
 from .checks import check
 from .manifest import MANIFEST
+from .remote_tree import place
 from .run import Choices, run_batch
 from .settings import Settings
 
@@ -32,9 +33,17 @@ class To(StrEnum):
 
 
 def batch(
-    src: Annotated[Path, typer.Argument(metavar="SRC", show_default=False, help="Folder to read, recursively.")],
+    src: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC", show_default=False, help="Folder to read, recursively; a path or a URL such as s3://a/b."
+        ),
+    ],
     dst: Annotated[
-        Path, typer.Argument(metavar="DST", show_default=False, help="Folder to write, with the folders of SRC.")
+        str,
+        typer.Argument(
+            metavar="DST", show_default=False, help="Folder to write, with the folders of SRC; a path or a URL."
+        ),
     ],
     to: Annotated[
         To,
@@ -137,7 +146,9 @@ def batch(
     ignored_kinds, failures (each: source, error, exit_code), manifest.
     """
     rate = options.parse_rate(quality, bpp, target_size, min_quality, keep)
-    settings = Settings(src, dst, to.value, model, rate, strip, device, max_pixels, debug, effort, keep_times, strict)
+    settings = Settings(
+        place(src), place(dst), to.value, model, rate, strip, device, max_pixels, debug, effort, keep_times, strict
+    )
     settings = replace(settings, identity=check(settings))
     choices = Choices(
         jobs,

@@ -54,6 +54,11 @@ class Manifest:
             except ValueError:  # a line that a killed run left incomplete
                 continue
 
+    @property
+    def name(self) -> str:
+        """Name of the file in messages."""
+        return str(self.path)
+
     def _add(self, entry: Any) -> None:
         """Take over an entry as it was read or appended."""
         if not isinstance(entry, dict) or not isinstance(entry.get("target"), str):

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from .manifest import MANIFEST, Manifest
 from .patterns import ALL, Filter
+from .remote_tree import Place, RemotePath, RemoteStat, RemoteTree
 
 PARTS = ".vqcodec-parts"
 """Folder in DST of the drafts and records of targets that are being written."""
 MAX_NAME_BYTES = 255
 """Longest file name that common file systems accept."""
 
+Stat = os.stat_result | RemoteStat
 NEW, REPLACE, SKIP, FAIL = "new", "replace", "skip", "fail"
 
 
@@ -32,9 +34,11 @@ class Listing:
     """(folder, reason)."""
 
 
-def list_sources(src: Path, dst: Path, suffixes: Iterable[str], chosen: Filter = ALL) -> Listing:
+def list_sources(src: Place, dst: Place, suffixes: Iterable[str], chosen: Filter = ALL) -> Listing:
     """The `chosen` files below `src` with one of `suffixes` (".jpg"), sorted; no hidden ones, linked folders, `dst`."""
-    wanted, own = frozenset(suffixes), _file_id(dst)
+    if isinstance(src, RemoteTree):
+        return _list_tree(src, frozenset(suffixes), chosen)
+    wanted, own = frozenset(suffixes), None if isinstance(dst, RemoteTree) else _file_id(dst)
     sources: list[str] = []
     ignored: Counter[str] = Counter()
     unreadable: list[tuple[str, str]] = []
@@ -67,6 +71,24 @@ def list_sources(src: Path, dst: Path, suffixes: Iterable[str], chosen: Filter =
             else:
                 ignored[suffix or "other"] += 1
     return Listing(tuple(sorted(sources)), ignored, tuple(sorted(unreadable)))
+
+
+def _list_tree(src: RemoteTree, wanted: frozenset[str], chosen: Filter) -> Listing:
+    """`list_sources` of a tree behind a URL. Raises InputError, UsageError."""
+    sources: list[str] = []
+    ignored: Counter[str] = Counter()
+    for name in src.entries():
+        parts, suffix = name.split("/"), os.path.splitext(name)[1].lower()
+        folders = ["/".join(parts[:n]) for n in range(1, len(parts))]
+        if any(part.startswith(".") for part in parts):
+            ignored["hidden"] += parts[-1] != MANIFEST and PARTS not in parts
+        elif any(map(chosen.excludes, [*folders, name])) or (suffix in wanted and not chosen.includes(name)):
+            ignored["excluded"] += 1
+        elif suffix in wanted:
+            sources.append(name)
+        else:
+            ignored[suffix or "other"] += 1
+    return Listing(tuple(sorted(sources)), +ignored, ())
 
 
 def _is_linked_folder(entry: os.DirEntry[str]) -> bool:
@@ -132,7 +154,7 @@ class Planner:
     record counts as done if it is not older than its source.
     """
 
-    def __init__(self, src: Path, dst: Path, manifest: Manifest, settings: str, force: bool, resume: bool) -> None:
+    def __init__(self, src: Place, dst: Place, manifest: Manifest, settings: str, force: bool, resume: bool) -> None:
         self.src, self.dst, self.manifest, self.settings = src, dst, manifest, settings
         self.force, self.resume = force, resume
 
@@ -140,7 +162,7 @@ class Planner:
         """The job of `source`."""
         path = self.dst / target
         try:
-            present = os.lstat(path)
+            present = path.lstat()
         except FileNotFoundError:
             return Job(source, target, NEW)
         except NotADirectoryError:
@@ -150,7 +172,7 @@ class Planner:
         if not stat.S_ISREG(present.st_mode):
             return Job(source, target, FAIL, f"{path}: exists and is not a file; move it away")
         try:
-            origin = os.stat(self.src / source)
+            origin = (self.src / source).stat()
         except OSError:
             return Job(source, target, REPLACE)  # reading it fails, with the reason
         record = self.manifest.done.get(target)
@@ -167,7 +189,7 @@ class Planner:
             return Job(source, target, REPLACE, reason, record.sha256)
         return Job(source, target, FAIL, f"{path}: was changed after a batch made it; add -f to overwrite it")
 
-    def _without_record(self, source: str, target: str, present: os.stat_result, origin: os.stat_result) -> Job:
+    def _without_record(self, source: str, target: str, present: Stat, origin: Stat) -> Job:
         if self.force:
             return Job(source, target, REPLACE, "forced")
         if present.st_mtime_ns >= origin.st_mtime_ns:
@@ -177,9 +199,11 @@ class Planner:
         return Job(source, target, FAIL, f"{path}: {reason}")
 
 
-def file_digest(path: Path) -> str | None:
+def file_digest(path: Path | RemotePath) -> str | None:
     """SHA-256 of a file, None if it cannot be read."""
     try:
+        if isinstance(path, RemotePath):
+            return hashlib.sha256(path.read_bytes()).hexdigest()
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:

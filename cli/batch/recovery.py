@@ -18,6 +18,7 @@ from vqcodec.errors import OutputError
 
 from .manifest import Manifest
 from .plan import PARTS, file_digest
+from .remote_tree import Place, RemoteTree
 from .storage import RECORD, part
 
 try:
@@ -30,11 +31,13 @@ WAIT_S = 15.0
 POLL_S = 0.2
 
 
-def recover(dst: Path, book: Manifest) -> None:
+def recover(dst: Place, book: Manifest) -> None:
     """Complete `book` by the targets that were published without their line, and empty PARTS.
 
     The caller holds the lock of DST, and no worker process is running.
     """
+    if isinstance(dst, RemoteTree):
+        return
     folder = dst / PARTS
     if not folder.is_dir():
         return
@@ -53,9 +56,10 @@ def recover(dst: Path, book: Manifest) -> None:
     folder.rmdir()
 
 
-def forget(dst: Path, target: str) -> None:
+def forget(dst: Place, target: str) -> None:
     """Delete the record of a target that the manifest lists."""
-    part(dst, target, RECORD).unlink(missing_ok=True)
+    if not isinstance(dst, RemoteTree):
+        part(dst, target, RECORD).unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def print_plan(plan: list[Job], listing: Listing, json: bool) -> None:
         raise BatchError(f"{counts[FAIL]} of {len(plan)} files would fail")
 
 
-def print_summary(summary: Summary, listing: Listing, book: Path, total: int, json: bool, quiet: bool) -> None:
+def print_summary(summary: Summary, listing: Listing, book: str, total: int, json: bool, quiet: bool) -> None:
     """Print the summary: JSON on stdout, text on stderr."""
     seconds, ignored = time.perf_counter() - summary.start, sum(listing.ignored.values())
     left = total - summary.done - summary.skipped - len(summary.failures)
@@ -112,7 +112,7 @@ def print_summary(summary: Summary, listing: Listing, book: Path, total: int, js
                 "with_warnings": summary.warned,
                 "ignored_kinds": dict(listing.ignored),
                 "failures": failures,
-                "manifest": str(book),
+                "manifest": book,
             }
         )
     for one in summary.failures[:MAX_FAILURES]:

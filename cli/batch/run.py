@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from .manifest import MANIFEST, Manifest
 from .patterns import Filter
 from .plan import FAIL, SKIP, Job, Listing, Planner, list_sources, target_names
 from .recovery import Lock, forget, recover
+from .remote_tree import Place, RemoteManifest, RemotePath, RemoteTree, is_inside
 from .report import Summary, print_plan, print_summary, say_outcome, update_bar
 from .settings import Settings
 from .work import Outcome
@@ -46,7 +46,8 @@ class Choices:
 def run_batch(settings: Settings, choices: Choices) -> None:
     """Convert SRC to DST, or print the plan. Raises BatchError if a file failed, KeyboardInterrupt after a signal."""
     if choices.dry_run:
-        plan, listing = _plan(settings, choices, _manifest(settings, choices))
+        with closing(_manifest(settings, choices)) as book:
+            plan, listing = _plan(settings, choices, book)
         print_plan(plan, listing, choices.json)
         return
     with _locked(settings.dst, choices.quiet) as lock:
@@ -60,7 +61,7 @@ def run_batch(settings: Settings, choices: Choices) -> None:
                     _convert([job for job in plan if job.action != SKIP], settings, choices, book, summary, stop, lock)
                 finally:
                     recover(settings.dst, book)
-    print_summary(summary, listing, book.path, len(plan), choices.json, choices.quiet)
+    print_summary(summary, listing, book.name, len(plan), choices.json, choices.quiet)
     if stop.requested:
         raise KeyboardInterrupt
     fatal = next((outcome.error for outcome in summary.failures if outcome.fatal), None)
@@ -68,10 +69,10 @@ def run_batch(settings: Settings, choices: Choices) -> None:
         raise OutputError(fatal)
     if summary.failures:
         if choices.fail_fast:
-            raise BatchError(f"stopped at the first failure; run the batch again to continue (details in {book.path})")
+            raise BatchError(f"stopped at the first failure; run the batch again to continue (details in {book.name})")
         raise BatchError(
             f"{len(summary.failures)} of {len(plan)} files failed; run the batch again to retry only these "
-            f"(details in {book.path})"
+            f"(details in {book.name})"
         )
 
 
@@ -82,7 +83,7 @@ def _convert(
     book: Manifest,
     summary: Summary,
     stop: Stop,
-    lock: Lock,
+    lock: Lock | None,
 ) -> None:
     """Convert the planned files; each result becomes a line of the manifest and a count of the summary."""
     if not todo:
@@ -102,7 +103,7 @@ def _convert(
 
 
 def _outcomes(
-    todo: list[Job], settings: Settings, choices: Choices, stop: Stop, lock: Lock
+    todo: list[Job], settings: Settings, choices: Choices, stop: Stop, lock: Lock | None
 ) -> Generator[Outcome, None, None]:
     from .capacity import workforce
     from .pool import run
@@ -111,17 +112,23 @@ def _outcomes(
 
 
 def _manifest(settings: Settings, choices: Choices) -> Manifest:
-    book = Manifest(settings.dst / MANIFEST if choices.manifest is None else choices.manifest)
+    book = _open_manifest(settings.dst, choices.manifest)
     if choices.resume and not book.done and not choices.quiet:
-        messages.say(f"{book.path}: lists no finished file: all files are converted")
+        messages.say(f"{book.name}: lists no finished file: all files are converted")
     return book
+
+
+def _open_manifest(dst: Place, path: Path | None) -> Manifest:
+    if path is None and isinstance(dst, RemoteTree):
+        return RemoteManifest(dst)
+    return Manifest(Path(str(dst), MANIFEST) if path is None else path)
 
 
 def _plan(settings: Settings, choices: Choices, book: Manifest) -> tuple[list[Job], Listing]:
     from vqcodec.image.files import suffixes
 
     src, dst = settings.src, settings.dst
-    in_place = os.path.exists(dst) and dst.samefile(src)
+    in_place = is_inside(src, dst)
     wanted = Filter(choices.include, choices.exclude)
     listing = list_sources(src, dst, suffixes() if settings.to == "vqc" else {".vqc"}, wanted)
     # Decoding in place could replace the original picture of a .vqc file: -f does not allow that.
@@ -133,8 +140,11 @@ def _plan(settings: Settings, choices: Choices, book: Manifest) -> tuple[list[Jo
 
 
 @contextmanager
-def _locked(dst: Path, quiet: bool) -> Iterator[Lock]:
-    """DST, created if need be, for the use of this batch alone. Raises OutputError."""
+def _locked(dst: Place, quiet: bool) -> Iterator[Lock | None]:
+    """DST, created if need be, for the use of this batch alone; URLs have no lock. Raises OutputError."""
+    if isinstance(dst, RemoteTree):
+        yield None
+        return
     try:
         dst.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -145,9 +155,17 @@ def _locked(dst: Path, quiet: bool) -> Iterator[Lock]:
         yield lock
 
 
-def _existing_targets(book: Manifest, dst: Path) -> dict[str, str]:
+def _existing_targets(book: Manifest, dst: Place) -> dict[str, str]:
     """Source -> target of the outputs of an earlier batch that still exist."""
-    return {record.source: target for target, record in book.done.items() if os.path.lexists(dst / target)}
+    return {record.source: target for target, record in book.done.items() if _is_there(dst / target)}
+
+
+def _is_there(path: Path | RemotePath) -> bool:
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
 
 
 def _record_skipped(plan: list[Job], book: Manifest, identity: str) -> Summary:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vqcodec.config.effort import EFFORT
+
+from .remote_tree import Place
 
 
 @dataclass(frozen=True)
 class Settings:
     """Options of a batch, equal for all files."""
 
-    src: Path
-    dst: Path
+    src: Place
+    dst: Place
     to: str
     """vqc, png, jpg, webp, avif, tiff or npz."""
     model: str | None

@@ -21,6 +21,7 @@ from vqcodec.errors import InputError, LimitError, OutputError
 
 from ..files import mode_of, publish, write_new
 from .plan import PARTS, REPLACE, Job, file_digest
+from .remote_tree import Place, RemoteTree
 
 DRAFT, RECORD = ".part", ".json"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -42,8 +43,11 @@ class Source:
     atime_ns: int
 
 
-def read_source(src: Path, name: str, max_bytes: int) -> Source:
+def read_source(src: Place, name: str, max_bytes: int) -> Source:
     """Read the file `name` in `src`. Raises InputError, and LimitError for more than `max_bytes` bytes."""
+    if isinstance(src, RemoteTree):
+        data, entry = src.read(name, max_bytes)
+        return Source(data, entry.size, entry.mtime_ns, entry.mtime_ns)
     path = src / name
     try:
         with open(path, "rb", opener=_without_waiting) as file:
@@ -59,12 +63,15 @@ def read_source(src: Path, name: str, max_bytes: int) -> Source:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def write_target(dst: Path, job: Job, data: bytes, record: bytes, times: tuple[int, int] | None = None) -> None:
+def write_target(dst: Place, job: Job, data: bytes, record: bytes, times: tuple[int, int] | None = None) -> None:
     """Write the target of `job` with `data`, and before it its `record`, the later line of the manifest.
 
     A new target that another process has written with the same bytes meanwhile counts as written. `times` are those of
     access and modification, in nanoseconds. Raises OutputError; StorageFullError if every other file would fail too.
     """
+    if isinstance(dst, RemoteTree):
+        dst.write(job.target, data, force=job.action == REPLACE)
+        return
     final = dst / job.target
     with _output_errors(dst, final):
         _make_folder(final.parent)

@@ -1,0 +1,183 @@
+"""Folders behind URLs as SRC or DST of a batch: objects appear complete or not at all, so no drafts are needed.
+
+A tree is listed once; paths in it have the methods of `pathlib.Path` that a plan uses. There is no lock: two batches
+that write to one URL at a time may convert a file twice.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqcodec import remote
+from vqcodec.errors import InputError, LimitError, OutputError
+
+from .manifest import MANIFEST, Manifest
+
+UPLOAD_S = 30.0
+"""Seconds between two uploads of the manifest."""
+PROBE = ".vqcodec-probe"
+"""Object that is written and deleted before any work."""
+
+
+@dataclass(frozen=True)
+class RemoteStat:
+    """Facts of an object, named as in `os.stat_result`."""
+
+    st_size: int
+    st_mtime_ns: int
+    st_mode: int = stat.S_IFREG
+
+
+class RemoteTree:
+    """The folder behind a URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/") if not url.endswith("://") else url
+        self._entries: dict[str, remote.Entry] | None = None
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __truediv__(self, name: str) -> RemotePath:
+        return RemotePath(self, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"url": self.url, "_entries": None}  # worker processes need no list
+
+    def absolute(self) -> RemoteTree:
+        """The tree itself: a URL does not depend on the working directory."""
+        return self
+
+    def entries(self) -> dict[str, remote.Entry]:
+        """Name -> size and time of each file. Raises InputError, UsageError."""
+        if self._entries is None:
+            self._entries = remote.find(self.url)
+        return self._entries
+
+    def read(self, name: str, max_bytes: int) -> tuple[bytes, remote.Entry]:
+        """A file, and its size and time before reading. Raises InputError, LimitError beyond `max_bytes` bytes."""
+        url = remote.join(self.url, name)
+        entry = remote.entry(url)
+        if entry.size > max_bytes:
+            raise LimitError(f"{url}: {entry.size:,} bytes; at most {max_bytes:,} are read (--max-pixels)")
+        return remote.read_bytes(url), entry
+
+    def write(self, name: str, data: bytes, force: bool) -> None:
+        """Write a file, over an existing one only with `force`. Raises OutputError."""
+        remote.write_bytes(remote.join(self.url, name), data, force)
+
+    def check_readable(self) -> None:
+        """Raise InputError unless there are files."""
+        if not self.entries():
+            raise InputError(f"{self.url}: holds no files")
+
+    def check_writable(self) -> None:
+        """Raise OutputError, before any file is converted, if no object can be created."""
+        url = remote.join(self.url, PROBE)
+        remote.write_bytes(url, b"", force=True)
+        remote.delete(url)
+
+    def expect_targets(self) -> None:
+        """List the files that are there; none if the folder does not exist yet. Raises UsageError, OutputError."""
+        try:
+            self.entries()
+        except InputError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise OutputError(str(error)) from error
+            self._entries = {}
+
+
+@dataclass(frozen=True)
+class RemotePath:
+    """A file below a tree."""
+
+    tree: RemoteTree
+    name: str
+
+    def __str__(self) -> str:
+        return remote.join(self.tree.url, self.name)
+
+    def __truediv__(self, name: str) -> RemotePath:
+        return RemotePath(self.tree, f"{self.name}/{name}")
+
+    @property
+    def parent(self) -> RemotePath:
+        """The folder that holds the file."""
+        return RemotePath(self.tree, self.name.rpartition("/")[0])
+
+    def lstat(self) -> RemoteStat:
+        """Size and time as listed. Raises FileNotFoundError."""
+        entry = self.tree.entries().get(self.name)
+        if entry is None:
+            raise FileNotFoundError(str(self))
+        return RemoteStat(entry.size, entry.mtime_ns)
+
+    stat = lstat
+
+    def read_bytes(self) -> bytes:
+        """The file. Raises OSError."""
+        fs, path = remote.open_url(str(self))
+        data: bytes = fs.cat_file(path)
+        return data
+
+
+Place = Path | RemoteTree
+"""SRC or DST."""
+
+
+def place(name: str) -> Place:
+    """The folder called `name`, a path or a URL."""
+    return RemoteTree(name) if remote.is_url(name) else Path(name)
+
+
+def is_inside(src: Place, dst: Place) -> bool:
+    """True if DST is SRC itself."""
+    if isinstance(src, RemoteTree) or isinstance(dst, RemoteTree):
+        return str(src) == str(dst)
+    return os.path.exists(dst) and dst.samefile(src)
+
+
+class RemoteManifest(Manifest):
+    """The manifest of a DST behind a URL: a local file, uploaded every UPLOAD_S seconds and when it is closed.
+
+    A killed batch loses the lines since the last upload; the next one skips their targets, which are not older than
+    their sources.
+    """
+
+    def __init__(self, tree: RemoteTree) -> None:
+        self.url = remote.join(tree.url, MANIFEST)
+        self._folder = tempfile.TemporaryDirectory(prefix="vqcodec-batch-")
+        path = Path(self._folder.name, MANIFEST)
+        if MANIFEST in tree.entries():
+            path.write_bytes(remote.read_bytes(self.url))
+        super().__init__(path)
+        self._uploaded, self._changed = time.monotonic(), False
+
+    @property
+    def name(self) -> str:
+        """URL of the manifest."""
+        return self.url
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Write one line; upload the file if the last upload was UPLOAD_S seconds ago. Raises OutputError."""
+        super().append(entry)
+        self._changed = True
+        if time.monotonic() - self._uploaded > UPLOAD_S:
+            self._upload()
+
+    def close(self) -> None:
+        """Upload the file and delete the local one."""
+        super().close()
+        if self._changed:
+            self._upload()
+        self._folder.cleanup()
+
+    def _upload(self) -> None:
+        remote.write_bytes(self.url, self.path.read_bytes(), force=True)
+        self._uploaded, self._changed = time.monotonic(), False
