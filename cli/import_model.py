@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from vqcodec.runtime.progress import Part, expect, working
+
 from . import messages, options
+from .progress import file_bar
 
 
 def import_model(
@@ -82,8 +85,11 @@ def import_model(
     family, config = find_release(system) if config_file is None else find_configured(system, config_file)
     check_folder(out, force)
     pictures = [as_picture(path).pixels for path in measure or ()]
-    with messages.naming(file):
-        state = read_checkpoint(file, part)
+    with messages.naming(file), file_bar("importing", 1, quiet, json) as progress, progress.file(file.name):
+        size = file.stat().st_size if file.is_file() else 0
+        expect(Part.WEIGHTS, 3 * size)  # read, converted, written
+        with working(Part.WEIGHTS, size):
+            state = read_checkpoint(file, part)
         if pictures:
             config = measured_config(family, config, state, pictures)
         made = import_release(family, config, state, out, name or system, force)

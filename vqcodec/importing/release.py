@@ -19,6 +19,7 @@ from ..config.model import ModelConfig, TokenizerConfig, check_model
 from ..errors import ModelError, OutputError, UsageError
 from ..models.loading import write_model
 from ..models.registry import CONFIG
+from ..runtime.progress import Part, working
 from . import fqgan, mgvq, softvq, xqgan
 
 
@@ -88,7 +89,10 @@ def import_release(
     written.
     """
     check_folder(folder, force)
-    tensors = {key: as_array(key, value) for key, value in system.from_released(config, state).items()}
+    tensors = {}
+    for key, value in system.from_released(config, state).items():
+        with working(Part.WEIGHTS, value.nbytes):
+            tensors[key] = as_array(key, value)
     model = ModelConfig(
         name=name,
         tokenizer=config,
@@ -169,7 +173,8 @@ def _write(folder: Path, model: ModelConfig, tensors: dict[str, np.ndarray], tex
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", suffix=".part", dir=folder.parent))
     try:
-        written = write_model(draft, model, tensors)
+        with working(Part.WEIGHTS, sum(value.nbytes for value in tensors.values())):
+            written = write_model(draft, model, tensors)
         (draft / "README.md").write_text(text, encoding="utf-8")
         os.chmod(draft, 0o777 & ~_umask())
         if folder.exists():

@@ -36,12 +36,12 @@ class Part(StrEnum):
 
 
 COST = {
-    Part.ENCODER: 1.5e-6,
+    Part.ENCODER: 1.3e-6,
     Part.REFINEMENT: 5e-6,
-    Part.DECODER: 2e-6,
-    Part.SELECTION: 25e-6,
-    Part.CODING: 12e-6,
-    Part.PICTURE_OUT: 0.2e-6,
+    Part.DECODER: 1.7e-6,
+    Part.SELECTION: 28e-6,
+    Part.CODING: 20e-6,
+    Part.PICTURE_OUT: 1e-6,
     Part.WEIGHTS: 1e-9,
 }
 """Seconds of a part for each pixel, index or byte, about; only the evenness of a bar depends on it."""
