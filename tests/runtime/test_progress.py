@@ -112,10 +112,7 @@ def test_a_failure_ends_its_part() -> None:
 
 
 def test_worker_threads_report_to_the_observers_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr("vqcodec.entropy.workers.thread_count", lambda: 2)
     log, both = Log(), threading.Barrier(2)
 
     def work(amount: int) -> None:
