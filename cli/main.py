@@ -163,6 +163,7 @@ def _end(message: str, code: int) -> NoReturn:
     if options.state.debug and sys.exc_info()[1] is not None:
         import traceback
 
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            streams.to_stderr(clean(line))
     streams.to_stderr(f"vqcodec: {clean(' '.join(message.split()))}")
     sys.exit(code)

@@ -35,8 +35,14 @@ def naming(source: Path) -> Iterator[None]:
 
 
 def clean(text: str) -> str:
-    """`text` with control characters escaped, so that no file name controls the terminal."""
-    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c)[0] == "C" else c for c in text)
+    """`text` with control, format and line separating characters escaped: no file name controls the terminal."""
+    return "".join(c.encode("unicode_escape").decode() if is_control(c) else c for c in text)
+
+
+def is_control(character: str) -> bool:
+    """True for control and format characters, lone surrogates, unassigned ones, and separators of lines."""
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp")
 
 
 def say(message: str) -> None:

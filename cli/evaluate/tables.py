@@ -16,6 +16,8 @@ from vqcodec.evaluation.lines import lines
 from vqcodec.evaluation.means import Mean, Summary
 from vqcodec.evaluation.measure import OURS, SUBSETS, Row
 
+from ..messages import clean
+
 if TYPE_CHECKING:
     from vqcodec.metrics import Metric
 
@@ -69,7 +71,7 @@ def mean_tables(summaries: Sequence[Summary], metrics: Sequence[Metric], by: str
 
 def _table(title: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
-    table.title = Text(title)
+    table.title = Text(clean(title))
     return table
 
 
