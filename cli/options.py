@@ -189,7 +189,7 @@ Effort = Annotated[
         "--effort",
         min=1,
         max=9,
-        help="Time spent on selecting indices, 1..9: 1..5 one pass, 6..9 also latent refinement against the decoder.",
+        help="Time spent on selecting indices, 1..9: 1..5 make the same file in one pass, 6..9 refine the latent too.",
     ),
 ]
 KeepTimes = Annotated[

@@ -51,11 +51,12 @@ def sample(
     integer: Annotated[
         bool, typer.Option("--integer", help="Draw from the entropy model even if there is a float model.")
     ] = False,
+    quality: options.PictureQuality = None,
     force: options.Force = False,
     device: options.Device = "cpu",
     threads: options.Threads = 0,
     backend: options.Backend = "",
-    quiet: options.QuietShort = False,
+    quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
     """Draw tokens at random and decode them to a picture.
@@ -68,6 +69,7 @@ def sample(
     if found is None:
         raise UsageError(f"--size {size}: write WxH in pixels, such as 256x256")
     kind = options.parse_format(None, str(out))
+    options.check_picture_quality(quality, kind)
     files.check_target(out, force)
     from vqcodec import api
     from vqcodec.image.files import as_picture, write_picture
@@ -88,7 +90,7 @@ def sample(
         guidance=guidance,
         device=device,
     )
-    data, _ = write_picture(as_picture(api.detokenize(tokens, device=device)), kind)
+    data, _ = write_picture(as_picture(api.detokenize(tokens, device=device)), kind, quality)
     files.write_new(out, data, force)
     if not quiet:
         messages.say(f"{out}: drawn from '{name}', seed {seed}")

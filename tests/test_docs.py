@@ -15,6 +15,7 @@ import pytest
 import vqcodec
 from vqcodec.errors import VqcError
 from vqcodec.models import registry
+from vqcodec.models.ladder import at_quality
 
 from .pages import PAGES, ROOT, blocks, command_names, commands, lines, parse, read, write_small_samples
 
@@ -77,6 +78,14 @@ def test_identities_are_those_of_the_bundled_models() -> None:
         for page in (card, read("docs/models.md")):
             assert f"`{config.token_id}`" in page
             assert f"`{config.entropy_id}`" in page
+
+
+@needs_model
+def test_neighbouring_qualities_that_make_the_same_file() -> None:
+    page = read("docs/cli.md")
+    assert "46 to 49 do, 50 is the\nnext step" in page
+    steps = [at_quality(registry.candidates(), quality) for quality in (46, 47, 48, 49, 50)]
+    assert steps[0] == steps[1] == steps[2] == steps[3] != steps[4]
 
 
 def test_every_recipe_is_listed() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any
 
+from vqcodec.config.effort import same_files
 from vqcodec.errors import InputError, OutputError, UsageError
 
 from .. import options
@@ -54,7 +55,8 @@ def check(settings: Settings) -> str:
         rates |= {"-q": None, "--keep": step.keep} | ({"rate": step.lmbda} if step.lmbda != 1 else {})
     digests = [candidates[name].weights_sha256 for name in names]
     made_by = digests[0] if len(digests) == 1 else digests
-    more = {} if settings.effort == options.DEFAULT_EFFORT else {"effort": settings.effort}
+    effort = same_files(settings.effort)
+    more = {} if effort == options.DEFAULT_EFFORT else {"effort": effort}
     return _digest({"to": "vqc", "model": made_by, "strip": settings.strip} | rates | more)
 
 

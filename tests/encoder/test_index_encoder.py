@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 import vqcodec
+from vqcodec.config.effort import same_files
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.encoder.ladder_search import CLOSE
@@ -57,6 +58,13 @@ def encoder_of(picture: Image.Image, name: str, effort: int = 6) -> IndexEncoder
 def sizes(name: str, picture: Image.Image) -> list[int]:
     encoder = encoder_of(picture, name)
     return [len(encoder.file_at_step(i)) for i in range(len(RATES))]
+
+
+def test_efforts_of_one_pass_make_the_same_file(name: str, photo: Image.Image) -> None:
+    files = {effort: vqcodec.encode(photo, name, effort=effort) for effort in range(1, 10)}
+    assert {same_files(effort) for effort in range(1, 6)} == {5}
+    assert all(files[effort] == files[same_files(effort)] for effort in files)
+    assert [same_files(effort) for effort in range(6, 10)] == [6, 7, 8, 9]
 
 
 def test_a_smaller_multiplier_makes_a_larger_file(sizes: list[int]) -> None:

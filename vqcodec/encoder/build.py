@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..config.effort import EFFORT
+from ..config.effort import EFFORT, ONE_PASS
 from ..config.quantizers import ProductVQConfig
 from ..image.picture import Picture
 from ..inference.networks import pixels_to_latent
@@ -24,7 +24,7 @@ SCALAR_PASSES = {6: 1, 7: 2, 8: 4, 9: 10}
 """Passes of latent refinement of scalar models by effort; none below."""
 ADAPTIVE_LAYERS = 7
 """Lowest effort that leaves out layers block by block."""
-UNREFINED = min(INDEX_PASSES) - 1
+UNREFINED = ONE_PASS
 """Highest effort without latent refinement."""
 
 
