@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .runtime.backend import check_torch
+
 Pixels = NDArray[np.uint8]
 """sRGB, uint8 [H, W, 3]."""
 
@@ -49,6 +51,7 @@ def ms_ssim(a: Pixels, b: Pixels) -> float:
     window = window_px(min(a.shape[:2]))
     if window is None:
         return math.nan
+    check_torch("MS-SSIM")
     import pytorch_msssim
     import torch
 
@@ -68,6 +71,7 @@ def ssim(a: Pixels, b: Pixels) -> float:
     Args: a, b uint8 [H, W, 3]. Raises ValueError for other shapes or types.
     """
     _check(a, b)
+    check_torch("SSIM")
     import pytorch_msssim
     import torch
 

@@ -13,6 +13,7 @@ from inspect import signature
 from typing import ParamSpec, TypeVar
 
 from ..errors import UsageError
+from .backend import check_torch
 from .blas import single_threaded_blas
 
 P = ParamSpec("P")
@@ -62,6 +63,7 @@ def check_device(device: str, name: str = "device") -> None:
     """Raise UsageError for a device that torch cannot use. The default, cpu, is accepted without loading torch."""
     if device == "cpu":
         return
+    check_torch(f"{name} {device}")
     import torch
 
     try:
