@@ -11,6 +11,7 @@ is that of the batch itself: listing, processes, files, manifest. POSIX only.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -145,6 +146,52 @@ def kill_and_resume(src: Path, base: Path, kills: int, options: list[str], seed:
     }
 
 
+def ray_workers(root: int) -> list[int]:
+    """Processes below `root` that run a task of Ray. Linux only."""
+    parents, names = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                names[int(entry.name)] = (entry / "cmdline").read_bytes()
+    found = []
+    for number, name in names.items():
+        above = number
+        while above in parents and above != root:
+            above = parents[above]
+        if above == root and name.startswith(b"ray::") and b"IDLE" not in name:
+            found.append(number)
+    return found
+
+
+def ray_worker_killed(src: Path, base: Path, options: list[str]) -> dict[str, object]:
+    """Kill one of two workers of a local Ray cluster midway, and compare with an undisturbed run without Ray."""
+    whole, broken = base / "ray-whole", base / "ray-broken"
+    subprocess.run(command(src, whole, *options), check=True, capture_output=True)
+    n, start, killed = len(manifest(whole)), time.perf_counter(), []
+    words = [*command(src, broken, *options, "--ray", "local", "-j", "2", "--json")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not killed:
+            time.sleep(POLL_S)
+            if len(manifest(broken)) >= n // 4 and (workers := ray_workers(process.pid)):
+                os.kill(workers[0], signal.SIGKILL)
+                killed.append(len(manifest(broken)))
+        out, err = process.communicate()
+    seconds = time.perf_counter() - start
+    counts = json.loads(out) if out else {"done": 0, "failed": err}
+    redone = sum(k - 1 for k in Counter(line["target"] for line in manifest(broken)).values())
+    return {
+        "pictures": n,
+        "worker killed after lines in the manifest": " ".join(map(str, killed)) or "never",
+        "seconds, start of Ray included": round(seconds, 1),
+        "done / failed": f"{counts['done']} / {counts['failed']}",
+        "files converted twice": redone,
+        "trees equal, no unfinished files": tree(broken) == tree(whole),
+        "manifests equal but for seconds": comparable(manifest(broken)) == comparable(manifest(whole)),
+        "exit code": process.returncode,
+    }
+
+
 def speeds(src: Path, base: Path, options: list[str], jobs: Sequence[str]) -> list[dict[str, object]]:
     """Wall and processor time of a batch by number of processes."""
     rows: list[dict[str, object]] = []
@@ -200,6 +247,8 @@ def main() -> None:
         if given.part in ("kill", "all"):
             row = kill_and_resume(src, base, given.kills, [*options, "-j", given.jobs], given.seed)
             print_pairs(f"Killed with SIGKILL and resumed, -j {given.jobs}", row)
+        if given.part in ("ray", "all"):
+            print_pairs("A worker of Ray killed, two workers", ray_worker_killed(src, base, options))
         if given.part in ("speed", "all"):
             print("\nSpeed by processes\n")
             print_table(speeds(src, base, options, ["1", "2", "automatic"]))

@@ -20,19 +20,7 @@ def check(settings: Settings) -> str:
 
     Raises InputError, OutputError, UsageError and ModelError.
     """
-    src, dst = settings.src, settings.dst
-    if isinstance(src, RemoteTree):
-        src.check_readable()
-    elif not os.path.isdir(src):
-        hint = "not a folder; single files are for `vqcodec encode` and `decode`"
-        hint = hint if os.path.exists(src) else "no such folder"
-        raise InputError(f"{src}: {hint}")
-    if isinstance(dst, RemoteTree):
-        dst.expect_targets()
-        if settings.keep_times:
-            raise UsageError(f"--keep-times: files behind URLs have no times of their own ({dst})")
-    elif os.path.exists(dst) and not dst.is_dir():
-        raise OutputError(f"{dst}: is not a folder")
+    check_folders(settings)
     rates = {option: settings.rate[key] for option, key in options.RATE.items()}
     if settings.to != "vqc":
         options.check_picture_quality(rates.pop("-q"), settings.to)
@@ -58,6 +46,23 @@ def check(settings: Settings) -> str:
     effort = same_files(settings.effort)
     more = {} if effort == options.DEFAULT_EFFORT else {"effort": effort}
     return _digest({"to": "vqc", "model": made_by, "strip": settings.strip} | rates | more)
+
+
+def check_folders(settings: Settings) -> None:
+    """Raise InputError if SRC is no folder, OutputError if DST is not, UsageError for --keep-times with a URL."""
+    src, dst = settings.src, settings.dst
+    if isinstance(src, RemoteTree):
+        src.check_readable()
+    elif not os.path.isdir(src):
+        hint = "not a folder; single files are for `vqcodec encode` and `decode`"
+        hint = hint if os.path.exists(src) else "no such folder"
+        raise InputError(f"{src}: {hint}")
+    if isinstance(dst, RemoteTree):
+        dst.expect_targets()
+        if settings.keep_times:
+            raise UsageError(f"--keep-times: files behind URLs have no times of their own ({dst})")
+    elif os.path.exists(dst) and not dst.is_dir():
+        raise OutputError(f"{dst}: is not a folder")
 
 
 def check_writable(settings: Settings) -> None:

@@ -13,11 +13,12 @@ from typing import Annotated
 import typer
 
 from .. import options
-from .checks import check
+from .checks import check, check_folders
 from .manifest import MANIFEST
 from .remote_tree import place
-from .run import Choices, run_batch
-from .settings import Settings
+from .run import run_batch
+from .settings import Choices, Settings
+from .verify import verify_batch
 
 
 class To(StrEnum):
@@ -74,6 +75,16 @@ def batch(
             "as memory allows, if there is work for more than a few seconds.",
         ),
     ] = 0,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            show_default="this machine",
+            help="Convert on a Ray cluster (extra `ray`): host:port, auto, or local to start one here. SRC and DST "
+            "must be the same on all its machines; -j limits the tasks at a time.",
+        ),
+    ] = None,
     include: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,6 +110,14 @@ def batch(
         typer.Option(
             "--resume",
             help="Continue an interrupted batch: skip what the manifest lists, even if its source has changed.",
+        ),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Convert nothing: check that DST holds what the manifest lists, that its .vqc files decode, and that "
+            "no source is missing.",
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; write nothing.")] = False,
@@ -143,16 +162,17 @@ def batch(
     after the files in work, with exit code 130.
 
     JSON keys: done, skipped, ignored, failed, left (files), bytes_in, bytes_out, seconds, with_warnings (files),
-    ignored_kinds, failures (each: source, error, exit_code), manifest.
+    ignored_kinds, failures (each: source, error, exit_code), manifest. With --verify: good, left (files), missing
+    (sources), failures (each: target, error, exit_code).
     """
     rate = options.parse_rate(quality, bpp, target_size, min_quality, keep)
     settings = Settings(
         place(src), place(dst), to.value, model, rate, strip, device, max_pixels, debug, effort, keep_times, strict
     )
-    settings = replace(settings, identity=check(settings))
     choices = Choices(
         jobs,
         threads,
+        ray,
         resume=resume,
         force=force,
         dry_run=dry_run,
@@ -164,4 +184,8 @@ def batch(
         quiet=quiet,
         verbose=verbose,
     )
-    run_batch(settings, choices)
+    if verify:
+        check_folders(settings)
+        verify_batch(settings, choices)
+    else:
+        run_batch(replace(settings, identity=check(settings)), choices)

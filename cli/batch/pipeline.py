@@ -27,12 +27,15 @@ Converter = Callable[[Take, Settings, Callable[[], bool]], Iterator[Outcome]]
 """`pipeline`, or a stand-in that worker processes can import."""
 
 
-def pipeline(take: Take, settings: Settings, stop: Callable[[], bool]) -> Generator[Outcome, None, None]:
+def pipeline(
+    take: Take, settings: Settings, stop: Callable[[], bool], kind: type[Work] | None = None
+) -> Generator[Outcome, None, None]:
     """Outcomes of the files that `take` gives, in this order.
 
     `take` is told to wait only when nothing is in work. Once `stop` returns True, files whose model run has not begun
-    are dropped, and those behind it are finished.
+    are dropped, and those behind it are finished. `kind` is the work on a file; None: Work, its conversion.
     """
+    kind = kind or Work
     reading: deque[tuple[Work, Future[None]]] = deque()
     writing: deque[Future[Outcome]] = deque()
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
@@ -42,7 +45,7 @@ def pipeline(take: Take, settings: Settings, stop: Callable[[], bool]) -> Genera
                     job = take(not reading and not writing)
                     if job is None:
                         break
-                    work = Work(job, settings)
+                    work = kind(job, settings)
                     reading.append((work, readers.submit(work.read)))
                 if stop():
                     break

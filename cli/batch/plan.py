@@ -13,6 +13,7 @@ from pathlib import Path
 from .manifest import MANIFEST, Manifest
 from .patterns import ALL, Filter
 from .remote_tree import Place, RemotePath, RemoteStat, RemoteTree
+from .settings import Choices, Settings
 
 PARTS = ".vqcodec-parts"
 """Folder in DST of the drafts and records of targets that are being written."""
@@ -32,6 +33,14 @@ class Listing:
     """Kind (a suffix, "hidden", "excluded", "linked folder" or "other") -> number of files."""
     unreadable: tuple[tuple[str, str], ...]
     """(folder, reason)."""
+
+
+def listing_of(settings: Settings, choices: Choices) -> Listing:
+    """The files of SRC that a batch converts. Raises UsageError for a bad pattern."""
+    from vqcodec.image.files import suffixes
+
+    chosen = Filter(choices.include, choices.exclude)
+    return list_sources(settings.src, settings.dst, suffixes() if settings.to == "vqc" else {".vqc"}, chosen)
 
 
 def list_sources(src: Place, dst: Place, suffixes: Iterable[str], chosen: Filter = ALL) -> Listing:

@@ -17,7 +17,7 @@ from typing import Any
 from vqcodec.errors import OutputError
 
 from .manifest import Manifest
-from .plan import PARTS, file_digest
+from .plan import PARTS, Job, file_digest
 from .remote_tree import Place, RemoteTree
 from .storage import RECORD, part
 
@@ -60,6 +60,15 @@ def forget(dst: Place, target: str) -> None:
     """Delete the record of a target that the manifest lists."""
     if not isinstance(dst, RemoteTree):
         part(dst, target, RECORD).unlink(missing_ok=True)
+
+
+def finished_before(dst: Place, job: Job, identity: str) -> dict[str, Any] | None:
+    """The record of a target that an earlier attempt at `job` has published; None without one, and behind a URL."""
+    if isinstance(dst, RemoteTree):
+        return None
+    entry = _read(part(dst, job.target, RECORD))
+    same = entry.get("source") == job.source and entry.get("settings") == identity
+    return entry if same and file_digest(dst / job.target) == entry["sha256"] else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -181,3 +181,10 @@ class RemoteManifest(Manifest):
     def _upload(self) -> None:
         remote.write_bytes(self.url, self.path.read_bytes(), force=True)
         self._uploaded, self._changed = time.monotonic(), False
+
+
+def open_manifest(dst: Place, path: Path | None) -> Manifest:
+    """The manifest at `path`, or that of DST if None. Raises OutputError."""
+    if path is None and isinstance(dst, RemoteTree):
+        return RemoteManifest(dst)
+    return Manifest(Path(str(dst), MANIFEST) if path is None else path)

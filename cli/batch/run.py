@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from vqcodec.errors import BatchError, OutputError
@@ -13,34 +12,13 @@ from .. import messages
 from ..progress import bar
 from .checks import check_writable
 from .interrupt import Stop, stop_signals
-from .manifest import MANIFEST, Manifest
-from .patterns import Filter
-from .plan import FAIL, SKIP, Job, Listing, Planner, list_sources, target_names
+from .manifest import Manifest
+from .plan import FAIL, SKIP, Job, Listing, Planner, listing_of, target_names
 from .recovery import Lock, forget, recover
-from .remote_tree import Place, RemoteManifest, RemotePath, RemoteTree, is_inside
+from .remote_tree import Place, RemotePath, RemoteTree, is_inside, open_manifest
 from .report import Summary, print_plan, print_summary, say_outcome, update_bar
-from .settings import Settings
+from .settings import Choices, Settings
 from .work import Outcome
-
-
-@dataclass(frozen=True)
-class Choices:
-    """Options of a run that do not change the bytes of its targets."""
-
-    jobs: int = 0
-    """Worker processes; 0: automatic."""
-    threads: int = 0
-    """CPU threads of each; 0: automatic."""
-    resume: bool = False
-    force: bool = False
-    dry_run: bool = False
-    fail_fast: bool = False
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    manifest: Path | None = None
-    json: bool = False
-    quiet: bool = False
-    verbose: bool = False
 
 
 def run_batch(settings: Settings, choices: Choices) -> None:
@@ -105,6 +83,10 @@ def _convert(
 def _outcomes(
     todo: list[Job], settings: Settings, choices: Choices, stop: Stop, lock: Lock | None
 ) -> Generator[Outcome, None, None]:
+    if choices.ray is not None:
+        from . import ray_pool
+
+        return ray_pool.run(todo, settings, choices.ray, choices.jobs, max(1, choices.threads), stop)
     from .capacity import workforce
     from .pool import run
 
@@ -112,25 +94,16 @@ def _outcomes(
 
 
 def _manifest(settings: Settings, choices: Choices) -> Manifest:
-    book = _open_manifest(settings.dst, choices.manifest)
+    book = open_manifest(settings.dst, choices.manifest)
     if choices.resume and not book.done and not choices.quiet:
         messages.say(f"{book.name}: lists no finished file: all files are converted")
     return book
 
 
-def _open_manifest(dst: Place, path: Path | None) -> Manifest:
-    if path is None and isinstance(dst, RemoteTree):
-        return RemoteManifest(dst)
-    return Manifest(Path(str(dst), MANIFEST) if path is None else path)
-
-
 def _plan(settings: Settings, choices: Choices, book: Manifest) -> tuple[list[Job], Listing]:
-    from vqcodec.image.files import suffixes
-
     src, dst = settings.src, settings.dst
     in_place = is_inside(src, dst)
-    wanted = Filter(choices.include, choices.exclude)
-    listing = list_sources(src, dst, suffixes() if settings.to == "vqc" else {".vqc"}, wanted)
+    listing = listing_of(settings, choices)
     # Decoding in place could replace the original picture of a .vqc file: -f does not allow that.
     force = choices.force and not (in_place and settings.to != "vqc")
     planner = Planner(src, dst, book, settings.identity, force, choices.resume)

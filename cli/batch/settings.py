@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vqcodec.config.effort import EFFORT
@@ -32,3 +33,25 @@ class Settings:
     """A file that would need a warning fails."""
     identity: str = ""
     """Digest of the options and the model, which determine the bytes of a target."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Options of a run that do not change the bytes of its targets."""
+
+    jobs: int = 0
+    """Worker processes; 0: automatic."""
+    threads: int = 0
+    """CPU threads of each; 0: automatic."""
+    ray: str | None = None
+    """Address of a Ray cluster that converts the files; None: this machine does."""
+    resume: bool = False
+    force: bool = False
+    dry_run: bool = False
+    fail_fast: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    manifest: Path | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False

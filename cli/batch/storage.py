@@ -56,7 +56,7 @@ def read_source(src: Place, name: str, max_bytes: int) -> Source:
                 raise InputError(f"{path}: is not a file")
             if before.st_size > max_bytes:
                 raise LimitError(f"{path}: {before.st_size:,} bytes; at most {max_bytes:,} are read (--max-pixels)")
-            return Source(file.read(max_bytes), before.st_size, before.st_mtime_ns, before.st_atime_ns)
+            return Source(file.read(), before.st_size, before.st_mtime_ns, before.st_atime_ns)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; it was moved, or is a link to nowhere") from None
     except OSError as error:
