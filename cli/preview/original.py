@@ -44,7 +44,7 @@ class Original:
         """The picture in sRGB, scaled down to at most `max_side` pixels a side."""
         from vqcodec.image.picture import to_pillow
 
-        from .steps import for_screen
+        from .screen import for_screen
 
         return for_screen(to_pillow(self._picture), max_side)
 

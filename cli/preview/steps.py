@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from vqcodec.runtime.progress import Part, working
 
+from .screen import for_screen
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -117,15 +119,3 @@ def picture_steps(
 def _step(info: Info, layers: int, n_bytes: int) -> Step:
     bpp = 8 * n_bytes / (info.width * info.height)
     return Step(layers, len(info.layers), n_bytes, 100 * n_bytes / info.file_bytes, bpp)
-
-
-def for_screen(image: Image.Image, max_side: int) -> Image.Image:
-    """The picture in sRGB, without metadata, scaled down to at most `max_side` pixels a side."""
-    from PIL import Image
-
-    from vqcodec.image.picture import from_pillow, strip, to_pillow
-
-    small = image.copy()
-    small.info = {key: value for key, value in image.info.items() if key == "icc_profile"}
-    small.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return to_pillow(strip(from_pillow(small)))
