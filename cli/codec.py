@@ -5,6 +5,7 @@ Torch is imported only after the options are checked.
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from vqcodec.errors import UsageError
+from vqcodec.remote import url_of
 from vqcodec.runtime.progress import Part, expect, working
 
 from . import files, inputs, messages, options
@@ -215,8 +217,8 @@ def decode(
                 with working(Part.PICTURE_OUT):
                     files.write_new(target, encoded, force, files.times_of(source) if keep_times else None)
                 record = {
-                    "input": str(source),
-                    "output": str(target),
+                    "input": messages.path_text(source),
+                    "output": messages.path_text(target),
                     "format": kind,
                     "width": picture.width,
                     "height": picture.height,
@@ -237,7 +239,12 @@ def decode(
 
 
 def _stream(source: Path) -> Path | BinaryIO:
-    stream: BinaryIO | Path = files.stdin_stream() if source == messages.STDIO else source
+    if source == messages.STDIO:
+        return files.stdin_stream()
+    if (url := url_of(source)) is None:
+        return source
+    stream = io.BytesIO(files.read_input(source))
+    stream.name = url
     return stream
 
 

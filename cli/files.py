@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from vqcodec import remote
 from vqcodec.container import MAGIC
 from vqcodec.container.foreign import foreign, picture_format
 from vqcodec.errors import InputError, OutputError, UsageError
@@ -27,6 +28,8 @@ def read_input(source: Path, max_bytes: int = -1) -> bytes:
         if not data:
             raise InputError("<stdin>: empty")
         return data
+    if (url := remote.url_of(source)) is not None:
+        return remote.read_bytes(url, *(() if max_bytes < 0 else (0, max_bytes)))
     try:
         with open(source, "rb") as file:
             return file.read(max_bytes)
@@ -145,7 +148,9 @@ def _target(source: Path, output: str | None, folder: Path | None, suffix: str) 
 
 
 def make_folder(folder: Path) -> None:
-    """Make a directory and those above it, unless it is there. Raises OutputError."""
+    """Make a directory and those above it, unless it is there; URLs need none. Raises OutputError."""
+    if remote.url_of(folder) is not None:
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -160,6 +165,9 @@ def check_target(target: Path, force: bool, sources: tuple[Path, ...] = ()) -> N
         streams.check_stdout()
         if sys.stdout.isatty() and not force:
             raise OutputError("stdout is a terminal; redirect it, or add -f to write binary data to it")
+        return
+    if (url := remote.url_of(target)) is not None:
+        remote.check_new(url, force)
         return
     try:
         _check_file(target, force, sources)
@@ -195,9 +203,12 @@ def times_of(source: Path) -> tuple[int, int] | None:
 def write_new(target: Path, data: bytes, force: bool = False, times: tuple[int, int] | None = None) -> None:
     """Write `data` to `target`, completely or not at all, or to stdout for `-`. Raises OutputError.
 
-    `times` are the times of access and modification of a new file, in nanoseconds.
+    `times` are the times of access and modification of a new file, in nanoseconds; files behind URLs have none.
     """
     check_target(target, force)
+    if (url := remote.url_of(target)) is not None:
+        remote.write_bytes(url, data, force)
+        return
     draft = None
     try:
         if target == STDIO:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vqcodec.errors import LossError, VqcError
+from vqcodec.remote import url_of
 
 from . import streams
 
@@ -19,7 +20,12 @@ STDIO = Path("-")
 
 def name_of(source: Path) -> str:
     """The name of an input in messages."""
-    return "<stdin>" if source == STDIO else str(source)
+    return "<stdin>" if source == STDIO else path_text(source)
+
+
+def path_text(path: Path) -> str:
+    """A path as it was given: that of a URL with both slashes."""
+    return url_of(path) or str(path)
 
 
 @contextmanager

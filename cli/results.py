@@ -38,7 +38,7 @@ def report_file(source: Path, target: Path, data: bytes, start: float, json: boo
 
     found, seconds = read_info(data, None), time.perf_counter() - start
     if json:
-        record = {"input": str(source), "output": str(target)} | size_record(found)
+        record = {"input": messages.path_text(source), "output": messages.path_text(target)} | size_record(found)
         messages.print_json(record | {"seconds": round(seconds, 3)} | more)
         return
     if lines > 0:
@@ -65,7 +65,11 @@ def report_encoded(
     ratio = ratio_to(source, len(made.data))
     psnr, ms_ssim = made.quality.get("psnr"), made.quality.get("ms-ssim")
     if json:
-        record = {"input": str(source), "output": str(target)} | size_record(found) | {"seconds": round(seconds, 3)}
+        record = (
+            {"input": messages.path_text(source), "output": messages.path_text(target)}
+            | size_record(found)
+            | {"seconds": round(seconds, 3)}
+        )
         more = {"ratio": ratio and round(ratio, 3), "psnr": psnr and round(psnr, 3), "ms_ssim": ms_ssim}
         messages.print_json(record | more | {"warnings": list(warnings)})
         return
@@ -102,7 +106,7 @@ def note_small(source: Path, data: bytes, max_bytes: int | None, bpp: float | No
 
 def name_of_target(target: Path) -> str:
     """The name of an output in messages."""
-    return "<stdout>" if target == messages.STDIO else str(target)
+    return "<stdout>" if target == messages.STDIO else messages.path_text(target)
 
 
 def layers_text(n_layers: int) -> str:

@@ -51,4 +51,4 @@ class Failures:
         self.codes.append(code)
         streams.to_stderr(f"vqcodec: {messages.clean(message)}")
         if self.json:
-            messages.print_json({"input": str(source), "error": message, "exit_code": code})
+            messages.print_json({"input": messages.path_text(source), "error": message, "exit_code": code})

@@ -42,7 +42,7 @@ def info(
         with failures.of(source):
             data, there = head_of(source)
             with messages.naming(source):
-                record = {"input": str(source)} | info_record(data, there, max_pixels)
+                record = {"input": messages.path_text(source)} | info_record(data, there, max_pixels)
             if json:
                 messages.print_json(record)
                 continue
@@ -85,9 +85,13 @@ def verify(
                     api.verify(data, max_pixels)
                 if json:
                     seconds = round(time.perf_counter() - start, 3)
-                    messages.print_json({"input": str(source)} | size_record(facts) | {"ok": True, "seconds": seconds})
+                    messages.print_json(
+                        {"input": messages.path_text(source)} | size_record(facts) | {"ok": True, "seconds": seconds}
+                    )
                 elif not quiet:
-                    messages.say(f"{source}: good: {len(data):,} bytes, {layers_text(len(facts.layers))}")
+                    messages.say(
+                        f"{messages.name_of(source)}: good: {len(data):,} bytes, {layers_text(len(facts.layers))}"
+                    )
     failures.finish(quiet)
 
 

@@ -29,6 +29,23 @@ def is_url(name: str | Path) -> bool:
     return isinstance(name, str) and _URL.match(name) is not None
 
 
+_JOINED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)(?=.)")
+
+
+def url_of(path: Path) -> str | None:
+    """The URL that a path was made from, which lost one of its two slashes; None for other paths."""
+    name = path.as_posix()
+    return _JOINED.sub(r"\1://", name, count=1) if _JOINED.match(name) and not path.exists() else None
+
+
+def check_new(url: str, force: bool) -> None:
+    """Raise OutputError if a file exists and `force` is False, or if its protocol cannot be used."""
+    with naming(url, OutputError):
+        fs, path = open_url(url)
+        if not force and fs.exists(path):
+            raise FileExistsError(path)
+
+
 def join(url: str, name: str) -> str:
     """The URL of `name` below the folder `url`."""
     return f"{url.rstrip('/')}/{name}"
