@@ -21,8 +21,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -30,8 +31,11 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.conftest import write_tiny_model
-from vqcodec.cli.batch.manifest import MANIFEST
-from vqcodec.cli.batch.plan import PARTS
+from vqcodec.cli.batch.manifest import MANIFEST, Manifest
+from vqcodec.cli.batch.plan import PARTS, Planner, list_sources, target_names
+from vqcodec.cli.batch.work import Outcome
+
+T = TypeVar("T")
 
 SIDE_PX = 48
 FOLDERS = 20
@@ -178,7 +182,9 @@ def ray_worker_killed(src: Path, base: Path, options: list[str]) -> dict[str, ob
                 killed.append(len(manifest(broken)))
         out, err = process.communicate()
     seconds = time.perf_counter() - start
-    counts = json.loads(out) if out else {"done": 0, "failed": err}
+    if not out:
+        raise SystemExit(err)
+    counts = json.loads(out)
     redone = sum(k - 1 for k in Counter(line["target"] for line in manifest(broken)).values())
     return {
         "pictures": n,
@@ -208,6 +214,48 @@ def speeds(src: Path, base: Path, options: list[str], jobs: Sequence[str]) -> li
     return rows
 
 
+def resident() -> int:
+    """Memory of this process, bytes. Linux only."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def planning(base: Path, n: int) -> list[dict[str, object]]:
+    """Time and memory of what one process does for all files: listing, planning, writing and reading the manifest."""
+    src, dst = base / "many", base / "many-out"
+    for i in range(n):
+        folder = src / f"{i // 1000:05d}"
+        if i % 1000 == 0:
+            folder.mkdir(parents=True)
+        (folder / f"{i % 1000:03d}.png").touch()
+    rows: list[dict[str, object]] = []
+
+    def measured(name: str, work: Callable[[], T]) -> T:
+        before, start = resident(), time.process_time()
+        result = work()
+        seconds = time.process_time() - start
+        held = max(0, resident() - before)
+        rows.append({"step": name, "us per file": round(1e6 * seconds / n, 1), "bytes held per file": round(held / n)})
+        return result
+
+    listing = measured("list SRC", lambda: list_sources(src, dst, {".png"}))
+    names = measured("name the targets", lambda: target_names(listing.sources, ".vqc"))
+    book = Manifest(dst / MANIFEST)
+    planner = Planner(src, dst, book, "0" * 16, force=False, resume=False)
+    plan = measured("plan", lambda: [planner.plan(source, target) for source, target in names.items()])
+    done = {"model": "photo", "bytes": 9999, "bpp": 0.25, "sha256": "0" * 64, "source_size": 9999}
+
+    def append() -> None:
+        for job in plan:
+            line = Outcome(job, source_mtime_ns=10**18, **done).line("0" * 16)
+            book.append(line)
+
+    measured("write the manifest", append)
+    book.close()
+    again = measured("read the manifest", lambda: Manifest(dst / MANIFEST))
+    rows.append({"step": "size of the manifest", "us per file": "", "bytes held per file": size(again.path) // n})
+    return rows
+
+
 def print_table(rows: Sequence[dict[str, object]]) -> None:
     print("| " + " | ".join(rows[0]) + " |")
     print("|" + "---|" * len(rows[0]))
@@ -223,7 +271,7 @@ def print_pairs(title: str, row: dict[str, object]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=["kill", "ray", "speed", "all"], default="all")
+    parser.add_argument("part", nargs="?", choices=["kill", "ray", "speed", "plan", "all"], default="all")
     parser.add_argument("--pictures", type=int, default=2000, metavar="N", help="pictures (default: 2000)")
     parser.add_argument(
         "--side", type=int, default=SIDE_PX, metavar="PX", help=f"side of a picture (default: {SIDE_PX})"
@@ -239,6 +287,10 @@ def main() -> None:
         write_tiny_model(base / "models" / "tiny")
         if not given.model:
             os.environ["VQCODEC_MODELS"] = str(base / "models")
+        if given.part == "plan":
+            print(f"Serial work for {given.pictures:,} files, processor time\n")
+            print_table(planning(base, given.pictures))
+            return
         src = base / "pictures"
         write_pictures(src, given.pictures, given.side, given.seed)
         options = ["-m", given.model or "tiny", "--effort", given.effort]

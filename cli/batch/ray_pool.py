@@ -68,7 +68,7 @@ def run(
     Raises UsageError without Ray or without a cluster at `address`.
     """
     ray = _import_ray()
-    with _connected(ray, address):
+    with _stdout_kept_clean(), _connected(ray, address):
         task = ray.remote(_convert).options(num_cpus=threads, max_retries=RETRIES)
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         shared = ray.put((_absolute(settings), environment, threads))
@@ -203,7 +203,7 @@ def _connected(ray: ModuleType, address: str) -> Iterator[None]:
 
 @contextmanager
 def _stdout_kept_clean() -> Iterator[None]:
-    """Text that a library or a process started inside prints goes to stderr; stdout is for requested output."""
+    """Text that Ray and its processes print goes to stderr; the batch prints on stdout only afterwards."""
     sys.stdout.flush()
     before = os.dup(1)
     os.dup2(2, 1)
