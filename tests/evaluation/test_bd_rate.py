@@ -83,6 +83,18 @@ def test_a_constant_factor_is_the_bd_rate() -> None:
 
 
 @needs_library
+def test_a_case_worked_by_hand() -> None:
+    """Over 20 to 40 dB log2 of the anchor's rate rises by 1 per 10 dB. The test's is lower by a share that falls evenly.
+
+    log2(test / anchor) is -1 at 20 dB, -0.5 at 30 dB, 0 at 40 dB, and the cubics are straight lines there. Its mean is
+    -0.5, so the BD-rate is 2**-0.5 - 1 = -29.29 %.
+    """
+    anchor = Curve((0.1, 0.2, 0.4), (20, 30, 40))
+    test = Curve((0.1 * 2**-1, 0.2 * 2**-0.5, 0.4), (20, 30, 40))
+    assert bd_rate(anchor, test) == pytest.approx((100 * (2**-0.5 - 1), 20, 40))
+
+
+@needs_library
 def test_only_the_common_range_counts() -> None:
     # Half the rate from 20 dB on; the anchor has no point below.
     anchor = Curve((0.1, 0.2, 0.4), (20, 23, 26))

@@ -194,7 +194,7 @@ def run_pictures(
         for name, pixels in pictures:
             job = Job(name, pixels, len(order) < n_shown)
             order.append(name)
-            known = journal.find(job) if journal else None
+            known = None if journal is None else journal.find(job)
             if known is not None:
                 finish(known, True)
                 continue
@@ -204,7 +204,7 @@ def run_pictures(
     work = functools.partial(evaluate_picture, options)
     for result in parallel.run(todo(), work, died, running.workers, running.threads, progress.advance):
         job = jobs.pop(result.picture)
-        if journal:
+        if journal is not None:
             journal.add(job, result)
         finish(result, False)
     return [results[name] for name in order]

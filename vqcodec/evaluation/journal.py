@@ -28,9 +28,6 @@ class Journal:
         self._options = json.dumps([__version__, known, about], sort_keys=True).encode()
         self._records = self._read()
 
-    def __len__(self) -> int:
-        return len(self._records)
-
     def find(self, job: Job) -> PictureResult | None:
         """The result of an earlier run, if that run had equal options and pixels."""
         record = self._records.get(self._key(job))
@@ -46,10 +43,6 @@ class Journal:
                 file.write(line)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
-
-    def remove(self) -> None:
-        """Delete the file; the run is complete."""
-        self.path.unlink(missing_ok=True)
 
     def _key(self, job: Job) -> str:
         head = json.dumps([job.name, job.show, job.pixels.shape]).encode()
