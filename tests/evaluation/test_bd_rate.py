@@ -84,7 +84,7 @@ def test_a_constant_factor_is_the_bd_rate() -> None:
 
 @needs_library
 def test_a_case_worked_by_hand() -> None:
-    """Over 20 to 40 dB log2 of the anchor's rate rises by 1 per 10 dB. The test's is lower by a share that falls evenly.
+    """Over 20 to 40 dB log2 of the anchor's rate rises by 1 per 10 dB; the test's is lower, evenly less so.
 
     log2(test / anchor) is -1 at 20 dB, -0.5 at 30 dB, 0 at 40 dB, and the cubics are straight lines there. Its mean is
     -0.5, so the BD-rate is 2**-0.5 - 1 = -29.29 %.

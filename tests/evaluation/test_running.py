@@ -84,9 +84,11 @@ def test_an_interrupted_run_is_continued(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         compare(pictures, **options, running=Running(journal=journal, on_result=stop))
     journal.write_text(journal.read_text() + '{"key": "cut o')
-    found = compare(
-        pictures, **options, running=Running(journal=journal, on_result=lambda r, k: seen.append((r.picture, k)))
-    )
+
+    def tell(result: PictureResult, known: bool) -> None:
+        seen.append((result.picture, known))
+
+    found = compare(pictures, **options, running=Running(journal=journal, on_result=tell))
     assert seen[2:] == [("a", True), ("b", True), ("c", False)]
     whole = compare(pictures, **options)
     assert found.rows == whole.rows
