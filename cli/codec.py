@@ -90,7 +90,7 @@ def encode(
         from vqcodec.models import registry
 
     check_size_options(registry.candidates(model), **rate)
-    with file_bar("encoding", len(pairs), quiet, json) as progress:
+    with file_bar("encoding", [source for source, _ in pairs], quiet, json) as progress:
         for source, target in pairs:
             start = time.perf_counter()
             with failures.of(source), progress.file(messages.name_of(source)):
@@ -188,7 +188,7 @@ def decode(
         from vqcodec.image.files import PNG_LEVEL, write_picture
 
     level = PNG_LEVEL if compress_level is None else compress_level
-    with file_bar("decoding", len(pairs), quiet, json) as progress:
+    with file_bar("decoding", [source for source, _ in pairs], quiet, json) as progress:
         for source, target in pairs:
             start = time.perf_counter()
             with failures.of(source), progress.file(messages.name_of(source)):

@@ -85,7 +85,7 @@ def import_model(
     family, config = find_release(system) if config_file is None else find_configured(system, config_file)
     check_folder(out, force)
     pictures = [as_picture(path).pixels for path in measure or ()]
-    with messages.naming(file), file_bar("importing", 1, quiet, json) as progress, progress.file(file.name):
+    with messages.naming(file), file_bar("importing", [file], quiet, json) as progress, progress.file(file.name):
         size = file.stat().st_size if file.is_file() else 0
         expect(Part.WEIGHTS, 3 * size)  # read, converted, written
         with working(Part.WEIGHTS, size):

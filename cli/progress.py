@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqcodec.runtime.progress import WorkDone, observing
@@ -88,16 +89,16 @@ def is_terminal() -> bool:
 
 
 class FileProgress:
-    """Progress of a command over files, one after another: each counts equally, and within it the codec's reports.
+    """Progress of a command over files, one after another, by their sizes, and within a file by the codec's reports.
 
     Args:
         verb: present participle, such as "encoding".
         state: the bar.
-        files: number of files.
+        sizes: bytes of each file, or any other measure of its work; more than 0.
     """
 
-    def __init__(self, verb: str, state: Bar, files: int) -> None:
-        self._verb, self._state, self._files = verb, state, files
+    def __init__(self, verb: str, state: Bar, sizes: Sequence[float]) -> None:
+        self._verb, self._state, self._sizes = verb, state, sizes
         self._done = self._pixels_before = 0
         self.pixels = 0
         """Pixels of the file in work; 0 until set."""
@@ -105,11 +106,12 @@ class FileProgress:
     @contextmanager
     def file(self, name: str) -> Iterator[None]:
         """Progress of the next file inside."""
+        before, own, whole = sum(self._sizes[: self._done]), self._sizes[self._done], sum(self._sizes)
 
         def show(share: float) -> None:
-            self._state.update((self._done + share) / self._files, self._pixels_before + share * self.pixels)
+            self._state.update((before + share * own) / whole, self._pixels_before + share * self.pixels)
 
-        place = "" if self._files == 1 else f"{self._done + 1}/{self._files} "
+        place = "" if len(self._sizes) == 1 else f"{self._done + 1}/{len(self._sizes)} "
         self._state.title = f"{self._verb} {place}{name}"
         try:
             with observing(WorkDone(show)):
@@ -131,10 +133,18 @@ def counted(title: str, quiet: bool = False) -> Iterator[Callable[[int, int], No
 
 
 @contextmanager
-def file_bar(verb: str, files: int, quiet: bool, json: bool = False) -> Iterator[FileProgress]:
-    """A bar for `files` files; see FileProgress. None if `json` is printed on a terminal, whose lines it would mix."""
+def file_bar(verb: str, sources: Sequence[Path], quiet: bool, json: bool = False) -> Iterator[FileProgress]:
+    """A bar for files; see FileProgress. None if `json` is printed on a terminal, whose lines it would mix."""
     with bar(verb, quiet or (json and sys.stdout is not None and sys.stdout.isatty())) as state:
-        yield FileProgress(verb, state, files)
+        yield FileProgress(verb, state, [_size(source) for source in sources])
+
+
+def _size(source: Path) -> int:
+    """Bytes of a file, at least 1; 1 where they are not known."""
+    try:
+        return max(1, source.stat().st_size)
+    except OSError:
+        return 1
 
 
 class _Display:

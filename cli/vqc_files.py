@@ -73,7 +73,7 @@ def verify(
     with working(Part.START_UP):
         from vqcodec import api
 
-    with file_bar("verifying", len(found), quiet, json) as progress:
+    with file_bar("verifying", [source for source, _ in found], quiet, json) as progress:
         for source, _ in found:
             start = time.perf_counter()
             with failures.of(source), progress.file(messages.name_of(source)):

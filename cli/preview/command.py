@@ -126,7 +126,11 @@ def preview(
     shown: list[Shown] = []
     with ExitStack() as stack:
         # In a terminal each file has a bar of its own, which has disappeared when its pictures are printed.
-        bar = None if target is None else stack.enter_context(file_bar("decoding", len(found), quiet))
+        bar = (
+            None
+            if target is None
+            else stack.enter_context(file_bar("decoding", [source for source, _ in found], quiet))
+        )
         for source, inner in found:
             with failures.of(source), naming(source):
                 original = None if against is None else Original(find_original(against, inner, several), max_pixels)
@@ -193,7 +197,7 @@ def _decode(source: Path, name: Path, original: Original | None, wanted: Wanted,
     if wanted.sides is None and original is None:
         steps = plain_steps(info, len(data), wanted.steps)
     else:
-        bars = file_bar("decoding", 1, wanted.quiet) if bar is None else nullcontext(bar)
+        bars = file_bar("decoding", [source], wanted.quiet) if bar is None else nullcontext(bar)
         with bars as progress, progress.file(text):
             progress.pixels = info.width * info.height
             options = (wanted.device, wanted.max_pixels)

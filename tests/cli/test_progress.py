@@ -132,23 +132,24 @@ def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
-def test_files_count_equally_and_failures_too() -> None:
+def test_files_count_by_size_and_failures_too() -> None:
     state = Bar("")
-    progress = FileProgress("encoding", state, 2)
+    progress = FileProgress("encoding", state, [300, 100])
 
     def fail() -> None:
         with progress.file("a.png"):
             progress.pixels = 100
-            expect(Part.DECODER, 4)
+            expect(Part.DECODER, 3)
             with working(Part.DECODER, 1):
                 pass
-            assert (state.title, state.share, state.pixels) == ("encoding 1/2 a.png", 0.125, 25)
+            assert state.title == "encoding 1/2 a.png"
+            assert (state.share, state.pixels) == pytest.approx((0.25, 100 / 3))
             raise RuntimeError("damaged")
 
     with pytest.raises(RuntimeError, match="damaged"):
         fail()
-    assert (state.share, state.pixels) == (0.5, 100)
+    assert (state.share, state.pixels) == (0.75, 100)
     with progress.file("b.png"):
         progress.pixels = 50
-        assert (state.title, state.share) == ("encoding 2/2 b.png", 0.5)
+        assert (state.title, state.share) == ("encoding 2/2 b.png", 0.75)
     assert (state.share, state.pixels) == (1, 150)
