@@ -18,7 +18,7 @@ from .latent import encode_latent
 from .nearest_encoder import NearestEncoder
 from .selectors import ContextSelector, IndividualSelector, Selector
 
-INDEX_PASSES = {6: 4, 7: 4, 8: 6, 9: 10}
+INDEX_PASSES = {6: 2, 7: 4, 8: 6, 9: 10}
 """Passes of latent refinement of index models by effort; none below."""
 SCALAR_PASSES = {6: 1, 7: 2, 8: 4, 9: 10}
 """Passes of latent refinement of scalar models by effort; none below."""

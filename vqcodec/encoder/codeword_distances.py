@@ -41,7 +41,11 @@ class CodewordDistances:
         self.scales = scales
         """float32 [d] of each plane: weights of the channels' differences."""
         self.scaled = [book * scale for book, scale in zip(self.codebooks, scales, strict=True)]
-        self.lengths = [np.square(book).sum(1) for book in self.scaled]
+        self.products = [
+            np.concatenate([-2 * book.T, np.square(book).sum(1)[None], np.ones((1, len(book)), np.float32)])
+            for book in self.scaled
+        ]
+        """float32 [d + 2, K] of each plane: |x - c|^2 = (x, 1, |x|^2) @ (-2 c, |c|^2, 1)."""
         self.refined_planes = [
             [RefinedPlane(t, *_overlap(span, self.spans[t])) for t in range(s) if _overlaps(span, self.spans[t])]
             for s, span in enumerate(self.spans)
@@ -73,10 +77,8 @@ class CodewordDistances:
             codewords = self.codebooks[earlier.plane][selected[earlier.plane][positions], earlier.channels]
             rows[:, earlier.own_channels] -= codewords
         rows *= self.scales[s]
-        # |x - c|^2 = -2 x.c + |c|^2 + |x|^2
-        distances: np.ndarray = rows @ (-2 * self.scaled[s].T)
-        distances += self.lengths[s]
-        distances += np.square(rows).sum(1)[:, None]
+        ones, lengths = np.ones((len(rows), 1), np.float32), np.square(rows).sum(1, keepdims=True)
+        distances: np.ndarray = np.concatenate([rows, ones, lengths], 1) @ self.products[s]
         return distances
 
 

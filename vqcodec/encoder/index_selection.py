@@ -168,10 +168,15 @@ class SelectingCoder:
             distances = self._part_distances(distances, part, here)
         weight = self.distance_per_bit[s]
         # The logarithm of a row's sum is the same for all of its symbols.
-        costs = distances - weight * np.log2(rows) if weight else distances
+        costs = distances
+        if weight:
+            costs = np.log2(rows)
+            costs *= -weight
+            costs += distances
         symbols[:] = costs.argmin(1)
         taken = np.arange(len(symbols)), symbols
-        self.bits[s][positions] += np.log2(rows.sum(1, dtype=np.float64)) - np.log2(rows[taken].astype(np.float64))
+        sums = rows @ np.ones(rows.shape[1], np.float32)  # integers up to 2**24 are exact
+        self.bits[s][positions] += np.log2(sums.astype(np.float64)) - np.log2(rows[taken].astype(np.float64))
         if part.number == len(split.sizes) - 1:
             self.distances[s] += distances[taken].sum(dtype=np.float64)
             indices = split.by_rank[self.high[here] * split.low + symbols] if split.low else symbols

@@ -38,7 +38,7 @@ from .measures import measures_of
 
 WINDOW_PX = 1536
 """Square root of the most pixels of the inner part of a window; memory grows with their number."""
-STEP = 0.85
+STEP = 1.05
 """f of the first pass as the number of passes grows; see `step_fractions`."""
 HALO = 0.25
 """Share of the decoder's halo that windows have here, 0..1: 2 % error of the gradient for 25 % less time."""
