@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vqcodec.runtime.progress import Part, expect, working
+from vqcodec.runtime.progress import Part, expect
 
 from . import messages, options
 from .progress import file_bar
@@ -87,9 +87,8 @@ def import_model(
     pictures = [as_picture(path).pixels for path in measure or ()]
     with messages.naming(file), file_bar("importing", [file], quiet, json) as progress, progress.file(file.name):
         size = file.stat().st_size if file.is_file() else 0
-        expect(Part.WEIGHTS, 3 * size)  # read, converted, written
-        with working(Part.WEIGHTS, size):
-            state = read_checkpoint(file, part)
+        expect(Part.WEIGHTS, 2 * size)  # converted and written; usual checkpoints are mapped, which takes no time
+        state = read_checkpoint(file, part)
         if pictures:
             config = measured_config(family, config, state, pictures)
         made = import_release(family, config, state, out, name or system, force)
