@@ -1,0 +1,120 @@
+"""The papers' tables: protocol, values by hand, Fréchet distance, and the command with a small model."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vqcodec
+from vqcodec.errors import UsageError
+from vqcodec.evaluation import frechet
+from vqcodec.evaluation.frechet import Statistics, frechet_distance
+from vqcodec.evaluation.papers import TABLES, PaperWork, measure_model, ssim_uniform
+from vqcodec.evaluation.pictures import PictureReader, find
+from vqcodec.metrics import psnr
+
+from ..stand_ins import run
+from ..test_metrics import picture
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "val"
+    folder.mkdir()
+    for number, (height, width) in enumerate([(300, 400), (520, 300)]):
+        Image.fromarray(picture(height, width, number)).save(folder / f"{number}.png")
+    return folder
+
+
+def work(table: str, model: str) -> PaperWork:
+    return PaperWork(TABLES[table], model, "cpu", with_lpips=False, with_fid=False, weights=())
+
+
+def test_values_are_those_of_the_decoded_files(tiny_model: str, pictures: Path) -> None:
+    table = TABLES["mgvq-6"]
+    reader = PictureReader(find([pictures]), preparation=table.preparation)
+    rows, failures = measure_model(reader, work("mgvq-6", tiny_model))
+    assert failures == []
+    assert [row.keep for row in rows] == [1, 2, 3, 4]
+    originals = [pixels for _, pixels in reader]
+    assert {pixels.shape for pixels in originals} == {(256, 256, 3)}
+    files = [vqcodec.encode_tokens(vqcodec.tokenize(p, tiny_model, effort=1), keep=2) for p in originals]
+    decoded = [np.array(vqcodec.decode(data).convert("RGB")) for data in files]
+    errors = [np.square(a.astype(float) - b).mean() for a, b in zip(originals, decoded, strict=True)]
+    row = rows[1]
+    assert row.psnr == pytest.approx(10 * math.log10(255**2 / np.mean(errors)))  # of the mean squared error
+    assert row.ssim == pytest.approx(np.mean([ssim_uniform(a, b) for a, b in zip(originals, decoded, strict=True)]))
+    assert row.coded_bpp == pytest.approx(8 * sum(map(len, files)) / (2 * 256 * 256))
+    assert row.raw_bpp == pytest.approx(2 * 4 / 16**2)  # two groups, 4 bits for each 16x16 pixels
+    assert len(row.usage) == 4
+    assert all(0 < share <= 1 for share in row.usage)
+    assert math.isnan(row.rfid)
+
+
+def test_other_papers_take_the_mean_of_psnr_and_twice_the_range(tiny_model: str, pictures: Path) -> None:
+    reader = PictureReader(find([pictures]), preparation=TABLES["fqgan-1"].preparation)
+    (row,), _ = measure_model(reader, work("fqgan-1", tiny_model))
+    originals = [pixels for _, pixels in reader]
+    decoded = [np.array(vqcodec.decode(vqcodec.encode(p, tiny_model, effort=1)).convert("RGB")) for p in originals]
+    pairs = list(zip(originals, decoded, strict=True))
+    assert row.psnr == pytest.approx(np.mean([psnr(a, b) for a, b in pairs]))
+    assert row.ssim == pytest.approx(np.mean([ssim_uniform(a, b, 510.0) for a, b in pairs]))
+
+
+def test_the_distance_of_normal_distributions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frechet, "FEATURES", 3)
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(400, 3))
+    a, shifted, scaled, other = Statistics(), Statistics(), Statistics(), Statistics()
+    mixing = rng.normal(size=(3, 3))
+    for vector in samples:
+        a.add(vector)
+        shifted.add(vector + np.array([3, 0, 4]))
+        scaled.add(2 * vector)
+        other.add(mixing @ vector)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(a, shifted) == pytest.approx(25)
+    # Sigma and 4 Sigma: the trace of Sigma + 4 Sigma - 2 * 2 Sigma; the means differ by a's mean.
+    expected = np.trace(a.covariance) + np.square(a.mean).sum()
+    assert frechet_distance(a, scaled) == pytest.approx(expected)
+    root = np.sqrt(np.linalg.eigvals(a.covariance @ other.covariance).real).sum()
+    expected = np.square(a.mean - other.mean).sum() + np.trace(a.covariance + other.covariance) - 2 * root
+    assert frechet_distance(a, other) == pytest.approx(expected)
+    assert math.isnan(frechet_distance(Statistics(), a))
+
+
+def test_the_command(
+    tiny_model: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vqcodec.errors import InputError
+    from vqcodec.evaluation import pretrained
+
+    def missing(*_: object) -> None:
+        raise InputError("no weights here")
+
+    monkeypatch.setattr(pretrained, "path_of", missing)
+    printed = run(pictures, "--table", "mgvq-1", "-m", tiny_model, "-o", tmp_path / "t.json")
+    assert "MGVQ, table 1" in printed
+    assert "file bpp" in printed
+    assert "rFID" not in printed  # without weights there is no column
+    (row,) = json.loads((tmp_path / "t.json").read_text())["rows"]
+    assert (row["model"], row["keep"], row["pictures"], row["rfid"]) == (tiny_model, 4, 2, None)
+    assert row["raw_bpp"] == pytest.approx(4 * 4 / 256)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--table", "mgvq-9", "-m", "photo"], "not one of mgvq-1"),
+        (["--table", "mgvq-1"], "needs -m MODEL"),
+        (["--table", "mgvq-1", "-m", "photo", "-o", "t.html"], r"ends in \.json"),
+    ],
+)
+def test_mistakes(words: list[str], message: str, pictures: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        run(pictures, *words)
