@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +41,20 @@ T = TypeVar("T")
 SIDE_PX = 48
 FOLDERS = 20
 POLL_S = 0.005
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a run is killed: `seconds` after the manifest has `lines` lines."""
+
+    lines: int
+    seconds: float
+    whole_group: bool
+    """All processes are killed; otherwise the first one only."""
+
+    def __str__(self) -> str:
+        place = f"line {self.lines}" if self.lines else "start"
+        return f"{place} + {self.seconds:.2f} s ({'all' if self.whole_group else 'first'})"
 
 
 def write_pictures(folder: Path, n: int, side: int, seed: int = 0) -> None:
@@ -81,23 +96,33 @@ def timed(words: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def killed_run(words: list[str], book: Path, after_s: float, from_start: bool, whole_group: bool) -> bool:
-    """Run a command and kill it `after_s` seconds after its first new line in `book`, or after its start.
-
-    The kill ends the first process only, or all of them. Returns False if the command had ended before.
-    """
-    before = size(book)
-    with subprocess.Popen(
-        words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        while not from_start and process.poll() is None and size(book) == before:
+def killed_run(words: list[str], book: Path, moment: Moment) -> bool:
+    """Run a command and kill it at a moment; False if it had ended before."""
+    null = subprocess.DEVNULL
+    with subprocess.Popen(words, start_new_session=True, stdout=null, stderr=null) as process:
+        while process.poll() is None and n_lines(book) < moment.lines:
             time.sleep(POLL_S)
         try:
-            process.wait(after_s)
+            process.wait(moment.seconds)
         except subprocess.TimeoutExpired:
-            (os.killpg if whole_group else os.kill)(process.pid, signal.SIGKILL)
+            (os.killpg if moment.whole_group else os.kill)(process.pid, signal.SIGKILL)
             return True
     return False
+
+
+def moments(n: int, kills: int, start_s: float, work_s: float, seed: int) -> list[Moment]:
+    """Random moments in the order in which they come: every fifth one while a run starts, the others while it works."""
+    rng = random.Random(seed)
+    starting = kills // 5
+    lines = sorted(rng.sample(range(1, n * 19 // 20), kills - starting))
+    found = [Moment(count, rng.uniform(0, 5 * work_s / n), rng.random() < 0.5) for count in lines]
+    for _ in range(starting):
+        found.insert(rng.randrange(len(found)), Moment(0, rng.uniform(0, start_s), rng.random() < 0.5))
+    return found
+
+
+def n_lines(book: Path) -> int:
+    return book.read_bytes().count(b"\n") if book.exists() else 0
 
 
 def size(path: Path) -> int:
@@ -119,16 +144,12 @@ def kill_and_resume(src: Path, base: Path, kills: int, options: list[str], seed:
     """Kill a batch `kills` times at random moments, let it finish, and compare it with an undisturbed one."""
     whole, broken = base / "whole", base / "broken"
     start_s, work_s = undisturbed_run(command(src, whole, *options), whole / MANIFEST)
-    rng, moments, done, left = random.Random(seed), [], [], []
-    while len(moments) < kills:
-        from_start = len(moments) % 5 == 4  # while libraries load, sources are listed and the plan is made
-        moment = rng.uniform(0, start_s if from_start else 1.6 * work_s / kills)
-        group = rng.random() < 0.5
-        if not killed_run(command(src, broken, *options), broken / MANIFEST, moment, from_start, group):
-            break
-        moments.append(f"{moment:.1f}{' from the start' * from_start}{', all processes' * group}")
-        done.append(len(manifest(broken)))
-        left.append(len([name for name in tree(broken) if PARTS in name]))
+    told, done, left = [], [], []
+    for moment in moments(len(manifest(whole)), kills, start_s, work_s, seed):
+        if killed_run(command(src, broken, *options), broken / MANIFEST, moment):
+            told.append(str(moment))
+            done.append(n_lines(broken / MANIFEST))
+            left.append(len([name for name in tree(broken) if PARTS in name]) if broken.exists() else 0)
     start = time.perf_counter()
     result = subprocess.run(command(src, broken, *options, "--json"), check=False, capture_output=True, text=True)
     counts = json.loads(result.stdout)
@@ -137,8 +158,8 @@ def kill_and_resume(src: Path, base: Path, kills: int, options: list[str], seed:
     return {
         "pictures": len(wanted),
         "undisturbed run: start + work (s)": f"{start_s:.1f} + {work_s:.1f}",
-        "kills": len(moments),
-        "moments (s after the first new file)": "; ".join(moments),
+        "kills": len(told),
+        "moments": "; ".join(told),
         "lines in the manifest after each": " ".join(map(str, done)),
         "unfinished and unrecorded files after each": " ".join(map(str, left)),
         "last run (s)": round(time.perf_counter() - start, 1),

@@ -11,7 +11,7 @@ from vqcodec.config.effort import same_files
 from vqcodec.errors import InputError, OutputError, UsageError
 
 from .. import options
-from .remote_tree import RemoteTree
+from .remote_tree import RemoteTree, is_inside
 from .settings import Settings
 
 
@@ -21,6 +21,10 @@ def check(settings: Settings) -> str:
     Raises InputError, OutputError, UsageError and ModelError.
     """
     check_folders(settings)
+    if settings.shards and (isinstance(settings.src, RemoteTree) or isinstance(settings.dst, RemoteTree)):
+        raise UsageError("--shards needs folders, not URLs, for SRC and DST")
+    if settings.shards and is_inside(settings.src, settings.dst):
+        raise UsageError("--shards: DST must be another folder than SRC, since shards keep their names")
     rates = {option: settings.rate[key] for option, key in options.RATE.items()}
     if settings.to != "vqc":
         options.check_picture_quality(rates.pop("-q"), settings.to)

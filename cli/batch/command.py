@@ -85,6 +85,14 @@ def batch(
             "must be the same on all its machines; -j limits the tasks at a time.",
         ),
     ] = None,
+    shards: Annotated[
+        bool,
+        typer.Option(
+            "--shards",
+            help="Also convert the pictures in .tar shards (WebDataset): a shard becomes a shard of the same name; "
+            "other members are copied; samples with a picture that fails are left out.",
+        ),
+    ] = False,
     include: Annotated[
         list[str] | None,
         typer.Option(
@@ -167,7 +175,19 @@ def batch(
     """
     rate = options.parse_rate(quality, bpp, target_size, min_quality, keep)
     settings = Settings(
-        place(src), place(dst), to.value, model, rate, strip, device, max_pixels, debug, effort, keep_times, strict
+        place(src),
+        place(dst),
+        to.value,
+        model,
+        rate,
+        strip,
+        device,
+        max_pixels,
+        debug,
+        effort,
+        keep_times,
+        strict,
+        shards,
     )
     choices = Choices(
         jobs,

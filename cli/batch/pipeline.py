@@ -9,9 +9,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from .outcome import Outcome
 from .plan import Job
 from .settings import Settings
-from .work import Outcome, Work
+from .shards import ShardWork, is_shard
+from .work import Work
 
 READERS, WRITERS = 2, 2
 """Threads."""
@@ -33,11 +35,10 @@ def pipeline(
     """Outcomes of the files that `take` gives, in this order.
 
     `take` is told to wait only when nothing is in work. Once `stop` returns True, files whose model run has not begun
-    are dropped, and those behind it are finished. `kind` is the work on a file; None: Work, its conversion.
+    are dropped, and those behind it are finished. `kind` is the work on a file; None: its conversion.
     """
-    kind = kind or Work
     reading: deque[tuple[Work, Future[None]]] = deque()
-    writing: deque[Future[Outcome]] = deque()
+    writing: deque[Future[Outcome | None]] = deque()
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
         try:
             while True:
@@ -45,7 +46,7 @@ def pipeline(
                     job = take(not reading and not writing)
                     if job is None:
                         break
-                    work = kind(job, settings)
+                    work = (kind or work_class(job))(job, settings, stop)
                     reading.append((work, readers.submit(work.read)))
                 if stop():
                     break
@@ -57,8 +58,20 @@ def pipeline(
                 elif not writing:
                     return
                 while writing and (writing[0].done() or len(writing) > BEHIND or not reading):
-                    yield writing.popleft().result()
+                    yield from _made(writing)
             while writing:
-                yield writing.popleft().result()
+                yield from _made(writing)
         finally:
             readers.shutdown(wait=False, cancel_futures=True)
+
+
+def work_class(job: Job) -> type[Work]:
+    """Class of the conversion of a file."""
+    return ShardWork if is_shard(job) else Work
+
+
+def _made(writing: deque[Future[Outcome | None]]) -> Iterator[Outcome]:
+    """The next outcome; none if its work was interrupted."""
+    outcome = writing.popleft().result()
+    if outcome is not None:
+        yield outcome

@@ -40,7 +40,8 @@ def listing_of(settings: Settings, choices: Choices) -> Listing:
     from vqcodec.image.files import suffixes
 
     chosen = Filter(choices.include, choices.exclude)
-    return list_sources(settings.src, settings.dst, suffixes() if settings.to == "vqc" else {".vqc"}, chosen)
+    wanted = suffixes() if settings.to == "vqc" else frozenset({".vqc"})
+    return list_sources(settings.src, settings.dst, wanted | ({".tar"} if settings.shards else set()), chosen)
 
 
 def list_sources(src: Place, dst: Place, suffixes: Iterable[str], chosen: Filter = ALL) -> Listing:

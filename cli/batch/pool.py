@@ -16,11 +16,11 @@ from multiprocessing.connection import wait
 from vqcodec.errors import LimitError
 
 from .capacity import Workforce
+from .outcome import Outcome
 from .pipeline import Converter, pipeline
 from .plan import Job
 from .recovery import Lock
 from .settings import Settings
-from .work import Outcome
 from .worker import Worker, limit_threads
 
 WORKER_DIED = "its process died, perhaps because memory ran out; try a smaller -j"

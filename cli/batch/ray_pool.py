@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from vqcodec.errors import LimitError, ModelError, UsageError, VqcError
 
 from .checks import check
+from .outcome import Outcome
 from .pipeline import pipeline
 from .plan import Job
 from .recovery import finished_before
 from .settings import Settings
-from .work import Outcome
 from .worker import limit_threads
 
 if TYPE_CHECKING:

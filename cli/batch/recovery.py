@@ -1,7 +1,7 @@
 """State that a killed batch leaves in DST: its lock, records of finished targets, and drafts.
 
 A target and its line in the manifest cannot appear in one step. The record in PARTS is written before the target; a
-record whose target is there becomes a line of the manifest, and everything else in PARTS is deleted.
+record whose target is there becomes a line of the manifest. Unfinished shards stay; all else in PARTS is deleted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from vqcodec.errors import OutputError
 from .manifest import Manifest
 from .plan import PARTS, Job, file_digest
 from .remote_tree import Place, RemoteTree
-from .storage import RECORD, part
+from .storage import JOURNAL, RECORD, SHARD, part
 
 try:
     import fcntl
@@ -41,19 +42,40 @@ def recover(dst: Place, book: Manifest) -> None:
     folder = dst / PARTS
     if not folder.is_dir():
         return
-    for path in sorted(folder.iterdir()):
-        if path.suffix == RECORD:
-            entry = _read(path)
-            target = str(entry.get("target", ""))
-            known = book.done.get(target)
-            if (
-                entry
-                and file_digest(dst / target) == entry["sha256"]
-                and (not known or known.sha256 != entry["sha256"])
-            ):
-                book.append(entry)
+    for path in folder.glob("*" + RECORD):
+        entry = _read(path)
+        target = str(entry.get("target", ""))
+        known = book.done.get(target)
+        listed = known is not None and known.sha256 == entry.get("sha256")
+        if entry and not listed and file_digest(dst / target) == entry["sha256"]:
+            book.append(entry)
         path.unlink(missing_ok=True)
-    folder.rmdir()
+    for path in sorted(folder.iterdir()):
+        if not _is_continued(path, dst, book):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # unfinished shards
+        folder.rmdir()
+
+
+def _is_continued(path: Path, dst: Path, book: Manifest) -> bool:
+    """True for the draft and the journal of a shard that is not finished: the next batch continues it."""
+    if path.suffix not in (SHARD, JOURNAL):
+        return False
+    head = _head(path.with_suffix(JOURNAL))
+    known = book.done.get(str(head.get("target", "")))
+    facts = ("source", "settings", "source_size", "source_mtime_ns")
+    finished = known is not None and all(getattr(known, name) == head.get(name) for name in facts)
+    return bool(head) and path.with_suffix(SHARD).exists() and not finished
+
+
+def _head(journal: Path) -> dict[str, Any]:
+    """First line of a journal; empty if it is missing."""
+    try:
+        with open(journal, "rb") as file:
+            head = json.loads(file.readline())
+    except (OSError, ValueError):
+        return {}
+    return head if isinstance(head, dict) else {}
 
 
 def forget(dst: Place, target: str) -> None:

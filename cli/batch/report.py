@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vqcodec.errors import BatchError
 
 from .. import messages
 from ..progress import Bar
+from .outcome import Outcome
 from .plan import FAIL, SKIP, Job, Listing
-from .work import Outcome
 
 MAX_FAILURES = 20
 """Failures that the summary names; the manifest has all."""
@@ -36,6 +36,10 @@ class Summary:
         if outcome.error:
             self.failures.append(outcome)
             return
+        self.failures += [
+            Outcome(replace(outcome.job, source=f"{outcome.job.source}/{one.member}"), one.error, one.exit_code)
+            for one in outcome.failures
+        ]
         self.done += 1
         self.warned += bool(outcome.warnings)
         self.bytes_in += outcome.source_size

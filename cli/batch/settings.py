@@ -31,6 +31,8 @@ class Settings:
     keep_times: bool = False
     strict: bool = False
     """A file that would need a warning fails."""
+    shards: bool = False
+    """The pictures in .tar shards are converted too."""
     identity: str = ""
     """Digest of the options and the model, which determine the bytes of a target."""
 

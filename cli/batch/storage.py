@@ -23,7 +23,7 @@ from ..files import mode_of, publish, write_new
 from .plan import PARTS, REPLACE, Job, file_digest
 from .remote_tree import Place, RemoteTree
 
-DRAFT, RECORD = ".part", ".json"
+DRAFT, RECORD, SHARD, JOURNAL = ".part", ".json", ".tar", ".jsonl"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """Errors of a file system that no further file would escape."""
 
@@ -73,7 +73,7 @@ def write_target(dst: Place, job: Job, data: bytes, record: bytes, times: tuple[
         dst.write(job.target, data, force=job.action == REPLACE)
         return
     final = dst / job.target
-    with _output_errors(dst, final):
+    with output_errors(dst, final):
         _make_folder(final.parent)
         if job.replaces is not None and file_digest(final) not in (job.replaces, None):
             raise OutputError(f"{final}: was changed during the batch; add -f to overwrite it")
@@ -101,6 +101,30 @@ def part(dst: Path, target: str, kind: str) -> Path:
     return dst / PARTS / (hashlib.sha256(os.fsencode(target)).hexdigest()[:32] + kind)
 
 
+def shard_parts(dst: Path, target: str) -> tuple[Path, Path]:
+    """Files in PARTS of an unfinished shard: the shard so far, and its journal."""
+    return part(dst, target, SHARD), part(dst, target, JOURNAL)
+
+
+def publish_shard(dst: Path, job: Job, record: bytes) -> None:
+    """Write the record of a finished shard and rename its draft. Raises OutputError."""
+    final, (draft, journal) = dst / job.target, shard_parts(dst, job.target)
+    with output_errors(dst, final):
+        _make_folder(final.parent)
+        if job.replaces is not None and file_digest(final) not in (job.replaces, None):
+            raise OutputError(f"{final}: was changed during the batch; add -f to overwrite it")
+        os.chmod(draft, mode_of(final))
+        part(dst, job.target, RECORD).write_bytes(record)
+        publish(str(draft), final, job.action == REPLACE)
+        discard_shard(draft, journal)
+
+
+def discard_shard(draft: Path, journal: Path) -> None:
+    """Delete the files of an unfinished shard."""
+    draft.unlink(missing_ok=True)
+    journal.unlink(missing_ok=True)
+
+
 def _without_waiting(path: str, flags: int) -> int:
     """Open a file for reading; a pipe, which may have replaced it, does not block."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
@@ -121,7 +145,7 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _output_errors(dst: Path, final: Path) -> Iterator[None]:
+def output_errors(dst: Place, final: Path) -> Iterator[None]:
     """Errors of the operating system as OutputError."""
     try:
         yield

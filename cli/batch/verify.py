@@ -12,6 +12,7 @@ from .. import messages
 from ..progress import bar
 from .capacity import workforce
 from .interrupt import stop_signals
+from .outcome import Outcome
 from .pipeline import Take, pipeline
 from .plan import Job, listing_of
 from .pool import run
@@ -19,7 +20,7 @@ from .remote_tree import open_manifest
 from .report import MAX_FAILURES, Summary, say_outcome, update_bar
 from .settings import Choices, Settings
 from .storage import read_source
-from .work import Outcome, Work
+from .work import Work
 
 CHECK = "check"
 """Action of a job whose target is checked; the job's `replaces` holds its SHA-256."""
@@ -40,7 +41,7 @@ class Check(Work):
 
             api.verify(self._source.data, self.settings.max_pixels)
 
-    def _write(self) -> Outcome:
+    def _write(self) -> Outcome | None:
         return Outcome(self.job, bytes=len(self._source.data))
 
 

@@ -11,13 +11,12 @@ import json
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-from vqcodec.errors import LimitError, OutputError, VqcError, is_out_of_memory
+from vqcodec.errors import OutputError
 from vqcodec.models.file_info import read_info
 
 from .conversions import CONVERSIONS, Code, Pack
+from .outcome import Outcome, message_of
 from .plan import FAIL, Job
 from .settings import Settings
 from .storage import Source, StorageFullError, read_source, write_target
@@ -26,56 +25,14 @@ HEADROOM_BYTES = 2**26
 """Bytes of a source beyond 8 for each of the pixels allowed."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Result of one file."""
-
-    job: Job
-    error: str = ""
-    """Message; empty if the file was converted."""
-    exit_code: int = 0
-    """Exit code of a command that ends with this error."""
-    source_size: int = 0
-    source_mtime_ns: int = 0
-    bytes: int = 0
-    """Bytes of the target."""
-    sha256: str = ""
-    bpp: float = 0.0
-    """Bits per pixel of the .vqc file, source or target."""
-    pixels: int = 0
-    """Width x height."""
-    model: str = ""
-    """Model of the .vqc file."""
-    seconds: float = 0.0
-    """Time of the three stages, without the time between them."""
-    warnings: tuple[str, ...] = ()
-    fatal: bool = False
-    """Every further file would fail too."""
-
-    def line(self, identity: str) -> dict[str, Any]:
-        """The outcome as a line of the manifest."""
-        line: dict[str, Any] = {"source": self.job.source, "target": self.job.target, "settings": identity}
-        line["seconds"] = round(self.seconds, 3)
-        if self.error:
-            return line | {"status": "failed", "error": self.error, "exit_code": self.exit_code}
-        return line | {
-            "status": "done",
-            "model": self.model,
-            "bytes": self.bytes,
-            "bpp": round(self.bpp, 5),
-            "sha256": self.sha256,
-            "source_size": self.source_size,
-            "source_mtime_ns": self.source_mtime_ns,
-            "warnings": list(self.warnings),
-        }
-
-
 def convert(job: Job, settings: Settings) -> Outcome:
     """Read, convert and write one file."""
     work = Work(job, settings)
     work.read()
     work.code()
-    return work.write()
+    outcome = work.write()
+    assert outcome is not None  # nothing interrupts it
+    return outcome
 
 
 class Work:
@@ -84,8 +41,9 @@ class Work:
     After a failure the later stages do nothing.
     """
 
-    def __init__(self, job: Job, settings: Settings) -> None:
-        self.job, self.settings = job, settings
+    def __init__(self, job: Job, settings: Settings, stop: Callable[[], bool] = lambda: False) -> None:
+        self.job, self.settings, self.stop = job, settings, stop
+        self.dropped = False
         self.seconds = 0.0
         self.held_bytes = 0
         """Size of the source, once it was read."""
@@ -102,13 +60,12 @@ class Work:
         """Run the model."""
         self._run(self._run_model)
 
-    def write(self) -> Outcome:
-        """Write the target; the outcome holds any error of the three stages."""
+    def write(self) -> Outcome | None:
+        """Write the target; the outcome holds any error of the three stages. None if `stop` interrupted the work."""
+        if self.dropped:
+            return None
         made = self._run(self._write)
-        if made is None:
-            assert self._failure is not None
-            return self._failure
-        return made
+        return self._failure if made is None else made
 
     def _run(self, stage: Callable[[], Outcome | None]) -> Outcome | None:
         if self._failure is not None:
@@ -125,9 +82,8 @@ class Work:
         return None
 
     def _fail(self, error: Exception, seconds: float) -> None:
-        message, code = _message(error)
-        for name in ("<bytes>", str(self.settings.src / self.job.source)):
-            message = message.removeprefix(f"{name}: ")
+        message, code = message_of(error)
+        message = message.removeprefix(f"{self.settings.src / self.job.source}: ")
         self._failure = Outcome(self.job, message, code, seconds=seconds, fatal=isinstance(error, StorageFullError))
 
     def _read(self) -> None:
@@ -141,7 +97,7 @@ class Work:
     def _run_model(self) -> None:
         self._pack = self._code()
 
-    def _write(self) -> Outcome:
+    def _write(self) -> Outcome | None:
         start, job, settings, source = time.perf_counter(), self.job, self.settings, self._source
         made = self._pack()
         info = read_info(made.coded, None)
@@ -161,14 +117,3 @@ class Work:
         times = (source.atime_ns, source.mtime_ns) if settings.keep_times else None
         write_target(settings.dst, job, made.data, record, times)
         return outcome
-
-
-def _message(error: Exception) -> tuple[str, int]:
-    """One line, and the exit code."""
-    if isinstance(error, VqcError):
-        message, code = str(error), error.exit_code
-    elif is_out_of_memory(error):
-        message, code = "out of memory; try a smaller -j or --max-pixels", LimitError.exit_code
-    else:
-        message, code = f"internal error: {type(error).__name__}: {error} (--debug shows where)", VqcError.exit_code
-    return " ".join(message.split()), code

@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
+from .outcome import Outcome
 from .pipeline import Converter
 from .plan import Job
 from .recovery import Lock
 from .settings import Settings
-from .work import Outcome
 
 GRACE_S = 5.0
 """Seconds that a process gets to end by itself."""
