@@ -41,7 +41,7 @@ COST = {
     Part.DECODER: 1.7e-6,
     Part.SELECTION: 28e-6,
     Part.CODING: 20e-6,
-    Part.PICTURE_OUT: 1e-6,
+    Part.PICTURE_OUT: 0.5e-6,
     Part.WEIGHTS: 1e-9,
 }
 """Seconds of a part for each pixel, index or byte, about; only the evenness of a bar depends on it."""
