@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .base import PictureEncoder
-from .expected_work import expect_search
 
 CLOSE = 0.975
 """A file that fills this share of a budget is large enough."""
@@ -61,7 +60,6 @@ class FilesAroundBudget(NamedTuple):
 
 def encode_near(encoder: PictureEncoder, max_bytes: int) -> FilesAroundBudget:
     """Complete files close to `max_bytes`, one on each side."""
-    expect_search(encoder.picture, encoder.model, len(encoder.ladder), encoder.passes, decoded=False)
     i = first_step(encoder, lambda tried, step: len(tried.file_at_step(step)) > max_bytes)
     over = encoder.file_at_step(i)
     if len(over) <= max_bytes:
@@ -103,7 +101,6 @@ def encode_at_least(encoder: PictureEncoder, quality: Quality, target: float) ->
     def made(lmbda: float, keep: int) -> FileOfQuality:
         return FileOfQuality(encoder.file(lmbda, keep), quality(encoder, lmbda, keep))
 
-    expect_search(encoder.picture, encoder.model, len(encoder.ladder), encoder.passes, decoded=True)
     i = first_step(encoder, is_enough)
     if not is_enough(encoder, i):
         return None

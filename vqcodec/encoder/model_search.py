@@ -22,6 +22,7 @@ from ..models import loading
 from ..models.ladder import fills
 from ..tokens.reading import read_tokens
 from ..tokens.tokens import Tokens
+from .expected_work import expect_search
 from .ladder_search import CLOSE, encode_at_least, encode_near
 
 FAR_DB = 3.0
@@ -71,6 +72,7 @@ def encode_within(names: list[str], picture: Picture, max_bytes: int, device: st
     best, best_psnr = None, -math.inf
     for name in names:
         encoder = encoder_for(picture, name, device, effort)
+        expect_search(picture, encoder.model, len(encoder.ladder), encoder.passes, decoded=False)
         try:
             data = _within(encoder, max_bytes)
         except TargetError:
