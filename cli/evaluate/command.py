@@ -12,8 +12,10 @@ from vqcodec.errors import UsageError
 from vqcodec.models.registry import FAMILY
 
 from .. import options
-from ..batch.capacity import cores
+from ..batch.capacity import workforce
 
+MANY = 2**20
+"""More pictures than there are processes; `run` takes no more than it has pictures."""
 DEFAULT_POINTS = 6
 """Quality steps of each model that are measured."""
 DEFAULT_SHOWN = 6
@@ -181,7 +183,12 @@ def evaluate(
     jobs: Annotated[
         int,
         typer.Option(
-            "-j", "--jobs", min=0, metavar="N", show_default="one per core", help="Pictures at a time, 1 or more."
+            "-j",
+            "--jobs",
+            min=0,
+            metavar="N",
+            show_default="one per core, as memory allows",
+            help="Pictures at a time, each in its own process; 1 or more.",
         ),
     ] = 0,
     json: options.Json = False,
@@ -207,8 +214,8 @@ def evaluate(
 
     With -o finished pictures are kept in REPORT.partial: an interrupted run is continued by the same command.
 
-    Seconds are those of encoding and decoding one file in memory, without loading the model, on --threads divided by
-    -j threads. The encoder network runs once per picture and counts in full in each of its files.
+    Seconds are those of encoding and decoding one file in memory, without loading the model, on the
+    --threads of one process. The encoder network runs once per picture and counts in full in each of its files.
 
     A .json report and --json hold `summary` (means per subset, model and quality or keep; the key is `keep` for both),
     `bd_rate`, `failed` and `rows` (one per file); a .csv report the rows.
@@ -225,8 +232,8 @@ def evaluate(
         return
     if not images:
         raise UsageError("name pictures or folders, or --pair A B")
-    workers = jobs or cores()
-    per_worker = max(1, (threads or cores()) // workers)
+    processes = workforce(MANY, jobs, threads, device)
+    workers, per_worker = processes.processes, processes.threads
     if table is not None:
         paper_table.run(
             paper_table.Request(

@@ -68,7 +68,7 @@ class Outputs:
         return None if self.report is None else self.report.with_name(self.report.name + ".partial")
 
     def write(self, comparison: Comparison, lines: list[str], skipped: list[str], by: str) -> None:
-        """Write all files. Raises OutputError."""
+        """Write all files, then remove the journal. Raises OutputError."""
         from vqcodec.evaluation.plot import draw_curves
 
         if self.plot is not None:
@@ -86,6 +86,8 @@ class Outputs:
             else:
                 data = self._page(comparison, lines, skipped, by)
             files.write_new(path, data, self.force)
+        if self.journal is not None:
+            self.journal.unlink(missing_ok=True)
 
     def _page(self, comparison: Comparison, lines: list[str], skipped: list[str], by: str) -> bytes:
         from .page import page

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -60,7 +61,7 @@ class Work:
 
 
 def measure(selection: Selection, pictures: Pictures, outputs: Outputs, work: Work) -> tuple[Comparison, list[str]]:
-    """The comparison, and a line for each picture that was skipped. The journal is removed at the end."""
+    """The comparison, and a line for each picture that was skipped."""
     from vqcodec.evaluation import compare
     from vqcodec.evaluation.comparison import Running
     from vqcodec.evaluation.pictures import PictureReader, find
@@ -68,7 +69,7 @@ def measure(selection: Selection, pictures: Pictures, outputs: Outputs, work: Wo
     sources = find(pictures.paths)
     workers = min(work.workers, len(sources))
     threads = work.threads * work.workers // workers
-    with bar("measuring", work.quiet) as state:
+    with _telling_of(outputs.journal, work.quiet), bar("measuring", work.quiet) as state:
         teller = Teller(len(sources), work.verbose or not is_terminal(), work.quiet)
         reader = PictureReader(
             sources,
@@ -102,9 +103,18 @@ def measure(selection: Selection, pictures: Pictures, outputs: Outputs, work: Wo
             n_shown=work.n_shown if outputs.has_page else 0,
             running=running,
         )
-    if outputs.journal is not None:
-        outputs.journal.unlink(missing_ok=True)
     return comparison, reader.skipped
+
+
+@contextmanager
+def _telling_of(journal: Path | None, quiet: bool) -> Iterator[None]:
+    """Tell, when interrupted, that finished pictures are kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if journal is not None and journal.exists() and not quiet:
+            messages.say(f"finished pictures are kept in {journal}: the same command continues")
+        raise
 
 
 class Teller:

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
+from typer.testing import CliRunner
 
+from vqcodec.cli.evaluate.command import evaluate
 from vqcodec.errors import InputError, UsageError
 from vqcodec.metrics import ms_ssim, psnr
 
@@ -84,3 +87,34 @@ def test_failures_are_printed_and_each_picture_has_a_line(
     said.clear()
     run(*pair, "--codecs", "jpeg", "--quiet")
     assert said == []
+
+
+def test_an_interrupted_command_is_continued(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vqcodec.cli.evaluate.run import Teller
+
+    said: list[str] = []
+    monkeypatch.setattr("vqcodec.cli.messages.say", said.append)
+    words = [*pair, "--codecs", "jpeg", "-o", tmp_path / "r.json"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Teller, "finished", interrupt)
+        assert main(*words) == 130
+    assert said[-1] == f"finished pictures are kept in {tmp_path / 'r.json.partial'}: the same command continues"
+    assert not (tmp_path / "r.json").exists()
+    said.clear()
+    assert main(*words) == 0
+    assert said[0] == f"1/2 {pair[0]}: from the interrupted run"
+    assert (tmp_path / "r.json").exists()
+    assert not (tmp_path / "r.json.partial").exists()
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(*words: object) -> int:
+    """Exit code of `vqcodec eval` with `words`, as typer's runner sees it."""
+    app = typer.Typer()
+    app.command("eval")(evaluate)
+    return CliRunner().invoke(app, [*map(str, words), "-j", "1"]).exit_code
