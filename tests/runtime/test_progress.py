@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import vqcodec
+from vqcodec.encoder.build import INDEX_PASSES
 from vqcodec.entropy.workers import for_each
 from vqcodec.runtime.progress import Part, WorkDone, expect, observing, working
 
@@ -48,7 +49,7 @@ def test_an_encoder_reports_all_that_it_announces(effort: int) -> None:
     assert shares[0] < 0.5
     assert shares[-1] == pytest.approx(1)
     assert log.done[Part.ENCODER] == 96 * 64
-    assert log.done[Part.REFINEMENT] == (effort == 6) * 4 * 96 * 64
+    assert log.done[Part.REFINEMENT] == INDEX_PASSES.get(effort, 0) * 96 * 64
     assert log.open == 0
     assert len(vqcodec.inspect(data).layers) == 12
 
