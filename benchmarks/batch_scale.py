@@ -184,7 +184,7 @@ def ray_workers(root: int) -> list[int]:
         above = number
         while above in parents and above != root:
             above = parents[above]
-        if above == root and name.startswith(b"ray::") and b"IDLE" not in name:
+        if above == root and name.startswith(b"ray::_convert"):
             found.append(number)
     return found
 
