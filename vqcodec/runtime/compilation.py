@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -64,14 +65,26 @@ class Compiled:
 
 
 class ConcurrentlyCompiled:
-    """Compiled graph of small operations, with one thread for each of `streams` calls at once."""
+    """Compiled graph of small operations, with one thread for each of `streams` calls at once.
+
+    A forked child, which has none of the threads, compiles it again for one.
+    """
 
     def __init__(self, graph: openvino.Model, streams: int) -> None:
-        self._model = compile_graph(graph, streams, streams)
+        self._graph, self._lock = graph, ForkLock()
+        self._compile(streams)
+
+    def _compile(self, streams: int) -> None:
+        self._model = compile_graph(self._graph, streams, streams)
         self._of_thread = threading.local()
+        self._process = os.getpid()
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
         """First output of the graph for its inputs; valid until the next call from the same thread."""
+        if self._process != os.getpid():
+            with self._lock:
+                if self._process != os.getpid():
+                    self._compile(streams=1)
         if not hasattr(self._of_thread, "request"):
             self._of_thread.request = self._model.create_infer_request()
         found: np.ndarray = self._of_thread.request.infer(list(inputs), share_inputs=True, share_outputs=True)[0]
