@@ -125,8 +125,8 @@ def rates(make: Callable[[], DataLoader[Any]], epochs: int) -> tuple[float, floa
 
 def cpu_seconds() -> float:
     """Processor time of this process and of its children that have ended."""
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
+    children = os.times()
+    return time.process_time() + children.children_user + children.children_system
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ def test_the_table_and_its_checks(
 ) -> None:
     photo.save(tmp_path / "photo.png")
     monkeypatch.setattr(tokens, "BATCH", 4)
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "200")
     words = [tmp_path / "photo.png", "--folder", tmp_path / "made", "--model", tiny_model, "--count", COUNT]
     words += ["--side", 64, "--workers", 0, 2, "--epochs", 1]
     monkeypatch.setattr(sys, "argv", ["tokens.py", *map(str, words)])
