@@ -31,6 +31,7 @@ class To(StrEnum):
     avif = "avif"
     tiff = "tiff"
     npz = "npz"
+    tokens = "tokens"
 
 
 def batch(
@@ -50,7 +51,8 @@ def batch(
         To,
         typer.Option(
             "--to",
-            help="vqc encodes pictures; png, jpg, webp, avif and tiff decode .vqc files; npz unpacks their indices.",
+            help="vqc encodes pictures; png, jpg, webp, avif and tiff decode .vqc files; npz unpacks their indices; "
+            "tokens packs each .tar shard of .vqc files to one .vqtok file for training.",
         ),
     ] = To.vqc,
     model: options.ModelName = None,
@@ -187,7 +189,7 @@ def batch(
         effort,
         keep_times,
         strict,
-        shards,
+        shards or to is To.tokens,
     )
     choices = Choices(
         jobs,

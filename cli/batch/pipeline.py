@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from .outcome import Outcome
+from .packing import PackWork
 from .plan import Job
 from .settings import Settings
 from .shards import ShardWork, is_shard
@@ -46,7 +47,7 @@ def pipeline(
                     job = take(not reading and not writing)
                     if job is None:
                         break
-                    work = (kind or work_class(job))(job, settings, stop)
+                    work = (kind or work_class(job, settings))(job, settings, stop)
                     reading.append((work, readers.submit(work.read)))
                 if stop():
                     break
@@ -65,9 +66,11 @@ def pipeline(
             readers.shutdown(wait=False, cancel_futures=True)
 
 
-def work_class(job: Job) -> type[Work]:
+def work_class(job: Job, settings: Settings) -> type[Work]:
     """Class of the conversion of a file."""
-    return ShardWork if is_shard(job) else Work
+    if settings.to == "tokens":
+        return PackWork
+    return ShardWork if is_shard(job.source) else Work
 
 
 def _made(writing: deque[Future[Outcome | None]]) -> Iterator[Outcome]:

@@ -40,7 +40,7 @@ def listing_of(settings: Settings, choices: Choices) -> Listing:
     from vqcodec.image.files import suffixes
 
     chosen = Filter(choices.include, choices.exclude)
-    wanted = suffixes() if settings.to == "vqc" else frozenset({".vqc"})
+    wanted = {"vqc": suffixes(), "tokens": frozenset[str]()}.get(settings.to, frozenset({".vqc"}))
     return list_sources(settings.src, settings.dst, wanted | ({".tar"} if settings.shards else set()), chosen)
 
 

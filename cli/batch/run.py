@@ -14,11 +14,13 @@ from .checks import check_writable
 from .interrupt import Stop, stop_signals
 from .manifest import Manifest
 from .outcome import Outcome
+from .packing import PACKED
 from .plan import FAIL, SKIP, Job, Listing, Planner, listing_of, target_names
 from .recovery import Lock, forget, recover
 from .remote_tree import Place, RemotePath, RemoteTree, is_inside, open_manifest
 from .report import Summary, print_plan, print_summary, say_outcome, update_bar
 from .settings import Choices, Settings
+from .shards import is_shard
 from .storage import SHARD
 
 
@@ -108,9 +110,11 @@ def _plan(settings: Settings, choices: Choices, book: Manifest) -> tuple[list[Jo
     # Decoding in place could replace the original picture of a .vqc file: -f does not allow that.
     force = choices.force and not (in_place and settings.to != "vqc")
     planner = Planner(src, dst, book, settings.identity, force, choices.resume)
-    shards = [name for name in listing.sources if settings.shards and name.lower().endswith(SHARD)]
+    shards = [name for name in listing.sources if settings.shards and is_shard(name)]
     single = sorted({*listing.sources} - {*shards})
-    targets = target_names(single, f".{settings.to}", _existing_targets(book, dst)) | {name: name for name in shards}
+    targets = target_names(single, f".{settings.to}", _existing_targets(book, dst))
+    packed = settings.to == "tokens"
+    targets |= {name: name[: -len(SHARD)] + PACKED if packed else name for name in shards}
     plan = [planner.plan(source, target) for source, target in targets.items()]
     return plan + [Job(folder, "", FAIL, reason) for folder, reason in listing.unreadable], listing
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vqcodec.errors import InputError
+from vqcodec.errors import InputError, OutputError
 from vqcodec.models.file_info import read_info
 
 from .conversions import CONVERSIONS, Code, Converted
@@ -85,14 +85,7 @@ class ShardWork(Work):
     """A tar shard on its way; nearly all of the work is in the stage `code`."""
 
     def _read(self) -> None:
-        path = Path(str(self.settings.src), self.job.source)
-        if self.job.action == FAIL:
-            super()._read()
-        try:
-            self._stat = os.stat(path)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-        self._path = path
+        self._path, self._stat = stat_shard(self.job, self.settings)
 
     def _run_model(self) -> None:
         job, settings = self.job, self.settings
@@ -171,13 +164,25 @@ class ShardWork(Work):
             failures=tuple(progress.failures),
         )
         record = json.dumps(outcome.line(self.settings.identity)).encode("ascii")
-        publish_shard(Path(str(self.settings.dst)), self.job, record)
+        publish_shard(Path(str(self.settings.dst)), self.job, draft, record)
+        discard_shard(draft, journal)
         return outcome
 
 
-def is_shard(job: Job) -> bool:
-    """True for a job whose source is a tar shard."""
-    return job.source.lower().endswith(SHARD)
+def stat_shard(job: Job, settings: Settings) -> tuple[Path, os.stat_result]:
+    """Path and state of the source. Raises InputError, and OutputError for a job that is planned to fail."""
+    if job.action == FAIL:
+        raise OutputError(job.reason)
+    path = Path(str(settings.src), job.source)
+    try:
+        return path, os.stat(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def is_shard(source: str) -> bool:
+    """True for the name of a tar shard."""
+    return source.lower().endswith(SHARD)
 
 
 def _resume(draft: Path, journal: Path, head: dict[str, Any]) -> Progress:

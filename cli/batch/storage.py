@@ -106,9 +106,9 @@ def shard_parts(dst: Path, target: str) -> tuple[Path, Path]:
     return part(dst, target, SHARD), part(dst, target, JOURNAL)
 
 
-def publish_shard(dst: Path, job: Job, record: bytes) -> None:
+def publish_shard(dst: Path, job: Job, draft: Path, record: bytes) -> None:
     """Write the record of a finished shard and rename its draft. Raises OutputError."""
-    final, (draft, journal) = dst / job.target, shard_parts(dst, job.target)
+    final = dst / job.target
     with output_errors(dst, final):
         _make_folder(final.parent)
         if job.replaces is not None and file_digest(final) not in (job.replaces, None):
@@ -116,7 +116,7 @@ def publish_shard(dst: Path, job: Job, record: bytes) -> None:
         os.chmod(draft, mode_of(final))
         part(dst, job.target, RECORD).write_bytes(record)
         publish(str(draft), final, job.action == REPLACE)
-        discard_shard(draft, journal)
+        draft.unlink(missing_ok=True)
 
 
 def discard_shard(draft: Path, journal: Path) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 import vqcodec
 from vqcodec.cli.batch.plan import PARTS
 from vqcodec.cli.batch.shards import ShardWork
+from vqcodec.data.packed import PackedShard
 
 from ..commands import Invoke, fails
 from ..trees import Run, lines, tree
@@ -167,3 +168,16 @@ def test_an_unfinished_shard_of_other_settings_is_dropped(
     made = read_shard(dst / "a" / "train-0.tar")
     assert all(vqcodec.inspect(made[name]).layers[1:] == () for name in made if name.endswith(".vqc"))
     assert not (dst / PARTS).exists()
+
+
+def test_packed_shards(run_batch: Run, invoke: Invoke, shards: Path, dst: Path, tmp_path: Path) -> None:
+    run_batch("--shards")
+    (dst / "bad.tar").write_bytes(b"no tar file")
+    code, stdout, _ = invoke("batch", dst, tmp_path / "packed", "--to", "tokens", "--json")
+    assert code == 10
+    assert [one["source"] for one in json.loads(stdout)["failures"]] == ["bad.tar"]
+    made = tree(tmp_path / "packed")
+    assert list(made) == ["a/train-0.vqtok"]
+    assert len(PackedShard(str(tmp_path / "packed" / "a" / "train-0.vqtok"))) == 6
+    (dst / "bad.tar").unlink()
+    assert json.loads(invoke("batch", dst, tmp_path / "packed", "--to", "tokens", "--json")[1])["skipped"] == 1
