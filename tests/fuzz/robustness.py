@@ -15,6 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -37,9 +38,9 @@ COUNTS = {
 SLOW = 2.0
 """Seconds of processor time of one input that count as a hang."""
 ROW = "{:<12}{:>10}{:>10}{:>10}{:>8}{:>8}{:>10}{:>9}{:>9}"
-ALL_FLIPS = 2**15
+ALL_FLIPS = 2**14
 """Bytes of the largest sample of which every bit is flipped; of others MANY, evenly spaced."""
-MANY = 100_000
+MANY = 20_000
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
@@ -122,15 +123,15 @@ def undetected_flips(data: bytes, read: Callable[[bytes], object], limit: int | 
     return len(chosen), missed
 
 
-def prefixes(data: bytes, strict: Callable[[bytes], object], partial: Callable[[bytes], object]) -> tuple[int, int]:
-    """Number of prefixes, and of those that `partial` decodes; `strict` refuses all of them.
+def prefixes(data: bytes, strict: Callable[[bytes], object], lenient: Callable[[bytes], object]) -> tuple[int, int]:
+    """Number of prefixes, and of those that `lenient` decodes; `strict` refuses all of them.
 
     Raises AssertionError for a prefix that `strict` accepts or that is refused though a shorter one decodes.
     """
     decoded = 0
     for end in range(len(data)):
         assert _refused(strict, data[:end]), f"prefix of {end} bytes is accepted"
-        if _refused(partial, data[:end]):
+        if _refused(lenient, data[:end]):
             assert not decoded, f"{end} bytes are refused, fewer are not"
         else:
             decoded += 1
@@ -145,30 +146,31 @@ def _refused(read: Callable[[bytes], object], data: bytes) -> bool:
     return False
 
 
-def flips_and_prefixes() -> Iterator[str]:
-    """Rows of flipped bits and prefixes: samples by their checksums, small files down to every index."""
+FLIPS_ROW = "{:<24}{:>8}{:>10}{:>8}{:>10}{:>9}"
+
+
+def flips_of_sample(path: Path) -> str:
+    """Row of one sample: flipped bits and prefixes, as its checksums find them."""
     from vqcodec import container
 
-    yield f"{'file':<24}{'bytes':>8}{'flips':>10}{'missed':>8}{'prefixes':>10}{'decoded':>9}"
+    data = path.read_bytes()
+    small = len(data) <= ALL_FLIPS
+    flips, missed = undetected_flips(data, container.read, None if small else MANY)
+    cuts, decoded = prefixes(data, container.read, partial(container.read, allow_partial=True)) if small else (0, 0)
+    return FLIPS_ROW.format(path.name, f"{len(data):,}", f"{flips:,}", missed, f"{cuts:,}", f"{decoded:,}")
 
-    def whole(data: bytes) -> object:
-        return container.read(data)
 
-    def part(data: bytes) -> object:
-        return container.read(data, allow_partial=True)
-
-    for path in sorted(SAMPLES.glob("*.vqc")):
-        data = path.read_bytes()
-        flips, missed = undetected_flips(data, whole, None if len(data) <= ALL_FLIPS else MANY)
-        cuts, decoded = prefixes(data, whole, part)
-        yield f"{path.name:<24}{len(data):>8,}{flips:>10,}{missed:>8}{cuts:>10,}{decoded:>9,}"
-    small = [data for data in targets.files() if len(data) < 3000]
-    flips, missed = map(sum, zip(*(undetected_flips(data, targets.read_whole) for data in small), strict=True))
-    cuts, decoded = map(
-        sum, zip(*(prefixes(data, targets.read_whole, targets.read_part) for data in small), strict=True)
-    )
+def flips_of_small_files() -> str:
+    """Row of the small files of all models: flipped bits and prefixes, down to every index."""
+    small = [data for data in targets.files() if len(data) < 1500]
+    found = [(*undetected_flips(data, targets.read_whole), *_decoded_prefixes(data)) for data in small]
+    flips, missed, cuts, decoded = map(sum, zip(*found, strict=True))
     size = sum(map(len, small))
-    yield f"{f'{len(small)} small files':<24}{size:>8,}{flips:>10,}{missed:>8}{cuts:>10,}{decoded:>9,}"
+    return FLIPS_ROW.format(f"{len(small)} small files", f"{size:,}", f"{flips:,}", missed, f"{cuts:,}", f"{decoded:,}")
+
+
+def _decoded_prefixes(data: bytes) -> tuple[int, int]:
+    return prefixes(data, targets.read_whole, targets.read_part)
 
 
 def make_bomb(name: str) -> bytes:
@@ -223,16 +225,15 @@ def main() -> None:
             if arguments.json:
                 arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         if arguments.only in (None, "flips"):
-            print("\n".join(run(_listed_flips)), flush=True)
+            print(FLIPS_ROW.format("file", "bytes", "flips", "missed", "prefixes", "decoded"))
+            print(run(flips_of_small_files), flush=True)
+            for path in sorted(SAMPLES.glob("*.vqc")):
+                print(run(flips_of_sample, path), flush=True)
         if arguments.only in (None, "bombs"):
             print(f"{'bomb':<44}{'bytes':>12}{'end':>14}{'CPU':>10}{'memory':>10}")
             for name in BOMBS:
                 one = run(explode, name, run(make_bomb, name))  # the memory of its making is not counted
                 print(f"{name:<44}{one['bytes']:>12,}{one['end']:>14}{one['ms']:>7.0f} ms{one['mb']:>7} MB", flush=True)
-
-
-def _listed_flips() -> list[str]:
-    return list(flips_and_prefixes())
 
 
 if __name__ == "__main__":
