@@ -63,6 +63,7 @@ def test_arrays_in_the_order_of_fortran(archive: bytes, tiny_vqc: bytes) -> None
         ("plane.0.npy", b"", "not an archive"),
         ("plane.0.npy", array(header("<u8", "(10, 13)"), b"\xff" * 1040), "the model has indices 0..15"),
         ("identity.npy", array(header("<U1073741824", "()")), "not an archive"),
+        ("identity.npy", array(header("<U0", "()")), "one text"),
         ("identity.npy", array(header("<U100000", "()")), "400,000 bytes"),
         ("width.npy", array(header("<f8", "()"), bytes(8)), "one integer"),
         ("width.npy", array(header("<i8", "(0,)")), "one integer"),

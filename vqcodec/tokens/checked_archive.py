@@ -72,7 +72,7 @@ class CheckedArchive:
         try:
             with self.zip.open(self.members[name]) as file:
                 shape, fortran, dtype = _header(file)
-                bad = dtype.hasobject or dtype.fields is not None or min(shape, default=0) < 0
+                bad = dtype.hasobject or dtype.fields is not None or not dtype.itemsize or min(shape, default=0) < 0
                 if bad or not (dtype.kind in kinds or dtype.str[1:] == kinds) or not fits(shape):
                     raise InputError(f"{name}: {wanted} needed, found {dtype} {shape}")
                 size = math.prod(shape) * dtype.itemsize
