@@ -273,7 +273,8 @@ else {
   data.pictures.forEach((p, i) => get("picture").append(new Option(p.name, i)));
   state.target = Math.min(1, shown().targets.length - 1);
   state.left = choices()[1] || "original";
-  state.right = choices().find((label) => label !== "original" && label !== state.left && file(label)) || "original";
+  const others = choices().filter((label) => label !== "original" && label !== state.left && file(label));
+  state.right = others.find((label) => !label.startsWith("vqcodec ")) || others[0] || "original";
   show();
   get("picture").addEventListener("change", (event) => choose(Number(event.target.value)));
   for (const side of ["left", "right"]) {

@@ -65,6 +65,8 @@ def _subjects(rates: Sequence[BdRate]) -> list[tuple[str, str]]:
 
 
 def _part(rate: BdRate, metric: Metric) -> str:
+    if abs(rate.percent) < 0.5:
+        return f"files of the same size at equal {metric.title.removesuffix(' dB')}"
     word = "smaller" if rate.percent < 0 else "larger"
     return f"{abs(rate.percent):.0f} % {word} files at equal {metric.title.removesuffix(' dB')}"
 
