@@ -14,6 +14,7 @@ from contextlib import closing
 from multiprocessing.connection import wait
 
 from vqcodec.errors import LimitError
+from vqcodec.runtime.threads import set_thread_count
 
 from .capacity import Workforce
 from .outcome import Outcome
@@ -21,7 +22,7 @@ from .pipeline import Converter, pipeline
 from .plan import Job
 from .recovery import Lock
 from .settings import Settings
-from .worker import Worker, limit_threads
+from .worker import Worker
 
 WORKER_DIED = "its process died, perhaps because memory ran out; try a smaller -j"
 CHECK_S = 1.0
@@ -57,7 +58,7 @@ def run(
     """
     todo = deque(jobs)
     if force.automatic:
-        limit_threads(force.threads)
+        set_thread_count(force.threads)
     if force.processes == 1:
         yield from convert(lambda _: _next(todo), settings, stop)
         return
@@ -72,9 +73,12 @@ def _begin_here(
     todo: deque[Job], settings: Settings, stop: Callable[[], bool], convert: Converter, pool: _Pool
 ) -> Generator[Outcome, None, None]:
     """Convert in this process until the worker processes, which are started if that pays, are ready."""
-    start, here = time.perf_counter(), convert(lambda _: None if pool.ready else _next(todo), settings, stop)
-    for done, outcome in enumerate(here, 1):
+    start, here = 0.0, convert(lambda _: None if pool.ready else _next(todo), settings, stop)
+    for done, outcome in enumerate(here):
         yield outcome
+        if not done:  # the first file took the time of loading the model too
+            start = time.perf_counter()
+            continue
         if not pool.workers and (time.perf_counter() - start) / done * len(todo) > WORTH_S:
             pool.start()
 

@@ -18,6 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vqcodec.errors import LimitError, ModelError, UsageError, VqcError
+from vqcodec.runtime.threads import set_thread_count
 
 from .checks import check
 from .outcome import Outcome
@@ -25,7 +26,6 @@ from .pipeline import pipeline
 from .plan import Job
 from .recovery import finished_before
 from .settings import Settings
-from .worker import limit_threads
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -127,7 +127,7 @@ def _convert(jobs: list[Job], shared: tuple[Settings, Mapping[str, str], int]) -
     """Task: outcomes of `jobs`, of which an earlier attempt may have finished some."""
     settings, environment, threads = shared
     os.environ.update(environment)
-    limit_threads(threads)
+    set_thread_count(threads)
     _check_model(settings)
     found = {job: finished_before(settings.dst, job, settings.identity) for job in jobs}
     todo = deque(job for job, before in found.items() if before is None)

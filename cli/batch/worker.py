@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
+from vqcodec.runtime.threads import set_thread_count
+
 from .outcome import Outcome
 from .pipeline import Converter
 from .plan import Job
@@ -108,10 +110,9 @@ def _serve(connection: Connection, settings: Settings, threads: int, lock: Lock 
     `lock` is held until the process ends. A process that is killed leaves drafts in PARTS, which the batch deletes.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    import torch
+    set_thread_count(threads)
+    from vqcodec import api  # noqa: F401 - a worker is ready when it has loaded its libraries
 
-    torch.set_num_threads(threads)
     arrived: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
     stopped = threading.Event()
     threading.Thread(target=_receive, args=(connection, arrived, stopped), daemon=True).start()
@@ -135,13 +136,6 @@ def _taken(arrived: queue.SimpleQueue[Job | None], wait: bool) -> Job | None:
         return arrived.get(block=wait)
     except queue.Empty:
         return None
-
-
-def limit_threads(threads: int) -> None:
-    """Set the CPU threads of the networks in this process."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
 
 
 def _end_with_parent() -> None:

@@ -103,7 +103,7 @@ class Stages:
 
     meeting = threading.Barrier(3)
 
-    def __init__(self, job: Job, _: Settings) -> None:
+    def __init__(self, job: Job, _: Settings, __: object) -> None:
         self.job, self.held_bytes = job, 0
 
     def read(self) -> None:
