@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -33,3 +35,20 @@ def test_a_forked_child_runs_kernels_that_its_parent_has_used() -> None:
         child.join()
     assert ended
     np.testing.assert_array_equal(results.get(), given + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_forked_child_runs_networks_that_its_parent_has_used(count: int) -> None:
+    """In a fresh process, whatever its number of threads; the child compiles graphs of its own."""
+    code = f"""
+import multiprocessing, numpy, vqcodec
+from vqcodec.runtime.threads import set_thread_count
+set_thread_count({count})
+pixels = numpy.arange(64 * 80 * 3, dtype=numpy.uint32).reshape(64, 80, 3).astype(numpy.uint8)
+expected = vqcodec.encode(pixels, quality=20, effort=6)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    found = pool.apply_async(vqcodec.encode, (pixels,), dict(quality=20, effort=6)).get(timeout={WAIT_S})
+assert found == expected
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=2 * WAIT_S)

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import openvino
 
-from .forking import ForkLock
+from .forking import ForkLock, is_forked
 from .progress import Part, working
 from .threads import thread_count
 
@@ -40,6 +40,8 @@ def compile_graph(graph: openvino.Model, threads: int, streams: int = 1) -> open
         threads: threads in all, 1 or more.
         streams: calls that run at once, each with a share of the threads.
     """
+    if is_forked():
+        threads, streams = 1, 0  # 0: in the calling thread; the parent's threads, which others reuse, are not here
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": threads,
@@ -48,6 +50,10 @@ def compile_graph(graph: openvino.Model, threads: int, streams: int = 1) -> open
     }
     with working(Part.MODEL):
         return _core().compile_model(graph, DEVICE, settings)
+
+
+_abandoned: list[object] = []
+"""Compiled graphs of the parent in a forked child: freeing one would wait for a thread that the child does not have."""
 
 
 class Compiled:
@@ -72,9 +78,14 @@ class ConcurrentlyCompiled:
 
     def __init__(self, graph: openvino.Model, streams: int) -> None:
         self._graph, self._lock = graph, ForkLock()
-        self._compile(streams)
+        self._model, self._of_thread, self._process = (
+            compile_graph(graph, streams, streams),
+            threading.local(),
+            os.getpid(),
+        )
 
     def _compile(self, streams: int) -> None:
+        _abandoned.append((self._model, self._of_thread))
         self._model = compile_graph(self._graph, streams, streams)
         self._of_thread = threading.local()
         self._process = os.getpid()
@@ -96,12 +107,15 @@ class GraphCache:
 
     def __init__(self) -> None:
         self._graphs: OrderedDict[Hashable, Compiled] = OrderedDict()
-        self._lock = ForkLock()
+        self._lock, self._process = ForkLock(), os.getpid()
 
     def get(self, key: Hashable, build: Callable[[], openvino.Model]) -> Compiled:
         """The compiled network of `key`; `build` makes the graph if it is not in memory."""
         threads = thread_count()
         with self._lock:
+            if self._process != os.getpid():
+                _abandoned.append(self._graphs)
+                self._graphs, self._process = OrderedDict(), os.getpid()
             full = (key, threads)
             if full in self._graphs:
                 self._graphs.move_to_end(full)

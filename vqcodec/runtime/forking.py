@@ -37,12 +37,22 @@ class ForkLock:
 _locks: weakref.WeakSet[ForkLock] = weakref.WeakSet()
 
 
+_forked = False
+
+
+def is_forked() -> bool:
+    """True in a forked child whose parent had torch or OpenVINO loaded: it has none of their threads."""
+    return _forked
+
+
 def _in_child() -> None:
+    global _forked
     for lock in list(_locks):
         lock.renew()
     if "torch" in sys.modules or "openvino" in sys.modules:
         # The child has no threads of the parent's pools; the first parallel region would wait for them forever.
         set_thread_count(1)
+        _forked = True
 
 
 if hasattr(os, "register_at_fork"):
