@@ -48,7 +48,7 @@ def test_a_folder_works_as_a_name(folder: Path) -> None:
 
 
 def test_unknown_name_lists_installed_models(tiny_model: str) -> None:
-    with pytest.raises(ModelError, match=r"model 'phot0': not found; installed: .*tiny"):
+    with pytest.raises(ModelError, match=r"model 'phot0': not found; did you mean photo\?; installed: .*tiny"):
         registry.find("phot0")
 
 
