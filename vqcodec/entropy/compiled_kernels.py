@@ -34,7 +34,7 @@ class Int8Kernel:
 
 def int8_is_exact() -> bool:
     """True for processors whose int8 products do not saturate, as far as numpy reports their instructions."""
-    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    found = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])  # absent without dispatch
     return any(name in found for name in ("AVX512_ICL", "AVX512_SPR", "ASIMDDP", "SVE"))
 
 

@@ -5,25 +5,36 @@ from __future__ import annotations
 import os
 import sys
 
+VARIABLE = "OMP_NUM_THREADS"
+"""Environment variable of the number, for torch and for child processes."""
+
 _count: int | None = None
+_stated: str | None = None
+"""Value of VARIABLE before a number was set."""
 
 
 def set_thread_count(count: int | None) -> None:
-    """Use `count` threads, 1 or more; None: as many as the process may use."""
-    global _count
+    """Use `count` threads, 1 or more; None: as many as before any number was set."""
+    global _count, _stated
+    if _count is None:
+        _stated = os.environ.get(VARIABLE)
     _count = count
     if count is not None:
-        os.environ["OMP_NUM_THREADS"] = str(count)  # for torch, and for child processes
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(count)
+        os.environ[VARIABLE] = str(count)
+    elif _stated is not None:
+        os.environ[VARIABLE] = _stated
+    else:
+        os.environ.pop(VARIABLE, None)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(thread_count())
 
 
 def thread_count() -> int:
     """Threads in use: those set, else OMP_NUM_THREADS, else one for each processor that the process may use."""
     if _count is not None:
         return _count
-    stated = os.environ.get("OMP_NUM_THREADS", "")
-    if stated.isdigit() and int(stated):
+    stated = os.environ.get(VARIABLE, "").partition(",")[0].strip()  # a list has a number for each level of nesting
+    if stated.isdecimal() and int(stated):
         return int(stated)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
