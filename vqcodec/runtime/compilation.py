@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import cache
@@ -52,8 +54,9 @@ def compile_graph(graph: openvino.Model, threads: int, streams: int = 1) -> open
         return _core().compile_model(graph, DEVICE, settings)
 
 
-_abandoned: list[object] = []
-"""Compiled graphs of the parent in a forked child: freeing one would wait for a thread that the child does not have."""
+def _abandon(found: object) -> None:
+    """Keep an object of the parent process until this one ends: freeing it would wait for threads that are not here."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(found))
 
 
 class Compiled:
@@ -83,9 +86,14 @@ class ConcurrentlyCompiled:
             threading.local(),
             os.getpid(),
         )
+        _inherited.add(self)
+
+    def forget(self) -> None:
+        """Abandon what the parent process compiled."""
+        _abandon(self._model)
+        _abandon(getattr(self._of_thread, "request", None))
 
     def _compile(self, streams: int) -> None:
-        _abandoned.append((self._model, self._of_thread))
         self._model = compile_graph(self._graph, streams, streams)
         self._of_thread = threading.local()
         self._process = os.getpid()
@@ -103,19 +111,22 @@ class ConcurrentlyCompiled:
 
 
 class GraphCache:
-    """The last KEPT compiled networks, by key."""
+    """The last KEPT compiled networks, by key; a forked child starts with none."""
 
     def __init__(self) -> None:
         self._graphs: OrderedDict[Hashable, Compiled] = OrderedDict()
-        self._lock, self._process = ForkLock(), os.getpid()
+        self._lock = ForkLock()
+        _inherited.add(self)
+
+    def forget(self) -> None:
+        """Abandon the networks that the parent process compiled."""
+        _abandon(self._graphs)
+        self._graphs = OrderedDict()
 
     def get(self, key: Hashable, build: Callable[[], openvino.Model]) -> Compiled:
         """The compiled network of `key`; `build` makes the graph if it is not in memory."""
         threads = thread_count()
         with self._lock:
-            if self._process != os.getpid():
-                _abandoned.append(self._graphs)
-                self._graphs, self._process = OrderedDict(), os.getpid()
             full = (key, threads)
             if full in self._graphs:
                 self._graphs.move_to_end(full)
@@ -124,3 +135,18 @@ class GraphCache:
                 while len(self._graphs) > KEPT:
                     self._graphs.popitem(last=False)
             return self._graphs[full]
+
+
+_inherited: weakref.WeakSet[ConcurrentlyCompiled | GraphCache] = weakref.WeakSet()
+"""Holders of compiled graphs, which a forked child inherits without their threads."""
+
+
+def _in_child() -> None:
+    if _core.cache_info().currsize:
+        _abandon(_core())  # goes on to compile for the child
+    for holder in list(_inherited):
+        holder.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
