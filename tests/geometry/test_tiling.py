@@ -34,6 +34,7 @@ def test_windows_cover_an_area_once_with_their_halo(
         assert window.outer.y0 <= max(window.inner.y0 - halo, 0)
         assert window.outer.x1 >= min(window.inner.x1 + halo, w)
         assert window.inner.shape[0] * window.inner.shape[1] <= side_steps**2
+        assert window.outer.shape[0] * window.outer.shape[1] <= (side_steps + 2 * halo) ** 2
         shapes.add(window.outer.shape)
         inside = window.inner.inside(window.outer)
         assert inside.shape == window.inner.shape

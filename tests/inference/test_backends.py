@@ -117,6 +117,12 @@ def test_a_missing_backend_asked_for_by_name_is_an_error(monkeypatch: pytest.Mon
         backend.openvino_runs()
 
 
+def test_a_model_that_openvino_does_not_run_is_an_error_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(backend.VARIABLE, "openvino")
+    with pytest.raises(UsageError, match="backend openvino: it does not run model 'photo' on meta; use auto"):
+        networks_of(load_model("photo", "meta"))
+
+
 def test_float32_without_bfloat16(photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor without fast bfloat16 computes in float32."""
     import openvino

@@ -78,17 +78,20 @@ def split(area: Rect, side_steps: int) -> Iterator[Rect]:
 def windows(area: Rect, grid: tuple[int, int], side_steps: int, halo: int) -> Iterator[Window]:
     """Compute windows over `area` of a grid (h, w), all with inputs of one shape: networks are compiled for a shape.
 
-    Inner parts partition the area and have at most `side_steps` squared positions each, or one. Inputs hold `halo`
-    steps around them; at the border of the grid they are shifted inwards, so that they hold more on the other side.
+    Inner parts partition the area and have at most `side_steps` squared positions each, inputs at most the square of
+    `side_steps` and twice the halo. Inputs hold `halo` steps around them; at the border of the grid they are shifted
+    inwards, so that they hold more on the other side.
     Among the numbers of rows and columns of windows, those with the smallest inputs in all are taken.
     """
     (h, w), most = area.shape, max(side_steps, 1) ** 2
+    largest = (max(side_steps, 1) + 2 * halo) ** 2
     options = []
     for across in range(1, -(-h // max(side_steps, 1)) + 1):
         height = -(-h // across)
         if height > most:
             continue
-        along = -(-w // max(most // height, 1))
+        widest = largest // min(height + 2 * halo, grid[0]) - 2 * halo
+        along = -(-w // max(min(most // height, widest), 1))
         rows = _spans(area.y0, area.y1, across, halo, grid[0])
         columns = _spans(area.x0, area.x1, along, halo, grid[1])
         inputs = across * along * (rows[0][1][1] - rows[0][1][0]) * (columns[0][1][1] - columns[0][1][0])

@@ -6,8 +6,9 @@ from weakref import WeakKeyDictionary
 
 from ..config.backbones import ConvConfig
 from ..config.quantizers import ProductVQConfig
+from ..errors import UsageError
 from ..models.loading import Model
-from ..runtime.backend import check_torch, openvino_runs
+from ..runtime.backend import check_torch, chosen_backend, openvino_runs
 from ..runtime.forking import ForkLock
 from .interface import Networks
 
@@ -27,7 +28,11 @@ def runs_compiled(model: Model) -> bool:
 def networks_of(model: Model) -> Networks:
     """The networks of a model, built at the first call. Raises ModelError, UsageError where a library is missing."""
     if not runs_compiled(model):
-        check_torch(f"model '{model.config.name}'")
+        if chosen_backend() == "openvino":
+            raise UsageError(
+                f"backend openvino: it does not run model '{model.config.name}' on {model.device}; use auto"
+            )
+        check_torch(f"model '{model.config.name}', without OpenVINO,")
         from .torch_networks import TorchNetworks  # loads torch
 
         return TorchNetworks(model)

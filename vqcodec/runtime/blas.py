@@ -7,16 +7,17 @@ threads wait for one another in a loop: on a busy machine that takes several tim
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from .forking import ForkLock
+
 VARIABLE = "OPENBLAS_NUM_THREADS"
 """Environment variable that OpenBLAS reads when numpy is loaded."""
 
-_lock = threading.Lock()
+_lock = ForkLock()
 _inside = 0
 """Callers within `single_threaded_blas`."""
 _limit: Any = None
