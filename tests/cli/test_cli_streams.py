@@ -89,7 +89,7 @@ def test_full_disks(line: Shell, text: str, stream: bytes) -> None:
 @needs_full
 def test_work_goes_on_when_messages_cannot_be_written(line: Shell, work: Path) -> None:
     Image.new("RGB", (32, 32)).save(work / "a.png")
-    found = line("vqcodec encode a.png cat.png -m tiny 2> /dev/full")
+    found = line("vqcodec encode a.png cat.png -m tiny -v 2> /dev/full")
     assert found.returncode == 7
     assert names(work) >= {"a.vqc", "cat.vqc"}
 

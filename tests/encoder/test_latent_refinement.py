@@ -10,12 +10,15 @@ import pytest
 from PIL import Image
 
 import vqcodec
-from vqcodec.encoder import compiled_measures, distortion, latent_refinement
+from vqcodec.encoder import compiled_measures, latent_refinement
 from vqcodec.encoder.base import PictureEncoder
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.image.files import as_picture
+from vqcodec.inference.backend import networks_of
+from vqcodec.inference.compiled.networks import CompiledNetworks
 from vqcodec.metrics import METRICS
+from vqcodec.runtime.compilation import GraphCache
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +64,12 @@ def use_element_type(monkeypatch: pytest.MonkeyPatch, kind: openvino.Type) -> No
 
 @pytest.mark.slow
 def test_windows_do_not_change_the_step_on_squared_error(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distortion, "SIMILARITY", 0.0)
+    monkeypatch.setattr(compiled_measures, "SIMILARITY", 0.0)
     monkeypatch.setattr(latent_refinement, "HALO", 1.0)
     encoder = unrefined(np.asarray(picture), "photo")
+    networks = networks_of(encoder.model)
+    assert isinstance(networks, CompiledNetworks)
+    monkeypatch.setattr(networks, "graphs", GraphCache())
     use_element_type(monkeypatch, openvino.Type.f32)
     found = []
     for side in (64, 1024):

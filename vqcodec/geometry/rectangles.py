@@ -88,9 +88,10 @@ def windows(area: Rect, grid: tuple[int, int], side_steps: int, halo: int) -> It
     options = []
     for across in range(1, -(-h // max(side_steps, 1)) + 1):
         height = -(-h // across)
-        if height > most:
+        wide = largest // min(height + 2 * halo, grid[0])
+        widest = w if wide >= grid[1] else wide - 2 * halo
+        if height > most or widest < 1:
             continue
-        widest = largest // min(height + 2 * halo, grid[0]) - 2 * halo
         along = -(-w // max(min(most // height, widest), 1))
         rows = _spans(area.y0, area.y1, across, halo, grid[0])
         columns = _spans(area.x0, area.x1, along, halo, grid[1])
