@@ -22,7 +22,7 @@ def runs_compiled(model: Model) -> bool:
     """True for a model whose networks OpenVINO runs: convolutions, product quantizer, on the CPU."""
     config = model.config.tokenizer
     is_supported = isinstance(config.backbone, ConvConfig) and isinstance(config.quantizer, ProductVQConfig)
-    return is_supported and model.device == "cpu" and not config.window_px and openvino_runs()
+    return is_supported and model.device.partition(":")[0] == "cpu" and not config.window_px and openvino_runs()
 
 
 def networks_of(model: Model) -> Networks:
