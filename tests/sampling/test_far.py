@@ -263,7 +263,9 @@ def test_two_processes_are_one_with_the_double_batch(tiny_model: str, classes: P
 
     one, two = trained("one", 1, 4), trained("two", 2, 2)
     for name, value in one.state_dict().items():
-        torch.testing.assert_close(two.state_dict()[name], value, atol=2e-4, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            two.state_dict()[name], value, atol=2e-4, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_a_config_that_cannot_be_is_refused(tmp_path: Path) -> None:
