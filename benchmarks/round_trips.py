@@ -41,11 +41,11 @@ KEYWORDS = {"--keep": "keep", "-q": "quality"}
 
 @dataclass
 class Result:
-    """What came out of a case."""
+    """Result of one case."""
 
     n_bytes: int = 0
     mode: str = ""
-    """Of the decoded image."""
+    """Pillow mode of the decoded image."""
     psnr: float | None = None
     """dB over visible pixels; None where only a part or another format is decoded."""
     kept: str = ""

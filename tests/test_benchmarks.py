@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.preview_fill import expected
-from tests.entropy.test_context_model import SIZES, a_prior, some_tiles
+from tests.context_models import SIZES, a_prior, some_tiles
 from vqcodec.encoder.index_selection import select_indices
 from vqcodec.entropy.context_model import ContextModel
 

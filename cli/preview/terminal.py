@@ -33,7 +33,10 @@ MIN_ROWS = 8
 
 
 def pictures(kind: str) -> str:
-    """How stdout shows pictures: kitty, sixel, blocks or none; `kind` unless it is auto. Raises UsageError."""
+    """Method that stdout shows pictures by: "kitty", "sixel", "blocks" or "none".
+
+    `kind` is one of KINDS; "auto" asks the terminal. Raises UsageError for any other.
+    """
     if kind not in KINDS:
         raise UsageError(f"--graphics {kind}: use {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     if kind != "auto":

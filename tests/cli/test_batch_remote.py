@@ -81,7 +81,7 @@ def test_changed_sources_are_converted_again_and_changed_targets_kept(
 
 
 def test_a_batch_without_its_manifest_repeats_nothing(store: Store, invoke: Invoke, tiny_model: str) -> None:
-    """As after a kill before the manifest was uploaded."""
+    """The state after a kill before the manifest was uploaded."""
     run(invoke, store.url("in"), store.url("out"), "-m", tiny_model)
     store.write(f"out/{MANIFEST}", b"")
     assert counts(run(invoke, store.url("in"), store.url("out"), "-m", tiny_model)) == (0, 3, 0, 2)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import vqcodec
-from tests.entropy.test_context_model import SIZES, a_prior
+from tests.context_models import SIZES, a_prior
 from tests.entropy.test_layer_map import LAYERS, some_map
 from vqcodec import container
 from vqcodec.encoder.adaptive_layers import AdaptiveLayers, select_maps

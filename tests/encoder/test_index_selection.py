@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.entropy.test_context_model import LAYERS, SIZES, a_prior
+from tests.context_models import LAYERS, SIZES, a_prior
 from vqcodec.encoder.index_selection import Selection, select_indices
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.context_models import SIZES, a_prior, some_tiles
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.layer_map import code_map, full_map, kept_layers, map_bits, map_from_gaps, map_shape
 from vqcodec.entropy.rans import TileDecoder, TileEncoder
 from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles
 from vqcodec.planes import MISSING
-
-from .test_context_model import SIZES, a_prior, some_tiles
 
 LAYERS = [[0], [1, 2]]
 

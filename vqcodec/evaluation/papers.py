@@ -78,7 +78,7 @@ class Reconstruction:
     n_bytes: int
     """Bytes of the complete file."""
     features: np.ndarray | None
-    """Of Inception; None where its weights are missing."""
+    """Features of Inception, float [2048]; None where its weights are missing."""
 
 
 @dataclass(frozen=True)

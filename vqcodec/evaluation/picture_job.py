@@ -33,7 +33,7 @@ class Options:
 
     models: tuple[str, ...]
     codecs: tuple[str, ...]
-    """As `codecs.make_codec` reads them."""
+    """Names and commands of codecs, in the form that `codecs.make_codec` reads."""
     metrics: tuple[str, ...]
     weights: tuple[Path, ...] = ()
     by: str = "quality"

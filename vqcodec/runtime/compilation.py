@@ -80,32 +80,22 @@ class ConcurrentlyCompiled:
     """
 
     def __init__(self, graph: openvino.Model, streams: int) -> None:
-        self._graph, self._lock = graph, ForkLock()
-        self._model, self._of_thread, self._process = (
-            compile_graph(graph, streams, streams),
-            threading.local(),
-            os.getpid(),
-        )
+        self._graph, self._lock, self._of_thread = graph, ForkLock(), threading.local()
+        self._model: openvino.CompiledModel | None = compile_graph(graph, streams, streams)
         _inherited.add(self)
 
     def forget(self) -> None:
         """Abandon what the parent process compiled."""
-        _abandon(self._model)
-        _abandon(getattr(self._of_thread, "request", None))
-
-    def _compile(self, streams: int) -> None:
-        self._model = compile_graph(self._graph, streams, streams)
-        self._of_thread = threading.local()
-        self._process = os.getpid()
+        _abandon((self._model, getattr(self._of_thread, "request", None)))
+        self._model, self._of_thread = None, threading.local()
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
         """First output of the graph for its inputs; valid until the next call from the same thread."""
-        if self._process != os.getpid():
-            with self._lock:
-                if self._process != os.getpid():
-                    self._compile(streams=1)
         if not hasattr(self._of_thread, "request"):
-            self._of_thread.request = self._model.create_infer_request()
+            with self._lock:
+                if self._model is None:
+                    self._model = compile_graph(self._graph, threads=1)
+                self._of_thread.request = self._model.create_infer_request()
         found: np.ndarray = self._of_thread.request.infer(list(inputs), share_inputs=True, share_outputs=True)[0]
         return found
 
