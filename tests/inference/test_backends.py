@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import vqcodec
@@ -53,6 +54,24 @@ def test_pixels_and_latents_agree(name: str, photograph: np.ndarray, monkeypatch
     pixels = [networks.decode(planes) for networks in (compiled, exact)]
     assert abs(psnr(photograph, pixels[0]) - psnr(photograph, pixels[1])) < 0.02
     assert np.abs(pixels[0].astype(int) - pixels[1]).max() <= 4
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_bfloat16_keeps_the_quality(
+    name: str, device: str, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The element type of CUDA devices; on the CPU with their context."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    exact, fast = TorchNetworks(load_model(name)), TorchNetworks(load_model(name, device=device))
+    if device == "cpu":
+        monkeypatch.setattr(fast, "precision", lambda: torch.autocast("cpu", torch.bfloat16))
+    latent, rounded = (networks.encode(photograph) for networks in (exact, fast))
+    assert 0 < np.abs(latent - rounded).max() < 0.03 * np.abs(latent).max()
+    planes = exact.quantize(latent, 0.5)
+    qualities = [psnr(photograph, networks.decode(planes)) for networks in (exact, fast)]
+    assert abs(qualities[0] - qualities[1]) < 0.02
 
 
 @pytest.mark.parametrize(("place", "least"), [(Rect(0, 192, 0, 256), 0.998), (Rect(9, 185, 16, 187), 0.9)])

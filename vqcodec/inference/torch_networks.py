@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..config.backbones import ConvConfig
 from ..models.loading import Model
 from ..tokenizer import to_pixels, to_unit
 
 
 class TorchNetworks:
-    """`Networks` of a model on its device."""
+    """`Networks` of a model on its device.
+
+    Convolutional backbones run in bfloat16 on CUDA devices that multiply it; they keep their linear path in float32.
+    Everything else runs in float32.
+    """
 
     def __init__(self, model: Model) -> None:
         self.tokenizer, self.device = model.tokenizer, model.device
         self.encoder_halo = self.tokenizer.encoder.halo
         self.decoder_halo = self.tokenizer.decoder.halo
+        self.is_convolutional = isinstance(model.config.tokenizer.backbone, ConvConfig)
+
+    def precision(self) -> AbstractContextManager[object]:
+        """Context of the element type in which the networks run."""
+        return in_bfloat16(self.device) if self.is_convolutional and self.device.startswith("cuda") else nullcontext()
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels uint8 [H, W, 3] -> latent float32 [D, h, w]."""
-        return _array(self.tokenizer.encoder(to_tensor([pixels], self.device))[0].float())
+        with self.precision():
+            z = self.tokenizer.encoder(to_tensor([pixels], self.device))
+        return _array(z[0].float())
 
     @torch.inference_mode()
     def quantize(self, z: np.ndarray, lmbda: float) -> list[np.ndarray]:
@@ -50,8 +63,9 @@ class TorchNetworks:
     ) -> np.ndarray:
         """Planes int32 [h, w] -> pixels uint8 [H, W, 3]."""
         part = None if lifted is None else torch.from_numpy(lifted)[None].to(self.device)
-        found = self.tokenizer.decode(index_tensors(planes, self.device), step=step, lifted_channels=part)
-        levels: np.ndarray = to_array(found)[0]
+        with self.precision():
+            found = self.tokenizer.decode(index_tensors(planes, self.device), step=step, lifted_channels=part)
+        levels: np.ndarray = to_array(found.float())[0]
         return levels
 
     @torch.inference_mode()
