@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,9 +16,11 @@ import torch
 from PIL import Image
 
 import vqcodec
+import vqcodec.pillow_plugin
 from vqcodec.errors import UsageError
 from vqcodec.inference.compiled.networks import CompiledNetworks
 from vqcodec.models import loading
+from vqcodec.runtime import compilation
 from vqcodec.runtime.forking import ForkLock
 from vqcodec.runtime.torch_state import codec_modes
 
@@ -169,8 +173,8 @@ def test_locks_are_re_entrant_and_renewed() -> None:
 
 
 def test_threads_that_begin_together_load_once(small: Image.Image, fresh: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = {"load": 0, "build": 0}
-    read, build = loading._read_tensors, CompiledNetworks.__init__
+    counts = {"load": 0, "build": 0, "arrays": 0}
+    read, build, arrays = loading._read_tensors, CompiledNetworks.__init__, loading.arrays_from_tensors
 
     def counted_read(*args: object) -> object:
         counts["load"] += 1
@@ -180,7 +184,12 @@ def test_threads_that_begin_together_load_once(small: Image.Image, fresh: str, m
         counts["build"] += 1
         build(*args)  # type: ignore[arg-type]
 
+    def counted_arrays(*args: object) -> object:
+        counts["arrays"] += 1
+        return arrays(*args)  # type: ignore[arg-type]
+
     monkeypatch.setattr(loading, "_read_tensors", counted_read)
+    monkeypatch.setattr(loading, "arrays_from_tensors", counted_arrays)
     monkeypatch.setattr(CompiledNetworks, "__init__", counted_build)
     together, results = threading.Barrier(8), []
 
@@ -195,7 +204,47 @@ def test_threads_that_begin_together_load_once(small: Image.Image, fresh: str, m
         thread.join()
     assert len(results) == 8
     assert len(set(results)) == 1
-    assert counts == {"load": 1, "build": 1}
+    assert counts == {"load": 1, "build": 1, "arrays": 1}
+
+
+@pytest.mark.parametrize("through_pillow", [False, True])
+def test_threads_that_first_decode_different_models(
+    small: Image.Image, fresh: str, rated_model: str, monkeypatch: pytest.MonkeyPatch, through_pillow: bool
+) -> None:
+    files = [vqcodec.encode(small, name, effort=3) for name in (fresh, rated_model)]
+    wanted = [np.asarray(vqcodec.decode(data)) for data in files]
+    made: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object) -> object:
+            made[name] += 1
+            return function(*args)
+
+        return call
+
+    loading._load.cache_clear()
+    monkeypatch.setattr(loading, "_read_tensors", counted("load", loading._read_tensors))
+    monkeypatch.setattr(CompiledNetworks, "__init__", counted("build", CompiledNetworks.__init__))
+    monkeypatch.setattr(compilation, "Compiled", counted("compile", compilation.Compiled))
+    together, found = threading.Barrier(8), list[tuple[int, np.ndarray]]()
+
+    def work(i: int) -> None:
+        together.wait()
+        if through_pillow:
+            with Image.open(io.BytesIO(files[i])) as image:
+                image.load()
+                found.append((i, np.asarray(image)))
+        else:
+            found.append((i, np.asarray(vqcodec.decode(files[i]))))
+
+    threads = [threading.Thread(target=work, args=(i % 2,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(i for i, _ in found) == [0] * 4 + [1] * 4
+    assert all(np.array_equal(pixels, wanted[i]) for i, pixels in found)
+    assert made == {"load": 2, "build": 2, "compile": 2}
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "nonsense", ""])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 from openvino import Model, Node, Type, opset13
 
@@ -14,6 +12,7 @@ from ..inference.compiled.operations import add, constant, divide, multiply, sub
 from ..inference.compiled.similarity_graph import doubled, half, halved, similarity
 from ..inference.interface import Networks
 from ..runtime.compilation import GraphCache, fast_kind
+from ..runtime.once import Once
 from .distortion import COARSE_WEIGHTS, LEAST_DISSIMILARITY, SIMILARITY, Area, Distortion, scale_weights
 
 ROUNDED = 64
@@ -164,6 +163,4 @@ def _shares(alpha: np.ndarray) -> np.ndarray:
     return (alpha / np.float32(255))[None, None]
 
 
-@cache
-def _graphs() -> GraphCache:
-    return GraphCache()
+_graphs = Once(GraphCache)

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from copy import copy
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,7 @@ class Model:
         self.entropy: EntropyModel = _entropy_model(entry, self.tensors)
         self.built_tokenizer: Tokenizer | None = None
         """Networks; None until `tokenizer` is first accessed."""
+        self._product: ProductArrays | None = None
         _check_identity(entry, self.tensors, self.entropy)
 
     @property
@@ -63,13 +64,16 @@ class Model:
         """Pixels per latent step."""
         return self.config.tokenizer.stride
 
-    @cached_property
+    @property
     def product(self) -> ProductArrays:
-        """Codebooks of a product quantizer as arrays. Raises TypeError for models with another quantizer."""
+        """Codebooks of a product quantizer as arrays, built at the first access. Raises TypeError for other models."""
         quantizer = self.config.tokenizer.quantizer
         if not isinstance(quantizer, ProductVQConfig):
             raise TypeError(f"a product quantizer is needed, found {quantizer.kind}")
-        return arrays_from_tensors(quantizer, self.tensors)
+        with _loading:
+            if self._product is None:
+                self._product = arrays_from_tensors(quantizer, self.tensors)
+            return self._product
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -14,6 +14,7 @@ import numpy as np
 import openvino
 
 from .forking import ForkLock, is_forked
+from .once import Once
 from .progress import Part, working
 from .threads import thread_count
 
@@ -21,10 +22,7 @@ DEVICE = "CPU"
 KEPT = 3
 """Compiled networks in memory: each holds its own intermediate results."""
 
-
-@cache
-def _core() -> openvino.Core:
-    return openvino.Core()
+_core = Once(openvino.Core)
 
 
 @cache
@@ -132,7 +130,7 @@ _inherited: weakref.WeakSet[ConcurrentlyCompiled | GraphCache] = weakref.WeakSet
 
 
 def _in_child() -> None:
-    if _core.cache_info().currsize:
+    if _core.is_made:
         _abandon(_core())  # goes on to compile for the child
     for holder in list(_inherited):
         holder.forget()
