@@ -5,6 +5,8 @@ is that of the batch itself: listing, processes, files, manifest. POSIX only.
 
     python benchmarks/batch_scale.py                    all parts with 2,000 pictures, about ten minutes
     python benchmarks/batch_scale.py kill --pictures 200 --kills 3
+    python benchmarks/batch_scale.py kill --s3 --pictures 200 --kills 5       DST behind a local server of S3
+    python benchmarks/batch_scale.py ray --s3 --pictures 60                   SRC and DST there
     python benchmarks/batch_scale.py speed -m photo --effort 1 --pictures 200
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
 import random
 import signal
@@ -21,10 +24,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -32,20 +35,22 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.conftest import write_tiny_model
+from tests.object_store import Store, s3_store
 from vqcodec.cli.batch.manifest import MANIFEST, Manifest
-from vqcodec.cli.batch.plan import PARTS, Planner, list_sources, target_names
+from vqcodec.cli.batch.parts import PARTS
+from vqcodec.cli.batch.plan import Planner, list_sources, target_names
 from vqcodec.cli.batch.work import Outcome
 
 T = TypeVar("T")
 
-SIDE_PX = 48
+SIZE = "48x48"
 FOLDERS = 20
 POLL_S = 0.005
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When a run is killed: `seconds` after the manifest has `lines` lines."""
+    """When a run is killed: `seconds` after `lines` files are finished."""
 
     lines: int
     seconds: float
@@ -57,29 +62,74 @@ class Moment:
         return f"{place} + {self.seconds:.2f} s ({'all' if self.whole_group else 'first'})"
 
 
-def write_pictures(folder: Path, n: int, side: int, seed: int = 0) -> None:
-    """Write `n` PNG files of `side` x `side` pixels, in FOLDERS folders."""
+def write_pictures(folder: Path, n: int, size: tuple[int, int], seed: int = 0) -> None:
+    """Write `n` PNG files of `size` (width, height) pixels, in FOLDERS folders."""
     rng = np.random.default_rng(seed)
     for i in range(n):
         path = folder / f"{i % FOLDERS:02d}" / f"{i:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
-        Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(path, compress_level=1)
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path, compress_level=1)
 
 
-def command(src: Path, dst: Path, *options: str) -> list[str]:
+@dataclass(frozen=True)
+class Folder:
+    """DST as a local folder."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def tree(self) -> dict[str, bytes]:
+        """Every file but the manifest, those of unfinished work included."""
+        files = (path for path in self.path.rglob("*") if path.is_file() and path.name != MANIFEST)
+        return {path.relative_to(self.path).as_posix(): path.read_bytes() for path in files}
+
+    def manifest(self) -> list[dict]:
+        """Lines of the manifest."""
+        book = self.path / MANIFEST
+        return [json.loads(line) for line in book.read_bytes().splitlines()] if book.exists() else []
+
+    def n_done(self) -> int:
+        """Files that are finished: lines of the manifest."""
+        book = self.path / MANIFEST
+        return book.read_bytes().count(b"\n") if book.exists() else 0
+
+
+@dataclass(frozen=True)
+class Objects:
+    """DST as the objects of a store below a key."""
+
+    store: Store
+    key: str
+
+    def __str__(self) -> str:
+        return self.store.url(self.key)
+
+    def _names(self) -> list[str]:
+        return [name for name in self.store.names() if name.startswith(f"{self.key}/")]
+
+    def tree(self) -> dict[str, bytes]:
+        """Every object but the manifest, those of unfinished work included."""
+        start = len(self.key) + 1
+        return {name[start:]: self.store.read(name) for name in self._names() if not name.endswith(MANIFEST)}
+
+    def manifest(self) -> list[dict]:
+        """Lines of the manifest."""
+        name = f"{self.key}/{MANIFEST}"
+        return [json.loads(line) for line in self.store.read(name).splitlines()] if name in self._names() else []
+
+    def n_done(self) -> int:
+        """Files that are finished: targets."""
+        return sum(name.endswith(".vqc") for name in self._names())
+
+
+Place = Folder | Objects
+
+
+def command(src: object, dst: object, *options: str) -> list[str]:
     return [sys.executable, "-m", "vqcodec.cli", "batch", str(src), str(dst), *options]
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below `folder` but the manifest, those of unfinished work included."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-def manifest(folder: Path) -> list[dict]:
-    book = folder / MANIFEST
-    return [json.loads(line) for line in book.read_bytes().splitlines()] if book.exists() else []
 
 
 def comparable(lines: Sequence[dict]) -> dict[str, list[dict]]:
@@ -96,11 +146,11 @@ def timed(words: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def killed_run(words: list[str], book: Path, moment: Moment) -> bool:
+def killed_run(words: list[str], dst: Place, moment: Moment, reports: IO[str]) -> bool:
     """Run a command and kill it at a moment; False if it had ended before."""
     null = subprocess.DEVNULL
-    with subprocess.Popen(words, start_new_session=True, stdout=null, stderr=null) as process:
-        while process.poll() is None and n_lines(book) < moment.lines:
+    with subprocess.Popen(words, start_new_session=True, stdout=null, stderr=reports) as process:
+        while process.poll() is None and dst.n_done() < moment.lines:
             time.sleep(POLL_S)
         try:
             process.wait(moment.seconds)
@@ -121,54 +171,59 @@ def moments(n: int, kills: int, start_s: float, work_s: float, seed: int) -> lis
     return found
 
 
-def n_lines(book: Path) -> int:
-    return book.read_bytes().count(b"\n") if book.exists() else 0
-
-
 def size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def undisturbed_run(words: list[str], book: Path) -> tuple[float, float]:
-    """Seconds until the first line of `book`, and from there to the end."""
+def undisturbed_run(words: list[str], dst: Place) -> tuple[float, float]:
+    """Seconds until the first file is finished, and from there to the end."""
     start = time.perf_counter()
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not size(book):
+        while process.poll() is None and not dst.n_done():
             time.sleep(POLL_S)
         first = time.perf_counter()
         process.wait()
     return first - start, time.perf_counter() - first
 
 
-def kill_and_resume(src: Path, base: Path, kills: int, options: list[str], seed: int) -> dict[str, object]:
+def kill_and_resume(
+    src: Path, whole: Place, broken: Place, kills: int, options: list[str], seed: int
+) -> dict[str, object]:
     """Kill a batch `kills` times at random moments, let it finish, and compare it with an undisturbed one."""
-    whole, broken = base / "whole", base / "broken"
-    start_s, work_s = undisturbed_run(command(src, whole, *options), whole / MANIFEST)
+    start_s, work_s = undisturbed_run(command(src, whole, *options), whole)
     told, done, left = [], [], []
-    for moment in moments(len(manifest(whole)), kills, start_s, work_s, seed):
-        if killed_run(command(src, broken, *options), broken / MANIFEST, moment):
-            told.append(str(moment))
-            done.append(n_lines(broken / MANIFEST))
-            left.append(len([name for name in tree(broken) if PARTS in name]) if broken.exists() else 0)
-    start = time.perf_counter()
-    result = subprocess.run(command(src, broken, *options, "--json"), check=False, capture_output=True, text=True)
+    with tempfile.TemporaryFile("w+") as reports:
+        for moment in moments(len(whole.manifest()), kills, start_s, work_s, seed):
+            if killed_run(command(src, broken, *options, "-v"), broken, moment, reports):
+                told.append(str(moment))
+                done.append(broken.n_done())
+                left.append(len([name for name in broken.tree() if PARTS in name]))
+        start = time.perf_counter()
+        words = command(src, broken, *options, "-v", "--json")
+        result = subprocess.run(words, check=False, stdout=subprocess.PIPE, stderr=reports, text=True)
+        seconds = time.perf_counter() - start
+        reports.seek(0)
+        reported = Counter(line.partition(" -> ")[0] for line in reports if " -> " in line)
     counts = json.loads(result.stdout)
-    lines, wanted = manifest(broken), manifest(whole)
-    redone = sum(n - 1 for n in Counter(line["target"] for line in lines).values())
     return {
-        "pictures": len(wanted),
+        "pictures": len(whole.manifest()),
         "undisturbed run: start + work (s)": f"{start_s:.1f} + {work_s:.1f}",
         "kills": len(told),
         "moments": "; ".join(told),
-        "lines in the manifest after each": " ".join(map(str, done)),
+        "finished files after each": " ".join(map(str, done)),
         "unfinished and unrecorded files after each": " ".join(map(str, left)),
-        "last run (s)": round(time.perf_counter() - start, 1),
+        "last run (s)": round(seconds, 1),
         "last run: done / skipped / failed": f"{counts['done']} / {counts['skipped']} / {counts['failed']}",
-        "files converted twice": redone,
-        "trees equal, no unfinished files": tree(broken) == tree(whole),
-        "manifests equal but for seconds": comparable(lines) == comparable(wanted),
+        "files converted twice": converted_twice(broken) + sum(n - 1 for n in reported.values()),
+        "trees equal, no unfinished files": broken.tree() == whole.tree(),
+        "manifests equal but for seconds": comparable(broken.manifest()) == comparable(whole.manifest()),
         "exit code": result.returncode,
     }
+
+
+def converted_twice(dst: Place) -> int:
+    """Further lines of the manifest for a target that has one."""
+    return sum(n - 1 for n in Counter(line["target"] for line in dst.manifest()).values())
 
 
 def ray_workers(root: int) -> list[int]:
@@ -189,32 +244,30 @@ def ray_workers(root: int) -> list[int]:
     return found
 
 
-def ray_worker_killed(src: Path, base: Path, options: list[str]) -> dict[str, object]:
+def ray_worker_killed(src: object, whole: Place, broken: Place, options: list[str]) -> dict[str, object]:
     """Kill one of two workers of a local Ray cluster midway, and compare with an undisturbed run without Ray."""
-    whole, broken = base / "ray-whole", base / "ray-broken"
     subprocess.run(command(src, whole, *options), check=True, capture_output=True)
-    n, start, killed = len(manifest(whole)), time.perf_counter(), []
+    n, start, killed = len(whole.manifest()), time.perf_counter(), []
     words = [*command(src, broken, *options, "--ray", "local", "-j", "2", "--json")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not killed:
             time.sleep(POLL_S)
-            if len(manifest(broken)) >= n // 4 and (workers := ray_workers(process.pid)):
+            if broken.n_done() >= n // 4 and (workers := ray_workers(process.pid)):
                 os.kill(workers[0], signal.SIGKILL)
-                killed.append(len(manifest(broken)))
+                killed.append(broken.n_done())
         out, err = process.communicate()
     seconds = time.perf_counter() - start
     if not out:
         raise SystemExit(err)
     counts = json.loads(out)
-    redone = sum(k - 1 for k in Counter(line["target"] for line in manifest(broken)).values())
     return {
         "pictures": n,
-        "worker killed after lines in the manifest": " ".join(map(str, killed)) or "never",
+        "files finished when a worker was killed": " ".join(map(str, killed)) or "never",
         "seconds, start of Ray included": round(seconds, 1),
         "done / failed": f"{counts['done']} / {counts['failed']}",
-        "files converted twice": redone,
-        "trees equal, no unfinished files": tree(broken) == tree(whole),
-        "manifests equal but for seconds": comparable(manifest(broken)) == comparable(manifest(whole)),
+        "files converted twice": converted_twice(broken),
+        "trees equal, no unfinished files": broken.tree() == whole.tree(),
+        "manifests equal but for seconds": comparable(broken.manifest()) == comparable(whole.manifest()),
         "exit code": process.returncode,
     }
 
@@ -223,12 +276,12 @@ def speeds(src: Path, base: Path, options: list[str], jobs: Sequence[str]) -> li
     """Wall and processor time of a batch by number of processes."""
     rows: list[dict[str, object]] = []
     for count in jobs:
-        dst = base / f"speed-{count}"
+        dst = Folder(base / f"speed-{count}")
         before = os.times()
         seconds = timed(command(src, dst, *options, *([] if count == "automatic" else ["-j", count])))
         after = os.times()
         spent = after.children_user - before.children_user + after.children_system - before.children_system
-        n = len(manifest(dst))
+        n = len(dst.manifest())
         rows.append(
             {"-j": count, "wall (s)": round(seconds, 1), "CPU (s)": round(spent, 1), "files/s": round(n / seconds, 1)}
         )
@@ -277,6 +330,19 @@ def planning(base: Path, n: int) -> list[dict[str, object]]:
     return rows
 
 
+@contextlib.contextmanager
+def places(base: Path, s3: bool, name: str = "", src: Path | None = None) -> Iterator[tuple[object, Place, Place]]:
+    """SRC, DST of an undisturbed run and DST of another one: folders, or a store with the pictures of `src` in it."""
+    if not s3:
+        yield src, Folder(base / f"{name}whole"), Folder(base / f"{name}broken")
+        return
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with s3_store() as store:
+        for path in src.rglob("*.png") if src else ():
+            store.write(f"in/{path.relative_to(src)}", path.read_bytes())
+        yield store.url("in"), Objects(store, "whole"), Objects(store, "broken")
+
+
 def print_table(rows: Sequence[dict[str, object]]) -> None:
     print("| " + " | ".join(rows[0]) + " |")
     print("|" + "---|" * len(rows[0]))
@@ -294,14 +360,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", choices=["kill", "ray", "speed", "plan", "all"], default="all")
     parser.add_argument("--pictures", type=int, default=2000, metavar="N", help="pictures (default: 2000)")
-    parser.add_argument(
-        "--side", type=int, default=SIDE_PX, metavar="PX", help=f"side of a picture (default: {SIDE_PX})"
-    )
+    parser.add_argument("--size", default=SIZE, metavar="WxH", help=f"pixels of a picture (default: {SIZE})")
     parser.add_argument("--kills", type=int, default=10, metavar="N", help="kills with SIGKILL (default: 10)")
     parser.add_argument("--jobs", default="2", metavar="N", help="processes of the part `kill` (default: 2)")
+    parser.add_argument("--speeds", default="1,2,automatic", metavar="N,...", help="processes of the part `speed`")
     parser.add_argument("-m", "--model", default="", help="model (default: a tiny one of random weights)")
     parser.add_argument("--effort", default="1", help="effort (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the pictures and the moments (default: 0)")
+    parser.add_argument("--s3", action="store_true", help="kill, ray: DST (ray: SRC too) behind a local server of S3")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="batch-scale-") as made:
         base = Path(made)
@@ -313,18 +379,22 @@ def main() -> None:
             print_table(planning(base, given.pictures))
             return
         src = base / "pictures"
-        write_pictures(src, given.pictures, given.side, given.seed)
+        width, height = map(int, given.size.split("x"))
+        write_pictures(src, given.pictures, (width, height), given.seed)
         options = ["-m", given.model or "tiny", "--effort", given.effort]
         load = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-        print(f"{given.pictures:,} pictures of {given.side}x{given.side} px, {load}")
+        print(f"{given.pictures:,} pictures of {given.size} px, {load}")
         if given.part in ("kill", "all"):
-            row = kill_and_resume(src, base, given.kills, [*options, "-j", given.jobs], given.seed)
+            with places(base, given.s3) as (_, whole, broken):
+                row = kill_and_resume(src, whole, broken, given.kills, [*options, "-j", given.jobs], given.seed)
             print_pairs(f"Killed with SIGKILL and resumed, -j {given.jobs}", row)
         if given.part in ("ray", "all"):
-            print_pairs("A worker of Ray killed, two workers", ray_worker_killed(src, base, options))
+            with places(base, given.s3, "ray-", src) as (source, whole, broken):
+                row = ray_worker_killed(source, whole, broken, options)
+            print_pairs("A worker of Ray killed, two workers", row)
         if given.part in ("speed", "all"):
             print("\nSpeed by processes\n")
-            print_table(speeds(src, base, options, ["1", "2", "automatic"]))
+            print_table(speeds(src, base, options, given.speeds.split(",")))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from unittest.mock import patch
 from urllib.request import Request, urlopen
 
@@ -66,11 +67,12 @@ def s3_store() -> Iterator[Store]:
         urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()  # servers of a process share their state
         client = boto3.client("s3", endpoint_url=endpoint)
         client.create_bucket(Bucket=BUCKET)
+        pages = partial(client.get_paginator("list_objects_v2").paginate, Bucket=BUCKET)
         yield Store(
             f"s3://{BUCKET}",
             lambda key, data: client.put_object(Bucket=BUCKET, Key=key, Body=data),
             lambda key: client.get_object(Bucket=BUCKET, Key=key)["Body"].read(),
-            lambda: sorted(entry["Key"] for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", [])),
+            lambda: sorted(found["Key"] for page in pages() for found in page.get("Contents", [])),
         )
         s3fs.S3FileSystem.clear_instance_cache()
     server.stop()

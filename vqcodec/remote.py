@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z0-9+.:/-]+?)?://")
 WHOLE_OBJECT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "memory"}
 """Protocols on which an object appears complete or not at all; on others it is written aside and renamed."""
+DELETED_TOGETHER = 1000
+"""Files that one request deletes: the limit of S3."""
 
 
 def is_url(name: str | Path) -> bool:
@@ -151,11 +153,26 @@ def entry(url: str) -> Entry:
         return Entry.of(fs.info(path))
 
 
-def delete(url: str) -> None:
-    """Delete a file. Raises OutputError."""
-    with naming(url, OutputError):
-        fs, path = open_url(url)
-        fs.rm_file(path)
+def delete(urls: list[str]) -> None:
+    """Delete files of one file system, many in one request where it has such requests. Raises OutputError.
+
+    Files that are not there are passed over.
+    """
+    for start in range(0, len(urls), DELETED_TOGETHER):
+        some = urls[start : start + DELETED_TOGETHER]
+        with naming(some[0], OutputError):
+            fs, paths = open_url(some[0])[0], [open_url(url)[1] for url in some]
+            try:
+                fs.rm([_literal(path) for path in paths])
+            except FileNotFoundError:
+                for path in paths:
+                    with suppress(FileNotFoundError):
+                        fs.rm_file(path)
+
+
+def _literal(path: str) -> str:
+    """The pattern that matches `path` alone."""
+    return re.sub(r"[*?[]", lambda sign: f"[{sign[0]}]", path)
 
 
 def find(url: str) -> dict[str, Entry]:

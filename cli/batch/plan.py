@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .manifest import MANIFEST, Manifest
+from .parts import PARTS
 from .patterns import ALL, Filter
 from .remote_tree import Place, RemotePath, RemoteStat, RemoteTree
 from .settings import Choices, Settings
 
-PARTS = ".vqcodec-parts"
-"""Folder in DST of the drafts and records of targets that are being written."""
 MAX_NAME_BYTES = 255
 """Longest file name that common file systems accept."""
 

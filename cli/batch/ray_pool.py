@@ -129,10 +129,10 @@ def _convert(jobs: list[Job], shared: tuple[Settings, Mapping[str, str], int]) -
     os.environ.update(environment)
     set_thread_count(threads)
     _check_model(settings)
-    found = {job: finished_before(settings.dst, job, settings.identity) for job in jobs}
-    todo = deque(job for job, before in found.items() if before is None)
+    found = finished_before(settings.dst, jobs, settings.identity)
+    todo = deque(job for job in jobs if job not in found)
     made = {one.job: one for one in pipeline(lambda _: todo.popleft() if todo else None, settings, lambda: False)}
-    return [_outcome(job, before) if (before := found[job]) else made[job] for job in jobs]
+    return [_outcome(job, found[job]) if job in found else made[job] for job in jobs]
 
 
 def _outcome(job: Job, line: dict[str, Any]) -> Outcome:

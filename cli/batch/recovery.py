@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import reduction
 from pathlib import Path
@@ -18,9 +19,10 @@ from typing import Any
 from vqcodec.errors import OutputError
 
 from .manifest import Manifest
-from .plan import PARTS, Job, file_digest
-from .remote_tree import Place, RemoteTree
-from .storage import JOURNAL, RECORD, SHARD, part
+from .parts import JOURNAL, PARTS, RECORD, SHARD, part_name
+from .plan import Job, file_digest
+from .remote_tree import Place, RemotePath, RemoteTree
+from .storage import part
 
 try:
     import fcntl
@@ -30,6 +32,8 @@ except ImportError:  # Windows
 WAIT_S = 15.0
 """Seconds that worker processes of a killed batch get to end."""
 POLL_S = 0.2
+REQUESTS = 32
+"""Records that are read at a time behind a URL."""
 
 
 def recover(dst: Place, book: Manifest) -> None:
@@ -38,16 +42,13 @@ def recover(dst: Place, book: Manifest) -> None:
     The caller holds the lock of DST, and no worker process is running.
     """
     if isinstance(dst, RemoteTree):
+        _recover_remote(dst, book)
         return
     folder = dst / PARTS
     if not folder.is_dir():
         return
     for path in folder.glob("*" + RECORD):
-        entry = _read(path)
-        target = str(entry.get("target", ""))
-        known = book.done.get(target)
-        listed = known is not None and known.sha256 == entry.get("sha256")
-        if entry and not listed and file_digest(dst / target) == entry["sha256"]:
+        for entry in _published(dst, book, [path], map):
             book.append(entry)
         path.unlink(missing_ok=True)
     for path in sorted(folder.iterdir()):
@@ -55,6 +56,31 @@ def recover(dst: Place, book: Manifest) -> None:
             path.unlink(missing_ok=True)
     with suppress(OSError):  # unfinished shards
         folder.rmdir()
+
+
+def _recover_remote(dst: RemoteTree, book: Manifest) -> None:
+    """`recover` behind a URL: the manifest is uploaded before the records of its lines are deleted."""
+    book.save()
+    names = dst.parts()
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        for entry in _published(dst, book, [dst / name for name in names if name.endswith(RECORD)], threads.map):
+            book.append(entry)
+    book.save()
+    dst.delete(names)
+
+
+def _published(
+    dst: Place, book: Manifest, records: Iterable[Path | RemotePath], apply: Callable[..., Iterable[Any]]
+) -> Iterator[dict[str, Any]]:
+    """Lines for those of `records` whose target is there and whose line is missing; `apply` is `map` or its like."""
+    entries = [entry for entry in apply(_read, records) if entry and not _is_listed(book, entry)]
+    digests = apply(lambda entry: file_digest(dst / str(entry.get("target", ""))), entries)
+    return (entry for entry, digest in zip(entries, digests, strict=True) if digest == entry["sha256"])
+
+
+def _is_listed(book: Manifest, entry: dict[str, Any]) -> bool:
+    known = book.done.get(str(entry.get("target", "")))
+    return known is not None and known.sha256 == entry["sha256"]
 
 
 def _is_continued(path: Path, dst: Path, book: Manifest) -> bool:
@@ -80,20 +106,23 @@ def _head(journal: Path) -> dict[str, Any]:
 
 def forget(dst: Place, target: str) -> None:
     """Delete the record of a target that the manifest lists."""
-    if not isinstance(dst, RemoteTree):
+    if not isinstance(dst, RemoteTree):  # behind a URL the next upload of the manifest deletes it
         part(dst, target, RECORD).unlink(missing_ok=True)
 
 
-def finished_before(dst: Place, job: Job, identity: str) -> dict[str, Any] | None:
-    """The record of a target that an earlier attempt at `job` has published; None without one, and behind a URL."""
-    if isinstance(dst, RemoteTree):
-        return None
-    entry = _read(part(dst, job.target, RECORD))
-    same = entry.get("source") == job.source and entry.get("settings") == identity
-    return entry if same and file_digest(dst / job.target) == entry["sha256"] else None
+def finished_before(dst: Place, jobs: Iterable[Job], identity: str) -> dict[Job, dict[str, Any]]:
+    """The records of the targets that an earlier attempt at `jobs` has published."""
+
+    def record(job: Job) -> dict[str, Any]:
+        entry = _read(dst / part_name(job.target, RECORD))
+        same = entry.get("source") == job.source and entry.get("settings") == identity
+        return entry if same and file_digest(dst / job.target) == entry["sha256"] else {}
+
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        return {job: entry for job, entry in zip(jobs, threads.map(record, jobs), strict=True) if entry}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path | RemotePath) -> dict[str, Any]:
     """The record; empty if it is incomplete."""
     try:
         entry = json.loads(path.read_bytes())

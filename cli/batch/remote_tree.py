@@ -1,7 +1,8 @@
 """Folders behind URLs as SRC or DST of a batch: objects appear complete or not at all, so no drafts are needed.
 
-A tree is listed once; paths in it have the methods of `pathlib.Path` that a plan uses. There is no lock: two batches
-that write to one URL at a time may convert a file twice.
+A tree is listed once; paths in it have the methods of `pathlib.Path` that a plan uses. The record of a target is an
+object in PARTS until the manifest with its line is uploaded. There is no lock: two batches that write to one URL at a
+time may convert a file twice.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import stat
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,13 @@ from vqcodec import remote
 from vqcodec.errors import InputError, LimitError, OutputError
 
 from .manifest import MANIFEST, Manifest
+from .parts import PARTS, RECORD, part_name
 
 UPLOAD_S = 30.0
-"""Seconds between two uploads of the manifest."""
-PROBE = ".vqcodec-probe"
+"""Seconds between two uploads of the manifest, at least."""
+UPLOAD_SHARE = 0.05
+"""Part of the time, at most, in which the manifest is uploaded."""
+PROBE = f"{PARTS}/probe"
 """Object that is written and deleted before any work."""
 
 
@@ -68,9 +73,32 @@ class RemoteTree:
             raise LimitError(f"{url}: {entry.size:,} bytes; at most {max_bytes:,} are read (--max-pixels)")
         return remote.read_bytes(url), entry
 
-    def write(self, name: str, data: bytes, force: bool) -> None:
-        """Write a file, over an existing one only with `force`. Raises OutputError."""
-        remote.write_bytes(remote.join(self.url, name), data, force)
+    def write(self, name: str, data: bytes, record: bytes, force: bool) -> None:
+        """Write a file and before it its record, over an existing file only with `force`. Raises OutputError.
+
+        A file that another process has written with the same bytes meanwhile counts as written.
+        """
+        url, note = remote.join(self.url, name), remote.join(self.url, part_name(name, RECORD))
+        remote.write_bytes(note, record, force=True)
+        try:
+            remote.write_bytes(url, data, force)
+        except OutputError as error:
+            if not isinstance(error.__cause__, FileExistsError) or remote.read_bytes(url) != data:
+                remote.delete([note])
+                raise
+
+    def parts(self) -> list[str]:
+        """Names of the files in PARTS, listed anew. Raises InputError."""
+        try:
+            return [f"{PARTS}/{name}" for name in remote.find(remote.join(self.url, PARTS))]
+        except InputError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return []
+            raise
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete files. Raises OutputError."""
+        remote.delete([remote.join(self.url, name) for name in names])
 
     def check_readable(self) -> None:
         """Raise InputError unless there are files."""
@@ -81,7 +109,7 @@ class RemoteTree:
         """Raise OutputError, before any file is converted, if no object can be created."""
         url = remote.join(self.url, PROBE)
         remote.write_bytes(url, b"", force=True)
-        remote.delete(url)
+        remote.delete([url])
 
     def expect_targets(self) -> None:
         """List the files that are there; none if the folder does not exist yet. Raises UsageError, OutputError."""
@@ -121,10 +149,13 @@ class RemotePath:
     stat = lstat
 
     def read_bytes(self) -> bytes:
-        """The file. Raises OSError."""
-        fs, path = remote.open_url(str(self))
-        data: bytes = fs.cat_file(path)
-        return data
+        """The file. Raises FileNotFoundError, and InputError if it cannot be read."""
+        try:
+            return remote.read_bytes(str(self))
+        except InputError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise error.__cause__ from None
+            raise
 
 
 Place = Path | RemoteTree
@@ -144,20 +175,21 @@ def is_inside(src: Place, dst: Place) -> bool:
 
 
 class RemoteManifest(Manifest):
-    """The manifest of a DST behind a URL: a local file, uploaded every UPLOAD_S seconds and when it is closed.
+    """The manifest of a DST behind a URL: a local file, uploaded now and then and when it is closed.
 
-    A killed batch loses the lines since the last upload; the next one skips their targets, which are not older than
-    their sources.
+    The lines since the last upload are also records in PARTS, which an upload deletes.
     """
 
     def __init__(self, tree: RemoteTree) -> None:
-        self.url = remote.join(tree.url, MANIFEST)
+        self.tree, self.url = tree, remote.join(tree.url, MANIFEST)
         self._folder = tempfile.TemporaryDirectory(prefix="vqcodec-batch-")
         path = Path(self._folder.name, MANIFEST)
         if MANIFEST in tree.entries():
             path.write_bytes(remote.read_bytes(self.url))
         super().__init__(path)
-        self._uploaded, self._changed = time.monotonic(), False
+        self._next, self._changed = time.monotonic() + UPLOAD_S, False
+        self._recorded: list[str] = []
+        """Records of the lines since the last upload."""
 
     @property
     def name(self) -> str:
@@ -165,22 +197,30 @@ class RemoteManifest(Manifest):
         return self.url
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Write one line; upload the file if the last upload was UPLOAD_S seconds ago. Raises OutputError."""
+        """Write one line; upload the file if it is time. Raises OutputError."""
         super().append(entry)
         self._changed = True
-        if time.monotonic() - self._uploaded > UPLOAD_S:
-            self._upload()
+        if entry.get("status") == "done":
+            self._recorded.append(part_name(entry["target"], RECORD))
+        if time.monotonic() > self._next:
+            self.save()
 
     def close(self) -> None:
         """Upload the file and delete the local one."""
         super().close()
-        if self._changed:
-            self._upload()
+        self.save()
         self._folder.cleanup()
 
-    def _upload(self) -> None:
+    def save(self) -> None:
+        """Upload the file if it has changed, then delete the records of its lines. Raises OutputError."""
+        if not self._changed:
+            return
+        start = time.monotonic()
         remote.write_bytes(self.url, self.path.read_bytes(), force=True)
-        self._uploaded, self._changed = time.monotonic(), False
+        self.tree.delete(self._recorded)
+        self._recorded, self._changed = [], False
+        now = time.monotonic()
+        self._next = now + max(UPLOAD_S, (now - start) / UPLOAD_SHARE)
 
 
 def open_manifest(dst: Place, path: Path | None) -> Manifest:

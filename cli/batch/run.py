@@ -15,13 +15,13 @@ from .interrupt import Stop, stop_signals
 from .manifest import Manifest
 from .outcome import Outcome
 from .packing import PACKED
+from .parts import SHARD
 from .plan import FAIL, SKIP, Job, Listing, Planner, listing_of, target_names
 from .recovery import Lock, forget, recover
 from .remote_tree import Place, RemotePath, RemoteTree, is_inside, open_manifest
 from .report import Summary, print_plan, print_summary, say_outcome, update_bar
 from .settings import Choices, Settings
 from .shards import is_shard
-from .storage import SHARD
 
 
 def run_batch(settings: Settings, choices: Choices) -> None:

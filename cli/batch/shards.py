@@ -25,9 +25,10 @@ from vqcodec.models.file_info import read_info
 
 from .conversions import CONVERSIONS, Code, Converted
 from .outcome import MemberFailure, Outcome, message_of
+from .parts import SHARD
 from .plan import FAIL, Job
 from .settings import Settings
-from .storage import SHARD, discard_shard, output_errors, publish_shard, shard_parts
+from .storage import discard_shard, output_errors, publish_shard, shard_parts
 from .work import Work
 
 AHEAD = 2

@@ -20,10 +20,10 @@ from pathlib import Path
 from vqcodec.errors import InputError, LimitError, OutputError
 
 from ..files import mode_of, publish, write_new
-from .plan import PARTS, REPLACE, Job, file_digest
+from .parts import DRAFT, JOURNAL, RECORD, SHARD, part_name
+from .plan import REPLACE, Job, file_digest
 from .remote_tree import Place, RemoteTree
 
-DRAFT, RECORD, SHARD, JOURNAL = ".part", ".json", ".tar", ".jsonl"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """Errors of a file system that no further file would escape."""
 
@@ -70,7 +70,7 @@ def write_target(dst: Place, job: Job, data: bytes, record: bytes, times: tuple[
     access and modification, in nanoseconds. Raises OutputError; StorageFullError if every other file would fail too.
     """
     if isinstance(dst, RemoteTree):
-        dst.write(job.target, data, force=job.action == REPLACE)
+        dst.write(job.target, data, record, force=job.action == REPLACE)
         return
     final = dst / job.target
     with output_errors(dst, final):
@@ -98,7 +98,7 @@ def write_target(dst: Place, job: Job, data: bytes, record: bytes, times: tuple[
 
 def part(dst: Path, target: str, kind: str) -> Path:
     """File in PARTS that belongs to `target`: its DRAFT or RECORD."""
-    return dst / PARTS / (hashlib.sha256(os.fsencode(target)).hexdigest()[:32] + kind)
+    return dst / part_name(target, kind)
 
 
 def shard_parts(dst: Path, target: str) -> tuple[Path, Path]:

@@ -14,8 +14,8 @@ import pytest
 
 from vqcodec.cli.batch import recovery, run, storage
 from vqcodec.cli.batch.manifest import MANIFEST, Manifest
-from vqcodec.cli.batch.plan import PARTS
-from vqcodec.cli.batch.storage import DRAFT, RECORD, part
+from vqcodec.cli.batch.parts import DRAFT, PARTS, RECORD
+from vqcodec.cli.batch.storage import part
 from vqcodec.errors import OutputError
 
 from ..trees import Run, lines, tree

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.batch_scale import ray_worker_killed, write_pictures
+from benchmarks.batch_scale import places, ray_worker_killed, write_pictures
 from vqcodec.cli.batch import ray_pool
 from vqcodec.cli.batch.checks import check
 from vqcodec.cli.batch.outcome import Outcome
@@ -68,13 +68,15 @@ def test_without_ray(run_batch: Run, dst: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers by /proc")
-def test_a_killed_worker_costs_nothing(tmp_path: Path, tiny_model: str) -> None:
-    """Two workers of a local cluster; the processes of Ray end with the command."""
-    write_pictures(tmp_path / "pictures", 60, 48)
-    found = ray_worker_killed(tmp_path / "pictures", tmp_path, ["-m", tiny_model, "--effort", "1"])
+@pytest.mark.parametrize("s3", [False, True])
+def test_a_killed_worker_costs_nothing(tmp_path: Path, tiny_model: str, s3: bool) -> None:
+    """Two workers of a local cluster, SRC and DST in folders or in a store; Ray ends with the command."""
+    write_pictures(tmp_path / "pictures", 60, (48, 48))
+    with places(tmp_path, s3, src=tmp_path / "pictures") as given:
+        found = ray_worker_killed(*given, ["-m", tiny_model, "--effort", "1"])
     assert found["exit code"] == 0
     assert found["done / failed"] == "60 / 0"
-    assert found["worker killed after lines in the manifest"] != "never"
+    assert found["files finished when a worker was killed"] != "never"
     assert found["files converted twice"] == 0
     assert found["trees equal, no unfinished files"]
     assert found["manifests equal but for seconds"]

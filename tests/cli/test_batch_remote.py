@@ -119,7 +119,7 @@ def test_targets_in_a_missing_or_forbidden_bucket(
     with s3_store() as store:
         code, _, err = invoke("batch", src, "s3://no-such-bucket/out", "-m", tiny_model)
         assert code == 7
-        assert err == "vqcodec: s3://no-such-bucket/out/.vqcodec-probe: no such file, folder or bucket\n"
+        assert err == "vqcodec: s3://no-such-bucket/out/.vqcodec-parts/probe: no such file, folder or bucket\n"
 
         import s3fs
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import vqcodec
-from vqcodec.cli.batch.plan import PARTS
+from vqcodec.cli.batch.parts import PARTS
 from vqcodec.cli.batch.shards import ShardWork
 from vqcodec.data.packed import PackedShard
 

@@ -14,7 +14,7 @@ import pytest
 
 from vqcodec.cli.batch import run, storage
 from vqcodec.cli.batch.manifest import MANIFEST
-from vqcodec.cli.batch.plan import PARTS
+from vqcodec.cli.batch.parts import PARTS
 from vqcodec.errors import InputError, OutputError
 
 from ..commands import Invoke, fails
