@@ -13,6 +13,7 @@ from vqcodec.errors import InputError, UsageError
 from .. import files, messages
 from ..progress import Bar, bar
 from .choices import in_option
+from .run import telling_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,6 +42,11 @@ class Request:
     as_json: bool
     quiet: bool
 
+    @property
+    def journal(self) -> Path | None:
+        """File that keeps finished pictures until the report is written."""
+        return None if self.out is None else self.out.with_name(self.out.name + ".partial")
+
 
 def run(request: Request) -> None:
     """Measure every model and print the table, or the JSON object of the report."""
@@ -68,9 +74,10 @@ def run(request: Request) -> None:
     for model in request.models:
         reader = PictureReader(sources, request.limit, request.max_pixels, preparation=table.preparation)
         total = min(len(sources), request.limit or len(sources))
-        with bar(f"measuring {model}", request.quiet) as state:
-            work = PaperWork(table, model, request.device, with_lpips, with_fid, weights)
-            own, failures = measure_model(reader, work, request.workers, request.threads, Advance(state, total))
+        work = PaperWork(table, model, request.device, with_lpips, with_fid, weights)
+        with telling_of(request.journal, request.quiet), bar(f"measuring {model}", request.quiet) as state:
+            running = (request.workers, request.threads, Advance(state, total), request.journal)
+            own, failures = measure_model(reader, work, *running)
         rows += own
         problems += [*reader.skipped, *map(str, failures)]
     _write(request, table, rows, list(dict.fromkeys(problems)))
@@ -126,6 +133,8 @@ def _write(request: Request, table: PaperTable, rows: Sequence[PaperRow], proble
             messages.print_line(f"rFID of fewer than {FID_PICTURES} pictures is not comparable with the paper's 50,000")
     if request.out is not None:
         files.write_new(request.out, (json.dumps(record, indent=1) + "\n").encode(), request.force)
+    if request.journal is not None:
+        request.journal.unlink(missing_ok=True)
 
 
 def _table(title: str, rows: Sequence[PaperRow]) -> Table:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,13 @@ import pytest
 from PIL import Image
 
 import vqcodec
+from vqcodec.cli.evaluate import paper_table
 from vqcodec.errors import UsageError
 from vqcodec.evaluation import frechet
+from vqcodec.evaluation.array_record import array_of_record, array_record
 from vqcodec.evaluation.frechet import Statistics, frechet_distance
-from vqcodec.evaluation.papers import TABLES, PaperWork, measure_model, ssim_uniform
+from vqcodec.evaluation.job import Job
+from vqcodec.evaluation.papers import TABLES, PaperPicture, PaperWork, measure_model, ssim_uniform
 from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.metrics import psnr
 
@@ -88,23 +93,68 @@ def test_the_distance_of_normal_distributions(monkeypatch: pytest.MonkeyPatch) -
     assert math.isnan(frechet_distance(Statistics(), a))
 
 
-def test_the_command(
-    tiny_model: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command(tiny_model: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vqcodec.errors import InputError
     from vqcodec.evaluation import pretrained
 
     def missing(*_: object) -> None:
         raise InputError("no weights here")
 
+    said: list[str] = []
+    monkeypatch.setattr("vqcodec.cli.messages.say", said.append)
     monkeypatch.setattr(pretrained, "path_of", missing)
     printed = run(pictures, "--table", "mgvq-1", "-m", tiny_model, "-o", tmp_path / "t.json")
     assert "MGVQ, table 1" in printed
     assert "file bpp" in printed
+    assert said == ["no LPIPS: no weights here", "no rFID: no weights here"]
     assert "rFID" not in printed  # without weights there is no column
     (row,) = json.loads((tmp_path / "t.json").read_text())["rows"]
     assert (row["model"], row["keep"], row["pictures"], row["rfid"]) == (tiny_model, 4, 2, None)
     assert row["raw_bpp"] == pytest.approx(4 * 4 / 256)
+
+
+def test_an_interrupted_table_is_continued(
+    tiny_model: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finished pictures are not measured again; the report is that of a run without interruption."""
+    measured: list[str] = []
+    stops = [True]
+    measure = PaperWork._measured
+    features = np.random.default_rng(0).random((2, frechet.FEATURES), np.float32)
+
+    def counted(self: PaperWork, job: Job, advance: Callable[[float], None]) -> PaperPicture:
+        if len(measured) == 1 and stops:
+            raise KeyboardInterrupt
+        measured.append(job.name)
+        found = measure(self, job, advance)
+        (whole,) = found.reconstructions
+        return replace(found, features=features[0], reconstructions=[replace(whole, features=features[1])])
+
+    said: list[str] = []
+    monkeypatch.setattr("vqcodec.cli.messages.say", said.append)
+    monkeypatch.setattr(paper_table, "_usable", lambda *_: (False, False))
+    monkeypatch.setattr(PaperWork, "_measured", counted)
+    out = tmp_path / "t.json"
+    words = [pictures, "--table", "fqgan-1", "-m", tiny_model, "-j", 1, "-o"]
+    with pytest.raises(SystemExit):
+        run(*words, out)
+    assert said[-1] == f"finished pictures are kept in {out}.partial: the same command continues"
+    assert not out.exists()
+    stops.clear()
+    run(*words, out)
+    assert len(measured) == 2  # the second picture alone
+    assert not out.with_name("t.json.partial").exists()
+    run(*words, tmp_path / "whole.json")
+    assert len(measured) == 4
+    assert out.read_text() == (tmp_path / "whole.json").read_text()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (3, 4)])
+def test_arrays_are_kept_without_loss(kind: type, shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).uniform(0, 255, shape).astype(kind)
+    found = array_of_record(json.loads(json.dumps(array_record(array))))
+    assert (found.dtype, found.shape, found.tobytes()) == (array.dtype, array.shape, array.tobytes())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -179,7 +179,9 @@ def run_pictures(
     pictures: Iterable[tuple[str, Pixels]], options: Options, about: dict[str, str], n_shown: int, running: Running
 ) -> list[PictureResult]:
     """The results of all pictures in the order of `pictures`; `about` describes the codecs."""
-    journal = None if running.journal is None else Journal(running.journal, options, about)
+    # The cache holds equal results, wherever it is.
+    known_by = [{key: str(value) for key, value in asdict(options).items() if key != "cache"}, about]
+    journal = None if running.journal is None else Journal(running.journal, known_by)
     progress = Progress(pictures, running.on_progress)
     order: list[str] = []
     results: dict[str, PictureResult] = {}
@@ -194,9 +196,9 @@ def run_pictures(
         for name, pixels in pictures:
             job = Job(name, pixels, len(order) < n_shown)
             order.append(name)
-            known = None if journal is None else journal.find(job)
-            if known is not None:
-                finish(known, True)
+            record = None if journal is None else journal.find(job)
+            if record is not None:
+                finish(PictureResult.of_record(record), True)
                 continue
             jobs[name] = job
             yield job
@@ -204,8 +206,8 @@ def run_pictures(
     work = functools.partial(evaluate_picture, options)
     for result in parallel.run(todo(), work, died, running.workers, running.threads, progress.advance):
         job = jobs.pop(result.picture)
-        if journal is not None:
-            journal.add(job, result)
+        if journal is not None and not result.failures:  # what failed is tried again
+            journal.add(job, result.record())
         finish(result, False)
     return [results[name] for name in order]
 

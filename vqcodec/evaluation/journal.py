@@ -8,36 +8,47 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ..errors import OutputError
 from .job import Job
-from .picture_job import Options, PictureResult
 
 
 class Journal:
-    """Results by key in the file `path`, which is made with the first one. Raises OutputError."""
+    """Results by key in the file `path`, which is made with the first one.
 
-    def __init__(self, path: Path, options: Options, about: dict[str, str]) -> None:
-        self.path = path
+    Args:
+        path: the file.
+        conditions: everything that a result depends on except its picture, as JSON can hold it.
+
+    Raises OutputError.
+    """
+
+    def __init__(self, path: Path, conditions: Any) -> None:
         from .. import __version__
 
-        # The cache holds equal results, wherever it is.
-        known = {key: str(value) for key, value in asdict(options).items() if key != "cache"}
-        self._options = json.dumps([__version__, known, about], sort_keys=True).encode()
-        self._records = self._read()
+        self.path = path
+        self._conditions = json.dumps([__version__, conditions], sort_keys=True).encode()
+        self._places = self._read()
+        """Key -> offset of its line in the file; results of many pictures do not fit in memory."""
 
-    def find(self, job: Job) -> PictureResult | None:
-        """The result of an earlier run, if that run had equal options and pixels."""
-        record = self._records.get(self._key(job))
-        return None if record is None else PictureResult.of_record(json.loads(record)["result"])
+    def find(self, job: Job) -> Any:
+        """The record of an earlier run under equal conditions of a picture with equal pixels, else None."""
+        place = self._places.get(self._key(job))
+        if place is None:
+            return None
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(place)
+                return json.loads(file.readline())["result"]
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
 
-    def add(self, job: Job, result: PictureResult) -> None:
-        """Append the result of a picture, unless a codec failed on it: it is tried again. Raises OutputError."""
-        if result.failures:
-            return
-        line = json.dumps({"key": self._key(job), "result": result.record()}) + "\n"
+    def add(self, job: Job, record: Any) -> None:
+        """Append the result of a picture, as JSON can hold it. Raises OutputError."""
+        line = json.dumps({"key": self._key(job), "result": record}) + "\n"
         try:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(line)
@@ -46,22 +57,25 @@ class Journal:
 
     def _key(self, job: Job) -> str:
         head = json.dumps([job.name, job.show, job.pixels.shape]).encode()
-        return hashlib.sha256(self._options + head + job.pixels.tobytes()).hexdigest()
+        return hashlib.sha256(self._conditions + head + job.pixels.tobytes()).hexdigest()
 
-    def _read(self) -> dict[str, str]:
-        records = {}
+    def _read(self) -> dict[str, int]:
+        places: dict[str, int] = {}
+        place, line = 0, b"\n"
         try:
-            text = self.path.read_text(encoding="utf-8")
+            with open(self.path, "rb") as file:
+                for line in file:
+                    with suppress(ValueError, LookupError, TypeError):
+                        places[json.loads(line)["key"]] = place
+                    place += len(line)
+            if not line.endswith(b"\n"):
+                with open(self.path, "ab") as file:
+                    file.write(b"\n")
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{self.path}: cannot be read: {error}; remove it to start anew") from error
-        for line in text.splitlines():
-            try:
-                records[json.loads(line)["key"]] = line
-            except (ValueError, LookupError, TypeError):
-                continue
-        if text and not text.endswith("\n"):
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write("\n")
-        return records
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return places
+
+    def _unreadable(self, error: Exception) -> OutputError:
+        return OutputError(f"{self.path}: cannot be read: {error}; remove it to start anew")

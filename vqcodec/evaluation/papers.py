@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..config.model import ModelConfig
 from ..errors import InputError
 from ..metrics import Pixels, psnr
 from ..models import loading, registry
 from . import parallel
+from .array_record import array_of_record, array_record
 from .codebook_usage import UsageCounter
 from .frechet import Statistics, frechet_distance, inception_features
 from .job import Job
+from .journal import Journal
 from .measure import Failure, reason_of
 from .preparation import Preparation
 from .quality import lpips
@@ -92,6 +96,31 @@ class PaperPicture:
     features: np.ndarray | None = None
     failure: Failure | None = None
 
+    def record(self) -> dict[str, Any]:
+        """The result of a picture that did not fail, as JSON can hold it."""
+        return {
+            "name": self.name,
+            "n_pixels": self.n_pixels,
+            "planes": [array_record(plane) for plane in self.planes],
+            "reconstructions": [vars(one) | {"features": _record(one.features)} for one in self.reconstructions],
+            "features": _record(self.features),
+        }
+
+    @classmethod
+    def of_record(cls, record: dict[str, Any]) -> PaperPicture:
+        """Undo `record`."""
+        planes = [array_of_record(plane) for plane in record["planes"]]
+        found = [Reconstruction(**one | {"features": _features(one["features"])}) for one in record["reconstructions"]]
+        return cls(record["name"], record["n_pixels"], planes, found, _features(record["features"]))
+
+
+def _record(features: np.ndarray | None) -> dict[str, Any] | None:
+    return None if features is None else array_record(features)
+
+
+def _features(record: dict[str, Any] | None) -> np.ndarray | None:
+    return None if record is None else array_of_record(record)
+
 
 @dataclass(frozen=True)
 class PaperWork:
@@ -103,6 +132,11 @@ class PaperWork:
     with_lpips: bool
     with_fid: bool
     weights: tuple[Path, ...]
+
+    def conditions(self) -> dict[str, Any]:
+        """Everything that a result depends on except its picture, as JSON can hold it."""
+        weights = registry.find(self.model).config.weights_sha256
+        return {key: str(value) for key, value in asdict(self).items()} | {"weights_sha256": weights}
 
     def __call__(self, job: Job, advance: Callable[[float], None]) -> PaperPicture:
         """Encode with the nearest codewords, decode each requested number of layers, measure."""
@@ -190,54 +224,97 @@ class PaperRow:
         }
 
 
+class Totals:
+    """Sums over the results of pictures by one model."""
+
+    def __init__(self, work: PaperWork, config: ModelConfig) -> None:
+        self._work, self._config = work, config
+        self._counter = UsageCounter(config.tokenizer)
+        self._collected: dict[int, list[Reconstruction]] = {}
+        self._original = Statistics()
+        self._decoded: dict[int, Statistics] = {}
+        self._raw_bits: dict[int, float] = {}
+        self._n_pixels = 0
+
+    def add(self, result: PaperPicture) -> None:
+        """Count a picture that did not fail."""
+        bits = [math.log2(size) for size in self._config.tokenizer.quantizer.sizes]
+        self._n_pixels += result.n_pixels
+        self._counter.add(result.planes, result.n_pixels)
+        if result.features is not None:
+            self._original.add(result.features)
+        for one in result.reconstructions:
+            kept = [plane for layer in self._config.layers[: one.keep] for plane in layer]
+            raw = sum(bits[s] * int((result.planes[s] >= 0).sum()) for s in kept)
+            self._raw_bits[one.keep] = self._raw_bits.get(one.keep, 0.0) + raw
+            if one.features is not None:
+                self._decoded.setdefault(one.keep, Statistics()).add(one.features)
+            self._collected.setdefault(one.keep, []).append(replace(one, features=None))
+
+    def rows(self) -> list[PaperRow]:
+        """One row for each number of layers; none without pictures."""
+        usage = tuple(book.usage for book in self._counter.usages()) if self._collected else ()
+        return [self._row(keep, found, usage) for keep, found in sorted(self._collected.items())]
+
+    def _row(self, keep: int, found: list[Reconstruction], usage: tuple[float, ...]) -> PaperRow:
+        distance = frechet_distance(self._original, self._decoded[keep]) if keep in self._decoded else math.nan
+        coded = 8 * sum(one.n_bytes for one in found) / self._n_pixels
+        mean = {name: _mean([getattr(one, name) for one in found]) for name in ("psnr", "ssim", "lpips", "mse")}
+        is_pooled = self._work.table.pooled_psnr and mean["mse"]
+        value = 10 * math.log10(255**2 / mean["mse"]) if is_pooled else mean["psnr"]
+        head = (self._work.model, keep, len(found), value, mean["ssim"], mean["lpips"], distance, usage)
+        return PaperRow(*head, self._raw_bits[keep] / self._n_pixels, coded)
+
+
 def measure_model(
     pictures: Iterable[tuple[str, Pixels]],
     work: PaperWork,
     workers: int = 1,
     threads: int = 1,
     advance: Callable[[str, float], None] = lambda name, share: None,
+    journal_path: Path | None = None,
 ) -> tuple[list[PaperRow], list[Failure]]:
     """The rows of a model over pictures that are prepared already, and what failed.
 
-    Raises ModelError if the model is not found, InputError if no picture could be measured.
+    Args:
+        pictures: (name, pixels) of each.
+        work: the measurement of each picture.
+        workers: worker processes; 1: no process of its own.
+        threads: CPU threads of each worker process.
+        advance: called with (name of a picture, share of its work that is done).
+        journal_path: file that keeps finished pictures; an equal run continues from it. None: none are kept.
+
+    Raises ModelError if the model is not found, InputError if no picture could be measured, OutputError if the journal
+    cannot be read or written.
     """
     entry = registry.find(work.model)
     loading.load_model(work.model)
-    counter = UsageCounter(entry.config.tokenizer)
-    collected: dict[int, list[Reconstruction]] = {}
-    original = Statistics()
-    decoded: dict[int, Statistics] = {}
-    failures, raw_bits, n_pixels = [], dict[int, float](), 0
-    jobs: Iterator[Job] = (Job(name, pixels) for name, pixels in pictures)
-    layers = entry.config.layers
-    bits = [math.log2(size) for size in entry.config.tokenizer.quantizer.sizes]
-    for result in parallel.run(jobs, work, _died, workers, threads, advance):
-        advance(result.name, 1)
+    journal = None if journal_path is None else Journal(journal_path, work.conditions())
+    totals, failures = Totals(work, entry.config), list[Failure]()
+    jobs: dict[str, Job] = {}
+
+    def todo() -> Iterator[Job]:
+        for name, pixels in pictures:
+            job = Job(name, pixels)
+            if journal is not None and (record := journal.find(job)) is not None:
+                totals.add(PaperPicture.of_record(record))
+                advance(name, 1)
+                continue
+            jobs[name] = job
+            yield job
+
+    for result in parallel.run(todo(), work, _died, workers, threads, advance):
+        job = jobs.pop(result.name)
         if result.failure is not None:
             failures.append(result.failure)
-            continue
-        n_pixels += result.n_pixels
-        counter.add(result.planes, result.n_pixels)
-        if result.features is not None:
-            original.add(result.features)
-        for one in result.reconstructions:
-            collected.setdefault(one.keep, []).append(one)
-            kept = [plane for layer in layers[: one.keep] for plane in layer]
-            raw = sum(bits[s] * int((result.planes[s] >= 0).sum()) for s in kept)
-            raw_bits[one.keep] = raw_bits.get(one.keep, 0.0) + raw
-            if one.features is not None:
-                decoded.setdefault(one.keep, Statistics()).add(one.features)
-    if not collected:
+        else:
+            if journal is not None:
+                journal.add(job, result.record())
+            totals.add(result)
+        advance(result.name, 1)
+    rows = totals.rows()
+    if not rows:
         raise InputError(str(failures[0]) if failures else "no pictures: give at least one")
-    usage = tuple(book.usage for book in counter.usages())
-    rows = []
-    for keep, found in sorted(collected.items()):
-        distance = frechet_distance(original, decoded[keep]) if keep in decoded else math.nan
-        coded = 8 * sum(one.n_bytes for one in found) / n_pixels
-        mean = {name: _mean([getattr(one, name) for one in found]) for name in ("psnr", "ssim", "lpips", "mse")}
-        value = 10 * math.log10(255**2 / mean["mse"]) if work.table.pooled_psnr and mean["mse"] else mean["psnr"]
-        head = (work.model, keep, len(found), value, mean["ssim"], mean["lpips"], distance, usage)
-        rows.append(PaperRow(*head, raw_bits[keep] / n_pixels, coded))
     return rows, failures
 
 
