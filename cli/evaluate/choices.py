@@ -17,6 +17,8 @@ from .. import messages
 DEFAULT_ANCHOR = "jpeg"
 NO_ANCHOR = "none"
 OURS = "vqcodec"
+OF_SETS = ("rfid", "fid")
+"""Names of the distance between two sets of pictures, which has no value for a single file."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def chosen_codecs(text: str | None, commands: Sequence[str], folders: Sequence[s
 
 
 def chosen_metrics(text: str, weights: Sequence[Path], quiet: bool) -> list[str]:
-    """The metrics of --metrics that can be computed; one line on stderr for each whose weights cannot be had."""
+    """The metrics of --metrics that can be computed; one line on stderr for each that has no values here."""
     from vqcodec.evaluation import pretrained
     from vqcodec.evaluation.quality import metric_of
 
@@ -62,6 +64,10 @@ def chosen_metrics(text: str, weights: Sequence[Path], quiet: bool) -> list[str]
         pretrained.check_files(weights)
     usable = []
     for name in listed(text, "--metrics"):
+        if name in OF_SETS:
+            if not quiet:
+                messages.say(f"no {name}: it compares sets of pictures; `vqcodec eval --table NAME` measures it")
+            continue
         with in_option("--metrics"):
             try:
                 metric_of(name, weights)

@@ -89,6 +89,17 @@ def test_failures_are_printed_and_each_picture_has_a_line(
     assert said == []
 
 
+def test_a_metric_of_sets_is_left_out_with_one_line(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("vqcodec.cli.messages.say", said.append)
+    printed = run(*pair, "--codecs", "jpeg", "--metrics", "psnr,rfid")
+    assert "PSNR" in printed
+    assert said[0] == "no rfid: it compares sets of pictures; `vqcodec eval --table NAME` measures it"
+    assert sum("rfid" in line for line in said) == 1
+    with pytest.raises(UsageError, match="none of them"):
+        run(*pair, "--codecs", "jpeg", "--metrics", "rfid")
+
+
 def test_an_interrupted_command_is_continued(
     pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
