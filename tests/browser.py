@@ -48,6 +48,24 @@ class Tab:
         wider = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wider <= 0
 
+    def pinch(self, x: float, y: float, before: float, after: float, across: bool = True) -> None:
+        """Two fingers around the point (x, y) move from `before` to `after` pixels apart, across or along the page."""
+        session = self._context.new_cdp_session(self.page)
+
+        def touch(kind: str, *distances: float) -> None:
+            points = [
+                {"id": k, "x": x + (d if across else 0), "y": y + (0 if across else d)} for k, d in enumerate(distances)
+            ]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", -before / 2)
+        touch("touchStart", -before / 2, before / 2)
+        for step in range(1, 9):
+            half = (before + (after - before) * step / 8) / 2
+            touch("touchMove", -half, half)
+        touch("touchEnd")
+        session.detach()
+
     def screenshot(self, name: str) -> None:
         """Save what the window shows in the folder $SCREENSHOTS, if it is set, to be looked at."""
         if folder := os.environ.get("SCREENSHOTS"):
@@ -76,5 +94,13 @@ def browser() -> Iterator[Browser]:
 def tab(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Tab]:
     """A window of each of SIZES."""
     opened = Tab(browser, request.param)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def phone(browser: Browser) -> Iterator[Tab]:
+    """A window of a phone, with a touch screen."""
+    opened = Tab(browser, "phone")
     yield opened
     opened.close()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .browser import browser, tab  # noqa: F401 (fixtures)
+from .browser import browser, phone, tab  # noqa: F401 (fixtures)
 
 TINY = "tiny"
 SLOW_FOLDERS = ("train", "importing", "sampling")

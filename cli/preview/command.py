@@ -22,7 +22,7 @@ from ..several import Failures
 from .original import Original, find_original
 from .page import page
 from .pictures import animation, contact_sheet
-from .steps import Shown, Sides, Step, picture_steps, plain_steps
+from .steps import FEWEST_STEPS, Shown, Sides, Step, default_steps, picture_steps, plain_steps
 
 if TYPE_CHECKING:
     from vqcodec.models.file_info import Info
@@ -72,7 +72,8 @@ def preview(
             "--steps",
             min=1,
             help="Number of steps at most, 1 or more.",
-            show_default=f"one for each layer; {GALLERY_STEPS} in a gallery, {TERMINAL_STEPS} in a terminal",
+            show_default=f"one for each layer, down to {FEWEST_STEPS} for large pictures; {GALLERY_STEPS} in a "
+            f"gallery, {TERMINAL_STEPS} in a terminal",
         ),
     ] = None,
     against: Annotated[
@@ -146,7 +147,7 @@ def preview(
             data = _written(kind, shown)
             write_new(target, data, force)
         if not quiet:
-            _report(target, shown, len(data))
+            _report(target, shown, len(data), chosen=steps is not None)
     failures.finish(quiet)
 
 
@@ -201,7 +202,8 @@ def _decode(source: Path, name: Path, original: Original | None, wanted: Wanted,
         with bars as progress, progress.file(text):
             progress.pixels = info.width * info.height
             options = (wanted.device, wanted.max_pixels)
-            steps = list(picture_steps(data, info, wanted.steps, sides, original, *options))
+            n_steps = wanted.steps or (None if wanted.sides is None else default_steps(info))
+            steps = list(picture_steps(data, info, n_steps, sides, original, *options))
     if not wanted.quiet:
         _warn(text, info, len(data), steps)
     return Shown(text, info, len(data), steps, None if original is None else original.for_screen(sides.last))
@@ -220,7 +222,9 @@ def _written(kind: str, shown: list[Shown]) -> bytes:
     return animation(shown[0]) if kind == ".webp" else contact_sheet(shown[0])
 
 
-def _report(target: Path, shown: list[Shown], n_bytes: int) -> None:
-    steps = len(shown[0].steps)
+def _report(target: Path, shown: list[Shown], n_bytes: int, chosen: bool) -> None:
+    """Tell what was written, and how to see every layer unless the user has `chosen` the number of steps."""
+    steps, layers = len(shown[0].steps), shown[0].steps[-1].layers
     what = f"{len(shown)} files" if len(shown) > 1 else f"{steps} step{'' if steps == 1 else 's'}"
-    say(f"{target}: {what}, {n_bytes:,} bytes")
+    more = "" if chosen or len(shown) > 1 or steps >= layers else f" (--steps {layers}: one for each layer)"
+    say(f"{target}: {what}{more}, {n_bytes:,} bytes")

@@ -59,6 +59,7 @@ function show(i) {
   for (const key of ["layers", "bytes", "bpp", "ms-ssim"]) {
     get(key).textContent = steps[current].getAttribute("data-" + key) || "";
   }
+  get("stored").textContent = ["width", "height"].map((side) => steps[current].getAttribute(side)).join("×");
   get("percent").textContent = facts.percent + " %";
   get("psnr").textContent = facts.psnr ? facts.psnr + " dB" : "";
 }
@@ -104,25 +105,37 @@ function layout() {
   section.style.height = Math.max(1, factor * section.dataset.height) + "px";
   stage.classList.toggle("zoomed", scale > 0);
   stage.classList.toggle("doubled", factor >= 2);
-  zoom.textContent = scale ? "Fit" : fit() < 1 ? "1:1" : "2:1";
+  zoom.textContent = scale ? "Fit" : Math.round(closer() * devicePixelRatio) + ":1";
 }
 
-/* Another scale; the spot at (x, y), 0..1, comes to the middle of the window. */
-function enlarge(to, x = 0.5, y = 0.5) {
-  scale = to;
+/* One picture pixel for one device pixel. */
+const exact = () => 1 / devicePixelRatio;
+const closer = () => (fit() < exact() ? exact() : 2);
+
+/* Another scale; the spot at (x, y) of the picture, 0..1, comes to `at` in the window, by default to its middle. */
+function enlarge(to, x = 0.5, y = 0.5, at = middle()) {
+  scale = to <= fit() ? 0 : Math.min(to, 8);
   layout();
-  stage.scrollLeft = x * files[file].clientWidth - stage.clientWidth / 2;
-  stage.scrollTop = y * files[file].clientHeight - stage.clientHeight / 2;
+  const box = files[file].getBoundingClientRect();
+  stage.scrollLeft += box.left + x * box.width - at.x;
+  stage.scrollTop += box.top + y * box.height - at.y;
 }
 
-const toggleZoom = (x, y) => enlarge(scale ? 0 : fit() < 1 ? 1 : 2, x, y);
+function middle() {
+  const box = stage.getBoundingClientRect();
+  return { x: box.left + stage.clientWidth / 2, y: box.top + stage.clientHeight / 2 };
+}
+
+/* Where a point of the window lies in the picture, 0..1. */
+function spot({ x, y }) {
+  const box = files[file].getBoundingClientRect(), share = (part) => Math.max(0, Math.min(1, part));
+  return [share((x - box.left) / box.width), share((y - box.top) / box.height)];
+}
+
+const toggleZoom = (x, y) => enlarge(scale ? 0 : closer(), x, y);
 
 function zoomBy(factor) {
-  const section = files[file];
-  const x = (stage.scrollLeft + stage.clientWidth / 2) / Math.max(section.clientWidth, stage.clientWidth);
-  const y = (stage.scrollTop + stage.clientHeight / 2) / Math.max(section.clientHeight, stage.clientHeight);
-  const next = 2 ** Math.round(Math.log2((scale || fit()) * factor));
-  enlarge(next <= fit() ? 0 : Math.min(next, 8), x, y);
+  enlarge(2 ** Math.round(Math.log2((scale || fit()) * factor)), ...spot(middle()));
 }
 
 slider.addEventListener("input", () => { stop(); show(slider.value - 1); });
@@ -156,12 +169,32 @@ stage.addEventListener("pointermove", (event) => {
 addEventListener("pointerup", (event) => {
   if (grip && !grip.moved && event.target.tagName === "IMG" && stage.contains(event.target)
     && Math.hypot(event.clientX - grip.x, event.clientY - grip.y) < 5) {
-    const box = files[file].getBoundingClientRect();
-    toggleZoom((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+    toggleZoom(...spot({ x: event.clientX, y: event.clientY }));
   }
   grip = null;
 });
 addEventListener("pointercancel", () => { grip = null; });
+/* One finger scrolls, as everywhere; two zoom about the point between them. */
+let pinch = null;
+const between = ([a, b]) => ({
+  x: (a.clientX + b.clientX) / 2, y: (a.clientY + b.clientY) / 2,
+  distance: Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY),
+});
+stage.addEventListener("touchstart", (event) => {
+  pinch = null;
+  if (event.touches.length !== 2) return;
+  if (event.cancelable) event.preventDefault();
+  grip = null;
+  const start = between(event.touches);
+  pinch = { scale: (scale || fit()) / Math.max(start.distance, 1), spot: spot(start) };
+}, { passive: false });
+stage.addEventListener("touchmove", (event) => {
+  if (!pinch || event.touches.length !== 2) return;
+  if (event.cancelable) event.preventDefault();
+  const now = between(event.touches);
+  enlarge(pinch.scale * now.distance, ...pinch.spot, now);
+}, { passive: false });
+for (const end of ["touchend", "touchcancel"]) stage.addEventListener(end, () => { pinch = null; });
 stage.addEventListener("dragstart", (event) => event.preventDefault());
 
 const KEYS = {

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import base64
 import io
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from html import escape
 from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING
+
+from vqcodec.runtime.threads import thread_count
 
 from .steps import Shown, Step
 
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 WEBP_QUALITY = 90
+WEBP_METHOD = 3
+"""Of 0..6, fast to small: size and error are those of 4 within 1 %, in 0.9 of its time."""
 THUMBNAIL_PX = 320
 """Longest side of the pictures of the gallery."""
 
@@ -26,17 +32,21 @@ def page(files: list[Shown]) -> str:
     """HTML page of one file, or of several with a gallery."""
     several = len(files) > 1
     title = f"{len(files)} files" if several else files[0].name
+    with ThreadPoolExecutor(thread_count()) as threads:
+        sections = [_section(file, several, threads) for file in files]
+        thumbnails = list(threads.map(_thumbnail, files)) if several else []
     return Template(_resource("page.html")).substitute(
         title=_text(title),
         style=_resource("page.css"),
         script=_resource("page.js"),
-        files="\n".join(_section(file, hidden=several) for file in files),
-        thumbnails="\n".join(map(_thumbnail, files)) if several else "",
+        files="\n".join(sections),
+        thumbnails="\n".join(thumbnails),
         kind="several" if several else "single",
     )
 
 
-def _section(file: Shown, hidden: bool) -> str:
+def _section(file: Shown, hidden: bool, threads: Executor) -> str:
+    """The element of a file, whose pictures are encoded in `threads`."""
     info = file.info
     facts = [f"{info.width:,} × {info.height:,} pixels", f"model {info.model or info.token_id}"]
     facts.append(f"{info.file_bytes:,} bytes, {info.bpp:.3f} bpp")
@@ -47,11 +57,10 @@ def _section(file: Shown, hidden: bool) -> str:
         facts.append(f"shown at {largest.width:,} × {largest.height:,}")
     data = {"name": file.name, "facts": " · ".join(facts), "width": largest.width, "height": largest.height}
     attributes = " ".join(f'data-{key}="{_text(str(value))}"' for key, value in data.items())
-    pictures = [_step(step, last=step is file.steps[-1]) for step in file.steps]
+    pictures = [partial(_step, step, last=step is file.steps[-1]) for step in file.steps]
     if file.original is not None:
-        kind, source = _kind(file.original), _data_uri(file.original)
-        pictures.append(f'<img class="original {kind}" alt="original" src="{source}">')
-    body = "\n".join(pictures)
+        pictures.append(partial(_original, file.original))
+    body = "\n".join(threads.map(lambda picture: picture(), pictures))
     return f'<section class="file" {attributes}{" hidden" if hidden else ""}>\n{body}\n</section>'
 
 
@@ -69,6 +78,10 @@ def _step(step: Step, last: bool) -> str:
     look = f'class="step {_kind(picture)}" width="{picture.width}" height="{picture.height}" decoding="sync"'
     state = "" if last else " hidden"
     return f'<img {look} {data} alt="{escape(step.caption)}" src="{_data_uri(picture)}"{state}>'
+
+
+def _original(image: Image.Image) -> str:
+    return f'<img class="original {_kind(image)}" alt="original" src="{_data_uri(image)}">'
 
 
 def _thumbnail(file: Shown) -> str:
@@ -95,5 +108,5 @@ def _resource(name: str) -> str:
 
 def _data_uri(image: Image.Image) -> str:
     out = io.BytesIO()
-    image.save(out, "WEBP", quality=WEBP_QUALITY, method=4)
+    image.save(out, "WEBP", quality=WEBP_QUALITY, method=WEBP_METHOD)
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode("ascii")

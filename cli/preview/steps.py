@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from .original import Original
 
 
+DECODED_PIXELS = 24 * 10**6
+"""Most pixels of all steps together, where the number of steps is not given and exceeds FEWEST_STEPS."""
+FEWEST_STEPS = 6
+
+
 @dataclass(frozen=True)
 class Sides:
     """Longest sides of the pictures of a preview in pixels; larger pictures are scaled down."""
@@ -80,6 +85,11 @@ class Shown:
 def format_bpp(bpp: float) -> str:
     """Bits per pixel with two decimals, below 0.1 with three."""
     return f"{bpp:.2f}" if bpp >= 0.1 else f"{bpp:.3f}"
+
+
+def default_steps(info: Info) -> int:
+    """Number of decoded steps where it is not given: one for each layer, fewer for large pictures."""
+    return min(len(info.layers), max(FEWEST_STEPS, DECODED_PIXELS // (info.width * info.height)))
 
 
 def plain_steps(info: Info, n_bytes: int, steps: int | None) -> list[Step]:

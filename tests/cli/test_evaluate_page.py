@@ -128,6 +128,25 @@ def test_zoom_by_buttons_and_keys(report: Path, tab: Tab) -> None:
     tab.check()
 
 
+@pytest.mark.parametrize("across", [True, False])
+def test_two_fingers_zoom_about_their_middle(across: bool, report: Path, phone: Tab) -> None:
+    page = phone.open(report)
+    page.locator("#view").scroll_into_view_if_needed()
+    before = page.locator("#img-left").bounding_box()
+    assert before
+    x, y = before["x"] + 0.75 * before["width"], before["y"] + 0.5 * before["height"]
+    phone.pinch(x, y, 40, 120, across)
+    after = page.locator("#img-left").bounding_box()
+    assert after
+    assert after["width"] == pytest.approx(3 * before["width"], rel=0.02)
+    assert after["x"] + 0.75 * after["width"] == pytest.approx(x, abs=5)
+    assert after["y"] + 0.5 * after["height"] == pytest.approx(y, abs=5)
+    assert page.evaluate("visualViewport.scale") == 1
+    phone.pinch(195, y, 200, 40, across)
+    assert page.locator("#img-left").bounding_box() == pytest.approx(before)
+    phone.check()
+
+
 def test_curves_are_hovered_and_hidden(report: Path, tab: Tab) -> None:
     page = tab.open(report)
     assert page.locator("#charts figure").count() == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from vqcodec.cli.preview import command as module
 from vqcodec.cli.preview import terminal
 from vqcodec.cli.preview.page import page
 from vqcodec.cli.preview.pictures import CHECKER, contact_sheet, opaque, sheet_shape
-from vqcodec.cli.preview.steps import Shown, Sides, Step, plain_steps
+from vqcodec.cli.preview.steps import Shown, Sides, Step, default_steps, plain_steps
 from vqcodec.errors import UsageError
 from vqcodec.metrics import ms_ssim, psnr
 from vqcodec.models.file_info import read_info
@@ -262,6 +263,24 @@ def test_steps_without_new_bytes_are_left_out(tiny_vqc: bytes) -> None:
     info = read_info(tiny_vqc)
     assert [step.layers for step in plain_steps(info, len(tiny_vqc), 2)] == [1, 4]
     assert [step.layers for step in plain_steps(info, info.layers[0].end, None)] == [1]
+
+
+def test_large_pictures_have_fewer_steps(file: Path, invoke, tiny_vqc: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = read_info(tiny_vqc)
+    layers = (*info.layers, *info.layers, *info.layers)
+    sizes = {1000: 12, 1414: 12, 1800: 7, 6000: 6}
+    found = {side: default_steps(replace(info, width=side, height=side, layers=layers)) for side in sizes}
+    assert found == sizes
+    monkeypatch.setattr("vqcodec.cli.preview.steps.DECODED_PIXELS", 200 * 150 * 3)
+    monkeypatch.setattr("vqcodec.cli.preview.steps.FEWEST_STEPS", 2)
+    out = file.with_suffix(".html")
+    assert "3 steps (--steps 4: one for each layer)" in invoke("preview", file, "-o", out)[2]
+    assert [picture["data-layers"] for picture in Page(out.read_text("utf-8")).all("img")] == [
+        "1 of 4",
+        "2 of 4",
+        "4 of 4",
+    ]
+    assert "4 steps, " in invoke("preview", file, "-o", out, "-f", "--steps", 4)[2]
 
 
 def test_the_original_adds_its_picture_and_measured_quality(file: Path, invoke, photo: Image.Image) -> None:

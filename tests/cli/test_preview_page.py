@@ -99,6 +99,7 @@ def test_a_click_zooms_and_the_mouse_drags(work: Path, invoke: Invoke, photo: Im
     assert (zoomed["width"], zoomed["height"]) == (1800, 1350)  # the last step is stored in full size
     natural = page.locator(".step").evaluate_all("steps => steps.map(step => step.naturalWidth)")
     assert natural == [1600, 1800]
+    assert page.inner_text("#stored") == "1800×1350"
     before = page.evaluate("document.getElementById('stage').scrollLeft")
     assert before > 0
     page.mouse.move(200, 300)
@@ -111,6 +112,30 @@ def test_a_click_zooms_and_the_mouse_drags(work: Path, invoke: Invoke, photo: Im
     page.locator("body").press("z")
     assert file.bounding_box()["width"] == pytest.approx(fitted["width"], abs=1)
     tab.check()
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_two_fingers_zoom_about_their_middle(
+    across: bool, work: Path, invoke: Invoke, photo: Image.Image, phone: Tab
+) -> None:
+    photo.resize((1800, 1350)).save("large.png")
+    assert invoke("encode", "large.png", "-m", "tiny")[0] == 0
+    assert invoke("preview", "large.vqc", "page.html", "--steps", 2)[0] == 0
+    page = phone.open(work / "page.html")
+    fitted = page.locator(".file").bounding_box()
+    assert fitted is not None
+    x, y = fitted["x"] + 0.75 * fitted["width"], fitted["y"] + 0.25 * fitted["height"]
+    phone.pinch(x, y, 40, 160, across)
+    zoomed = page.locator(".file").bounding_box()
+    assert zoomed is not None
+    assert zoomed["width"] == pytest.approx(4 * fitted["width"], rel=0.01)
+    assert zoomed["x"] + 0.75 * zoomed["width"] == pytest.approx(x, abs=2)
+    assert page.evaluate("visualViewport.scale") == 1  # the page around the picture keeps its size
+    phone.screenshot("pinch")
+    phone.pinch(200, 400, 300, 20, across)
+    assert page.locator(".file").bounding_box() == fitted
+    assert page.inner_text("#zoom") == "1:1"
+    phone.check()
 
 
 def test_a_gallery_opens_and_turns_its_files(gallery: Path, tab: Tab) -> None:
