@@ -95,6 +95,14 @@ def print_plan(plan: list[Job], listing: Listing, json: bool) -> None:
         raise BatchError(f"{counts[FAIL]} of {len(plan)} files would fail")
 
 
+def _say_hints(listing: Listing) -> None:
+    """Print how the files of a SRC without sources are converted."""
+    if listing.ignored[".vqc"]:
+        messages.say("no images found; to decode .vqc files add --to png")
+    if listing.ignored[".tar"]:
+        messages.say("nothing to convert outside .tar shards; to convert the pictures in them add --shards")
+
+
 def print_summary(summary: Summary, listing: Listing, book: str, total: int, json: bool, quiet: bool) -> None:
     """Print the summary: JSON on stdout, text on stderr."""
     seconds, ignored = time.perf_counter() - summary.start, sum(listing.ignored.values())
@@ -128,8 +136,8 @@ def print_summary(summary: Summary, listing: Listing, book: str, total: int, jso
     kinds = ", ".join(f"{kind} {n}" for kind, n in listing.ignored.most_common(5))
     counts = f"done {summary.done}, skipped {summary.skipped}, failed {len(summary.failures)}, ignored {ignored}"
     messages.say(counts + (f" ({kinds})" if kinds else "") + (f", left {left}" if left else ""))
-    if listing.ignored[".vqc"] and not listing.sources:
-        messages.say("no images found; to decode .vqc files add --to png")
+    if not listing.sources:
+        _say_hints(listing)
     if summary.done:
         share = f" ({100 * summary.bytes_out / summary.bytes_in:.1f} %)" if summary.bytes_out < summary.bytes_in else ""
         size = f"{summary.bytes_in:,} -> {summary.bytes_out:,} bytes{share}"

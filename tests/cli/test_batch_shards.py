@@ -103,6 +103,33 @@ def test_without_the_option_shards_are_ignored(run_batch: Run, shards: Path, dst
     assert "a/train-0.tar" not in tree(dst)
 
 
+@pytest.mark.parametrize("to", ["vqc", "png"])
+def test_a_folder_of_shards_without_the_option_names_it(
+    invoke: Invoke, tiny_model: str, tmp_path: Path, dst: Path, to: str
+) -> None:
+    (tmp_path / "shards").mkdir()
+    write_shard(tmp_path / "shards" / "0.tar", MEMBERS)
+    code, _, err = invoke("batch", tmp_path / "shards", dst, "--to", to, *(["-m", tiny_model] * (to == "vqc")))
+    assert code == 0
+    assert "to convert the pictures in them add --shards" in err
+
+
+def test_a_folder_packed_by_tar_and_unpacked_again(invoke: Invoke, tiny_model: str, src: Path, tmp_path: Path) -> None:
+    """Members as GNU tar names them: folders first, "./" in front. The trees are those of single files."""
+    (src / "one.cls").write_text("7")
+    (tmp_path / "packed").mkdir()
+    with tarfile.open(tmp_path / "packed" / "0000.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        tar.add(src, ".")
+    assert invoke("batch", tmp_path / "packed", tmp_path / "coded", "-m", tiny_model, "--shards")[0] == 0
+    assert invoke("batch", tmp_path / "coded", tmp_path / "back", "--to", "png", "--shards")[0] == 0
+    assert invoke("batch", src, tmp_path / "single", "-m", tiny_model)[0] == 0
+    assert invoke("batch", tmp_path / "single", tmp_path / "pictures", "--to", "png")[0] == 0
+    others = {"one.cls": b"7", "note.txt": b"not a picture"}
+    for shards, folder in (("coded", "single"), ("back", "pictures")):
+        members = read_shard(tmp_path / shards / "0000.tar")
+        assert {name.removeprefix("./"): data for name, data in members.items()} == tree(tmp_path / folder) | others
+
+
 def test_bad_shards(run_batch: Run, invoke: Invoke, src: Path, dst: Path) -> None:
     write_shard(src / "cut.tar", MEMBERS)
     (src / "cut.tar").write_bytes((src / "cut.tar").read_bytes()[:4000])
