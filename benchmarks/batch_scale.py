@@ -368,6 +368,7 @@ def main() -> None:
     parser.add_argument("--effort", default="1", help="effort (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the pictures and the moments (default: 0)")
     parser.add_argument("--s3", action="store_true", help="kill, ray: DST (ray: SRC too) behind a local server of S3")
+    parser.add_argument("--ray", default="", metavar="ADDRESS", help="kill: convert on a Ray cluster, or on `local`")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="batch-scale-") as made:
         base = Path(made)
@@ -386,7 +387,8 @@ def main() -> None:
         print(f"{given.pictures:,} pictures of {given.size} px, {load}")
         if given.part in ("kill", "all"):
             with places(base, given.s3) as (_, whole, broken):
-                row = kill_and_resume(src, whole, broken, given.kills, [*options, "-j", given.jobs], given.seed)
+                words = [*options, "-j", given.jobs, *(["--ray", given.ray] if given.ray else [])]
+                row = kill_and_resume(src, whole, broken, given.kills, words, given.seed)
             print_pairs(f"Killed with SIGKILL and resumed, -j {given.jobs}", row)
         if given.part in ("ray", "all"):
             with places(base, given.s3, "ray-", src) as (source, whole, broken):
