@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from .browser import browser, phone, tab  # noqa: F401 (fixtures)
@@ -20,6 +21,10 @@ SLOW_FOLDERS = ("train", "importing", "sampling")
 
 # Networks of tests are small, and tests run in several processes: further threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No limit on the time of an example: on a busy machine it would fail without a fault.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -37,7 +37,7 @@ def frame(rows: Plane, **options: bool) -> bytes:
     return zstandard.ZstdCompressor(**options).compress(rows.tobytes())  # type: ignore[arg-type]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([1, 4, 256]))
 def test_round_trip(height: int, width: int, seed: int, levels: int) -> None:
     rng = np.random.default_rng(seed)
@@ -118,7 +118,7 @@ def test_bomb_is_refused_by_its_stated_size() -> None:
         decode_alpha(lying, 20, 30)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60), st.booleans())
 def test_random_bytes(noise: bytes, magic: bool) -> None:
     data = bytes.fromhex("28b52ffd") + noise if magic else noise

@@ -35,7 +35,7 @@ def files(draw: st.DrawFn) -> tuple[Header, list[list[bytes]], bytes | None, lis
     return header, segments, draw(st.none() | st.binary(min_size=1, max_size=200)), chunks
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(files(), st.integers(min_value=0))
 def test_round_trip(parts: tuple[Header, list[list[bytes]], bytes | None, list[Chunk]], cut: int) -> None:
     header, segments, alpha, chunks = parts

@@ -183,7 +183,7 @@ def test_invalid_chunks(tail: bytes, message: str, kept: int | None) -> None:
         assert (part.segments, len(part.chunks), part.complete) == (((b"",),), kept, False)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=120), st.sampled_from(["", "head", "body"]), st.booleans())
 def test_random_bytes(noise: bytes, kind: str, partial: bool) -> None:
     """Noise, noise after a valid start, and noise as a body give a file or a VqcError, never another error."""
@@ -195,7 +195,7 @@ def test_random_bytes(noise: bytes, kind: str, partial: bool) -> None:
             assert isinstance(error, (InputError, FormatError, LimitError))  # noqa: PT017
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(min_size=14, max_size=80), st.integers(0, 15), st.binary(max_size=40))
 def test_random_heads_with_a_correct_crc(noise: bytes, flags: int, body: bytes) -> None:
     """A hostile head can have a correct CRC: it must be refused all the same."""

@@ -142,9 +142,7 @@ def damaged(draw: st.DrawFn, *originals: bytes) -> bytes:
     return bytes(data)
 
 
-QUICK = settings(
-    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+QUICK = settings(max_examples=150, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.slow

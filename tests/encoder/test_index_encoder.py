@@ -121,7 +121,7 @@ def test_selection_in_context_lowers_the_cost(name: str, picture: Image.Image) -
 
 
 @pytest.mark.slow
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(share=st.floats(0.02, 1.3))
 @example(0.02)
 @example(1.3)

@@ -65,7 +65,7 @@ def test_pure_python_decoder_agrees(size: int) -> None:
     assert not decoder.words
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, 20),

@@ -32,7 +32,7 @@ def dropped(planes: list[np.ndarray], kept: np.ndarray) -> list[np.ndarray]:
     return [np.where(kept_layers(kept, p.shape) > layer[s], p, MISSING).astype(np.int32) for s, p in enumerate(planes)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 13), width=st.integers(1, 13))
 def test_round_trip_of_maps_and_planes(model: ContextModel, seed: int, height: int, width: int) -> None:
     rng = np.random.default_rng(seed)
@@ -61,7 +61,7 @@ def test_layers_left_out_take_no_bits(model: ContextModel) -> None:
     assert sum(map(len, whole)) > 100
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1))
 def test_a_cut_stream_holds_its_first_indices(model: ContextModel, seed: int, share: float) -> None:
     kept = some_map(np.random.default_rng(seed), (9, 10))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vqcodec.entropy.scalar_order import passes, seen
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(1, 40), st.integers(1, 40), st.booleans())
 def test_each_position_once_and_neighbours_before(h: int, w: int, pyramid: bool) -> None:
     done = np.zeros(h * w, bool)

@@ -21,7 +21,7 @@ def tables(classes: int = 3) -> ResidualTables:
     return ResidualTables(rows)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 14), st.integers(-1500, 1500)), min_size=1, max_size=80), st.integers(0, 99))
 def test_round_trip(pairs: list[tuple[int, int]], cut: int) -> None:
     model = tables()

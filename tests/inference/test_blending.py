@@ -74,7 +74,7 @@ def axes(height: int, width: int, pair: tuple[int, int]) -> tuple[Axis, Axis]:
 
 
 @given(st.integers(1, 60), st.integers(1, 60), pairs, st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_windows_of_a_picture_blend_to_that_picture(
     height: int, width: int, pair: tuple[int, int], data: st.DataObject
 ) -> None:

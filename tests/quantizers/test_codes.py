@@ -99,7 +99,7 @@ def test_every_codeword_is_nearest_to_itself(config: Any) -> None:
 
 
 @given(st.lists(st.integers(2, 7), min_size=1, max_size=4), st.integers(0, 2**31))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_levels_are_the_nearest_of_the_bounded_latent(levels: list[int], seed: int) -> None:
     code = build_code(FSQConfig(tuple(levels)))
     rows = torch.randn(40, len(levels), generator=torch.Generator().manual_seed(seed)) * 3
@@ -122,7 +122,7 @@ def test_bits_are_little_endian_and_zero_is_negative() -> None:
 
 
 @given(st.integers(0, 2**31), st.integers(1, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_binary_entropy_is_that_of_all_codewords(seed: int, bits: int) -> None:
     """The closed form equals the sum over all codewords; for one sample both entropies are equal."""
     code = build_code(BinaryConfig(bits))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vqcodec.quantizers.lifting import LEVELS, REACH, lift, unlift
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
 def test_inverse(h: int, w: int, seed: int) -> None:
     z = torch.randn(2, 3, h, w, generator=torch.Generator().manual_seed(seed))

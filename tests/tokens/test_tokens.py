@@ -214,7 +214,7 @@ def test_pictures_of_any_size(models: Path, name: str, size: tuple[int, int]) ->
 
 
 @given(st.integers(1, 900), st.integers(1, 900), st.sampled_from([(64, 0), (96, 16), (128, 64), (256, 32)]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_windows_cover_every_pixel(width: int, height: int, window: tuple[int, int]) -> None:
     side, overlap = window
     config = TokenizerConfig(16, ConvConfig((8, 8), (1, 1), (1, 1)), MultiScaleConfig((1, 2), VQ), side, overlap)

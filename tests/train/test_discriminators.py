@@ -175,7 +175,7 @@ def test_probability_decides() -> None:
     torch.testing.assert_close(result[1:], augment(x[1:], some[1:], 0.5))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_augmentation_has_the_gradient_of_its_values(seed: int) -> None:
     x = pictures(2, 12, seed).double().requires_grad_()
