@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from vqcodec.runtime.processors import usable_processors
 
 WORKER_BYTES = 3 * 2**28
 """Memory of a worker process with its model, while it converts pictures of a few megapixels."""
@@ -34,21 +35,12 @@ def workforce(files: int, jobs: int, threads: int, device: str) -> Workforce:
         threads: threads that the caller requests; 0: automatic.
         device: device of the networks.
     """
-    usable = cores()
+    usable = usable_processors()
     wanted = jobs
     if not jobs:
         wanted = 1 if device != "cpu" else min(usable, max(1, free_memory() // WORKER_BYTES))
     processes = max(1, min(wanted, files))
     return Workforce(processes, threads or max(1, usable // processes), automatic=not jobs)
-
-
-def cores() -> int:
-    """CPU cores that this process may use, by its affinity and the quota of its control group."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = _text(CGROUP / "cpu.max").partition(" ")
-    if quota.isdigit() and period.strip().isdigit():
-        count = min(count, -(-int(quota) // int(period)))
-    return max(1, count)
 
 
 def free_memory() -> int:

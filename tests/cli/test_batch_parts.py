@@ -52,7 +52,7 @@ def test_a_pattern_includes_all_of_a_folder() -> None:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of 8 cores and 16 GB."""
-    monkeypatch.setattr(capacity, "cores", lambda: 8)
+    monkeypatch.setattr(capacity, "usable_processors", lambda: 8)
     monkeypatch.setattr(capacity, "free_memory", lambda: 2**34)
 
 
@@ -82,15 +82,10 @@ def test_little_memory_means_few_processes(machine: None, monkeypatch: pytest.Mo
     assert workforce(100, 0, 0, "cpu").processes == 1
 
 
-def test_quotas_of_a_control_group_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "CGROUP", tmp_path)
     monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "meminfo")
     assert capacity.free_memory() == 2**62
-    usable = capacity.cores()
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert capacity.cores() == usable
-    (tmp_path / "cpu.max").write_text("50000 100000\n")
-    assert capacity.cores() == 1
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 4 kB\n")
     assert capacity.free_memory() == 4096
     (tmp_path / "memory.max").write_text("5000\n")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from .processors import usable_processors
+
 VARIABLE = "OMP_NUM_THREADS"
 """Environment variable of the number, for torch and for child processes."""
 
@@ -36,6 +38,4 @@ def thread_count() -> int:
     stated = os.environ.get(VARIABLE, "").partition(",")[0].strip()  # a list has a number for each level of nesting
     if stated.isdecimal() and int(stated):
         return int(stated)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return usable_processors()
