@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from mmap import mmap
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from PIL import Image
@@ -21,8 +21,6 @@ from .container.bytes_like import as_bytes
 from .container.damage import INCOMPLETE, damage
 from .container.truncate import cut_to_bytes, cut_to_layers
 from .decoder import render
-from .encoder.by_size_option import encode_picture
-from .encoder.model_search import Encoded, cut_to_budget
 from .encoder.size_options import SizeOptions, budget_for_bpp, check_size_options
 from .errors import LimitError, LossWarning, UsageError
 from .geometry.rectangles import Rect
@@ -39,6 +37,9 @@ from .runtime.torch_state import check_device, codec_modes, in_codec_modes
 from .tokens.reading import read_tokens
 from .tokens.single_group import only_group as keep_only_group
 from .tokens.tokens import Tokens, as_arrays, check_tokens, write_tokens
+
+if TYPE_CHECKING:
+    from .encoder.model_search import Encoded
 
 BytesLike = bytes | bytearray | memoryview | mmap | np.ndarray
 """A .vqc file in memory: any object with a buffer of bytes."""
@@ -106,6 +107,8 @@ def encode_measured(
     **size: Unpack[SizeOptions],
 ) -> Encoded:
     """`encode`, with the quality that the search for the file has measured on the way, if it has."""
+    from .encoder.by_size_option import encode_picture  # decoders load no encoder
+
     candidates = registry.candidates(model)
     check_size_options(candidates, **size)
     _check_effort(effort)
@@ -307,6 +310,8 @@ def encode_tokens(tokens: Tokens, *, keep: int | None = None, max_bytes: int | N
 
     Raises UsageError, ModelError, and TargetError if not even the first layer fits.
     """
+    from .encoder.model_search import cut_to_budget  # decoders load no encoder
+
     tokens = as_arrays(tokens)
     tokens = tokens if keep is None else tokens.kept(keep)
     model = loading.load_model(tokens.model)

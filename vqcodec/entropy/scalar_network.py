@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -43,14 +44,19 @@ LOCATED = 8
 FEW = 4
 """Layers of up to FEW channels have each coded neighbour of their own as an input; wider layers have sums of them."""
 
-_LOG = np.minimum(np.round(18 * np.log2(1 + np.arange(2**17))), MOST).astype(np.float32)
-
 
 def log_size(values: np.ndarray) -> np.ndarray:
     """round(18 log2(1 + |v|)), at most 127, of integer values: float32."""
-    index = np.minimum(np.abs(values), len(_LOG) - 1).astype(np.int64)
-    found: np.ndarray = _LOG[index]
+    table = _log_table()
+    found: np.ndarray = table[np.minimum(np.abs(values), len(table) - 1).astype(np.int64)]
     return found
+
+
+@cache
+def _log_table() -> np.ndarray:
+    """`log_size` of 0, 1, ...; made at the first use."""
+    table: np.ndarray = np.minimum(np.round(18 * np.log2(1 + np.arange(2**17))), MOST).astype(np.float32)
+    return table
 
 
 def log_value(values: np.ndarray) -> np.ndarray:
