@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
+from vqcodec.runtime.backend import leave_out_converter
 from vqcodec.runtime.threads import set_thread_count
 
 from .outcome import Outcome
@@ -110,6 +111,7 @@ def _serve(connection: Connection, settings: Settings, threads: int, lock: Lock 
     `lock` is held until the process ends. A process that is killed leaves drafts in PARTS, which the batch deletes.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    leave_out_converter()
     set_thread_count(threads)
     from vqcodec import api  # noqa: F401 - a worker is ready when it has loaded its libraries
 

@@ -129,13 +129,6 @@ def test_an_unknown_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         backend.chosen_backend()
 
 
-def test_a_missing_backend_asked_for_by_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(backend.VARIABLE, "openvino")
-    monkeypatch.setattr(backend, "_missing_openvino", lambda: "OpenVINO is not installed")
-    with pytest.raises(UsageError, match="pip install openvino"):
-        backend.openvino_runs()
-
-
 def test_a_model_that_openvino_does_not_run_is_an_error_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(backend.VARIABLE, "openvino")
     with pytest.raises(UsageError, match="backend openvino: it does not run model 'photo' on meta; use auto"):

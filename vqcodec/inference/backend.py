@@ -32,7 +32,7 @@ def networks_of(model: Model) -> Networks:
             raise UsageError(
                 f"backend openvino: it does not run model '{model.config.name}' on {model.device}; use auto"
             )
-        check_torch(f"model '{model.config.name}', without OpenVINO,")
+        check_torch("backend torch" if chosen_backend() == "torch" else f"model '{model.config.name}'")
         from .torch_networks import TorchNetworks  # loads torch
 
         return TorchNetworks(model)

@@ -19,6 +19,8 @@ from .progress import Part, working
 from .threads import thread_count
 
 DEVICE = "CPU"
+OPERATIONS = "opset13"
+"""Set of operations that the graphs are built of."""
 KEPT = 3
 """Compiled networks in memory: each holds its own intermediate results."""
 
@@ -30,6 +32,14 @@ def fast_kind() -> openvino.Type:
     """Element type in which convolutions are fastest here: bfloat16 if the processor multiplies it, else float32."""
     has_bf16 = "BF16" in _core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
     return openvino.Type.bf16 if has_bf16 else openvino.Type.f32
+
+
+def check_openvino() -> None:
+    """Load the part of OpenVINO for this processor. Raises an error of any kind where the installation is broken."""
+    if not hasattr(openvino, OPERATIONS):
+        version = getattr(openvino, "__version__", "unknown")
+        raise ImportError(f"version {version} is too old: it has no {OPERATIONS}")
+    fast_kind()
 
 
 def compile_graph(graph: openvino.Model, threads: int, streams: int = 1) -> openvino.CompiledModel:
