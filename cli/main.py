@@ -13,18 +13,12 @@ import typer
 from vqcodec import __version__
 from vqcodec.errors import InputError, LimitError, OutputError, UsageError, VqcError, is_out_of_memory
 from vqcodec.runtime import blas
+from vqcodec.runtime.backend import leave_out_converter
 
-from . import options, streams
-from .batch.command import batch
-from .codec import decode, encode
-from .evaluate.command import evaluate
+from . import streams
+from .deferred import add_deferred
 from .messages import clean
-from .models import models
-from .preview.command import preview
-from .sample import sample
-from .tokens import tokens
-from .train import train
-from .vqc_files import info, truncate, verify
+from .state import state
 
 app = typer.Typer(
     name="vqcodec",
@@ -54,25 +48,52 @@ def common(
     """Common options."""
 
 
-app.command()(encode)
-app.command()(decode)
-app.command()(preview)
-app.command()(info)
-app.command()(verify)
-app.command()(truncate)
-app.command()(batch)
-app.command()(tokens)
-app.command()(sample)
-app.command("eval")(evaluate)
-app.add_typer(train)
-app.add_typer(models)
+COMMANDS = (
+    ("encode", "codec:encode", "Compress pictures to .vqc files; `encode IN OUT.vqc` works as `encode IN -o OUT.vqc`."),
+    ("decode", "codec:decode", "Decode .vqc files to pictures; `decode IN OUT.png` works as `decode IN -o OUT.png`."),
+    (
+        "preview",
+        "preview.command:preview",
+        "Show .vqc files from coarse to fine: the picture that each prefix of a file holds.",
+    ),
+    ("info", "vqc_files:info", "Print what the header of a .vqc file states; the model need not be installed."),
+    (
+        "verify",
+        "vqc_files:verify",
+        "Check every checksum and decode every index of .vqc files; a fault gives exit code 3 to 6.",
+    ),
+    (
+        "truncate",
+        "vqc_files:truncate",
+        "Make a .vqc file smaller without decoding it; exactly one of --keep, --target-size and --bpp sets its size.",
+    ),
+    ("batch", "batch.command:batch", "Convert a tree of pictures to .vqc files, or back."),
+    (
+        "tokens",
+        "tokens:tokens",
+        "Convert .vqc files losslessly to numpy arrays of token indices (.npz), or back; or pack them for training.",
+    ),
+    ("sample", "sample:sample", "Draw tokens at random and decode them to a picture."),
+    (
+        "eval",
+        "evaluate.command:evaluate",
+        "Measure models and other codecs: size and quality of every file, curves, and a verdict.",
+    ),
+    ("train", "train:train", "Train tokenizers and priors (context models), and export them as models."),
+    ("models", "models:models", "Installed models: list, show, verify, import, stats."),
+)
+"""Name, place, and line of help of each command, in the order of the list."""
+
+for row in COMMANDS:
+    add_deferred(app, *row)
 
 
 def run() -> NoReturn:
     """Entry point of the console script; an error is one line on stderr and an exit code."""
-    options.state.debug = False
+    state.debug = False
     streams.prepare()
     blas.prepare()
+    leave_out_converter()
     warnings.showwarning = _show_warning
     try:
         _refuse_empty(sys.argv[1:])
@@ -160,7 +181,7 @@ def _plain(message: str) -> str:
 
 
 def _end(message: str, code: int) -> NoReturn:
-    if options.state.debug and sys.exc_info()[1] is not None:
+    if state.debug and sys.exc_info()[1] is not None:
         import traceback
 
         for line in traceback.format_exc().splitlines():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,15 +17,7 @@ from vqcodec.runtime.backend import set_backend
 from vqcodec.runtime.threads import set_thread_count
 from vqcodec.runtime.torch_state import check_device
 
-
-@dataclass
-class State:
-    """Settings of options for the whole process."""
-
-    debug: bool = False
-
-
-state = State()
+from .state import state
 
 
 def _set_debug(value: bool) -> bool:

@@ -11,7 +11,8 @@ import typer
 
 from vqcodec.errors import LimitError, VqcError, is_out_of_memory
 
-from . import messages, options, streams
+from . import messages, streams
+from .state import state
 
 
 class Failures:
@@ -46,7 +47,7 @@ class Failures:
         raise typer.Exit(self.codes[0])
 
     def _report(self, source: Path, message: str, code: int) -> None:
-        if options.state.debug:
+        if state.debug:
             traceback.print_exc()
         self.codes.append(code)
         streams.to_stderr(f"vqcodec: {messages.clean(message)}")

@@ -38,10 +38,6 @@ def commands(text: str) -> list[str]:
 
 def parse(line: str) -> list[str]:
     """Parse a command with the application's own parser, without running it; return its words after `vqcodec`."""
-    from typer.main import get_command
-
-    from vqcodec.cli.main import app
-
     called: list[dict[str, Any]] = []
 
     def mute(command: Any) -> None:
@@ -50,7 +46,7 @@ def parse(line: str) -> list[str]:
         if not hasattr(command, "commands"):
             command.callback = lambda **values: called.append(values)
 
-    command: Any = get_command(app)
+    command = whole_command()
     mute(command)
     words = shlex.split(line)[1:]
     if "cuda" in words:  # the parser refuses devices that this machine lacks
@@ -62,15 +58,23 @@ def parse(line: str) -> list[str]:
 
 def command_names() -> list[str]:
     """Every command of the application: `vqcodec encode`, `vqcodec models list` ..."""
-    from typer.main import get_command
-
-    from vqcodec.cli.main import app
 
     def names(command: Any, path: str) -> list[str]:
         children = getattr(command, "commands", None)
         return [path] if children is None else [x for name in children for x in names(children[name], f"{path} {name}")]
 
-    return names(get_command(app), "vqcodec")
+    return names(whole_command(), "vqcodec")
+
+
+def whole_command() -> Any:
+    """The application's command with all commands and groups in it, whose modules are imported."""
+    from typer.main import get_command
+
+    from vqcodec.cli.main import app
+
+    command: Any = get_command(app)
+    command.commands = {name: entry.command for name, entry in command.commands.items()}
+    return command
 
 
 def write_small_samples(folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from vqcodec.errors import UsageError
 from vqcodec.runtime import backend, compilation
+from vqcodec.runtime.once import Once
 
 NO_PLUGIN = """Exception from src/inference/src/cpp/core.cpp:268:
 Exception from src/inference/src/dev/core_impl.cpp:706:
@@ -69,9 +70,10 @@ broken = pytest.mark.parametrize(("fault", "reason", "remedy"), FAULTS, ids=[row
 
 
 @pytest.fixture(autouse=True)
-def no_memory() -> Iterator[None]:
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What was found out about the libraries is forgotten before and after a test."""
-    remembered = (backend._openvino_fault, backend._warn_once, compilation._core, compilation.fast_kind)
+    monkeypatch.setattr(compilation, "_core", Once(compilation._make_core))
+    remembered = (backend._openvino_fault, backend._warn_once, compilation.fast_kind)
     for function in remembered:
         function.cache_clear()
     yield

@@ -24,7 +24,12 @@ OPERATIONS = "opset13"
 KEPT = 3
 """Compiled networks in memory: each holds its own intermediate results."""
 
-_core = Once(openvino.Core)
+
+def _make_core() -> openvino.Core:
+    return openvino.Core()
+
+
+_core = Once(_make_core)
 
 
 @cache
