@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from openvino import Model, Node, Type, opset13
 
@@ -9,7 +11,7 @@ from ..geometry.rectangles import Rect
 from ..inference.compiled.conv_graphs import Decoding, unit_pixels
 from ..inference.compiled.networks import CompiledNetworks
 from ..inference.compiled.operations import add, constant, divide, multiply, subtract
-from ..inference.compiled.similarity_graph import doubled, half, halved, similarity
+from ..inference.compiled.similarity_graph import Similarity, doubled, half, halved, similarity
 from ..inference.interface import Networks
 from ..runtime.compilation import GraphCache, fast_kind
 from ..runtime.once import Once
@@ -49,7 +51,7 @@ class CompiledMeasures:
         original = np.pad(area.original, [*margins, (0, 0)], mode="edge")
         alpha = np.full(area.place.shape, 255, np.uint8) if area.alpha is None else area.alpha
         lines = (_lines(place.y0, place.y1, window[0]), _lines(place.x0, place.x1, window[1]))
-        found: np.ndarray = graph(code, original[None], _shares(np.pad(alpha, margins)), *lines[0], *lines[1])[0]
+        found: np.ndarray = graph(code, *[original[None]] * 3, _shares(np.pad(alpha, margins)), *lines[0], *lines[1])[0]
         return found[0, : len(z)]
 
     def _gradient_graph(
@@ -57,11 +59,14 @@ class CompiledMeasures:
     ) -> Model:
         """Graph of `gradient` for the decoder's input of `shape` and an area (H, W) anywhere in its output.
 
-        Inputs: the decoder's input, the original uint8 [1, H, W, 3], alpha's shares, and `_lines` of rows and columns.
-        One graph serves all windows of a picture, because lines are inputs.
+        Inputs: the decoder's input, the original uint8 [1, H, W, 3] three times, alpha's shares, and `_lines` of rows
+        and columns. One graph serves all windows of a picture, because lines are inputs.
+
+        The last nodes compute the error anew from an original of their own. With a single one OpenVINO would merge them
+        with the first nodes, and keep results of 65 bytes per pixel from there to the end.
         """
         z = opset13.parameter(shape, Type.f32)
-        original = opset13.parameter([1, *area, 3], Type.u8)
+        originals = [opset13.parameter([1, *area, 3], Type.u8) for _ in range(3)]
         share = opset13.parameter([1, 1, *area], Type.f32)
         decoding = Decoding(self.networks.config, self.networks.weights, z, fast_kind())
         window = decoding.pixels.get_output_shape(0)[2:]
@@ -70,11 +75,11 @@ class CompiledMeasures:
         )
         y = _gathered(decoding.pixels, rows, columns)
         y = _averaged(y) if grey else y
-        by_area = _distortion_gradient(y, unit_pixels(original), share, area, weights)
+        by_area = _distortion_gradient(y, [*map(unit_pixels, originals)], share, area, weights)
         by_area = _averaged(by_area) if grey else by_area
         ends = [opset13.constant(np.array([0, 0, *end])) for end in ((0, 0), (1, 1))]
         by_pixels = _gathered(opset13.pad(by_area, *ends, "constant"), rows_back, columns_back)
-        return Model([decoding.gradient(by_pixels)], [z, original, share, rows, rows_back, columns, columns_back])
+        return Model([decoding.gradient(by_pixels)], [z, *originals, share, rows, rows_back, columns, columns_back])
 
 
 def _widened(place: Rect, window: tuple[int, int]) -> Rect:
@@ -116,34 +121,40 @@ def _gathered(y: Node, rows: Node, columns: Node) -> Node:
 
 
 def _distortion_gradient(
-    y: Node, x: Node, share: Node, shape: tuple[int, int], weights: tuple[float, ...] | None
+    y: Node, x: Sequence[Node], share: Node, shape: tuple[int, int], weights: tuple[float, ...] | None
 ) -> Node:
-    """Derivative in y of the distortion of y relative to itself; nodes float32 [1, 3, H, W] in -1..1."""
-    error = multiply(subtract(y, x), share)
-    gradient = multiply(constant([2.0]), error)
+    """Derivative in y of the distortion of y relative to itself; nodes float32 [1, 3, H, W] in -1..1.
+
+    `x` are three equal nodes: for the error, for MS-SSIM, and for the nodes that come last (see `_gradient_graph`).
+    """
+    first_x, middle_x, last_x = x
+    error_again = multiply(subtract(y, last_x), share)
+    gradient = multiply(constant([2.0]), error_again)
     if weights is not None:
-        dissimilar, by_y = _dissimilarity(error, x, shape, weights)
+        error = multiply(subtract(y, first_x), share)
+        found = _dissimilarity(add(first_x, error), middle_x, shape, weights)
         squared = opset13.reduce_sum(multiply(error, error), opset13.constant(np.array([1, 2, 3])), keep_dims=True)
-        reference = opset13.maximum(dissimilar, constant([LEAST_DISSIMILARITY]))
+        reference = opset13.maximum(found.dissimilarity, constant([LEAST_DISSIMILARITY]))
         scale = multiply(constant([SIMILARITY]), divide(squared, reference))
+        by_y = multiply(multiply(found.gradient, _within(add(last_x, error_again))), constant([0.5]))
         gradient = add(multiply(constant([1 - SIMILARITY]), gradient), multiply(scale, by_y))
     return multiply(gradient, share)
 
 
-def _dissimilarity(error: Node, x: Node, shape: tuple[int, int], weights: tuple[float, ...]) -> tuple[Node, Node]:
-    """1 - MS-SSIM of y = x + error and x, and its derivative in y; nodes float32 [1, 3, H, W] in -1..1."""
-    y = add(x, error)
-    within = opset13.convert(opset13.less_equal(opset13.abs(y), constant([1.0])), Type.f32)
+def _within(y: Node) -> Node:
+    """1 where y is in -1..1, else 0."""
+    return opset13.convert(opset13.less_equal(opset13.abs(y), constant([1.0])), Type.f32)
+
+
+def _dissimilarity(y: Node, x: Node, shape: tuple[int, int], weights: tuple[float, ...]) -> Similarity:
+    """1 - MS-SSIM of y, clamped, and x, nodes float32 [1, 3, H, W] in -1..1, and its derivative in (y + 1) / 2."""
     decoded, original = (
         multiply(add(part, constant([1.0])), constant([0.5])) for part in (opset13.clamp(y, -1.0, 1.0), x)
     )
-    if weights is COARSE_WEIGHTS:
-        found = similarity(halved(decoded, shape), halved(original, shape), half(shape), weights)
-        by_decoded = doubled(found.gradient, shape)
-    else:
-        found = similarity(decoded, original, shape, weights)
-        by_decoded = found.gradient
-    return found.dissimilarity, multiply(multiply(by_decoded, within), constant([0.5]))
+    if weights is not COARSE_WEIGHTS:
+        return similarity(decoded, original, shape, weights)
+    found = similarity(halved(decoded, shape), halved(original, shape), half(shape), weights)
+    return found._replace(gradient=doubled(found.gradient, shape))
 
 
 def _distortion_graph(shape: tuple[int, int]) -> Model:
@@ -154,7 +165,7 @@ def _distortion_graph(shape: tuple[int, int]) -> Model:
     error = multiply(subtract(y, x), share)
     outputs = [opset13.reduce_sum(multiply(error, error), opset13.constant(np.array([0, 1, 2, 3])), keep_dims=True)]
     if (weights := scale_weights(*shape)) is not None:
-        outputs.append(_dissimilarity(error, x, shape, weights)[0])
+        outputs.append(_dissimilarity(add(x, error), x, shape, weights).dissimilarity)
     return Model(outputs, [*pixels, share])
 
 

@@ -111,11 +111,13 @@ class IndexEncoder(PictureEncoder):
     def _refine(self, lmbda: float, layers: Layers) -> Latent:
         latent, selector = self.latent, self.first_pass_selector
         for fraction in step_fractions(self.passes):
-            parts = selector.planes(latent, self.tiles, lmbda, layers)
-            planes = merge_tiles(latent.grid, self.tiles, parts, layers)
-            latent = refine(self.model, self.picture, latent, planes, fraction)
+            latent = refine(self.model, self.picture, latent, self._selected(selector, latent, lmbda, layers), fraction)
             selector = self.draft_selector
         return latent
+
+    def _selected(self, selector: Selector, latent: Latent, lmbda: float, layers: Layers) -> list[np.ndarray]:
+        """Planes int32 [h, w] of the picture."""
+        return merge_tiles(latent.grid, self.tiles, selector.planes(latent, self.tiles, lmbda, layers), layers)
 
     @cached_property
     def _outline(self) -> Tokens:

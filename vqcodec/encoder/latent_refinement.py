@@ -101,6 +101,7 @@ def descend(
         with working(Part.REFINEMENT, window.inner.times(model.stride).area):
             area = _area(model.stride, picture, window)
             gradient[:, *window.outer.slices] += measures.gradient(*codewords.at(window.outer), area)
+    codewords.networks.release()
     products, squared_lengths, squared_gradients = (np.zeros(len(spans)) for _ in range(3))
     for window in windows:
         inner = window.inner.slices
@@ -112,13 +113,14 @@ def descend(
     useful = products > 0
     products, squared_lengths = np.where(useful, products, 1), np.where(useful, squared_lengths, 0)
     cosines2 = np.where(useful, products**2 / np.maximum(squared_lengths * squared_gradients, TINY), 0)
-    moved = values.copy()
+    # In place of the gradient: for a large picture each is 100 MB and more.
+    moved = gradient if values.dtype == gradient.dtype else np.empty_like(values)
     for window in windows:
         inner = window.inner.slices
         offset = values[:, *inner] - codewords.values(window.inner)
         for g, span in enumerate(spans):
             newton = -gradient[span, *inner] * (squared_lengths[g] / products[g])  # -g / k
-            moved[span, *inner] += fraction * cosines2[g] * (newton - offset[span])
+            moved[span, *inner] = values[span, *inner] + fraction * cosines2[g] * (newton - offset[span])
     return Descent(moved, squared_lengths, products / np.maximum(squared_lengths, TINY))
 
 

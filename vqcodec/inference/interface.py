@@ -37,3 +37,6 @@ class Networks(Protocol):
             step: number of the quantization step, for models with a uniform quantizer.
             lifted: the part in the window of `lifted_channels`, float32 [lifted, h, w].
         """
+
+    def release(self) -> None:
+        """Free the memory of intermediate results after the last window of a picture; small amounts are kept."""

@@ -79,6 +79,7 @@ def _latents(model: Model, pixels: np.ndarray, window_px: int) -> Iterator[tuple
         with working(Part.ENCODER, window.inner.times(stride).area):
             z = networks.encode(read_padded(pixels, window.outer.times(stride)))
         yield window.inner, z[:, *window.inner.inside(window.outer).slices]
+    networks.release()
 
 
 def _blended_latents(
@@ -134,6 +135,7 @@ def planes_to_pixels(
             max(inner.y0, region.y0), min(inner.y1, region.y1), max(inner.x0, region.x0), min(inner.x1, region.x1)
         )
         pixels[wanted.inside(region).slices] = levels[wanted.inside(window.outer.times(stride)).slices]
+    networks.release()
     return pixels
 
 

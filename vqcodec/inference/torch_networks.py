@@ -73,6 +73,9 @@ class TorchNetworks:
         """Planes int32 [h, w] -> pixels float32 [3, H, W] in -1..1."""
         return _array(self.tokenizer.decode(index_tensors(planes, self.device))[0].float().clamp(-1, 1))
 
+    def release(self) -> None:
+        """Do nothing: torch frees intermediate results itself."""
+
     @torch.inference_mode()
     def lifted_channels(self, planes: Sequence[np.ndarray], step: int | None) -> np.ndarray | None:
         """First channels float32 [lifted, h, w] of the latent of a whole picture."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
 import weakref
@@ -23,6 +24,8 @@ OPERATIONS = "opset13"
 """Set of operations that the graphs are built of."""
 KEPT = 3
 """Compiled networks in memory: each holds its own intermediate results."""
+LARGE = 2**22
+"""Values of inputs and outputs, about a megapixel, from which on a network gives its intermediate results back."""
 
 
 def _make_core() -> openvino.Core:
@@ -76,14 +79,22 @@ class Compiled:
     """Compiled network with `threads` threads; calls from several threads run one after another."""
 
     def __init__(self, graph: openvino.Model, threads: int) -> None:
-        self._request = compile_graph(graph, threads).create_infer_request()
+        self._model = compile_graph(graph, threads)
+        self._request = self._model.create_infer_request()
         self._lock = ForkLock()
+        self._is_large = sum(math.prod(port.shape) for port in (*self._model.inputs, *self._model.outputs)) >= LARGE
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """Outputs of the graph for its inputs, as new arrays."""
         with self._lock:
             found = self._request.infer([np.ascontiguousarray(x) for x in inputs], share_inputs=True)
             return [found[i] for i in range(len(found))]
+
+    def release(self) -> None:
+        """Free the intermediate results of a large network; the next call allocates them again."""
+        if self._is_large:
+            with self._lock:
+                self._model.release_memory()
 
 
 class ConcurrentlyCompiled:
@@ -138,6 +149,13 @@ class GraphCache:
                 while len(self._graphs) > KEPT:
                     self._graphs.popitem(last=False)
             return self._graphs[full]
+
+    def release(self) -> None:
+        """Free the intermediate results of large networks, which stay compiled."""
+        with self._lock:
+            graphs = list(self._graphs.values())
+        for graph in graphs:
+            graph.release()
 
 
 _inherited: weakref.WeakSet[ConcurrentlyCompiled | GraphCache] = weakref.WeakSet()

@@ -54,3 +54,7 @@ class CompiledNetworks:
             lambda: decoder_graph(self.config, self.weights, self.input_channels, grid, fast_kind()),
         )
         return graph(z[None])[0][0]
+
+    def release(self) -> None:
+        """Free the intermediate results of large graphs, the decoder's gradient among them."""
+        self.graphs.release()
