@@ -12,7 +12,7 @@ import typer
 
 from vqcodec import __version__
 from vqcodec.errors import InputError, LimitError, OutputError, UsageError, VqcError, is_out_of_memory
-from vqcodec.runtime import blas
+from vqcodec.runtime import blas, threads
 from vqcodec.runtime.backend import leave_out_converter
 
 from . import streams
@@ -93,6 +93,7 @@ def run() -> NoReturn:
     state.debug = False
     streams.prepare()
     blas.prepare()
+    threads.prepare()
     leave_out_converter()
     warnings.showwarning = _show_warning
     try:

@@ -166,7 +166,7 @@ def decode_picture(
 ) -> Picture:
     """`decode` to a Picture: pixels, alpha, metadata and warnings."""
     with working(Part.START_UP):
-        from .inference.networks import pixels_needed  # loads torch
+        from .inference.networks import pixels_needed, prepare_decoder
 
     data = as_bytes(data)
     with working(Part.CONTAINER):
@@ -175,7 +175,9 @@ def decode_picture(
     area = _check_region(region, header.width, header.height)
     expect(Part.DECODER, area.area)
     model = loading.load(registry.find_by_id(header.token_id, header.entropy_id), device)
-    tokens = read_tokens(file, model, keep, pixels_needed(model, area, (header.width, header.height)))
+    size = (header.width, header.height)
+    prepare_decoder(model, area, size)
+    tokens = read_tokens(file, model, keep, pixels_needed(model, area, size))
     if only_group is not None:
         tokens = keep_only_group(tokens, model.config, only_group)
     picture = render(tokens, model, area)

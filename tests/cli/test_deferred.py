@@ -49,7 +49,7 @@ def test_the_list_loads_no_command() -> None:
     for arguments in (["--help"], ["--version"]):
         modules = loaded(*arguments)
         assert not of_commands(modules) & (OTHERS | {"codec", "options"})
-        assert not modules & {"numpy", "msgspec", "vqcodec.config", "vqcodec.models"}
+        assert not modules & {"numpy", "msgspec", "pydantic", "vqcodec.config", "vqcodec.models"}
 
 
 @pytest.mark.slow

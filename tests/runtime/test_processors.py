@@ -106,5 +106,8 @@ def test_threads_follow_quota_and_affinity(monkeypatch: pytest.MonkeyPatch) -> N
     for limit, count in ((None, 6), (2, 2), (9, 6)):
         monkeypatch.setattr(processors, "_own_quota", lambda limit=limit: limit)
         assert usable_processors() == threads.thread_count() == count
+        threads.prepare()
+        assert os.environ.get(threads.VARIABLE) == ("2" if count == 2 else None)
+        monkeypatch.delenv(threads.VARIABLE, raising=False)
     monkeypatch.setenv(threads.VARIABLE, "4")
     assert threads.thread_count() == 4

@@ -15,6 +15,7 @@ from .codeword_distances import CodewordDistances
 from .expected_work import expect_file
 from .index_encoder import IndexEncoder
 from .latent import encode_latent
+from .latent_refinement import prepare as prepare_refinement
 from .nearest_encoder import NearestEncoder
 from .selectors import ContextSelector, IndividualSelector, Selector
 
@@ -75,6 +76,9 @@ def index_encoder(picture: Picture, model: loading.Model, name: str, effort: int
         draft = final = context = ContextSelector(model, codewords)
         if effort >= ADAPTIVE_LAYERS and can_map(model):
             final = AdaptiveLayers(context, model, picture)
+    passes = passes_of(model, effort)
+    if passes:
+        prepare_refinement(model, picture)
     latent = encode_latent(model, picture.pixels)
     return IndexEncoder(
         picture,
@@ -84,5 +88,5 @@ def index_encoder(picture: Picture, model: loading.Model, name: str, effort: int
         first_pass_selector=individual,
         draft_selector=draft,
         final_selector=final,
-        passes=passes_of(model, effort),
+        passes=passes,
     )

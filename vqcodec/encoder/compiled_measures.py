@@ -13,7 +13,7 @@ from ..inference.compiled.networks import CompiledNetworks
 from ..inference.compiled.operations import add, constant, divide, multiply, subtract
 from ..inference.compiled.similarity_graph import Similarity, doubled, half, halved, similarity
 from ..inference.interface import Networks
-from ..runtime.compilation import GraphCache, fast_kind
+from ..runtime.compilation import Compiled, GraphCache, fast_kind
 from ..runtime.once import Once
 from .distortion import COARSE_WEIGHTS, LEAST_DISSIMILARITY, SIMILARITY, Area, Distortion, scale_weights
 
@@ -39,11 +39,8 @@ class CompiledMeasures:
     def gradient(self, z: np.ndarray, kept: np.ndarray, area: Area) -> np.ndarray:
         """Gradient float32 [D, h, w] of the distortion of `area` in the decoder's input."""
         code = np.concatenate([z, kept])[None]
-        stride, weights = self.networks.config.stride, scale_weights(*area.place.shape)
-        window = (z.shape[1] * stride, z.shape[2] * stride)
-        place = _widened(area.place, window)
-        key = ("gradient", code.shape, place.shape, weights, area.grey, str(fast_kind()))
-        graph = self.networks.graphs.get(key, lambda: self._gradient_graph(code.shape, place.shape, weights, area.grey))
+        window = self._window((z.shape[1], z.shape[2]))
+        place, graph = self._gradient((z.shape[1], z.shape[2]), area)
         margins = [
             (area.place.y0 - place.y0, place.y1 - area.place.y1),
             (area.place.x0 - place.x0, place.x1 - area.place.x1),
@@ -53,6 +50,22 @@ class CompiledMeasures:
         lines = (_lines(place.y0, place.y1, window[0]), _lines(place.x0, place.x1, window[1]))
         found: np.ndarray = graph(code, *[original[None]] * 3, _shares(np.pad(alpha, margins)), *lines[0], *lines[1])[0]
         return found[0, : len(z)]
+
+    def prepare_gradient(self, grid: tuple[int, int], area: Area) -> None:
+        """Compile `gradient` for codewords of the shape `grid`."""
+        self._gradient(grid, area)
+
+    def _window(self, grid: tuple[int, int]) -> tuple[int, int]:
+        return grid[0] * self.networks.config.stride, grid[1] * self.networks.config.stride
+
+    def _gradient(self, grid: tuple[int, int], area: Area) -> tuple[Rect, Compiled]:
+        """Place of `area`, with rounded sides, and the compiled gradient for it."""
+        place, weights = _widened(area.place, self._window(grid)), scale_weights(*area.place.shape)
+        shape = (1, self.networks.input_channels, *grid)
+        key = ("gradient", shape, place.shape, weights, area.grey, str(fast_kind()))
+        return place, self.networks.graphs.get(
+            key, lambda: self._gradient_graph(shape, place.shape, weights, area.grey)
+        )
 
     def _gradient_graph(
         self, shape: tuple[int, ...], area: tuple[int, int], weights: tuple[float, ...] | None, grey: bool

@@ -77,6 +77,9 @@ class Measures(Protocol):
         The input is a window's `z` float32 [D, h, w] and its keep map [G, h, w]; the decoded area is its own reference.
         """
 
+    def prepare_gradient(self, grid: tuple[int, int], area: Area) -> None:
+        """Make `gradient` ready for inputs of the shape `grid`, where that takes time."""
+
 
 def scale_weights(height: int, width: int) -> tuple[float, ...] | None:
     """Weights of the scales that count in an area: COARSE_WEIGHTS from its half size on, WEIGHTS for small areas.

@@ -26,11 +26,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..config.quantizers import ProductVQConfig, UniformConfig
-from ..geometry.rectangles import Rect, Window
+from ..geometry.rectangles import Rect, Window, grid_size
 from ..image.picture import Picture
 from ..inference.backend import networks_of
 from ..inference.networks import decoder_windows, lifted_channels
 from ..models.loading import Model
+from ..runtime.ahead import run_ahead
 from ..runtime.progress import Part, working
 from .distortion import Area
 from .latent import Latent
@@ -93,7 +94,7 @@ def descend(
     quantizer = model.config.tokenizer.quantizer
     assert isinstance(quantizer, ProductVQConfig | UniformConfig)
     spans = [slice(*ends) for ends in pairwise((0, *accumulate(quantizer.widths)))]
-    windows = decoder_windows(model, (values.shape[1], values.shape[2]), WINDOW_PX, HALO)
+    windows = _windows(model, (values.shape[1], values.shape[2]))
     codewords = DecodedLatent(model, planes, step)
     gradient, measures = np.zeros(values.shape, np.float32), measures_of(model)
     for window in windows:
@@ -139,6 +140,18 @@ def measured_weights(
     unit = (curvatures * squared_lengths)[strong].sum() / (squared_lengths / np.maximum(weights, TINY))[strong].sum()
     found = np.where(squared_lengths > 0, unit / np.maximum(curvatures, TINY), weights)
     return np.clip(found, weights / MAX_RATIO, weights * MAX_RATIO), unit / 2
+
+
+def prepare(model: Model, picture: Picture) -> None:
+    """Begin to compile what `refine` needs; to call before the encoder network runs."""
+    grid = grid_size(picture.width, picture.height, model.stride)
+    window, measures = _windows(model, grid)[0], measures_of(model)
+    area = _area(model.stride, picture, window)
+    run_ahead(lambda: measures.prepare_gradient(window.outer.shape, area))
+
+
+def _windows(model: Model, grid: tuple[int, int]) -> list[Window]:
+    return decoder_windows(model, grid, WINDOW_PX, HALO)
 
 
 def _area(stride: int, picture: Picture, window: Window) -> Area:

@@ -45,6 +45,9 @@ class TorchMeasures:
         found: np.ndarray = gradient[0].cpu().numpy()
         return found
 
+    def prepare_gradient(self, grid: tuple[int, int], area: Area) -> None:
+        """Do nothing: torch compiles nothing."""
+
 
 def differentiable_distortion(y: Tensor, x: Tensor) -> Tensor:
     """Decoded y and original x [1, 3, H, W] -> the distortion of y with y as its own reference."""

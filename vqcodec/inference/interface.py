@@ -38,5 +38,8 @@ class Networks(Protocol):
             lifted: the part in the window of `lifted_channels`, float32 [lifted, h, w].
         """
 
+    def prepare_decoder(self, grid: tuple[int, int]) -> None:
+        """Make `decode` ready for planes of the shape `grid`, where that takes time."""
+
     def release(self) -> None:
         """Free the memory of intermediate results after the last window of a picture; small amounts are kept."""

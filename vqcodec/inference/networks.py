@@ -21,8 +21,9 @@ from ..config.quantizers import QuantizerConfig, UniformConfig
 from ..errors import LimitError
 from ..geometry.rectangles import Rect, Window, grid_size, read_padded, windows
 from ..models.loading import Model
+from ..runtime.ahead import run_ahead
 from ..runtime.progress import Part, working
-from .backend import networks_of
+from .backend import networks_of, runs_compiled
 from .blending import Axis, axis_of, bands_to_pixels, blended, equal_spans, inner_spans
 
 WINDOW_PX = 2448
@@ -137,6 +138,16 @@ def planes_to_pixels(
         pixels[wanted.inside(region).slices] = levels[wanted.inside(window.outer.times(stride)).slices]
     networks.release()
     return pixels
+
+
+def prepare_decoder(model: Model, region: Rect, size: tuple[int, int], window_px: int = WINDOW_PX) -> None:
+    """Begin to compile the decoder for `planes_to_pixels` with the same arguments; to call before tokens are read."""
+    if not runs_compiled(model):
+        return
+    networks, grid = networks_of(model), grid_size(*size, model.stride)
+    if not _overlapping(model, grid):
+        shape = _windows(model, _steps(region, model.stride), grid, window_px, networks.decoder_halo)[0].outer.shape
+        run_ahead(lambda: networks.prepare_decoder(shape))
 
 
 def lifted_channels(model: Model, planes: Sequence[np.ndarray], step: int | None) -> np.ndarray | None:

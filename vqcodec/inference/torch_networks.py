@@ -68,6 +68,9 @@ class TorchNetworks:
         levels: np.ndarray = to_array(found.float())[0]
         return levels
 
+    def prepare_decoder(self, grid: tuple[int, int]) -> None:
+        """Do nothing: torch compiles nothing."""
+
     @torch.inference_mode()
     def decode_exactly(self, planes: Sequence[np.ndarray]) -> np.ndarray:
         """Planes int32 [h, w] -> pixels float32 [3, H, W] in -1..1."""

@@ -44,9 +44,9 @@ def fast_kind() -> openvino.Type:
 
 def check_openvino() -> None:
     """Load the part of OpenVINO for this processor. Raises an error of any kind where the installation is broken."""
-    if not hasattr(openvino, OPERATIONS):
-        version = getattr(openvino, "__version__", "unknown")
-        raise ImportError(f"version {version} is too old: it has no {OPERATIONS}")
+    compiled = getattr(openvino, "CompiledModel", None)
+    if not hasattr(openvino, OPERATIONS) or not hasattr(compiled, "release_memory"):
+        raise ImportError(f"version {getattr(openvino, '__version__', 'unknown')} is too old")
     fast_kind()
 
 
@@ -125,10 +125,13 @@ class ConcurrentlyCompiled:
 
 
 class GraphCache:
-    """The last KEPT compiled networks, by key; a forked child starts with none."""
+    """The last KEPT compiled networks, by key; a forked child starts with none.
+
+    Threads compile different networks at the same time, and each network once.
+    """
 
     def __init__(self) -> None:
-        self._graphs: OrderedDict[Hashable, Compiled] = OrderedDict()
+        self._graphs: OrderedDict[Hashable, Once[Compiled]] = OrderedDict()
         self._lock = ForkLock()
         _inherited.add(self)
 
@@ -142,20 +145,21 @@ class GraphCache:
         threads = thread_count()
         with self._lock:
             full = (key, threads)
-            if full in self._graphs:
-                self._graphs.move_to_end(full)
-            else:
-                self._graphs[full] = Compiled(build(), threads)
+            if full not in self._graphs:
+                self._graphs[full] = Once(lambda: Compiled(build(), threads))
                 while len(self._graphs) > KEPT:
                     self._graphs.popitem(last=False)
-            return self._graphs[full]
+            self._graphs.move_to_end(full)
+            graph = self._graphs[full]
+        with working(Part.MODEL):
+            return graph()
 
     def release(self) -> None:
         """Free the intermediate results of large networks, which stay compiled."""
         with self._lock:
-            graphs = list(self._graphs.values())
+            graphs = [graph for graph in self._graphs.values() if graph.is_made]
         for graph in graphs:
-            graph.release()
+            graph().release()
 
 
 _inherited: weakref.WeakSet[ConcurrentlyCompiled | GraphCache] = weakref.WeakSet()

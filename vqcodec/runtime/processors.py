@@ -12,8 +12,13 @@ from pathlib import Path, PurePosixPath
 
 def usable_processors() -> int:
     """Processors of the affinity of this process, and no more than its quota at the first call; at least 1."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = affinity()
     return min(count, _own_quota() or count)
+
+
+def affinity() -> int:
+    """Processors that the process may run on, whatever share of their time it gets; at least 1."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .processors import usable_processors
+from .processors import affinity, usable_processors
 
 VARIABLE = "OMP_NUM_THREADS"
 """Environment variable of the number, for torch and for child processes."""
@@ -13,6 +13,12 @@ VARIABLE = "OMP_NUM_THREADS"
 _count: int | None = None
 _stated: str | None = None
 """Value of VARIABLE before a number was set."""
+
+
+def prepare() -> None:
+    """State the number of threads for torch where a quota allows fewer than it would start; before torch is loaded."""
+    if VARIABLE not in os.environ and (usable := usable_processors()) < affinity():
+        os.environ[VARIABLE] = str(usable)
 
 
 def set_thread_count(count: int | None) -> None:

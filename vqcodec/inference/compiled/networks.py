@@ -9,7 +9,7 @@ import numpy as np
 from ...config.backbones import ConvConfig
 from ...config.model import TokenizerConfig
 from ...quantizers.product_arrays import ProductArrays
-from ...runtime.compilation import GraphCache, fast_kind
+from ...runtime.compilation import Compiled, GraphCache, fast_kind
 from .conv_graphs import decoder_graph, encoder_graph
 from .operations import Weights
 
@@ -48,12 +48,17 @@ class CompiledNetworks:
     ) -> np.ndarray:
         """Planes int32 [h, w] -> pixels uint8 [H, W, 3]; there is no step and there are no lifted channels."""
         z = np.concatenate(self.product.dequantize(planes))
-        grid = (z.shape[1], z.shape[2])
-        graph = self.graphs.get(
+        return self._decoder((z.shape[1], z.shape[2]))(z[None])[0][0]
+
+    def prepare_decoder(self, grid: tuple[int, int]) -> None:
+        """Compile the decoder for planes of the shape `grid`."""
+        self._decoder(grid)
+
+    def _decoder(self, grid: tuple[int, int]) -> Compiled:
+        return self.graphs.get(
             ("decoder", grid),
             lambda: decoder_graph(self.config, self.weights, self.input_channels, grid, fast_kind()),
         )
-        return graph(z[None])[0][0]
 
     def release(self) -> None:
         """Free the intermediate results of large graphs, the decoder's gradient among them."""
