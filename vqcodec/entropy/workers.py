@@ -1,4 +1,4 @@
-"""Threads for batches of tiles."""
+"""Threads for batches of tiles, in which numpy's matrix products start no threads of their own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
+from ..runtime.blas import single_threaded_blas
 from ..runtime.threads import thread_count
 
 T = TypeVar("T")
@@ -17,10 +18,11 @@ def for_each(work: Callable[[T], None], items: Iterable[T], workers: int) -> Non
     items = list(items)
     workers = min(workers, thread_count(), len(items))
     if workers < 2:
-        for item in items:
-            work(item)
+        with single_threaded_blas():
+            for item in items:
+                work(item)
         return
-    with ThreadPoolExecutor(workers) as pool:
+    with single_threaded_blas(), ThreadPoolExecutor(workers) as pool:
         contexts = [copy_context() for _ in items]  # threads report to the caller's observers of progress
         for _ in pool.map(lambda context, item: context.run(work, item), contexts, items):
             pass

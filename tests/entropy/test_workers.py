@@ -1,0 +1,49 @@
+"""Threads for batches of tiles: every item once, errors raised, matrix products in one thread."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from threadpoolctl import ThreadpoolController, threadpool_info
+
+from vqcodec.entropy.workers import for_each
+from vqcodec.runtime import blas, threads
+
+
+def _threads_of_blas() -> list[int]:
+    return [library["num_threads"] for library in threadpool_info() if library["internal_api"] == "openblas"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_matrix_products_use_one_thread(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where numpy was loaded with more; the caller's number holds again afterwards."""
+    monkeypatch.delenv(blas.VARIABLE, raising=False)
+    monkeypatch.setattr(threads, "_count", workers)
+    found: list[list[int]] = []
+    with ThreadpoolController().select(internal_api="openblas").limit(limits=2):
+        before = _threads_of_blas()
+        if 2 not in before:
+            pytest.skip("numpy without OpenBLAS, or one that has a single thread")
+        for_each(lambda _: found.append(_threads_of_blas()), range(3), workers)
+        assert _threads_of_blas() == before
+    assert found == [[1] * len(before)] * 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_item_once_and_the_first_error(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_count", workers)
+    seen: list[int] = []
+    lock = threading.Lock()
+
+    def work(item: int) -> None:
+        with lock:
+            seen.append(item)
+        if item == 2:
+            raise ValueError("item 2")
+
+    with pytest.raises(ValueError, match="item 2"):
+        for_each(work, range(4), workers)
+    assert len(seen) == len(set(seen))
+    for_each(seen.append, range(10, 20), workers)
+    assert sorted(seen)[-10:] == list(range(10, 20))
