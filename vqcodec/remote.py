@@ -110,10 +110,9 @@ def write_bytes(url: str, data: bytes, force: bool = False) -> None:
     """Write a file, completely or not at all. Raises OutputError, also where it exists and `force` is False."""
     with naming(url, OutputError):
         fs, path = open_url(url)
-        protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
         if not force and fs.exists(path):
             raise FileExistsError(path)
-        if protocols & WHOLE_OBJECT:
+        if _stores_whole_objects(fs):
             fs.pipe_file(path, data)
             return
         folder, _, name = path.rpartition("/")
@@ -127,6 +126,11 @@ def write_bytes(url: str, data: bytes, force: bool = False) -> None:
             with suppress(Exception):
                 fs.rm_file(draft)
             raise
+
+
+def _stores_whole_objects(fs: AbstractFileSystem) -> bool:
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    return bool(protocols & WHOLE_OBJECT)
 
 
 @dataclass(frozen=True)
@@ -154,25 +158,40 @@ def entry(url: str) -> Entry:
 
 
 def delete(urls: list[str]) -> None:
-    """Delete files of one file system, many in one request where it has such requests. Raises OutputError.
+    """Delete files of one file system, many in one request where it has such requests.
 
-    Files that are not there are passed over.
+    Files that are not there are passed over. Raises OutputError if a file cannot be deleted.
     """
-    for start in range(0, len(urls), DELETED_TOGETHER):
-        some = urls[start : start + DELETED_TOGETHER]
-        with naming(some[0], OutputError):
-            fs, paths = open_url(some[0])[0], [open_url(url)[1] for url in some]
-            try:
-                fs.rm([_literal(path) for path in paths])
-            except FileNotFoundError:
-                for path in paths:
-                    with suppress(FileNotFoundError):
-                        fs.rm_file(path)
+    plain = [url for url in urls if not is_pattern(url)]  # a request for several files would take others as patterns
+    left = [url for url in urls if is_pattern(url)]
+    left += plain if len(plain) < 2 else _left_of_deleted(plain)
+    for url in left:
+        with naming(url, OutputError), suppress(FileNotFoundError):
+            fs, path = open_url(url)
+            fs.rm_file(path)
 
 
-def _literal(path: str) -> str:
-    """The pattern that matches `path` alone."""
-    return re.sub(r"[*?[]", lambda sign: f"[{sign[0]}]", path)
+def _left_of_deleted(urls: list[str]) -> list[str]:
+    """Delete files together; returns those that are still there, since s3fs ignores files that S3 refuses to delete."""
+    with naming(urls[0], OutputError):
+        fs, paths = open_url(urls[0])[0], {open_url(url)[1]: url for url in urls}
+        for start in range(0, len(urls), DELETED_TOGETHER):
+            with suppress(FileNotFoundError):
+                fs.rm(list(paths)[start : start + DELETED_TOGETHER])
+        fs.invalidate_cache()
+        # `find`, since `ls` of a folder without objects lists the folder around it on S3.
+        there = {path for folder in {path.rpartition("/")[0] for path in paths} for path in fs.find(folder)}
+    return [url for path, url in paths.items() if path in there]
+
+
+def remove_empty_folder(url: str) -> None:
+    """Delete a folder that holds nothing, where the protocol has folders; another one stays."""
+    fs, path = open_url(url)
+    if not _stores_whole_objects(fs):
+        with suppress(Exception):  # not there, in use, or of a protocol that deletes no folders
+            fs.invalidate_cache()
+            if not fs.ls(path, detail=False):  # the `rmdir` of some protocols would delete files too
+                fs.rmdir(path)
 
 
 def find(url: str) -> dict[str, Entry]:
@@ -194,9 +213,14 @@ def is_folder(url: str) -> bool:
         return bool(fs.isdir(path))
 
 
+def is_pattern(url: str) -> bool:
+    """True with one of the signs * ? [ of patterns."""
+    return any(sign in url for sign in "*?[")
+
+
 def matches(url: str) -> list[str]:
     """URLs of the files that a pattern with * ? [ matches, sorted; `url` itself without one."""
-    if not any(sign in url for sign in "*?["):
+    if not is_pattern(url):
         return [url]
     with naming(url, InputError):
         fs, path = open_url(url)

@@ -21,7 +21,7 @@ def check(settings: Settings) -> str:
     Raises InputError, OutputError, UsageError and ModelError.
     """
     check_folders(settings)
-    if settings.shards and (isinstance(settings.src, RemoteTree) or isinstance(settings.dst, RemoteTree)):
+    if settings.shards and not takes_shards(settings):
         raise UsageError("--shards needs folders, not URLs, for SRC and DST")
     if settings.shards and is_inside(settings.src, settings.dst):
         raise UsageError("--shards: DST must be another folder than SRC, since shards keep their names")
@@ -50,6 +50,11 @@ def check(settings: Settings) -> str:
     effort = same_files(settings.effort)
     more = {} if effort == options.DEFAULT_EFFORT else {"effort": effort}
     return _digest({"to": "vqc", "model": made_by, "strip": settings.strip} | rates | more)
+
+
+def takes_shards(settings: Settings) -> bool:
+    """True where tar shards can be converted: between folders, not URLs."""
+    return not (isinstance(settings.src, RemoteTree) or isinstance(settings.dst, RemoteTree))
 
 
 def check_folders(settings: Settings) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vqcodec.errors import InputError
+
 from .manifest import MANIFEST, Manifest
 from .parts import PARTS
 from .patterns import ALL, Filter
@@ -193,7 +195,11 @@ class Planner:
             return Job(source, target, SKIP, "done before")
         if self.force:
             return Job(source, target, REPLACE, "forced")
-        if present.st_size == record.bytes and file_digest(path) == record.sha256:
+        try:
+            unchanged = present.st_size == record.bytes and read_digest(path) == record.sha256
+        except InputError as error:
+            return Job(source, target, FAIL, str(error))
+        if unchanged:
             reason = "the source has changed" if same else "made with other settings or from another source"
             return Job(source, target, REPLACE, reason, record.sha256)
         return Job(source, target, FAIL, f"{path}: was changed after a batch made it; add -f to overwrite it")
@@ -211,12 +217,22 @@ class Planner:
 def file_digest(path: Path | RemotePath) -> str | None:
     """SHA-256 of a file, None if it cannot be read."""
     try:
+        return read_digest(path)
+    except InputError:
+        return None
+
+
+def read_digest(path: Path | RemotePath) -> str | None:
+    """SHA-256 of a file, None if it is not there. Raises InputError if it cannot be read."""
+    try:
         if isinstance(path, RemotePath):
             return hashlib.sha256(path.read_bytes()).hexdigest()
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:

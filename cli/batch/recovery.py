@@ -2,6 +2,9 @@
 
 A target and its line in the manifest cannot appear in one step. The record in PARTS is written before the target; a
 record whose target is there becomes a line of the manifest. Unfinished shards stay; all else in PARTS is deleted.
+
+Behind a URL, where nothing locks DST, a task of a Ray cluster may still write when its batch ends. The end of a batch
+deletes the records of the manifest's lines only, and the start of the next one the others.
 """
 
 from __future__ import annotations
@@ -11,16 +14,17 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
 
-from vqcodec.errors import OutputError
+from vqcodec.errors import InputError, OutputError, VqcError
 
 from .manifest import Manifest
 from .parts import JOURNAL, PARTS, RECORD, SHARD, part_name
-from .plan import Job, file_digest
+from .plan import Job, file_digest, read_digest
 from .remote_tree import Place, RemotePath, RemoteTree
 from .storage import part
 
@@ -39,16 +43,42 @@ REQUESTS = 32
 def recover(dst: Place, book: Manifest) -> None:
     """Complete `book` by the targets that were published without their line, and empty PARTS.
 
-    The caller holds the lock of DST, and no worker process is running.
+    The caller holds the lock of DST, if it has one, and no worker process is running.
     """
     if isinstance(dst, RemoteTree):
-        _recover_remote(dst, book)
-        return
+        dst.delete(_complete_remote(dst, book))
+        dst.remove_parts()
+    else:
+        _recover_folder(dst, book)
+
+
+@contextmanager
+def completion(dst: Place, book: Manifest) -> Iterator[None]:
+    """Complete `book` after the work inside.
+
+    After an error only a folder is recovered: behind a URL that takes time, and the next batch does it.
+    """
+    try:
+        yield
+    except BaseException:
+        if not isinstance(dst, RemoteTree):
+            with suppress(OSError, VqcError):  # the error of the work is the one to report
+                _recover_folder(dst, book)
+        raise
+    if isinstance(dst, RemoteTree):
+        _complete_remote(dst, book)
+        dst.remove_parts()
+    else:
+        _recover_folder(dst, book)
+
+
+def _recover_folder(dst: Path, book: Manifest) -> None:
     folder = dst / PARTS
     if not folder.is_dir():
         return
     for path in folder.glob("*" + RECORD):
-        for entry in _published(dst, book, [path], map):
+        entry = _read(path)
+        if entry and not _is_listed(book, entry) and file_digest(dst / entry["target"]) == entry["sha256"]:
             book.append(entry)
         path.unlink(missing_ok=True)
     for path in sorted(folder.iterdir()):
@@ -58,28 +88,41 @@ def recover(dst: Place, book: Manifest) -> None:
         folder.rmdir()
 
 
-def _recover_remote(dst: RemoteTree, book: Manifest) -> None:
-    """`recover` behind a URL: the manifest is uploaded before the records of its lines are deleted."""
+def _complete_remote(dst: RemoteTree, book: Manifest) -> list[str]:
+    """Complete `book`, upload it, then delete the records of its lines.
+
+    Returns the names of the other files in PARTS, except records that cannot be read now, or whose target cannot:
+    these stay for the next batch.
+    """
     book.save()
     names = dst.parts()
     with ThreadPoolExecutor(REQUESTS) as threads:
-        for entry in _published(dst, book, [dst / name for name in names if name.endswith(RECORD)], threads.map):
+        entries = list(threads.map(partial(_line_of, dst, book), names))
+    for entry in entries:
+        if entry and not _is_listed(book, entry):
             book.append(entry)
     book.save()
-    dst.delete(names)
+    dst.delete(name for name, entry in zip(names, entries, strict=True) if entry)
+    return [name for name, entry in zip(names, entries, strict=True) if entry == {}]
 
 
-def _published(
-    dst: Place, book: Manifest, records: Iterable[Path | RemotePath], apply: Callable[..., Iterable[Any]]
-) -> Iterator[dict[str, Any]]:
-    """Lines for those of `records` whose target is there and whose line is missing; `apply` is `map` or its like."""
-    entries = [entry for entry in apply(_read, records) if entry and not _is_listed(book, entry)]
-    digests = apply(lambda entry: file_digest(dst / str(entry.get("target", ""))), entries)
-    return (entry for entry, digest in zip(entries, digests, strict=True) if digest == entry["sha256"])
+def _line_of(dst: RemoteTree, book: Manifest, name: str) -> dict[str, Any] | None:
+    """The line of the manifest that the file `name` in PARTS holds: of a target that is there, or that has the line.
+
+    Empty if there is no such line; None if the record or the target cannot be read.
+    """
+    if not name.endswith(RECORD):
+        return {}
+    try:
+        entry = _read(dst / name)
+        there = entry and (_is_listed(book, entry) or read_digest(dst / entry["target"]) == entry["sha256"])
+    except InputError:
+        return None
+    return entry if there else {}
 
 
 def _is_listed(book: Manifest, entry: dict[str, Any]) -> bool:
-    known = book.done.get(str(entry.get("target", "")))
+    known = book.done.get(entry["target"])
     return known is not None and known.sha256 == entry["sha256"]
 
 
@@ -114,7 +157,10 @@ def finished_before(dst: Place, jobs: Iterable[Job], identity: str) -> dict[Job,
     """The records of the targets that an earlier attempt at `jobs` has published."""
 
     def record(job: Job) -> dict[str, Any]:
-        entry = _read(dst / part_name(job.target, RECORD))
+        try:
+            entry = _read(dst / part_name(job.target, RECORD))
+        except InputError:
+            return {}  # the file is converted again
         same = entry.get("source") == job.source and entry.get("settings") == identity
         return entry if same and file_digest(dst / job.target) == entry["sha256"] else {}
 
@@ -123,12 +169,13 @@ def finished_before(dst: Place, jobs: Iterable[Job], identity: str) -> dict[Job,
 
 
 def _read(path: Path | RemotePath) -> dict[str, Any]:
-    """The record; empty if it is incomplete."""
+    """The record; empty if it is missing or incomplete. Raises InputError if it cannot be read behind a URL."""
     try:
         entry = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return entry if isinstance(entry, dict) and isinstance(entry.get("sha256"), str) else {}
+    is_record = isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("target", "sha256"))
+    return entry if is_record and entry["target"] else {}
 
 
 class Lock:

@@ -12,6 +12,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,13 +79,14 @@ class RemoteTree:
 
         A file that another process has written with the same bytes meanwhile counts as written.
         """
-        url, note = remote.join(self.url, name), remote.join(self.url, part_name(name, RECORD))
-        remote.write_bytes(note, record, force=True)
+        url, record_url = remote.join(self.url, name), remote.join(self.url, part_name(name, RECORD))
+        remote.write_bytes(record_url, record, force=True)
         try:
             remote.write_bytes(url, data, force)
         except OutputError as error:
             if not isinstance(error.__cause__, FileExistsError) or remote.read_bytes(url) != data:
-                remote.delete([note])
+                with suppress(OutputError):  # the next batch drops the record
+                    remote.delete([record_url])
                 raise
 
     def parts(self) -> list[str]:
@@ -100,13 +102,17 @@ class RemoteTree:
         """Delete files. Raises OutputError."""
         remote.delete([remote.join(self.url, name) for name in names])
 
+    def remove_parts(self) -> None:
+        """Delete the folder PARTS if it is empty, where the protocol has folders."""
+        remote.remove_empty_folder(remote.join(self.url, PARTS))
+
     def check_readable(self) -> None:
         """Raise InputError unless there are files."""
         if not self.entries():
             raise InputError(f"{self.url}: holds no files")
 
     def check_writable(self) -> None:
-        """Raise OutputError, before any file is converted, if no object can be created."""
+        """Raise OutputError, before any file is converted, if no object can be created, or none deleted."""
         url = remote.join(self.url, PROBE)
         remote.write_bytes(url, b"", force=True)
         remote.delete([url])
@@ -175,7 +181,7 @@ def is_inside(src: Place, dst: Place) -> bool:
 
 
 class RemoteManifest(Manifest):
-    """The manifest of a DST behind a URL: a local file, uploaded now and then and when it is closed.
+    """The manifest of a DST behind a URL: a local file, uploaded now and then and by `save`.
 
     The lines since the last upload are also records in PARTS, which an upload deletes.
     """
@@ -206,9 +212,8 @@ class RemoteManifest(Manifest):
             self.save()
 
     def close(self) -> None:
-        """Upload the file and delete the local one."""
+        """Delete the local file; lines that are not uploaded stay in PARTS."""
         super().close()
-        self.save()
         self._folder.cleanup()
 
     def save(self) -> None:

@@ -11,8 +11,10 @@ from vqcodec.errors import BatchError
 
 from .. import messages
 from ..progress import Bar
+from .checks import takes_shards
 from .outcome import Outcome
 from .plan import FAIL, SKIP, Job, Listing
+from .settings import Settings
 
 MAX_FAILURES = 20
 """Failures that the summary names; the manifest has all."""
@@ -95,15 +97,17 @@ def print_plan(plan: list[Job], listing: Listing, json: bool) -> None:
         raise BatchError(f"{counts[FAIL]} of {len(plan)} files would fail")
 
 
-def _say_hints(listing: Listing) -> None:
+def _say_hints(listing: Listing, settings: Settings) -> None:
     """Print how the files of a SRC without sources are converted."""
     if listing.ignored[".vqc"]:
         messages.say("no images found; to decode .vqc files add --to png")
-    if listing.ignored[".tar"]:
+    if listing.ignored[".tar"] and takes_shards(settings):
         messages.say("nothing to convert outside .tar shards; to convert the pictures in them add --shards")
 
 
-def print_summary(summary: Summary, listing: Listing, book: str, total: int, json: bool, quiet: bool) -> None:
+def print_summary(
+    summary: Summary, listing: Listing, settings: Settings, book: str, total: int, json: bool, quiet: bool
+) -> None:
     """Print the summary: JSON on stdout, text on stderr."""
     seconds, ignored = time.perf_counter() - summary.start, sum(listing.ignored.values())
     left = total - summary.done - summary.skipped - len(summary.failures)
@@ -137,7 +141,7 @@ def print_summary(summary: Summary, listing: Listing, book: str, total: int, jso
     counts = f"done {summary.done}, skipped {summary.skipped}, failed {len(summary.failures)}, ignored {ignored}"
     messages.say(counts + (f" ({kinds})" if kinds else "") + (f", left {left}" if left else ""))
     if not listing.sources:
-        _say_hints(listing)
+        _say_hints(listing, settings)
     if summary.done:
         share = f" ({100 * summary.bytes_out / summary.bytes_in:.1f} %)" if summary.bytes_out < summary.bytes_in else ""
         size = f"{summary.bytes_in:,} -> {summary.bytes_out:,} bytes{share}"

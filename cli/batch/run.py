@@ -17,7 +17,7 @@ from .outcome import Outcome
 from .packing import PACKED
 from .parts import SHARD
 from .plan import FAIL, SKIP, Job, Listing, Planner, listing_of, target_names
-from .recovery import Lock, forget, recover
+from .recovery import Lock, completion, forget, recover
 from .remote_tree import Place, RemotePath, RemoteTree, is_inside, open_manifest
 from .report import Summary, print_plan, print_summary, say_outcome, update_bar
 from .settings import Choices, Settings
@@ -36,13 +36,10 @@ def run_batch(settings: Settings, choices: Choices) -> None:
         with closing(book):
             recover(settings.dst, book)
             plan, listing = _plan(settings, choices, book)
-            with stop_signals(choices.quiet) as stop:
+            with stop_signals(choices.quiet) as stop, completion(settings.dst, book):
                 summary = _record_skipped(plan, book, settings.identity)
-                try:
-                    _convert([job for job in plan if job.action != SKIP], settings, choices, book, summary, stop, lock)
-                finally:
-                    recover(settings.dst, book)
-    print_summary(summary, listing, book.name, len(plan), choices.json, choices.quiet)
+                _convert([job for job in plan if job.action != SKIP], settings, choices, book, summary, stop, lock)
+    print_summary(summary, listing, settings, book.name, len(plan), choices.json, choices.quiet)
     if stop.requested:
         raise KeyboardInterrupt
     fatal = next((outcome.error for outcome in summary.failures if outcome.fatal), None)

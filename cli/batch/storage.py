@@ -77,17 +77,17 @@ def write_target(dst: Place, job: Job, data: bytes, record: bytes, times: tuple[
         _make_folder(final.parent)
         if job.replaces is not None and file_digest(final) not in (job.replaces, None):
             raise OutputError(f"{final}: was changed during the batch; add -f to overwrite it")
-        draft, note = part(dst, job.target, DRAFT), part(dst, job.target, RECORD)
+        draft, record_path = part(dst, job.target, DRAFT), part(dst, job.target, RECORD)
         draft.parent.mkdir(exist_ok=True)
         try:
             _write(draft, data)
             os.chmod(draft, mode_of(final))
             if times is not None:
                 os.utime(draft, ns=times)
-            note.write_bytes(record)
+            record_path.write_bytes(record)
             publish(str(draft), final, job.action == REPLACE)
         except BaseException as error:
-            note.unlink(missing_ok=True)
+            record_path.unlink(missing_ok=True)
             if isinstance(error, OSError) and error.errno == errno.EXDEV:  # the folder is on another file system
                 write_new(final, data, job.action == REPLACE, times)
             elif not (isinstance(error, OutputError) and file_digest(final) == hashlib.sha256(data).hexdigest()):

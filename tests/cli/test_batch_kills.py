@@ -49,6 +49,17 @@ def die_after(function: Callable) -> Callable:
     return call
 
 
+def test_an_interruption_leaves_no_drafts(run_batch: Run, dst: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        (dst / PARTS).mkdir()
+        part(dst, "x", DRAFT).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_convert", interrupted)
+    assert run_batch("--quiet")[0] == 130
+    assert not (dst / PARTS).exists()
+
+
 STEPS = [
     (storage, "_write", die_before),
     (storage, "_write", die_after),

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -58,13 +59,17 @@ def comparable(store: Store, key: str) -> list[dict]:
 
 
 def killed_after(monkeypatch: pytest.MonkeyPatch, suffix: str, count: int, work: Callable[[], object]) -> None:
-    """Run `work` in a forked process that kills itself once it has written so many files with this suffix."""
-    write, numbers = remote.write_bytes, itertools.count(1)
+    """Run `work` in a forked process that kills itself once it has written so many files with this suffix.
+
+    One file is written at a time, so that the store gets none after the process has died.
+    """
+    write, numbers, alone = remote.write_bytes, itertools.count(1), threading.Lock()
 
     def dying(url: str, data: bytes, force: bool = False) -> None:
-        write(url, data, force)
-        if url.endswith(suffix) and next(numbers) == count:
-            os.kill(os.getpid(), signal.SIGKILL)
+        with alone:
+            write(url, data, force)
+            if url.endswith(suffix) and next(numbers) == count:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     child = os.fork()
     if child == 0:
