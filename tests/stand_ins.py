@@ -90,9 +90,10 @@ class StandIn:
 
 
 class Loaded:
-    """A loaded model, for callers that only load it."""
+    """An installed or loaded model, for callers that look it up or load it."""
 
     tokenizer = None
+    config = "configuration"
 
 
 QUALITIES = {"photo": (2, 10, 40, 80), "other": (4, 20, 60, 90)}

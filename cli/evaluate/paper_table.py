@@ -13,7 +13,8 @@ from vqcodec.errors import InputError, UsageError
 from .. import files, messages
 from ..progress import Bar, bar
 from .choices import in_option
-from .run import telling_of
+from .report import journal_of
+from .run import telling_of_journal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,8 +45,8 @@ class Request:
 
     @property
     def journal(self) -> Path | None:
-        """File that keeps finished pictures until the report is written."""
-        return None if self.out is None else self.out.with_name(self.out.name + ".partial")
+        """File that keeps finished pictures until the report is written; None without one."""
+        return journal_of(self.out)
 
 
 def run(request: Request) -> None:
@@ -75,7 +76,7 @@ def run(request: Request) -> None:
         reader = PictureReader(sources, request.limit, request.max_pixels, preparation=table.preparation)
         total = min(len(sources), request.limit or len(sources))
         work = PaperWork(table, model, request.device, with_lpips, with_fid, weights)
-        with telling_of(request.journal, request.quiet), bar(f"measuring {model}", request.quiet) as state:
+        with telling_of_journal(request.journal, request.quiet), bar(f"measuring {model}", request.quiet) as state:
             running = (request.workers, request.threads, Advance(state, total), request.journal)
             own, failures = measure_model(reader, work, *running)
         rows += own

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqcodec import remote
 from vqcodec.errors import UsageError
 
 from .. import files, messages
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 SUFFIXES = (".html", ".json", ".csv")
 BESIDE = (".json", ".csv", ".svg")
 """Files that are written beside an .html report."""
+
+
+def journal_of(report: Path | None) -> Path | None:
+    """File beside a report that keeps finished pictures until it is written; None behind a URL: objects do not grow."""
+    if report is None or remote.url_of(report) is not None:
+        return None
+    return report.with_name(report.name + ".partial")
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,8 @@ class Outputs:
 
     @property
     def journal(self) -> Path | None:
-        """File that keeps finished pictures while the evaluation runs."""
-        return None if self.report is None else self.report.with_name(self.report.name + ".partial")
+        """File that keeps finished pictures while the evaluation runs; None without one."""
+        return journal_of(self.report)
 
     def write(self, comparison: Comparison, lines: list[str], skipped: list[str], by: str) -> None:
         """Write all files, then remove the journal. Raises OutputError."""

@@ -69,7 +69,7 @@ def measure(selection: Selection, pictures: Pictures, outputs: Outputs, work: Wo
     sources = find(pictures.paths)
     workers = min(work.workers, len(sources))
     threads = work.threads * work.workers // workers
-    with telling_of(outputs.journal, work.quiet), bar("measuring", work.quiet) as state:
+    with telling_of_journal(outputs.journal, work.quiet), bar("measuring", work.quiet) as state:
         teller = Teller(len(sources), work.verbose or not is_terminal(), work.quiet)
         reader = PictureReader(
             sources,
@@ -107,7 +107,7 @@ def measure(selection: Selection, pictures: Pictures, outputs: Outputs, work: Wo
 
 
 @contextmanager
-def telling_of(journal: Path | None, quiet: bool) -> Iterator[None]:
+def telling_of_journal(journal: Path | None, quiet: bool) -> Iterator[None]:
     """Tell, when interrupted, that finished pictures are kept."""
     try:
         yield

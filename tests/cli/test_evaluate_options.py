@@ -14,6 +14,7 @@ from vqcodec.cli.evaluate.command import evaluate
 from vqcodec.errors import InputError, UsageError
 from vqcodec.metrics import ms_ssim, psnr
 
+from ..object_store import memory_store
 from ..stand_ins import run, stand_in
 from ..test_metrics import noisy, picture
 
@@ -118,6 +119,22 @@ def test_an_interrupted_command_is_continued(
     assert said[0] == f"1/2 {pair[0]}: from the interrupted run"
     assert (tmp_path / "r.json").exists()
     assert not (tmp_path / "r.json.partial").exists()
+
+
+def test_a_report_behind_a_url_has_no_journal(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vqcodec.cli.evaluate.run import Teller
+
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with memory_store() as store:
+        words = [*pair, "--codecs", "jpeg", "-o", store.url("r.json")]
+        assert main(*words) == 0
+        assert store.names() == ["r.json"]
+        monkeypatch.setattr(Teller, "finished", interrupt)
+        assert main(*words, "-f") == 130
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def interrupt(*_: object) -> None:

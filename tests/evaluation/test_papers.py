@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,7 +23,10 @@ from vqcodec.evaluation.job import Job
 from vqcodec.evaluation.papers import TABLES, PaperPicture, PaperWork, measure_model, ssim_uniform
 from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.metrics import psnr
+from vqcodec.models import registry
+from vqcodec.runtime.backend import VARIABLE
 
+from ..object_store import memory_store
 from ..stand_ins import run
 from ..test_metrics import picture
 
@@ -111,6 +115,35 @@ def test_the_command(tiny_model: str, pictures: Path, tmp_path: Path, monkeypatc
     (row,) = json.loads((tmp_path / "t.json").read_text())["rows"]
     assert (row["model"], row["keep"], row["pictures"], row["rfid"]) == (tiny_model, 4, 2, None)
     assert row["raw_bpp"] == pytest.approx(4 * 4 / 256)
+
+
+def test_a_table_behind_a_url_has_no_journal(
+    tiny_model: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paper_table, "_usable", lambda *_: (False, False))
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with memory_store() as store:
+        run(pictures, "--table", "mgvq-1", "-m", tiny_model, "-o", store.url("t.json"))
+        assert store.names() == ["t.json"]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_another_backend_or_configuration_is_another_condition(
+    tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, found = registry.find(tiny_model), []
+    for backend, config in (
+        ("auto", entry.config),
+        ("torch", entry.config),
+        ("auto", msgspec.structs.replace(entry.config, ladder=entry.config.ladder[:1])),
+        ("auto", entry.config),
+    ):
+        monkeypatch.setenv(VARIABLE, backend)
+        monkeypatch.setattr(registry, "find", lambda _, config=config: replace(entry, config=config))
+        found.append(json.dumps(work("mgvq-1", tiny_model).conditions()))
+    assert found[0] == found[3]
+    assert len({*found}) == 3
 
 
 def test_an_interrupted_table_is_continued(

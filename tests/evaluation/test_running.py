@@ -20,7 +20,9 @@ from vqcodec.evaluation.pictures import PictureReader, find
 from vqcodec.evaluation.preparation import Preparation
 from vqcodec.evaluation.verdict import verdict
 from vqcodec.metrics import METRICS
+from vqcodec.runtime.backend import VARIABLE
 
+from ..stand_ins import Loaded, stand_in
 from ..test_metrics import picture
 from .test_bd_rate import own, reference
 
@@ -98,6 +100,20 @@ def test_an_interrupted_run_is_continued(tmp_path: Path) -> None:
     other = options | {"metrics": ["psnr"]}
     compare(pictures, **other, running=Running(journal=journal, on_result=tell))
     assert not any(known for _, known in seen)
+
+
+def test_results_of_another_backend_or_configuration_are_not_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(monkeypatch)
+    pictures = [(name, picture(40, 48, ord(name))) for name in "ab"]
+    found: list[bool] = []
+    running = Running(journal=tmp_path / "r.partial", on_result=lambda _, known: found.append(known))
+    for backend, config in (("auto", "one"), ("auto", "one"), ("torch", "one"), ("auto", "two")):
+        monkeypatch.setenv(VARIABLE, backend)
+        monkeypatch.setattr(Loaded, "config", config)
+        compare(pictures, ["photo"], ["jpeg"], anchor=None, by="keep", metrics=["psnr"], times=False, running=running)
+    assert found == [False] * 2 + [True] * 2 + [False] * 4
 
 
 def test_progress_is_work_done(tmp_path: Path) -> None:

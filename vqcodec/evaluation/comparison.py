@@ -19,7 +19,7 @@ from ..models import registry
 from . import bd_rate, extra, parallel
 from .bd_rate import Anchor, BdRate
 from .job import Job
-from .journal import Journal
+from .journal import Journal, conditions_of_models
 from .means import Summary, summarise
 from .measure import Failure, Row
 from .picture_job import MODEL_CODECS, Options, PictureResult, build, died, evaluate_picture
@@ -179,9 +179,7 @@ def run_pictures(
     pictures: Iterable[tuple[str, Pixels]], options: Options, about: dict[str, str], n_shown: int, running: Running
 ) -> list[PictureResult]:
     """The results of all pictures in the order of `pictures`; `about` describes the codecs."""
-    # The cache holds equal results, wherever it is.
-    known_by = [{key: str(value) for key, value in asdict(options).items() if key != "cache"}, about]
-    journal = None if running.journal is None else Journal(running.journal, known_by)
+    journal = None if running.journal is None else Journal(running.journal, _conditions(options, about))
     progress = Progress(pictures, running.on_progress)
     order: list[str] = []
     results: dict[str, PictureResult] = {}
@@ -210,6 +208,13 @@ def run_pictures(
             journal.add(job, result.record())
         finish(result, False)
     return [results[name] for name in order]
+
+
+def _conditions(options: Options, about: dict[str, str]) -> list[Any]:
+    """Everything that the result of a picture depends on except the picture, as JSON can hold it."""
+    # The cache holds equal results, wherever it is.
+    chosen = {key: str(value) for key, value in asdict(options).items() if key != "cache"}
+    return [chosen, about, conditions_of_models(options.models)]
 
 
 class Progress:

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
+from ..models import registry
+from ..runtime.backend import chosen_backend
 from .job import Job
+
+
+def conditions_of_models(names: Iterable[str]) -> dict[str, Any]:
+    """What the results of models depend on: their configurations, with the digests of their weights, and the backend.
+
+    Raises ModelError if a model is not found.
+    """
+    configs = {name: repr(registry.find(name).config) for name in names}
+    return {"backend": chosen_backend(), "configs": configs}
 
 
 class Journal:

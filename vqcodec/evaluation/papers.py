@@ -25,7 +25,7 @@ from .array_record import array_of_record, array_record
 from .codebook_usage import UsageCounter
 from .frechet import Statistics, frechet_distance, inception_features
 from .job import Job
-from .journal import Journal
+from .journal import Journal, conditions_of_models
 from .measure import Failure, reason_of
 from .preparation import Preparation
 from .quality import lpips
@@ -135,8 +135,8 @@ class PaperWork:
 
     def conditions(self) -> dict[str, Any]:
         """Everything that a result depends on except its picture, as JSON can hold it."""
-        weights = registry.find(self.model).config.weights_sha256
-        return {key: str(value) for key, value in asdict(self).items()} | {"weights_sha256": weights}
+        options = {key: str(value) for key, value in asdict(self).items()}
+        return {"options": options} | conditions_of_models([self.model])
 
     def __call__(self, job: Job, advance: Callable[[float], None]) -> PaperPicture:
         """Encode with the nearest codewords, decode each requested number of layers, measure."""
