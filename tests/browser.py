@@ -20,9 +20,14 @@ SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 class Tab:
     """One page in a window; `check` fails for errors in the console and for requests."""
 
-    def __init__(self, browser: Browser, size: str) -> None:
+    def __init__(self, browser: Browser, size: str, device_pixels: float = 1) -> None:
+        """A window of SIZES with `device_pixels` for a CSS pixel."""
         width, height = SIZES[size]
-        self._context = browser.new_context(viewport={"width": width, "height": height}, has_touch=size == "phone")
+        self._context = browser.new_context(
+            viewport={"width": width, "height": height},
+            has_touch=size == "phone",
+            device_scale_factor=device_pixels,
+        )
         self.page: Page = self._context.new_page()
         self.faults: list[str] = []
         self.page.on("console", lambda message: self._note_message(message.type, message.text))

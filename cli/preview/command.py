@@ -210,7 +210,7 @@ def _decode(source: Path, name: Path, original: Original | None, wanted: Wanted,
 
 
 def _warn(name: str, info: Info, n_bytes: int, steps: list[Step]) -> None:
-    if n_bytes < info.file_bytes:
+    if _is_cut(info, n_bytes):
         say(f"{name}: cut off at {n_bytes:,} of {info.file_bytes:,} bytes; the preview ends there")
     elif not all(step.complete for step in steps):
         say(f"warning: {name}: damaged; the preview shows what is left (`vqcodec verify` names the fault)")
@@ -224,7 +224,17 @@ def _written(kind: str, shown: list[Shown]) -> bytes:
 
 def _report(target: Path, shown: list[Shown], n_bytes: int, chosen: bool) -> None:
     """Tell what was written, and how to see every layer unless the user has `chosen` the number of steps."""
-    steps, layers = len(shown[0].steps), shown[0].steps[-1].layers
+    steps, layers = len(shown[0].steps), len(shown[0].info.layers)
     what = f"{len(shown)} files" if len(shown) > 1 else f"{steps} step{'' if steps == 1 else 's'}"
-    more = "" if chosen or len(shown) > 1 or steps >= layers else f" (--steps {layers}: one for each layer)"
+    more = f" (--steps {layers}: one for each layer)" if not chosen and _has_more_steps(shown) else ""
     say(f"{target}: {what}{more}, {n_bytes:,} bytes")
+
+
+def _has_more_steps(shown: list[Shown]) -> bool:
+    """True if the default number of steps leaves out layers of a single file, which is complete."""
+    info = shown[0].info
+    return len(shown) == 1 and not _is_cut(info, shown[0].n_bytes) and default_steps(info) < len(info.layers)
+
+
+def _is_cut(info: Info, n_bytes: int) -> bool:
+    return n_bytes < info.file_bytes

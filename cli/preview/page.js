@@ -108,9 +108,10 @@ function layout() {
   zoom.textContent = scale ? "Fit" : Math.round(closer() * devicePixelRatio) + ":1";
 }
 
-/* One picture pixel for one device pixel. */
+/* Scales at which a pixel of the picture covers a whole number of device pixels: one, or at least two CSS pixels. */
 const exact = () => 1 / devicePixelRatio;
-const closer = () => (fit() < exact() ? exact() : 2);
+const doubled = () => Math.ceil(2 * devicePixelRatio) / devicePixelRatio;
+const closer = () => (fit() < exact() ? exact() : doubled());
 
 /* Another scale; the spot at (x, y) of the picture, 0..1, comes to `at` in the window, by default to its middle. */
 function enlarge(to, x = 0.5, y = 0.5, at = middle()) {

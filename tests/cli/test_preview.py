@@ -281,6 +281,19 @@ def test_large_pictures_have_fewer_steps(file: Path, invoke, tiny_vqc: bytes, mo
         "4 of 4",
     ]
     assert "4 steps, " in invoke("preview", file, "-o", out, "-f", "--steps", 4)[2]
+    for suffix in (".webp", ".png"):
+        assert "3 steps (--steps 4: one for each layer)" in invoke("preview", file, "-o", file.with_suffix(suffix))[2]
+
+
+def test_a_cut_file_has_no_hint_at_its_layers(
+    file: Path, invoke, tiny_vqc: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_bytes(tiny_vqc[: read_info(tiny_vqc).layers[2].end])
+    monkeypatch.setattr("vqcodec.cli.preview.steps.DECODED_PIXELS", 0)
+    monkeypatch.setattr("vqcodec.cli.preview.steps.FEWEST_STEPS", 2)
+    err = invoke("preview", file, "-o", file.with_suffix(".html"))[2]
+    assert "2 steps, " in err
+    assert "--steps" not in err
 
 
 def test_the_original_adds_its_picture_and_measured_quality(file: Path, invoke, photo: Image.Image) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
 from ..browser import Tab
 from ..commands import Invoke
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.slow
 
@@ -112,6 +116,22 @@ def test_a_click_zooms_and_the_mouse_drags(work: Path, invoke: Invoke, photo: Im
     page.locator("body").press("z")
     assert file.bounding_box()["width"] == pytest.approx(fitted["width"], abs=1)
     tab.check()
+
+
+@pytest.mark.parametrize(("device_pixels", "label"), [(1, "2:1"), (1.25, "3:1"), (1.5, "3:1"), (2, "4:1")])
+def test_a_zoomed_pixel_covers_whole_pixels_of_the_screen(
+    device_pixels: float, label: str, work: Path, invoke: Invoke, browser: Browser
+) -> None:
+    assert invoke("preview", "kitty.vqc", "page.html", "--steps", 1)[0] == 0
+    tab = Tab(browser, "desktop", device_pixels)
+    page = tab.open(work / "page.html")
+    assert page.inner_text("#zoom") == label
+    natural = page.locator(".step").evaluate("step => step.naturalWidth")
+    page.locator("#zoom").click()
+    width = page.locator(".file").evaluate("file => file.clientWidth")
+    assert width * device_pixels == pytest.approx(natural * int(label[0]), abs=device_pixels)
+    tab.check()
+    tab.close()
 
 
 @pytest.mark.parametrize("across", [True, False])
