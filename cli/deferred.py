@@ -36,16 +36,16 @@ class Deferred(TyperCommand):
         return self.command.make_context(info_name, args, parent, **extra)
 
 
-def add_deferred(app: typer.Typer, name: str, place: str, line: str) -> None:
+def add_deferred(app: typer.Typer, name: str, place: str, help_line: str) -> None:
     """Add a command or group of commands to `app`.
 
     Args:
         app: gets an entry `name`.
         name: what a user types.
         place: module of `vqcodec.cli`, and the name of a function or `typer.Typer` in it: "codec:decode".
-        line: first paragraph of its help, for the list of commands.
+        help_line: first paragraph of its help, for the list of commands.
     """
-    app.command(name, cls=type("Deferred", (Deferred,), {"place": place}), help=line)(_nothing)
+    app.command(name, cls=type("Deferred", (Deferred,), {"place": place}), help=help_line)(_nothing)
 
 
 def _nothing() -> None:

@@ -177,8 +177,8 @@ def _plain(message: str) -> str:
     found = re.fullmatch(r"Invalid value for (.+?): (.+?)\.?", message)
     if found is None:
         return message
-    option, problem = found[1].replace("'", ""), found[2].partition(", unable to parse")[0]
-    return f"{option}: {problem.replace('Input should be', 'must be')}"
+    option = found[1].replace("'", "")
+    return f"{option}: {found[2]}"
 
 
 def _end(message: str, code: int) -> NoReturn:

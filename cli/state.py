@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class State:
-    """What the options of a command have set."""
+    """Settings that the options of a command make."""
 
     debug: bool = False
     """Print tracebacks of errors."""

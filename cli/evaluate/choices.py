@@ -17,7 +17,7 @@ from .. import messages
 DEFAULT_ANCHOR = "jpeg"
 NO_ANCHOR = "none"
 OURS = "vqcodec"
-OF_SETS = ("rfid", "fid")
+METRICS_OF_SETS = ("rfid", "fid")
 """Names of the distance between two sets of pictures, which has no value for a single file."""
 
 
@@ -64,7 +64,7 @@ def chosen_metrics(text: str, weights: Sequence[Path], quiet: bool) -> list[str]
         pretrained.check_files(weights)
     usable = []
     for name in listed(text, "--metrics"):
-        if name in OF_SETS:
+        if name in METRICS_OF_SETS:
             if not quiet:
                 messages.say(f"no {name}: it compares sets of pictures; `vqcodec eval --table NAME` measures it")
             continue

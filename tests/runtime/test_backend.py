@@ -77,7 +77,7 @@ broken = pytest.mark.parametrize(("fault", "reason", "remedy"), FAULTS, ids=[row
 
 @pytest.fixture(autouse=True)
 def no_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What was found out about the libraries is forgotten before and after a test."""
+    """Clear the remembered state of the libraries before and after a test."""
     monkeypatch.setattr(compilation, "_core", Once(compilation._make_core))
     remembered = (backend._openvino_fault, backend._warn_once, compilation.fast_kind)
     for function in remembered:

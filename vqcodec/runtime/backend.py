@@ -42,9 +42,10 @@ def _checked(name: str) -> Backend:
 
 
 def leave_out_converter() -> None:
-    """Let OpenVINO be imported without its converter of models, which doubles the time; only of use before.
+    """Let OpenVINO be imported without its converter of models, which doubles the time.
 
-    For processes of the command, which convert no models: `openvino.convert_model` is missing in them.
+    Call it before `openvino` is imported; later it has no effect. It is for processes of the command, which convert no
+    models: `openvino.convert_model` is missing in them.
     """
     sys.modules.setdefault(CONVERTER, None)  # type: ignore[arg-type]  # its import fails, which OpenVINO allows
 

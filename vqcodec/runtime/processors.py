@@ -29,7 +29,8 @@ def _own_quota() -> int | None:
 def quota(proc: Path = Path("/proc/self")) -> int | None:
     """Processors whose time Linux's control groups grant to the process, rounded up, at least 1; None: no limit.
 
-    Of the process's group and the groups around it the smallest limit holds. What cannot be read counts as no limit.
+    The smallest limit among those of the process's group and the groups around it holds. A limit that cannot be read
+    counts as no limit.
 
     Args:
         proc: folder with the files `cgroup` and `mountinfo` of the process.
