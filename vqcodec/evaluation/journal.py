@@ -20,7 +20,7 @@ from .job import Job
 
 
 def conditions_of_models(names: Iterable[str]) -> dict[str, Any]:
-    """What the results of models depend on: their configurations, with the digests of their weights, and the backend.
+    """Conditions of the results of models: their configurations, with the digests of their weights, and the backend.
 
     Raises ModelError if a model is not found.
     """
