@@ -32,6 +32,7 @@ from .image.picture import Picture, to_pillow
 from .image.picture import strip as strip_picture
 from .models import loading, registry
 from .models.file_info import Info, read_info
+from .runtime.memory import BYTES_PER_PIXEL, check_memory
 from .runtime.progress import Part, expect, working
 from .runtime.torch_state import check_device, codec_modes, in_codec_modes
 from .tokens.reading import read_tokens
@@ -173,6 +174,7 @@ def decode_picture(
         file = container.read(data, allow_partial, max_pixels)
     header = file.header
     area = _check_region(region, header.width, header.height)
+    check_memory("", BYTES_PER_PIXEL * area.area)
     expect(Part.DECODER, area.area)
     model = loading.load(registry.find_by_id(header.token_id, header.entropy_id), device)
     size = (header.width, header.height)
@@ -228,6 +230,7 @@ def previews(
     with working(Part.CONTAINER):
         file = container.read(data, allow_partial=True, max_pixels=max_pixels)
     keeps = preview_steps(file.header.n_layers, steps)
+    check_memory("", BYTES_PER_PIXEL * file.header.width * file.header.height)
     expect(Part.DECODER, len(keeps) * file.header.width * file.header.height)
     with codec_modes(device):
         model = loading.load(registry.find_by_id(file.header.token_id, file.header.entropy_id), device)

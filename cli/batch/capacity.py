@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from vqcodec.runtime.memory import free_memory
 from vqcodec.runtime.processors import usable_processors
 
 WORKER_BYTES = 3 * 2**28
 """Memory of a worker process with its model, while it converts pictures of a few megapixels."""
-CGROUP = Path("/sys/fs/cgroup")
-MEMINFO = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -41,22 +39,3 @@ def workforce(files: int, jobs: int, threads: int, device: str) -> Workforce:
         wanted = 1 if device != "cpu" else min(usable, max(1, free_memory() // WORKER_BYTES))
     processes = max(1, min(wanted, files))
     return Workforce(processes, threads or max(1, usable // processes), automatic=not jobs)
-
-
-def free_memory() -> int:
-    """Bytes that can be allocated without swapping, by the system and the control group; 2^62 if unknown."""
-    free = 2**62
-    for line in _text(MEMINFO).splitlines():
-        if line.startswith("MemAvailable:"):
-            free = 1024 * int(line.split()[1])
-    limit, used = _text(CGROUP / "memory.max").strip(), _text(CGROUP / "memory.current").strip()
-    if limit.isdigit() and used.isdigit():
-        free = min(free, int(limit) - int(used))
-    return max(0, free)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

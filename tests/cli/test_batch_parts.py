@@ -82,17 +82,6 @@ def test_little_memory_means_few_processes(machine: None, monkeypatch: pytest.Mo
     assert workforce(100, 0, 0, "cpu").processes == 1
 
 
-def test_the_memory_of_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capacity, "CGROUP", tmp_path)
-    monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "meminfo")
-    assert capacity.free_memory() == 2**62
-    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 4 kB\n")
-    assert capacity.free_memory() == 4096
-    (tmp_path / "memory.max").write_text("5000\n")
-    (tmp_path / "memory.current").write_text("2000\n")
-    assert capacity.free_memory() == 3000
-
-
 class Stages:
     """Stand-in for `Work`: the first file is written, the second coded and the third read at the same time."""
 

@@ -12,6 +12,7 @@ from ..container import MAX_PIXELS
 from ..container.chunks import MAX_CHUNK_BYTES, MAX_CHUNKS_BYTES
 from ..errors import InputError, LimitError
 from ..runtime.forking import ForkLock
+from ..runtime.memory import BYTES_PER_PIXEL, check_memory
 
 __all__ = ["MAX_PIXELS", "check_size", "pillow_limits", "pillow_lock", "too_large"]
 
@@ -38,11 +39,12 @@ def pillow_limits(max_pixels: int | None) -> Iterator[None]:
 
 
 def check_size(name: str, image: Image.Image, max_pixels: int | None) -> None:
-    """Raise InputError for a picture without pixels, LimitError for one of more than `max_pixels`."""
+    """Raise InputError for a picture without pixels, LimitError for one of more than `max_pixels` or beyond memory."""
     if not image.width or not image.height:
         raise InputError(f"{name}: the image has no pixels ({image.width} x {image.height})")
     if max_pixels is not None and image.width * image.height > max_pixels:
         raise too_large(name, max_pixels, f" ({image.width} x {image.height})")
+    check_memory(name, BYTES_PER_PIXEL * image.width * image.height)
 
 
 def too_large(name: str, max_pixels: int | None, size: str = "") -> LimitError:

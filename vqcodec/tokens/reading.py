@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,12 @@ from ..errors import FormatError
 from ..geometry.rectangles import Rect
 from ..geometry.token_layout import access_tiles, fits, plane_shapes
 from ..planes import Layers, blank_planes, indices_in
+from ..runtime.memory import check_memory
 from ..runtime.progress import Part, expect, working
 from .tokens import CHUNK_KINDS, EntropyCoded, Tokens, can_map, check_fill, entropy_at, has_step
+
+INDEX_BYTES = 4
+"""Bytes of an index in memory."""
 
 
 def read_tokens(file: container.File, model: EntropyCoded, keep: int | None = None, area: Rect | None = None) -> Tokens:
@@ -40,6 +45,7 @@ def read_several(
         _check_header(file.header, model)
     config = model.config
     grids = [plane_shapes(config.tokenizer, file.header.width, file.header.height) for file in files]
+    check_memory("", sum(INDEX_BYTES * math.prod(shape) for shapes in grids for shape in shapes))
     all_planes = [blank_planes(shapes) for shapes in grids]
     jobs = [job for parts in zip(files, all_planes, keeps, areas, strict=True) for job in _jobs(*parts, model)]
     for job in jobs:

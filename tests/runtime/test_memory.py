@@ -1,0 +1,80 @@
+"""Memory is estimated before it is allocated: a picture beyond it ends in one line, exit code 6 and no file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vqcodec
+from tests.commands import Invoke
+from vqcodec.errors import LimitError
+from vqcodec.runtime import memory
+
+GIB = 2**30
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder that the system's files are read from; empty."""
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    return tmp_path
+
+
+def test_the_memory_of_a_control_group_counts(system: Path) -> None:
+    assert memory.free_memory() == memory.UNKNOWN
+    (system / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 4 kB\n")
+    assert memory.free_memory() == 4096
+    (system / "memory.max").write_text("5000\n")
+    (system / "memory.current").write_text("2000\n")
+    assert memory.free_memory() == 3000
+    (system / "memory.current").write_text("7000\n")
+    assert memory.free_memory() == 0
+
+
+def test_swap_counts_and_small_amounts_are_not_checked(system: Path) -> None:
+    memory.check_memory("x.png", 2**40)  # nothing is known
+    (system / "meminfo").write_text(f"MemAvailable: {GIB // 1024} kB\nSwapFree: {GIB // 1024} kB\n")
+    memory.check_memory("x.png", 2 * GIB)
+    with pytest.raises(LimitError, match=r"x\.png: needs at least 2\.15 GB of memory, and 2\.15 GB can be allocated"):
+        memory.check_memory("x.png", 2 * GIB + 1)
+    (system / "meminfo").write_text("MemAvailable: 0 kB\n")
+    memory.check_memory("x.png", memory.UNCHECKED)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of the address space is read from /proc")
+def test_the_limit_of_the_address_space_counts(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (3 * GIB, resource.RLIM_INFINITY))
+    monkeypatch.setattr(memory, "STATM", system / "statm")
+    (system / "statm").write_text(f"{GIB // resource.getpagesize()} 1 1\n")
+    memory.check_memory("x.png", 2 * GIB)
+    with pytest.raises(LimitError, match=r"2\.15 GB can be allocated"):
+        memory.check_memory("x.png", 2 * GIB + 1)
+
+
+def test_commands_refuse_and_write_nothing(
+    system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke, tiny_model: str
+) -> None:
+    pixels = np.zeros((300, 400, 3), np.uint8)
+    source, coded = tmp_path / "x.png", tmp_path / "x.vqc"
+    Image.fromarray(pixels).save(source)
+    coded.write_bytes(vqcodec.encode(pixels, tiny_model))
+    monkeypatch.setattr(memory, "UNCHECKED", 0)
+    (system / "meminfo").write_text("MemAvailable: 800 kB\n")
+    for arguments in (
+        ("encode", source, "-o", tmp_path / "y.vqc", "-m", tiny_model),
+        ("decode", coded, "-o", tmp_path / "y.png"),
+    ):
+        code, _, told = invoke(*map(str, arguments))
+        assert code == LimitError.exit_code
+        assert "needs at least 0.00 GB of memory" in told
+        assert len(told.strip().splitlines()) == 1
+    assert not list(tmp_path.glob("y.*"))
+    code, _, _ = invoke("decode", str(coded), "-o", str(tmp_path / "part.png"), "--region", "0,0,64,64")
+    assert code == 0
