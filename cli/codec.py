@@ -30,7 +30,7 @@ from .several import Failures
 def encode(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="IN", show_default=False, help="Pictures of any common format; - is stdin."),
+        typer.Argument(metavar="IN...", show_default=False, help="Pictures of any common format; - is stdin."),
     ],
     out: Annotated[
         str | None,

@@ -107,11 +107,11 @@ ModelArgument = Annotated[
 ]
 
 Sources = Annotated[
-    list[Path], typer.Argument(metavar="IN", show_default=False, help="Files of type .vqc; - is stdin.")
+    list[Path], typer.Argument(metavar="IN...", show_default=False, help="Files of type .vqc; - is stdin.")
 ]
 SourcesOrFolders = Annotated[
     list[Path],
-    typer.Argument(metavar="IN", show_default=False, help="Files of type .vqc, or folders of them; - is stdin."),
+    typer.Argument(metavar="IN...", show_default=False, help="Files of type .vqc, or folders of them; - is stdin."),
 ]
 Source = Annotated[Path, typer.Argument(metavar="IN", show_default=False, help="A .vqc file; - is stdin.")]
 Keep = Annotated[

@@ -25,7 +25,7 @@ def tokens(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="IN",
+            metavar="IN...",
             show_default=False,
             help="Files of type .vqc, folders of them, or .npz files of this command; also tar shards and URLs of .vqc "
             "files if OUT is a .vqtok file.",

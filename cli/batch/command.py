@@ -101,8 +101,8 @@ def batch(
             "--include",
             metavar="PATTERN",
             show_default="all",
-            help="Only files that match or lie in a folder that matches; may be repeated. '*.jpg' matches names, "
-            "'a/*.jpg' paths below SRC, '**' any folders.",
+            help="Only files that match or lie in a folder that matches; may be repeated. `*.jpg` matches names, "
+            "`a/*.jpg` paths below SRC, `**` any folders.",
         ),
     ] = None,
     exclude: Annotated[

@@ -11,7 +11,7 @@ import typer
 from vqcodec.errors import UsageError
 from vqcodec.models.registry import FAMILY
 
-from .. import options
+from .. import messages, options
 from ..batch.capacity import workforce
 
 MANY = 2**20
@@ -276,3 +276,5 @@ def evaluate(
     lines = verdict_of(comparison)
     outputs.write(comparison, lines, skipped, by.value)
     print_results(comparison, lines, skipped, by.value, json)
+    if outputs.written and not quiet:
+        messages.say(f"written: {', '.join(map(str, outputs.written))}")

@@ -75,6 +75,12 @@ class Outputs:
         """File that keeps finished pictures while the evaluation runs; None without one."""
         return journal_of(self.report)
 
+    @property
+    def written(self) -> list[Path]:
+        """The files that `write` makes."""
+        report = [] if self.report is None else [self.report, *self.beside]
+        return report if self.plot is None else [self.plot, *report]
+
     def write(self, comparison: Comparison, lines: list[str], skipped: list[str], by: str) -> None:
         """Write all files, then remove the journal. Raises OutputError."""
         from vqcodec.evaluation.plot import draw_curves

@@ -57,7 +57,7 @@ def preview(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IN",
+            metavar="IN...",
             show_default=False,
             help="Files of type .vqc, complete or cut off, or folders of them; - is stdin.",
         ),

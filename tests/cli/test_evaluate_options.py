@@ -14,6 +14,7 @@ from vqcodec.cli.evaluate.command import evaluate
 from vqcodec.errors import InputError, UsageError
 from vqcodec.metrics import ms_ssim, psnr
 
+from ..commands import Invoke
 from ..object_store import memory_store
 from ..stand_ins import run, stand_in
 from ..test_metrics import noisy, picture
@@ -146,3 +147,12 @@ def main(*words: object) -> int:
     app = typer.Typer()
     app.command("eval")(evaluate)
     return CliRunner().invoke(app, [*map(str, words), "-j", "1"]).exit_code
+
+
+def test_written_files_are_named(invoke: Invoke, tiny_model: str, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ("eval", pair[0], "-m", tiny_model, "--codecs", "vqcodec", "-j", 1)
+    code, _, told = invoke(*map(str, words), "-o", str(tmp_path / "r.json"))
+    assert code == 0
+    assert f"written: {tmp_path / 'r.json'}" in told
+    _, _, told = invoke(*map(str, words), "-o", str(tmp_path / "q.json"), "--quiet")
+    assert "written" not in told
