@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import logging
 import os
 import random
 import signal
@@ -24,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
@@ -34,8 +33,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.batch_places import Place, places
 from tests.conftest import write_tiny_model
-from tests.object_store import Store, s3_store
 from vqcodec.cli.batch.manifest import MANIFEST, Manifest
 from vqcodec.cli.batch.parts import PARTS
 from vqcodec.cli.batch.plan import Planner, list_sources, target_names
@@ -70,62 +69,6 @@ def write_pictures(folder: Path, n: int, size: tuple[int, int], seed: int = 0) -
         path.parent.mkdir(parents=True, exist_ok=True)
         coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
         Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path, compress_level=1)
-
-
-@dataclass(frozen=True)
-class Folder:
-    """DST as a local folder."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-    def tree(self) -> dict[str, bytes]:
-        """Every file but the manifest, those of unfinished work included."""
-        files = (path for path in self.path.rglob("*") if path.is_file() and path.name != MANIFEST)
-        return {path.relative_to(self.path).as_posix(): path.read_bytes() for path in files}
-
-    def manifest(self) -> list[dict]:
-        """Lines of the manifest."""
-        book = self.path / MANIFEST
-        return [json.loads(line) for line in book.read_bytes().splitlines()] if book.exists() else []
-
-    def n_done(self) -> int:
-        """Files that are finished: lines of the manifest."""
-        book = self.path / MANIFEST
-        return book.read_bytes().count(b"\n") if book.exists() else 0
-
-
-@dataclass(frozen=True)
-class Objects:
-    """DST as the objects of a store below a key."""
-
-    store: Store
-    key: str
-
-    def __str__(self) -> str:
-        return self.store.url(self.key)
-
-    def _names(self) -> list[str]:
-        return [name for name in self.store.names() if name.startswith(f"{self.key}/")]
-
-    def tree(self) -> dict[str, bytes]:
-        """Every object but the manifest, those of unfinished work included."""
-        start = len(self.key) + 1
-        return {name[start:]: self.store.read(name) for name in self._names() if not name.endswith(MANIFEST)}
-
-    def manifest(self) -> list[dict]:
-        """Lines of the manifest."""
-        name = f"{self.key}/{MANIFEST}"
-        return [json.loads(line) for line in self.store.read(name).splitlines()] if name in self._names() else []
-
-    def n_done(self) -> int:
-        """Files that are finished: targets."""
-        return sum(name.endswith(".vqc") for name in self._names())
-
-
-Place = Folder | Objects
 
 
 def command(src: object, dst: object, *options: str) -> list[str]:
@@ -328,19 +271,6 @@ def planning(base: Path, n: int) -> list[dict[str, object]]:
     again = measured("read the manifest", lambda: Manifest(dst / MANIFEST))
     rows.append({"step": "size of the manifest", "us per file": "", "bytes held per file": size(again.path) // n})
     return rows
-
-
-@contextlib.contextmanager
-def places(base: Path, s3: bool, name: str = "", src: Path | None = None) -> Iterator[tuple[object, Place, Place]]:
-    """SRC, DST of an undisturbed run and DST of another one: folders, or a store with the pictures of `src` in it."""
-    if not s3:
-        yield src, Folder(base / f"{name}whole"), Folder(base / f"{name}broken")
-        return
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with s3_store() as store:
-        for path in src.rglob("*.png") if src else ():
-            store.write(f"in/{path.relative_to(src)}", path.read_bytes())
-        yield store.url("in"), Objects(store, "whole"), Objects(store, "broken")
 
 
 def print_table(rows: Sequence[dict[str, object]]) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.batch_scale import places, ray_worker_killed, write_pictures
+from benchmarks.batch_places import places
+from benchmarks.batch_scale import ray_worker_killed, write_pictures
 from vqcodec.cli.batch import ray_pool
 from vqcodec.cli.batch.checks import check
 from vqcodec.cli.batch.outcome import Outcome
