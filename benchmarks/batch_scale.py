@@ -33,7 +33,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.batch_places import Place, places
+from benchmarks.batch_places import Folder, Place, places
 from tests.conftest import write_tiny_model
 from vqcodec.cli.batch.manifest import MANIFEST, Manifest
 from vqcodec.cli.batch.parts import PARTS
