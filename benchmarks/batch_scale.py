@@ -49,7 +49,7 @@ POLL_S = 0.005
 
 @dataclass(frozen=True)
 class Moment:
-    """When a run is killed: `seconds` after `lines` files are finished."""
+    """Moment of a kill: `seconds` after `lines` files are finished."""
 
     lines: int
     seconds: float

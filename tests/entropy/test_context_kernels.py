@@ -88,7 +88,7 @@ def compiled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_compiled_kernels_code_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where products saturate, the comparison of frequencies refuses the kernel."""
+    """Both kernels give equal bytes; a processor that saturates products keeps the exact one."""
     used = Int8Kernel if compiled_kernels.int8_is_exact() else ExactKernel
     _compile_at_once(monkeypatch)
     tensors, tiles = a_prior().tensors(), some_tiles(8, [(8, 8)])

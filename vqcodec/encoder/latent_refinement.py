@@ -114,7 +114,7 @@ def descend(
     useful = products > 0
     products, squared_lengths = np.where(useful, products, 1), np.where(useful, squared_lengths, 0)
     cosines2 = np.where(useful, products**2 / np.maximum(squared_lengths * squared_gradients, TINY), 0)
-    # In place of the gradient: for a large picture each is 100 MB and more.
+    # The new latent replaces the gradient: each takes 100 MB and more for a large picture.
     moved = gradient if values.dtype == gradient.dtype else np.empty_like(values)
     for window in windows:
         inner = window.inner.slices
