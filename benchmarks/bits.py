@@ -31,9 +31,7 @@ def main() -> None:
     model = load_model(arguments.model)
     if not isinstance(model.entropy, ContextModel):
         parser.error(f"{arguments.model}: has no context model")
-    units, near = model.entropy.nets[0].hidden.shape[0], model.entropy.near
-    prior = Prior(model.entropy.sizes, units, near if near < len(model.entropy.nets) else None, model.entropy.splits)
-    prior.go_on_from(model.entropy)
+    prior = Prior.of(model.entropy)
     side = arguments.tile_px // model.stride
     train, val = (
         collect_tiles(model, scan(tuple(paths), model.stride), side, UNREFINED)

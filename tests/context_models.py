@@ -18,14 +18,16 @@ SIZES = (16, 16, 8)
 LAYERS = [[0], [1], [2]]
 
 
-def a_prior(seed: int = 0, spread: float = 4.0) -> Prior:
-    """Random weights, large enough for peaked frequencies."""
+def a_prior(seed: int = 0, spread: float = 4.0, grids: int = 1) -> Prior:
+    """Random weights, large enough for peaked frequencies; with several grids, plane 1 has weights for each."""
     torch.manual_seed(seed)
-    prior = Prior(SIZES, units=32)
+    prior = Prior(SIZES, units=32, grids=grids, own_by_grid=(1,) if grids > 1 else ())
     with torch.no_grad():
         for net in prior.planes:
             net.out.mul_(20 * spread)
             net.bias1.normal_()
+            if net.own.dim() == 3:
+                net.own.normal_(std=0.1)
             net.bias3.normal_()
     return prior
 
@@ -63,7 +65,7 @@ def with_nets(model: ContextModel, change: object) -> ContextModel:
 
 def with_kernels(model: ContextModel, kind: object) -> ContextModel:
     other = copy.copy(model)
-    other.kernels = [kind(net, model.lut) for net in other.nets]  # type: ignore[operator]
+    other.kernels = [[kind(net, model.lut, own) for own in net.own] for net in other.nets]  # type: ignore[operator]
     other.is_chosen = True
     return other
 
@@ -78,19 +80,25 @@ GOLDEN_SHAPE = (5, 6)
 GOLDEN_PLANES = [np.arange(30, dtype=np.int32).reshape(GOLDEN_SHAPE) * a // 3 % 5 for a in (4, 7)]
 
 
-def golden_tensors(planes: int = 2, near: int | None = None) -> dict[str, np.ndarray]:
-    """A model of planes of 5 indices with 4 hidden units; the numbers of RandomState never change."""
+def golden_tensors(planes: int = 2, near: int | None = None, grids: int = 1) -> dict[str, np.ndarray]:
+    """A model of planes of 5 indices with 4 hidden units; the numbers of RandomState never change.
+
+    With several grids, the last plane has weights of its own for each.
+    """
     rng = np.random.RandomState(0)
     tensors = {"prior.lut": np.maximum(1, (2**24 // 5 >> np.arange(256) // 16) - 3 * np.arange(256))}
     if near is not None:
         tensors["prior.near"] = np.array([near])
+    if grids > 1:
+        tensors["prior.grids"] = np.array([grids])
     for s in range(planes):
         seen = 9 * min(s, planes if near is None else near) + max(0, s - (planes if near is None else near))
+        sets, passes = grids if s == planes - 1 else 1, 3 * grids + 1
         sizes = {
-            "embedding": ((7, 8), -127, 127), "around": ((8 * seen, 4), -20, 20), "own": ((192, 4), -20, 20),
-            "bias1": ((4, 4), -2000, 9000), "shift1": ((4,), 7, 9), "hidden": ((4, 4), -90, 90),
+            "embedding": ((7, 8), -127, 127), "around": ((8 * seen, 4), -20, 20), "own": ((sets * 192, 4), -20, 20),
+            "bias1": ((passes, 4), -2000, 9000), "shift1": ((4,), 7, 9), "hidden": ((4, 4), -90, 90),
             "bias2": ((4,), -3000, 3000), "shift2": ((4,), 6, 8), "out": ((4, 5), -90, 90),
-            "bias3": ((4, 5), -3000, 3000), "shift3": ((5,), 6, 8),
+            "bias3": ((passes, 5), -3000, 3000), "shift3": ((5,), 6, 8),
         }  # fmt: skip
         for name, (shape, low, high) in sizes.items():
             tensors[f"prior.{s}.{name}"] = rng.randint(low, high + 1, shape).astype(np.int32)

@@ -67,7 +67,7 @@ def decode_context_planes(
 ) -> list[list[list[int]]]:
     """All planes [h][w] of a tile of a context model, whose tensors are nested lists of integers."""
     h, w = shape
-    [m] = tensors.get("prior.near", [len(sizes)])
+    [m], [grids] = tensors.get("prior.near", [len(sizes)]), tensors.get("prior.grids", [1])
     planes: list[list[list[int]]] = []
 
     def surroundings(t: int, i: int, j: int) -> list[int]:
@@ -85,13 +85,15 @@ def decode_context_planes(
     def clamped(values: list[int]) -> list[int]:
         return [min(max(v, 0), 127) for v in values]
 
-    def frequencies(s: int, p: int, i: int, j: int) -> list[int]:
+    def frequencies(s: int, p: int, g: int, i: int, j: int) -> list[int]:
         net = {name.split(".")[2]: value for name, value in tensors.items() if name.startswith(f"prior.{s}.")}
         near, wide, first = (-1, 0, 1), (-2, -1, 0, 1, 2), max(0, s - m)
         a = [e for dy in near for dx in near for t in range(first, s) for e in surroundings(t, i + dy, j + dx)]
         a += [e for t in range(first) for e in surroundings(t, i, j)]
-        o = [e for dy in wide for dx in wide if (dy, dx) != (0, 0) for e in surroundings(s, i + dy, j + dx)]
-        h1 = clamped(floored(sums(a + o, net["around"] + net["own"], net["bias1"][p]), net["shift1"]))
+        offsets = [(dy * 2**g, dx * 2**g) for dy in wide for dx in wide if (dy, dx) != (0, 0)]
+        o = [e for dy, dx in offsets for e in surroundings(s, i + dy, j + dx)]
+        own = net["own"] if len(net["own"]) == len(o) else net["own"][g * len(o) : (g + 1) * len(o)]
+        h1 = clamped(floored(sums(a + o, net["around"] + own, net["bias1"][p]), net["shift1"]))
         step = floored(sums(h1, net["hidden"], net["bias2"]), net["shift2"])
         h2 = clamped([x + d for x, d in zip(h1, step, strict=True)])
         logits = floored(sums(h2, net["out"], net["bias3"][p]), net["shift3"])
@@ -99,9 +101,14 @@ def decode_context_planes(
 
     for s, size in enumerate(sizes):
         planes.append([[size] * w for _ in range(h)])  # not yet coded
-        for p, (y, x) in enumerate(((0, 0), (1, 1), (0, 1), (1, 0))):
+        cell = ((0, 0), (1, 1), (0, 1), (1, 0))
+        order = [
+            (g, y * 2**g, x * 2**g) for g in range(grids - 1, -1, -1) for y, x in cell[0 if g == grids - 1 else 1 :]
+        ]
+        for p, (g, y, x) in enumerate(order):
+            places = [(i, j) for i in range(y, h, 2 ** (g + 1)) for j in range(x, w, 2 ** (g + 1))]
             # Positions of a pass are not inputs of each other.
-            found = [(i, j, coder.decode(frequencies(s, p, i, j))) for i in range(y, h, 2) for j in range(x, w, 2)]
+            found = [(i, j, coder.decode(frequencies(s, p, g, i, j))) for i, j in places]
             for i, j, symbol in found:
                 planes[s][i][j] = symbol
     return planes

@@ -26,13 +26,13 @@ from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles
 
 
-@pytest.fixture(scope="module")
-def model() -> ContextModel:
-    return ContextModel(SIZES, a_prior().tensors())
+@pytest.fixture(scope="module", params=[1, 3])
+def model(request: pytest.FixtureRequest) -> ContextModel:
+    return ContextModel(SIZES, a_prior(grids=request.param).tensors())
 
 
-def int8_kernel(net: PlaneNet, lut: np.ndarray) -> Int8Kernel:
-    return Int8Kernel(net, lut, 2)
+def int8_kernel(net: PlaneNet, lut: np.ndarray, own: np.ndarray) -> Int8Kernel:
+    return Int8Kernel(net, lut, own, 2)
 
 
 def hidden_units_permuted(net: PlaneNet) -> PlaneNet:
@@ -41,7 +41,7 @@ def hidden_units_permuted(net: PlaneNet) -> PlaneNet:
     return dataclasses.replace(
         net,
         around=net.around[:, order],
-        own=net.own[:, order],
+        own=net.own[:, :, order],
         bias1=net.bias1[:, order],
         scale1=net.scale1[order],
         hidden=net.hidden[order][:, order],
@@ -91,10 +91,10 @@ def test_compiled_kernels_code_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -
     """Both kernels give equal bytes; a processor that saturates products keeps the exact one."""
     used = Int8Kernel if compiled_kernels.int8_is_exact() else ExactKernel
     _compile_at_once(monkeypatch)
-    tensors, tiles = a_prior().tensors(), some_tiles(8, [(8, 8)])
+    tensors, tiles = a_prior(grids=2).tensors(), some_tiles(8, [(8, 8)])
     model = ContextModel(SIZES, tensors)
     found = encode_tiles(model, tiles, LAYERS)
-    assert isinstance(model.kernels[0], used)
+    assert isinstance(model.kernels[0][0], used)
     assert found == encode_tiles(with_kernels(model, ExactKernel), tiles, LAYERS)
 
 
@@ -112,7 +112,7 @@ def test_a_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Int8Kernel, "rows", wrong)
     model = ContextModel(SIZES, tensors)
     found = encode_tiles(model, tiles, LAYERS)
-    assert isinstance(model.kernels[0], ExactKernel)
+    assert isinstance(model.kernels[0][0], ExactKernel)
     assert found == encode_tiles(with_kernels(model, ExactKernel), tiles, LAYERS)
 
 
@@ -126,13 +126,13 @@ def test_numpy_codes_where_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch, 
     model = ContextModel(SIZES, a_prior().tensors())
     encode_tiles(model, some_tiles(8, [(8, 8)]), LAYERS)
     assert model.is_chosen
-    assert isinstance(model.kernels[0], ExactKernel)
+    assert isinstance(model.kernels[0][0], ExactKernel)
 
 
 def test_checked_inputs_reach_the_largest_sums() -> None:
     net = ContextModel(SIZES, a_prior().tensors()).nets[-1]
-    weights = np.concatenate([net.around, net.own])
-    sums = check_inputs(net).astype(np.int64) @ weights.astype(np.int64)
+    weights = np.concatenate([net.around, net.own[0]])
+    sums = check_inputs(net, net.own[0]).astype(np.int64) @ weights.astype(np.int64)
     np.testing.assert_array_equal(sums.max(0), 127 * abs(weights).sum(0))
 
 
@@ -142,19 +142,19 @@ def test_weights_beyond_int8_are_not_clipped() -> None:
     tensors["prior.1.hidden"] = tensors["prior.1.hidden"] * 3
     model = ContextModel((5, 5), tensors)
     found = encode_tiles(model, [GOLDEN_PLANES], [[0], [1]])
-    assert isinstance(model.kernels[0], ExactKernel)
+    assert isinstance(model.kernels[0][0], ExactKernel)
     assert found == encode_tiles(with_kernels(model, ExactKernel), [GOLDEN_PLANES], [[0], [1]])
     with pytest.raises(RuntimeError, match="int8"):
-        int8_kernel(model.nets[1], model.lut)
+        int8_kernel(model.nets[1], model.lut, model.nets[1].own[0])
 
 
-def test_control_weights_that_are_not_integers_do_depend_on_it(model: ContextModel) -> None:
+def test_control_weights_that_are_not_integers_do_depend_on_it() -> None:
     """Control: with weights that are not integers, float32 and float64 differ."""
 
     def off_grid(net: PlaneNet) -> PlaneNet:
         return dataclasses.replace(net, own=net.own * np.float32(1.0137), hidden=net.hidden * np.float32(0.9871))
 
-    single = with_nets(model, off_grid)
+    single = with_nets(ContextModel(SIZES, a_prior().tensors()), off_grid)
     double = with_nets(single, in_float64)
     tiles = some_tiles(0, [(32, 32)] * 8)
     different = sum(

@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 
 from tests.context_models import (
     GOLDEN_PLANES,
@@ -25,12 +26,13 @@ from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles
 from vqcodec.entropy.workers import for_each
 from vqcodec.errors import FormatError
 from vqcodec.planes import MISSING
+from vqcodec.train.prior.network import Prior
 from vqcodec.train.prior.train_prior import PriorRecipe, bits_per_index, train_prior
 
 
-@pytest.fixture(scope="module")
-def model() -> ContextModel:
-    return ContextModel(SIZES, a_prior().tensors())
+@pytest.fixture(scope="module", params=[1, 3])
+def model(request: pytest.FixtureRequest) -> ContextModel:
+    return ContextModel(SIZES, a_prior(grids=request.param).tensors())
 
 
 def test_an_error_in_a_thread_is_raised() -> None:
@@ -107,10 +109,11 @@ def test_contexts_end_at_the_border_of_a_tile(model: ContextModel) -> None:
     assert encode_tiles(model, [one, two], LAYERS)[0] == encode_tiles(model, [one, three], LAYERS)[0]
 
 
-def test_integers_are_the_network_that_was_trained() -> None:
+@pytest.mark.parametrize("grids", [1, 3])
+def test_integers_are_the_network_that_was_trained(grids: int) -> None:
     """The float network in its rounded mode predicts the bits of the stream."""
     # Frequencies above the floor of the look-up table, which the float network does not have.
-    prior = a_prior(spread=0.3)
+    prior = a_prior(spread=0.3, grids=grids)
     model = ContextModel(SIZES, prior.tensors())
     for net in prior.planes:
         net.quantized = True
@@ -118,6 +121,22 @@ def test_integers_are_the_network_that_was_trained() -> None:
     predicted = sum(bits_per_index(prior, [np.stack(tile)]).sum() * 1024 for tile in tiles)
     spent = sum(8 * len(segment) for tile in encode_tiles(model, tiles, LAYERS) for segment in tile)
     assert spent == pytest.approx(predicted, rel=0.01)
+
+
+@pytest.mark.parametrize("grids", [1, 3])
+def test_training_goes_on_from_a_model(grids: int) -> None:
+    """The float network of an integer model has its weights; more grids than the model has start from those it has."""
+    tensors = a_prior(grids=grids).tensors()
+    again = Prior.of(ContextModel(SIZES, tensors))
+    for net in again.nets():
+        net.quantized = True
+    for name, value in again.tensors().items():
+        np.testing.assert_array_equal(value, tensors[name], err_msg=name)
+    more = Prior(SIZES, units=32, grids=4, own_by_grid=(0, 1))
+    more.go_on_from(ContextModel(SIZES, tensors))
+    biases = [net.bias1 for net in more.nets()]
+    assert [len(bias) for bias in biases] == [13, 13, 13]
+    torch.testing.assert_close(biases[0][1:4], biases[0][4:7], rtol=0, atol=0)
 
 
 @pytest.mark.slow
@@ -149,6 +168,8 @@ def test_training_finds_the_structure_of_codes() -> None:
         ("prior.2.out", None, "missing"),
         ("prior.near", lambda _: np.array([-1]), "below 0"),
         ("prior.near", lambda _: np.array([1]), "shape"),
+        ("prior.grids", lambda _: np.array([0]), "outside of 1"),
+        ("prior.grids", lambda _: np.array([2]), "shape"),
     ],
 )
 def test_bad_tensors_are_refused(name: str, change: object, message: str) -> None:
@@ -185,6 +206,12 @@ GOLDEN_NEAR_SEGMENTS = [
 GOLDEN_NEAR_IDENTITY = "52a0b415"
 
 
+GOLDEN_GRIDS_SEGMENTS = ["6711e102d599488af49ef76cbb4000f930dd19d144cfffd0", "f7b7f778eb67d7edfda11136"]
+
+
+GOLDEN_GRIDS_IDENTITY = "73fc81fe"
+
+
 def test_golden_segments_of_the_context_model() -> None:
     model = ContextModel((5, 5), golden_tensors())
     [segments] = encode_tiles(model, [GOLDEN_PLANES], [[0], [1]])
@@ -194,13 +221,19 @@ def test_golden_segments_of_the_context_model() -> None:
     [segments] = encode_tiles(near, [GOLDEN_PLANES + GOLDEN_PLANES], [[0], [1], [2, 3]])
     assert [segment.hex() for segment in segments] == GOLDEN_NEAR_SEGMENTS
     assert near.identity().hex() == GOLDEN_NEAR_IDENTITY
+    grids = ContextModel((5, 5), golden_tensors(grids=3))
+    [segments] = encode_tiles(grids, [GOLDEN_PLANES], [[0], [1]])
+    assert [segment.hex() for segment in segments] == GOLDEN_GRIDS_SEGMENTS
+    assert grids.identity().hex() == GOLDEN_GRIDS_IDENTITY
 
 
-@pytest.mark.parametrize("near", [None, 1])
-def test_pure_python_decoder_agrees(near: int | None) -> None:
+@pytest.mark.parametrize(
+    ("n", "near", "grids", "segments"),
+    [(2, None, 1, GOLDEN_SEGMENTS), (4, 1, 1, GOLDEN_NEAR_SEGMENTS), (2, None, 3, GOLDEN_GRIDS_SEGMENTS)],
+)
+def test_pure_python_decoder_agrees(n: int, near: int | None, grids: int, segments: list[str]) -> None:
     """tests/rans.py follows the specification, without numpy and the coder's library."""
-    n, segments = (2, GOLDEN_SEGMENTS) if near is None else (4, GOLDEN_NEAR_SEGMENTS)
-    tensors = {name: value.tolist() for name, value in golden_tensors(n, near).items()}
+    tensors = {name: value.tolist() for name, value in golden_tensors(n, near, grids).items()}
     decoder = AnsDecoder(bytes.fromhex("".join(segments)))
     planes = decode_context_planes(decoder, tensors, (5,) * n, GOLDEN_SHAPE)
     assert planes == [plane.tolist() for plane in GOLDEN_PLANES] * (n // 2)

@@ -15,12 +15,12 @@ from msgspec import structs
 from PIL import Image
 
 from vqcodec.entropy.context_model import ContextModel
+from vqcodec.entropy.index_order import scan
 from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles
 from vqcodec.errors import InputError, ModelError
 from vqcodec.models import loading, registry
 from vqcodec.train.checkpoint import write_checkpoint
 from vqcodec.train.prior.data import PriorCrops
-from vqcodec.train.prior.network import with_margin
 from vqcodec.train.prior.report import compare, integer_bits, measure
 from vqcodec.train.prior.train_prior import Prior, PriorRecipe, add_prior, bits_per_index, run_prior, train_prior
 
@@ -41,13 +41,15 @@ def some_tiles(shapes: list[tuple[tuple[int, ...], ...]], seed: int = 0) -> list
     ]
 
 
-def sharp(near: int | None = None) -> Prior:
+def sharp(near: int | None = None, grids: int = 1) -> Prior:
     torch.manual_seed(0)
-    prior = Prior(SIZES, 16, near)
+    prior = Prior(SIZES, 16, near, grids=grids, own_by_grid=(0, 2) if grids > 1 else ())
     with torch.no_grad():
         for net in prior.planes:
-            net.out.mul_(20)
+            net.out.mul_(20 if grids == 1 else 8)  # few frequencies at the floor of the table
             net.bias1.normal_()
+            if net.own.dim() == 3:
+                net.own.normal_(std=0.07)
             net.bias3.normal_()
             net.quantized = True
     return prior
@@ -62,11 +64,11 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("near", [None, 0, 1, 2])
+@pytest.mark.parametrize(("near", "grids"), [(None, 1), (0, 1), (1, 1), (2, 1), (None, 2), (1, 4)])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_network_and_its_integers_agree_on_every_layout(layout: str, near: int | None) -> None:
+def test_the_network_and_its_integers_agree_on_every_layout(layout: str, near: int | None, grids: int) -> None:
     tiles = some_tiles([shapes for shapes in LAYOUTS[layout] for _ in range(3)])
-    prior = sharp(near)
+    prior = sharp(near, grids)
     model = ContextModel(SIZES, prior.tensors())
     counts = np.array([sum(tile[s].size for tile in tiles) for s in range(4)])
     planes = [[plane.astype(np.int32) for plane in tile] for tile in tiles]
@@ -78,34 +80,35 @@ def test_the_network_and_its_integers_agree_on_every_layout(layout: str, near: i
             np.testing.assert_array_equal(plane, right)
 
 
-def test_a_crop_sees_what_the_whole_tile_sees() -> None:
-    """Bits of the inner part of a tile are the same from a crop of it as from the whole, at every even offset."""
-    prior = sharp()
-    [tile] = some_tiles([((16, 20),) * 4])
-    whole = [torch.from_numpy(with_margin(p, size))[None] for p, size in zip(tile, SIZES, strict=True)]
-    crop = [plane[:, 6 : 6 + 12, 4 : 4 + 12] for plane in whole]
+@pytest.mark.parametrize(("grids", "y", "x"), [(1, 6, 4), (2, 4, 8), (3, 8, 8)])
+def test_a_crop_sees_what_the_whole_tile_sees(grids: int, y: int, x: int) -> None:
+    """Bits of the inner part of a tile are the same from a crop of it as from the whole, at corners of cells."""
+    prior, side = sharp(grids=grids), 8
+    [tile] = some_tiles([((20, 24),) * 4])
+    whole = [torch.from_numpy(plane)[None] for plane in prior.padded(tile)]
+    around = side + 2 * prior.margin
+    crop = [plane[:, y : y + around, x : x + around] for plane in whole]
     with torch.no_grad():
         for s, (of_whole, of_crop) in enumerate(zip(prior(whole), prior(crop), strict=True)):
-            grid, part = np.empty((16, 20)), np.empty((8, 8))
+            grid, part = np.empty((20, 24)), np.empty((side, side))
             for target, bits in ((grid, of_whole), (part, of_crop)):
-                start = 0
-                for y, x in ((0, 0), (1, 1), (0, 1), (1, 0)):
-                    view = target[y::2, x::2]
-                    view[...] = bits[start : start + view.size].reshape(view.shape)
-                    start += view.size
-            np.testing.assert_allclose(part, grid[6:14, 4:12], atol=1e-4, err_msg=f"plane {s}")
+                target.reshape(-1)[scan(target.shape, grids)] = bits
+            np.testing.assert_allclose(part, grid[y : y + side, x : x + side], atol=1e-4, err_msg=f"plane {s}")
 
 
-def test_crops_are_parts_of_tiles_and_reach_their_last_positions() -> None:
+@pytest.mark.parametrize("grids", [1, 2, 3])
+def test_crops_are_parts_of_tiles_and_reach_their_last_positions(grids: int) -> None:
     tiles = some_tiles([((13, 9),) * 4, ((4, 21),) * 4])
-    crops = PriorCrops([Prior(SIZES, 4).padded(tile) for tile in tiles], SIZES, batch=3, side=8, seed=5)
+    prior = Prior(SIZES, 4, grids=grids)
+    m = prior.margin
+    crops = PriorCrops([prior.padded(tile) for tile in tiles], SIZES, batch=3, side=8, seed=5, grids=grids)
     reached = 0
     for number in range(60):
         planes = [plane.numpy() for plane in crops.batch(number)]
-        assert {plane.shape for plane in planes} == {(3, 12, 12)}
+        assert {plane.shape for plane in planes} == {(3, 8 + 2 * m, 8 + 2 * m)}
         outside = [plane > size for plane, size in zip(planes, SIZES, strict=True)]
         assert all((mask == outside[0]).all() for mask in outside)
-        reached += int((planes[0][:, 2:-2, 2:-2] <= SIZES[0]).sum())
+        reached += int((planes[0][:, m:-m, m:-m] <= SIZES[0]).sum())
         np.testing.assert_array_equal(planes[1], crops.batch(number)[1].numpy())
     assert reached > 60 * 3 * 64 * 0.4
     seen = np.concatenate([crops.batch(number)[0].numpy().ravel() for number in range(60)])

@@ -14,7 +14,7 @@ from torch import Tensor
 from vqcodec.config.effort import EFFORT
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.index_encoder import IndexEncoder
-from vqcodec.entropy.context_inputs import MARGIN
+from vqcodec.entropy.context_inputs import margin_of
 from vqcodec.geometry.rectangles import Rect, split
 from vqcodec.image.files import as_picture
 from vqcodec.models.loading import Model
@@ -85,9 +85,17 @@ class PriorCrops:
     """
 
     def __init__(
-        self, tiles: Sequence[Sequence[np.ndarray]], sizes: tuple[int, ...], batch: int, side: int, seed: int
+        self,
+        tiles: Sequence[Sequence[np.ndarray]],
+        sizes: tuple[int, ...],
+        batch: int,
+        side: int,
+        seed: int,
+        grids: int = 1,
     ) -> None:
-        self.batch_size, self.side, self.seed = batch, side // 2 * 2, seed
+        self.cell, self.margin = 2**grids, margin_of(grids)
+        """Side of the cells of the coarsest grid."""
+        self.batch_size, self.side, self.seed = batch, max(side // self.cell, 1) * self.cell, seed
         self.outside = np.array(sizes) + 1
         layouts = [tuple(plane.shape for plane in tile) for tile in tiles]
         self.is_cut = all(len(set(layout)) == 1 for layout in layouts)
@@ -99,7 +107,7 @@ class PriorCrops:
         self.share = positions / positions.sum()
 
     def batch(self, number: int) -> list[Tensor]:
-        """Planes int64 [n, h + 4, w + 4], as `Prior` takes them."""
+        """Planes int64 [n, h, w] with a margin, as `Prior` takes them."""
         rng = np.random.default_rng((self.seed, number))
         if not self.is_cut:
             same = self.by_layout[rng.choice(len(self.by_layout), p=[self.share[t].sum() for t in self.by_layout])]
@@ -110,10 +118,10 @@ class PriorCrops:
         return [torch.from_numpy(np.stack(planes)) for planes in zip(*chosen, strict=True)]
 
     def _cut(self, planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """[S, h, w] -> `side` positions a side and their margin, from an even position on: passes depend on parity."""
-        h, w = (side - 2 * MARGIN for side in planes.shape[1:])
-        y, x = (2 * int(rng.integers(0, max(0, -(-(side - self.side) // 2)) + 1)) for side in (h, w))
-        whole = self.side + 2 * MARGIN
+        """[S, h, w] -> `side` positions a side and their margin, from the first position of a cell on."""
+        cell, h, w = self.cell, *(side - 2 * self.margin for side in planes.shape[1:])
+        y, x = (cell * int(rng.integers(0, max(0, -(-(side - self.side) // cell)) + 1)) for side in (h, w))
+        whole = self.side + 2 * self.margin
         part = planes[:, y : y + whole, x : x + whole]
         crop = np.broadcast_to(self.outside[:, None, None], (len(planes), whole, whole)).copy()
         crop[:, : part.shape[1], : part.shape[2]] = part

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, to_builtins
 
 from vqcodec.config.reading import Count, Positive, Settings, read
+from vqcodec.entropy.index_order import MOST_GRIDS
 from vqcodec.errors import InputError, ModelError, UsageError
 from vqcodec.models.registry import find
 from vqcodec.tokens.tokens import has_step
@@ -56,6 +57,11 @@ class PriorRecipe(Settings, frozen=True):
     near: Count = 0
     """If above 0, a plane sees the surroundings in only so many planes before it, and the position itself in those
     further back."""
+    grids: Annotated[int, Meta(ge=1, le=MOST_GRIDS)] = 1
+    """Grids that a plane is coded over, each of half the spacing of the one before. With more than one, nearly all
+    positions have coded neighbours."""
+    own_by_grid: tuple[int, ...] = ()
+    """Coded planes that have weights of their own for each grid, for example those of block means."""
     batch: Positive = 4
     """Crops a step (factorized-ar: in each process)."""
     crop: Annotated[int, Meta(ge=2)] = 16

@@ -1,7 +1,7 @@
 """Training of the context model in `vqcodec.entropy.context_model`: in floats first, then with rounded weights.
 
-All planes of a tile are coded as in a file: four passes over a quarter of the grid each, with contexts that end at the
-tile's border. The loss is bits per index.
+All planes of a tile are coded as in a file, pass by pass, with contexts that end at the tile's border. The loss is bits
+per index.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def train_prior(
     """
     torch.manual_seed(recipe.seed)
     splits = [split_by_similarity(size, None if codewords is None else codewords[s]) for s, size in enumerate(sizes)]
-    prior = Prior(sizes, recipe.units, recipe.near or None, splits)
+    prior = Prior(sizes, recipe.units, recipe.near or None, splits, recipe.grids, recipe.own_by_grid)
     padded = [prior.padded(tile) for tile in tiles]
     prior.start_from(
         [
@@ -75,7 +75,7 @@ def train_prior(
         prior.go_on_from(before)
     prior.to(device)
     optimizer = torch.optim.Adam(prior.parameters(), lr=recipe.lr, betas=(0.9, 0.99), fused=True)
-    crops = PriorCrops(padded, prior.coded_sizes, recipe.batch, recipe.crop, recipe.seed)
+    crops = PriorCrops(padded, prior.coded_sizes, recipe.batch, recipe.crop, recipe.seed, recipe.grids)
     del padded  # PriorCrops holds a stacked copy
     loop = PriorLoop(recipe, prior, optimizer, len(prior.coded_sizes), checkpoint, resume)
 
@@ -97,8 +97,8 @@ def train_prior(
 
 def _step(prior: Prior, optimizer: torch.optim.Optimizer, codes: list[Tensor], bf16: bool) -> Tensor:
     """One step; returns the bits per index of each coded plane."""
-    device = next(prior.parameters()).device
-    counts = [int((plane[:, 2:-2, 2:-2] < size).sum()) for plane, size in zip(codes, prior.coded_sizes, strict=True)]
+    device, m = next(prior.parameters()).device, prior.margin
+    counts = [int((plane[:, m:-m, m:-m] < size).sum()) for plane, size in zip(codes, prior.coded_sizes, strict=True)]
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         bits = prior([plane.to(device) for plane in codes])
     means = torch.stack([b.sum() / max(n, 1) for b, n in zip(bits, counts, strict=True)])

@@ -19,12 +19,12 @@ INPUT_STEP = 0.5
 
 
 class Int8Kernel:
-    """int8 products, sums in int32; `streams` threads may call `rows` at once."""
+    """int8 products, sums in int32; `streams` threads may call `rows` at once. `own` is one of `net.own`."""
 
-    def __init__(self, net: PlaneNet, lut: np.ndarray, streams: int) -> None:
+    def __init__(self, net: PlaneNet, lut: np.ndarray, own: np.ndarray, streams: int) -> None:
         self.pairs = pairs_of(lut)
         self.bias1, self.bias3 = net.bias1 * net.scale1, net.bias3 * net.scale3
-        self.graph = ConcurrentlyCompiled(_graph(net), streams)
+        self.graph = ConcurrentlyCompiled(_graph(net, own), streams)
 
     def rows(self, x: np.ndarray, p: int) -> np.ndarray:
         """Inputs x int8 [N, I] of pass p -> frequencies float32 [N, K]."""
@@ -38,20 +38,20 @@ def int8_is_exact() -> bool:
     return any(name in found for name in ("AVX512_ICL", "AVX512_SPR", "ASIMDDP", "SVE"))
 
 
-def check_inputs(net: PlaneNet) -> np.ndarray:
+def check_inputs(net: PlaneNet, own: np.ndarray) -> np.ndarray:
     """Inputs int8 [N, I] on which kernels are compared: mixed values, and the largest sums of every hidden unit."""
-    weights = np.concatenate([net.around, net.own])
+    weights = np.concatenate([net.around, own])
     largest = np.where(weights.T > 0, 127, -127)
     n = np.arange(64 * len(weights)).reshape(64, -1)
     return np.concatenate([(n * n * 31 + 7 * n) % 255 - 127, largest, -largest]).astype(np.int8)
 
 
-def _graph(net: PlaneNet) -> Model:
+def _graph(net: PlaneNet, own: np.ndarray) -> Model:
     """(x int8 [N, I], b1 [1, H], b3 [1, K]) -> logits below the largest, float32 [N, K] in 0..255."""
-    x = opset13.parameter([-1, len(net.around) + len(net.own)], Type.i8)
+    x = opset13.parameter([-1, len(net.around) + len(own)], Type.i8)
     bias1, bias3 = (opset13.parameter([1, size], Type.f32) for size in net.out.shape)
     known = opset13.multiply(opset13.convert(x, Type.f32), _constant([[INPUT_STEP]]))
-    first = _product(known, np.concatenate([net.around, net.own]), net.scale1)
+    first = _product(known, np.concatenate([net.around, own]), net.scale1)
     h1 = opset13.clamp(opset13.floor(opset13.add(first, bias1)), 0.0, 127.0)
     second = opset13.add(_product(_activation(h1), net.hidden, net.scale2), _constant(net.bias2 * net.scale2))
     h2 = opset13.clamp(opset13.add(opset13.floor(second), h1), 0.0, 127.0)

@@ -3,7 +3,7 @@
 `ExactKernel` is numpy. Others (compiled_kernels.py) are used only where their frequencies on fixed inputs are equal to
 its own. All sums are integers below 2**24, exact in int32 and in float32. The network is described in context_model.py.
 
-Legend: N positions, I inputs, H hidden units, K symbols, p pass.
+Legend: N positions, I inputs, H hidden units, K symbols, R grids, p pass.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class PlaneNet:
     around: np.ndarray
     """W1 of inputs from earlier planes, [8 * inputs, H]."""
     own: np.ndarray
-    """W1 of inputs from the plane itself, [24 * 8, H]."""
+    """W1 of inputs from the plane itself, [1 or R, 24 * 8, H]: for all R grids, or for each, finest first."""
     bias1: np.ndarray
-    """b1 [4, H], one row for each pass."""
+    """b1 [3 R + 1, H], one row for each pass."""
     scale1: np.ndarray
     """s1 [H]; all scales are powers of two."""
     hidden: np.ndarray
@@ -40,13 +40,13 @@ class PlaneNet:
     out: np.ndarray
     """W3 [H, K]."""
     bias3: np.ndarray
-    """b3 [4, K], one row for each pass."""
+    """b3 [3 R + 1, K], one row for each pass."""
     scale3: np.ndarray
     """s3 [K]."""
 
 
 class Kernel(Protocol):
-    """Frequencies of one plane."""
+    """Frequencies of one plane in one or all grids."""
 
     def rows(self, x: np.ndarray, p: int) -> np.ndarray:
         """Inputs x int8 [N, I] of pass p, earlier planes first -> frequencies float32 [N, K], a new array."""
@@ -55,12 +55,12 @@ class Kernel(Protocol):
 class ExactKernel:
     """numpy, float32; the reference of the other kernels.
 
-    Scales are multiplied into the weights: products with a power of two stay exact.
+    Scales are multiplied into the weights: products with a power of two stay exact. `own` is one of `net.own`.
     """
 
-    def __init__(self, net: PlaneNet, lut: np.ndarray) -> None:
+    def __init__(self, net: PlaneNet, lut: np.ndarray, own: np.ndarray) -> None:
         self.pairs = pairs_of(lut)
-        self.first, self.bias1 = np.concatenate([net.around, net.own]) * net.scale1, net.bias1 * net.scale1
+        self.first, self.bias1 = np.concatenate([net.around, own]) * net.scale1, net.bias1 * net.scale1
         self.hidden, self.bias2 = net.hidden * net.scale2, net.bias2 * net.scale2
         self.out, self.bias3 = net.out * net.scale3, net.bias3 * net.scale3
 

@@ -2,7 +2,8 @@
 
 Each symbol plane has a small network. Its inputs are the symbols at 3x3 positions of the planes before it (of planes
 further back, if the model says so, only those at the position itself) and at the 5x5 positions around in its own plane,
-where already coded. A plane is coded in four passes over a quarter of the grid each (index_order.PASSES):
+where already coded. A plane is coded in passes (index_order.py) over one or more grids; the 5x5 positions are those of
+the pass's grid, whose spacing is 1, 2, 4, ...:
 
     e  = embeddings of the inputs                       int8, EMBEDDING values each
     h1 = clip(floor((e . W1 + b1) * s1), 0, 127)
@@ -27,9 +28,9 @@ import numpy as np
 from ..planes import Layers, Planes
 from ..runtime.backend import has_openvino
 from .alphabet_split import AlphabetSplit, whole_alphabet
-from .context_inputs import EMBEDDING, OWN, KnownEmbeddings, inputs_from_earlier, strips
+from .context_inputs import EMBEDDING, OWN, KnownEmbeddings, inputs_from_earlier, own_inputs, strips
 from .context_kernels import LOOKUP, ExactKernel, Kernel, PlaneNet
-from .index_order import PASSES, scan
+from .index_order import MOST_GRIDS, passes, scan
 from .rans import Coder
 
 EXACT = 2**24
@@ -66,8 +67,18 @@ class ContextModel:
             self.near = int(self._take(tensors, "prior.near", (1,))[0])
             if self.near < 0:
                 raise ValueError(f"prior.near: {self.near} is below 0")
+        self.grids = 1
+        """Grids that each plane is coded over."""
+        if "prior.grids" in tensors:
+            self.grids = int(self._take(tensors, "prior.grids", (1,))[0])
+            if not 1 <= self.grids <= MOST_GRIDS:
+                raise ValueError(f"prior.grids: {self.grids} is outside of 1..{MOST_GRIDS}")
+        self.passes = passes(self.grids)
         self.nets = [self._net(tensors, s) for s in range(len(self.coded_sizes))]
-        self.kernels: Sequence[Kernel] = [ExactKernel(net, self.lut) for net in self.nets]
+        self.kernels: Sequence[Sequence[Kernel]] = [
+            [ExactKernel(net, self.lut, own) for own in net.own] for net in self.nets
+        ]
+        """Kernels of each plane: one for all grids, or one for each, finest first."""
         self._lock, self.is_chosen, self._coded = threading.Lock(), False, 0
         """True once `kernels` are final; positions coded before."""
         if "prior.check" in tensors:
@@ -110,14 +121,12 @@ class ContextModel:
             return self._take(tensors, f"prior.{s}.{name}", shape)
 
         embedding = take("embedding", size + 2, EMBEDDING)
-        around, own = (
-            take("around", EMBEDDING * len(inputs_from_earlier(s, self.near)), units),
-            take("own", len(OWN) * EMBEDDING, units),
-        )
-        bias1, shift1 = take("bias1", len(PASSES), units), take("shift1", units)
+        around = take("around", EMBEDDING * len(inputs_from_earlier(s, self.near)), units)
+        own = self._own(tensors, s, units)
+        bias1, shift1 = take("bias1", len(self.passes), units), take("shift1", units)
         hidden, bias2, shift2 = take("hidden", units, units), take("bias2", units), take("shift2", units)
-        out, bias3, shift3 = take("out", units, size), take("bias3", len(PASSES), size), take("shift3", size)
-        seen = abs(np.concatenate([around, own])).sum(0) * 127
+        out, bias3, shift3 = take("out", units, size), take("bias3", len(self.passes), size), take("shift3", size)
+        seen = (abs(around).sum(0) + abs(own).sum(1).max(0)) * 127
         for name, bound in (
             ("first layer", seen + abs(bias1).max(0)),
             ("hidden layer", abs(hidden).sum(0) * 127 + abs(bias2)),
@@ -135,19 +144,25 @@ class ContextModel:
         ]
         return PlaneNet(*exact)
 
+    def _own(self, tensors: Mapping[str, np.ndarray], s: int, units: int) -> np.ndarray:
+        """Weights of the surroundings in plane s: int64 [1 or grids, 192, units]."""
+        name, rows = f"prior.{s}.own", len(OWN) * EMBEDDING
+        sets = self.grids if name in tensors and tensors[name].shape[:1] == (self.grids * rows,) else 1
+        return self._take(tensors, name, (sets * rows, units)).reshape(sets, rows, units)
+
     def workers(self) -> int:
         """Threads that coding gains from."""
         return WORKERS
 
     def order(self, shape: tuple[int, ...]) -> np.ndarray:
         """Flat positions int64 of a plane of `shape` in coding order; a sequence is a grid of one row."""
-        return scan(shape if len(shape) == 2 else (1, *shape))
+        return scan(shape if len(shape) == 2 else (1, *shape), self.grids)
 
     def split(self, s: int) -> AlphabetSplit:
         """Symbols of the indices of plane s."""
         return self.splits[s]
 
-    def check(self, kernels: Sequence[Kernel] | None = None) -> bytes:
+    def check(self, kernels: Sequence[Sequence[Kernel]] | None = None) -> bytes:
         """SHA-256 of all frequencies for fixed planes, as 32-bit little-endian integers in coding order.
 
         `kernels` default to those in use.
@@ -177,7 +192,7 @@ class ContextModel:
         finally:
             self._lock.release()
 
-    def _compiled_kernels(self) -> list[Kernel]:
+    def _compiled_kernels(self) -> list[list[Kernel]]:
         """Compiled kernels of all planes; empty where they are not installed, not exact or not for this processor."""
         if not has_openvino():
             return []
@@ -185,15 +200,17 @@ class ContextModel:
 
         if not int8_is_exact():
             return []
-        kernels: list[Kernel] = []
+        kernels: list[list[Kernel]] = []
         for net, exact in zip(self.nets, self.kernels, strict=True):
             try:
-                kernel, inputs = Int8Kernel(net, self.lut, WORKERS), check_inputs(net)
+                compiled = [Int8Kernel(net, self.lut, own, WORKERS) for own in net.own]
             except RuntimeError:
                 return []
-            if any(not np.array_equal(kernel.rows(inputs, p), exact.rows(inputs, p)) for p in range(len(PASSES))):
-                return []
-            kernels.append(kernel)
+            for one, other, own in zip(compiled, exact, net.own, strict=True):
+                inputs = check_inputs(net, own)
+                if any(not np.array_equal(one.rows(inputs, p), other.rows(inputs, p)) for p in range(len(self.passes))):
+                    return []
+            kernels.append([*compiled])
         return kernels
 
     def code_tiles(self, coders: Sequence[Coder], tiles: Sequence[Planes], layers: Layers) -> None:
@@ -219,10 +236,10 @@ class ContextModel:
         coders: Sequence[Coder],
         tiles: Sequence[Sequence[np.ndarray]],
         layers: Sequence[Sequence[int]],
-        kernels: Sequence[Kernel],
+        kernels: Sequence[Sequence[Kernel]],
     ) -> None:
         tiles = [[np.atleast_2d(plane) for plane in planes] for planes in tiles]
-        known = KnownEmbeddings(len(tiles), [plane.shape for plane in tiles[0][: sum(map(len, layers))]])
+        known = KnownEmbeddings(len(tiles), [plane.shape for plane in tiles[0][: sum(map(len, layers))]], self.grids)
         for layer in layers:
             for s in layer:
                 self._code_plane(coders, [planes[s] for planes in tiles], s, known, kernels[s])
@@ -230,15 +247,22 @@ class ContextModel:
                 coder.end_layer()
 
     def _code_plane(
-        self, coders: Sequence[Coder], planes: Sequence[np.ndarray], s: int, known: KnownEmbeddings, kernel: Kernel
+        self,
+        coders: Sequence[Coder],
+        planes: Sequence[np.ndarray],
+        s: int,
+        known: KnownEmbeddings,
+        kernels: Sequence[Kernel],
     ) -> None:
         """Code symbol plane s of all tiles, given those before it in `known`, and add it there."""
         (h, w), size = planes[0].shape, self.coded_sizes[s]
         embedding = np.ascontiguousarray(self.nets[s].embedding.astype(np.int8)).view(np.int64)[:, 0]
         known.start(s, unknown=embedding[size], outside=embedding[size + 1])
-        wanted = inputs_from_earlier(s, self.near) + [(s, dy, dx) for dy, dx in OWN]
-        for p, (y, x) in enumerate(PASSES):
-            for strip in strips(h, w, y, x, len(planes)):
+        earlier = inputs_from_earlier(s, self.near)
+        for p, of_pass in enumerate(self.passes):
+            wanted = earlier + own_inputs(s, of_pass.spacing)
+            kernel = kernels[min(of_pass.grid, len(kernels) - 1)]
+            for strip in strips((h, w), of_pass, len(planes)):
                 rows = kernel.rows(known.surroundings(s, strip, wanted), p).reshape(len(planes), -1, size)
                 for i, (coder, plane) in enumerate(zip(coders, planes, strict=True)):
                     symbols = np.ascontiguousarray(plane[strip])
@@ -247,8 +271,8 @@ class ContextModel:
             # After the whole pass: its positions do not see each other, however it is cut into strips.
             for inside, plane in zip(known.inside(s), planes, strict=True):
                 # A cut stream leaves MISSING: such symbols stay unknown.
-                symbols = plane[y::2, x::2]
-                inside[y::2, x::2] = embedding[np.where(symbols < 0, size, symbols)]
+                symbols = plane[of_pass.positions]
+                inside[of_pass.positions] = embedding[np.where(symbols < 0, size, symbols)]
 
 
 class _Recorder:

@@ -7,6 +7,7 @@ threads wait for one another in a loop: on a busy machine that takes several tim
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -25,8 +26,9 @@ _limit: Any = None
 
 
 def prepare() -> None:
-    """Limit OpenBLAS by its environment variable, if that is not set; only of use before numpy is loaded."""
-    os.environ.setdefault(VARIABLE, "1")
+    """Limit OpenBLAS by its environment variable, if that is not set and numpy, which reads it, not loaded yet."""
+    if "numpy" not in sys.modules:
+        os.environ.setdefault(VARIABLE, "1")
 
 
 @contextmanager
