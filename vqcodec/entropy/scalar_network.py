@@ -181,6 +181,13 @@ def _check_sums(net: LayerNet) -> None:
                 raise ValueError(f"{what}: sums up to {sums.max():.0f} are beyond the exact {EXACT}")
 
 
+@cache
+def _rings(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the coded neighbours `seen(kind)` are among the nearest 8, and which beyond; all where none is beyond."""
+    inside = np.array([max(abs(dy), abs(dx)) == 1 for dy, dx in seen(kind)])
+    return inside, inside if inside.all() else ~inside
+
+
 class LayerContext:
     """Locations and scales of one layer of a tile at one quantization step, pass by pass."""
 
@@ -205,9 +212,7 @@ class LayerContext:
         eighths = np.floor((location + LOCATION_UNIT // 16) * (8 / LOCATION_UNIT)).clip(-8 * LARGEST, 8 * LARGEST)
         if kind != "first":
             difference = near - np.floor((eighths + 4) / 8).T[:, None]
-            inside = np.array([max(abs(dy), abs(dx)) == 1 for dy, dx in seen(kind)])
-            outside = ~inside if not inside.all() else inside
-            spreads = [log_size(np.abs(difference[:, which]).sum(1)) for which in (inside, outside)]
+            spreads = [log_size(np.abs(difference[:, which]).sum(1)) for which in _rings(kind)]
             fine = log_value(difference).reshape(-1, len(part.positions))
             inputs = fine if net.width <= FEW else np.concatenate(spreads)
             sums = sums + inputs.T @ net.own[kind]

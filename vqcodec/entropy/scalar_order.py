@@ -11,7 +11,7 @@ Positions of one pass are not neighbours of each other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class Pass:
     """Flat positions int64 [K, N] of the coded neighbours, in the order of `seen(kind)`."""
 
 
+@cache
 def seen(kind: str) -> tuple[tuple[int, int], ...]:
     """OFFSETS of the coded neighbours of a pass of `kind`."""
     return tuple(offset for offset in OFFSETS if _is_coded(kind, *offset))
