@@ -37,7 +37,7 @@ from .distortion import Area
 from .latent import Latent
 from .measures import measures_of
 
-WINDOW_PX = 1536
+WINDOW_PX = 800
 """Square root of the most pixels of the inner part of a window; memory grows with their number."""
 STEP = 1.05
 """f of the first pass as the number of passes grows; see `step_fractions`."""
