@@ -221,3 +221,12 @@ def test_tokens_find_their_model_even_if_another_has_its_name(
     tokens = vqcodec.decode_tokens(tiny_vqc)
     assert Path(tokens.model).name == "b-original"
     assert vqcodec.encode_tokens(tokens) == tiny_vqc
+
+
+def test_a_file_of_an_earlier_entropy_model_says_so(tiny_model: str) -> None:
+    config = registry.find(tiny_model).config
+    ids = bytes.fromhex(config.token_id), bytes(4)
+    with pytest.raises(ModelError, match=f"'{config.name}' has these tokens with another entropy model: decode with"):
+        registry.find_by_id(*ids)
+    with pytest.raises(ModelError, match="not installed; put its folder into"):
+        registry.find_by_id(bytes(6), bytes(4))

@@ -12,15 +12,18 @@ from PIL import Image
 import vqcodec
 from tests.commands import Invoke
 from vqcodec.errors import LimitError
-from vqcodec.runtime import memory
+from vqcodec.runtime import control_groups, memory
 
 GIB = 2**30
 
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folder that the system's files are read from; empty."""
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    """Folder that the system's files are read from; empty. The process is in the control group `own` of its mount."""
+    (tmp_path / "cgroup").write_text("0::/own\n")
+    (tmp_path / "mountinfo").write_text(f"31 22 0:26 / {tmp_path}/groups rw - cgroup2 cgroup rw\n")
+    (tmp_path / "groups" / "own").mkdir(parents=True)
+    monkeypatch.setattr(control_groups, "PROC", tmp_path)
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     return tmp_path
 
@@ -29,11 +32,28 @@ def test_the_memory_of_a_control_group_counts(system: Path) -> None:
     assert memory.free_memory() == memory.UNKNOWN
     (system / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 4 kB\n")
     assert memory.free_memory() == 4096
-    (system / "memory.max").write_text("5000\n")
-    (system / "memory.current").write_text("2000\n")
+    own, around = system / "groups" / "own", system / "groups"
+    (own / "memory.max").write_text("5000\n")
+    (own / "memory.current").write_text("2000\n")
     assert memory.free_memory() == 3000
-    (system / "memory.current").write_text("7000\n")
+    (own / "memory.stat").write_text("anon 1700\ninactive_file 300\n")
+    assert memory.free_memory() == 3300
+    (around / "memory.max").write_text("9000\n")
+    (around / "memory.current").write_text("6500\n")
+    assert memory.free_memory() == 2500
+    (around / "memory.max").write_text("max\n")
+    assert memory.free_memory() == 3300
+    (own / "memory.current").write_text("7000\n")
     assert memory.free_memory() == 0
+
+
+def test_the_memory_of_a_control_group_of_version_1_counts(system: Path) -> None:
+    (system / "cgroup").write_text("5:cpu,cpuacct:/other\n4:memory:/own\n")
+    (system / "mountinfo").write_text(f"31 22 0:26 / {system}/groups rw - cgroup cgroup rw,memory\n")
+    own = system / "groups" / "own"
+    (own / "memory.limit_in_bytes").write_text("5000\n")
+    (own / "memory.usage_in_bytes").write_text("1000\n")
+    assert memory.free_memory() == 4000
 
 
 def test_swap_counts_and_small_amounts_are_not_checked(system: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import LimitError
+from .control_groups import groups
 
 MEMINFO = Path("/proc/meminfo")
 STATM = Path("/proc/self/statm")
-CGROUP = Path("/sys/fs/cgroup")
 UNKNOWN = 2**62
 UNCHECKED = 2**26
 """Bytes that are allocated without a check."""
@@ -17,19 +18,25 @@ BYTES_PER_PIXEL = 7
 
 
 def free_memory() -> int:
-    """Bytes that can be allocated without swapping, by the system and the control group; UNKNOWN if not told."""
-    free = 1024 * _meminfo().get("MemAvailable", UNKNOWN // 1024)
-    limit, used = _text(CGROUP / "memory.max").strip(), _text(CGROUP / "memory.current").strip()
-    if limit.isdigit() and used.isdigit():
-        free = min(free, int(limit) - int(used))
-    return max(0, free)
+    """Bytes that can be allocated without swapping, by the system and control groups; UNKNOWN if not told."""
+    free = 1024 * _numbers(MEMINFO).get("MemAvailable", UNKNOWN // 1024)
+    return max(0, min([free, *(left for folder in groups("memory") for left in _left(folder))]))
+
+
+def _left(folder: Path) -> Iterator[int]:
+    """Bytes that a control group may still allocate, if it has a limit: version 2 of control groups, or version 1."""
+    for most, now in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        limit, used = _text(folder / most).strip(), _text(folder / now).strip()
+        if limit.isdigit() and used.isdigit():
+            # Files in the cache count as used, and make room when it is needed.
+            yield int(limit) - int(used) + _numbers(folder / "memory.stat").get("inactive_file", 0)
 
 
 def check_memory(name: str, needed: int) -> None:
     """Raise LimitError where fewer than `needed` bytes can be allocated, swap included; `name` begins the message."""
     if needed <= UNCHECKED:
         return
-    free = min(free_memory() + 1024 * _meminfo().get("SwapFree", 0), _address_space())
+    free = min(free_memory() + 1024 * _numbers(MEMINFO).get("SwapFree", 0), _address_space())
     if needed > free:
         start = f"{name}: " if name else ""
         raise LimitError(
@@ -51,9 +58,9 @@ def _address_space() -> int:
     return max(0, limit - int(pages[0]) * resource.getpagesize())
 
 
-def _meminfo() -> dict[str, int]:
-    """Entries of MEMINFO, kB."""
-    pairs = (line.split() for line in _text(MEMINFO).splitlines())
+def _numbers(path: Path) -> dict[str, int]:
+    """First number of each line of a file of the system, by its name: kB in MEMINFO, bytes in `memory.stat`."""
+    pairs = (line.split() for line in _text(path).splitlines())
     return {words[0].rstrip(":"): int(words[1]) for words in pairs if len(words) > 1 and words[1].isdigit()}
 
 

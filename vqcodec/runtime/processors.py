@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from .control_groups import groups
 
 
 def usable_processors() -> int:
@@ -26,46 +27,14 @@ def _own_quota() -> int | None:
     return quota()
 
 
-def quota(proc: Path = Path("/proc/self")) -> int | None:
+def quota(proc: Path | None = None) -> int | None:
     """Processors whose time Linux's control groups grant to the process, rounded up, at least 1; None: no limit.
 
     The smallest limit among those of the process's group and the groups around it holds. A limit that cannot be read
-    counts as no limit.
-
-    Args:
-        proc: folder with the files `cgroup` and `mountinfo` of the process.
+    counts as no limit. `proc` is as in `control_groups.groups`.
     """
-    limits: list[float] = []
-    with suppress(OSError, ValueError):
-        for folder, top in _groups(proc):
-            while True:
-                limits += _limit(folder)
-                if folder == top:
-                    break
-                folder = folder.parent
+    limits = [limit for folder in groups("cpu", proc) for limit in _limit(folder)]
     return max(1, math.ceil(min(limits))) if limits else None
-
-
-def _groups(proc: Path) -> Iterator[tuple[Path, Path]]:
-    """(folder of the process's group, folder of the outermost one in sight) of each hierarchy with CPU time."""
-    paths = {}
-    for line in (proc / "cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if not controllers or "cpu" in controllers.split(","):
-            paths["cgroup" if controllers else "cgroup2"] = PurePosixPath(path)
-    for line in (proc / "mountinfo").read_text().splitlines():
-        place, _, source = line.partition(" - ")
-        root, mounted = (_unescaped(field) for field in place.split()[3:5])
-        kind, _, options = source.split(" ", 2)
-        if kind not in paths or (kind == "cgroup" and "cpu" not in options.split()[-1].split(",")):
-            continue
-        if paths[kind].is_relative_to(root):  # else other groups are mounted there
-            yield Path(mounted, paths[kind].relative_to(root)), Path(mounted)
-
-
-def _unescaped(field: str) -> str:
-    """A path of `mountinfo`, which has spaces and such as octal numbers."""
-    return field.encode().decode("unicode_escape") if "\\" in field else field
 
 
 def _limit(folder: Path) -> list[float]:
