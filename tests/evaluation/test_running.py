@@ -155,6 +155,11 @@ def test_the_verdict_names_sizes_at_equal_quality() -> None:
         f"vqcodec (best of low, high) against jpeg, {pictures}: 50 % smaller files at equal PSNR",
         f"vqcodec (best of low, high) against webp, {pictures}: 75 % smaller files at equal PSNR",
     ]
+    more = rows + own("b", "low", 2)[:3] + own("b", "high", 2)[1:] + reference("b", "jpeg", 1)
+    assert verdict(more, [], ["jpeg"], [METRICS["psnr"]]) == [
+        "vqcodec (best of low, high) against jpeg, 2 of 2 pictures under 0.5 megapixels: "
+        "25 % larger files at equal PSNR (single pictures -50 to +100 %)"
+    ]
     alone = [row for row in rows if row.kind != "ours"]
     assert verdict(alone, [], ["jpeg", "webp"], [METRICS["psnr"]]) == [
         "webp against jpeg, 1 of 1 pictures under 0.5 megapixels: 100 % larger files at equal PSNR"

@@ -111,6 +111,8 @@ class BdRate:
     """Metric.column."""
     percent: float
     """Mean over pictures; nan if no picture has a BD-rate."""
+    extremes: tuple[float, float]
+    """Least and largest BD-rate of a picture, percent; nan if no picture has one."""
     common_range: float
     """Share of the models' quality range that the BD-rate covers, 0..1; mean over the same pictures."""
     n_pictures: int
@@ -122,6 +124,7 @@ class BdRate:
         """The BD-rate with the keys of a report."""
         fields = {name: getattr(self, name) for name in ("subset", "codec", "model", "metric")}
         fields |= {"bd_rate_percent": self.percent, "common_range": self.common_range}
+        fields |= dict(zip(("bd_rate_least", "bd_rate_largest"), self.extremes, strict=True))
         return fields | {"pictures": self.n_pictures, "of": self.n_all}
 
 
@@ -136,7 +139,9 @@ def bd_rates(rows: Sequence[Row], codecs: Sequence[str], metrics: Sequence[Metri
             for column, curves in by_metric.items():
                 results = curves.compare(codec, model)
                 percent, share = (_mean([result[i] for result in results]) for i in (0, 1))
-                found.append(BdRate(subset, codec, model, column, percent, share, len(results), n_all))
+                rates = [result[0] for result in results] or [math.nan]
+                ends = (min(rates), max(rates))
+                found.append(BdRate(subset, codec, model, column, percent, ends, share, len(results), n_all))
     return found
 
 

@@ -65,10 +65,11 @@ def _subjects(rates: Sequence[BdRate]) -> list[tuple[str, str]]:
 
 
 def _part(rate: BdRate, metric: Metric) -> str:
-    if abs(rate.percent) < 0.5:
-        return f"files of the same size at equal {metric.title.removesuffix(' dB')}"
     word = "smaller" if rate.percent < 0 else "larger"
-    return f"{abs(rate.percent):.0f} % {word} files at equal {metric.title.removesuffix(' dB')}"
+    size = "files of the same size" if abs(rate.percent) < 0.5 else f"{abs(rate.percent):.0f} % {word} files"
+    low, high = rate.extremes
+    each = f" (single pictures {low:+.0f} to {high:+.0f} %)" if rate.n_pictures > 1 else ""
+    return f"{size} at equal {metric.title.removesuffix(' dB')}{each}"
 
 
 def _pictures(rates: Sequence[BdRate]) -> str:
