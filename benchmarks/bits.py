@@ -15,6 +15,7 @@ from vqcodec.encoder.build import UNREFINED
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.models.loading import load_model
 from vqcodec.train.data.pictures import scan
+from vqcodec.train.prior.data import Collection
 from vqcodec.train.prior.network import Prior
 from vqcodec.train.prior.report import compare
 from vqcodec.train.prior.train_prior import collect_tiles
@@ -34,7 +35,7 @@ def main() -> None:
     prior = Prior.of(model.entropy)
     side = arguments.tile_px // model.stride
     train, val = (
-        collect_tiles(model, scan(tuple(paths), model.stride), side, UNREFINED)
+        collect_tiles(model, scan(tuple(paths), model.stride), side, Collection(effort=UNREFINED))
         for paths in (arguments.tables, arguments.val)
     )
     print(compare(prior, train, val))

@@ -20,9 +20,18 @@ from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles
 from vqcodec.errors import InputError, ModelError
 from vqcodec.models import loading, registry
 from vqcodec.train.checkpoint import write_checkpoint
+from vqcodec.train.prior.changed_colours import changed_colours
 from vqcodec.train.prior.data import PriorCrops
 from vqcodec.train.prior.report import compare, integer_bits, measure
-from vqcodec.train.prior.train_prior import Prior, PriorRecipe, add_prior, bits_per_index, run_prior, train_prior
+from vqcodec.train.prior.train_prior import (
+    Prior,
+    PriorRecipe,
+    add_prior,
+    bits_per_index,
+    drawn_weights,
+    run_prior,
+    train_prior,
+)
 
 SIZES = (16, 8, 16, 8)
 LAYERS = [[s] for s in range(4)]
@@ -271,3 +280,27 @@ def test_a_recipe_makes_a_model(tiny_model: str, tmp_path: Path) -> None:
     assert made.config.token_id == base.config.token_id
     assert made.config.entropy_id != base.config.entropy_id
     assert [p.name for p in tmp_path.iterdir() if "checkpoint" in p.name] == []
+
+
+def test_planes_left_out_of_a_step_have_more_weight_in_others() -> None:
+    recipe = PriorRecipe(model="", train=(), steps=1, always=(0, 2), share=0.25)
+    weights = np.stack([drawn_weights(recipe, step, 6) for step in range(4000)])
+    np.testing.assert_allclose(weights.mean(0), 1, atol=0.1)
+    assert set(weights[:, [0, 2]].ravel()) == {1.0}
+    assert set(weights[:, 1]) == {0.0, 4.0}
+    prior = sharp()
+    [tile] = some_tiles([((8, 8),) * 4])
+    codes = [torch.from_numpy(plane)[None] for plane in prior.padded(tile)]
+    whole, part = prior(codes), prior(codes, [True, False, False, True])
+    assert [len(bits) for bits in part] == [64, 0, 0, 64]
+    torch.testing.assert_close(part[3], whole[3])
+
+
+def test_copies_with_changed_colours_are_pictures() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    copies = [changed_colours(pixels, np.random.default_rng(n)) for n in range(40)]
+    assert {copy.shape for copy in copies} == {(12, 20, 3), (20, 12, 3)}
+    assert all(copy.dtype == np.uint8 and copy.flags.c_contiguous for copy in copies)
+    means = [copy.mean() for copy in copies]
+    assert min(means) < 90 < 160 < max(means)
+    np.testing.assert_array_equal(copies[0], changed_colours(pixels, np.random.default_rng(0)))

@@ -5,7 +5,8 @@ A crop includes its surroundings in the tile, so that contexts end only at the b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,56 +22,74 @@ from vqcodec.models.loading import Model
 
 from ..data.pictures import Pictures
 from ..export import rates_of
+from .changed_colours import changed_colours
 
 Tile = np.ndarray | Sequence[np.ndarray]
 """Planes [S, h, w], or a list of planes [h, w] or [L] of any shapes; the last planes are missing if a file leaves them
 out."""
 
 
-MOST_TILES = 8
-"""Tiles of one picture, at most: large pictures must not dominate."""
-RATES = 2
-"""Rates, and thus least tiles, of one picture."""
+class Collection(NamedTuple):
+    """What of each picture is collected."""
+
+    rates: int = 2
+    """Rates, and thus least tiles, of a picture."""
+    most_tiles: int = 8
+    """Tiles of a picture, at most: large pictures must not dominate."""
+    copies: int = 0
+    """Copies with changed colours beside the picture itself."""
+    effort: int = EFFORT
 
 
-def collect_tiles(model: Model, pictures: Pictures, tile: int, effort: int = EFFORT) -> list[Tile]:
+USUAL = Collection()
+
+
+def collect_tiles(model: Model, pictures: Pictures, tile: int, collection: Collection = USUAL) -> list[Tile]:
     """Index planes int16 or int32 [S, h, w] of tiles of the pictures, `tile` steps a side.
 
-    They are those of files of `effort`. From effort `build.ADAPTIVE_LAYERS` on, indices are MISSING where layers are
-    left out.
+    They are those of files of the collection's effort. From effort `build.ADAPTIVE_LAYERS` on, indices are MISSING where
+    layers are left out.
 
     If tokens are windows, each window is a tile, a list of planes int32.
 
-    With a rate term every picture draws RATES rates, uniform in the logarithm over the range of the ladder, and its
-    tiles take turns at them. Large pictures give a random selection of tiles, small ones their tile at each rate.
+    With a rate term every picture draws rates, uniform in the logarithm over the range of the ladder, and its tiles
+    take turns at them. Large pictures give a random selection of tiles, small ones their tile at each rate.
     """
     rates = rates_of(model.config)
     high = max(rates)
     span = high / max(min(rates), 1e-3 * high)
     kind = np.int16 if max(model.entropy.sizes) < 2**15 else np.int32
     found: list[Tile] = []
-    for number, pixels in enumerate(pictures.decoded()):
-        encoder = encoder_for(as_picture(pixels), str(model.entry.folder), effort=effort)
-        if model.config.tokenizer.window_px:
-            planes = encoder.tokens(1.0).planes
-            found += [[plane[window] for plane in planes] for window in range(len(planes[0]))]
-            continue
-        if not isinstance(encoder, IndexEncoder):
-            found += _cut_up(np.stack(encoder.tokens(1.0).planes).astype(kind), tile)
-            continue
+    for number, original in enumerate(pictures.decoded()):
         rng = np.random.default_rng(number)
-        rects = list(split(Rect(0, encoder.latent.grid[0], 0, encoder.latent.grid[1]), tile))
-        drawn = high * span ** -rng.random(RATES)
-        if len(rects) == 1:
-            tiles = [(0, float(rate)) for rate in drawn]
-        else:
-            some = rng.permutation(len(rects))[:MOST_TILES]
-            tiles = [(t, float(drawn[i % RATES])) for i, t in enumerate(some)]
-        for t, rate in tiles:
-            keep = next((step.keep for step in encoder.ladder if step.lmbda <= rate), encoder.ladder[-1].keep)
-            tile_planes = encoder.tile_planes([rects[t]], rate, keep)[0]
-            found.append(np.stack(tile_planes[: sum(map(len, model.layers[:keep]))]).astype(kind))
+        for copy in range(1 + collection.copies):
+            pixels = changed_colours(original, rng) if copy else original
+            encoder = encoder_for(as_picture(pixels), str(model.entry.folder), effort=collection.effort)
+            if model.config.tokenizer.window_px:
+                planes = encoder.tokens(1.0).planes
+                found += [[plane[window] for plane in planes] for window in range(len(planes[0]))]
+            elif isinstance(encoder, IndexEncoder):
+                drawn = high * span ** -rng.random(collection.rates)
+                found += [planes.astype(kind) for planes in _at_rates(encoder, tile, drawn, collection.most_tiles, rng)]
+            else:
+                found += _cut_up(np.stack(encoder.tokens(1.0).planes).astype(kind), tile)
     return found
+
+
+def _at_rates(
+    encoder: IndexEncoder, tile: int, drawn: np.ndarray, most_tiles: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Index planes [S, h, w] of tiles of one picture, which take turns at the rates `drawn`."""
+    rects = list(split(Rect(0, encoder.latent.grid[0], 0, encoder.latent.grid[1]), tile))
+    if len(rects) == 1:
+        tiles = [(0, float(rate)) for rate in drawn]
+    else:
+        some = rng.permutation(len(rects))[:most_tiles]
+        tiles = [(t, float(drawn[i % len(drawn)])) for i, t in enumerate(some)]
+    for t, rate in tiles:
+        keep = next((step.keep for step in encoder.ladder if step.lmbda <= rate), encoder.ladder[-1].keep)
+        planes = encoder.tile_planes([rects[t]], rate, keep)[0]
+        yield np.stack(planes[: sum(map(len, encoder.model.layers[:keep]))])
 
 
 def _cut_up(planes: np.ndarray, tile: int) -> list[np.ndarray]:

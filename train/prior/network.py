@@ -249,13 +249,17 @@ class Prior(nn.Module):
             for part, size in zip([*parts, *left_out], self.coded_sizes, strict=True)
         ]
 
-    def forward(self, codes: Sequence[Tensor]) -> list[Tensor]:
-        """Planes [n, h, w] with the margin, K + 1 for the outside -> bits [N] of each, pass by pass."""
+    def forward(self, codes: Sequence[Tensor], chosen: Sequence[bool] | None = None) -> list[Tensor]:
+        """Planes [n, h, w] with the margin, K + 1 for the outside -> bits [N] of each, pass by pass.
+
+        Planes that are not `chosen` (default: all are) have no bits, [0].
+        """
         bits: list[Tensor] = []
         maps: list[Tensor] = []
-        for plane, net in zip(codes, self.nets(), strict=True):
-            bits.append(net.bits(plane, maps))
-            maps.append(net.embed(plane))
+        for s, (plane, net) in enumerate(zip(codes, self.nets(), strict=True)):
+            embedded = net.embed(plane)
+            bits.append(net.bits(plane, maps) if chosen is None or chosen[s] else embedded.new_zeros(0))
+            maps.append(embedded)
         return bits
 
     @torch.no_grad()

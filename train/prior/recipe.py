@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, to_builtins
 
+from vqcodec.config.effort import EFFORT
 from vqcodec.config.reading import Count, Positive, Settings, read
 from vqcodec.entropy.index_order import MOST_GRIDS
 from vqcodec.errors import InputError, ModelError, UsageError
@@ -77,6 +78,18 @@ class PriorRecipe(Settings, frozen=True):
     """Seed of all random numbers."""
     tile_px: Positive = 512
     """Side of the access tiles whose indices are collected, pixels."""
+    rates: Positive = 2
+    """Rates at which indices of a picture are collected."""
+    most_tiles: Positive = 8
+    """Tiles that are collected of a picture, at most."""
+    copies: Count = 0
+    """Copies of each picture with other brightness, contrast and colours that are collected as well."""
+    effort: Annotated[int, Meta(ge=1, le=9)] = EFFORT
+    """Effort at which indices are selected."""
+    always: tuple[int, ...] = ()
+    """Coded planes that every step trains, for example those of block means."""
+    share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """Share of the steps that train each of the other planes, with as much more weight."""
     checkpoint_every: Positive = 200
     """Steps between checkpoints."""
 

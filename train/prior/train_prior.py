@@ -22,7 +22,7 @@ from vqcodec.models.identity import CODEBOOKS, REFINEMENTS
 from vqcodec.models.loading import load_model
 
 from ..data.pictures import scan
-from .data import PriorCrops, Tile, collect_tiles
+from .data import Collection, PriorCrops, Tile, collect_tiles
 from .loop import PriorLoop
 from .network import Prior
 from .recipe import PriorRecipe, check_prior, refuse_stepped
@@ -83,7 +83,13 @@ def train_prior(
         quantized = progress >= 1 - ROUNDED_SHARE
         for net in prior.nets():
             net.quantized = quantized
-        return _step(prior, optimizer, crops.batch(step), recipe.bf16 and not quantized)
+        return _step(
+            prior,
+            optimizer,
+            crops.batch(step),
+            drawn_weights(recipe, step, len(prior.coded_sizes)),
+            recipe.bf16 and not quantized,
+        )
 
     def report_bits(step: int, bits: Tensor) -> None:
         each = " ".join(f"{value:.2f}" for value in bits)
@@ -95,13 +101,23 @@ def train_prior(
     return prior.cpu()
 
 
-def _step(prior: Prior, optimizer: torch.optim.Optimizer, codes: list[Tensor], bf16: bool) -> Tensor:
-    """One step; returns the bits per index of each coded plane."""
+def drawn_weights(recipe: PriorRecipe, step: int, planes: int) -> np.ndarray:
+    """Weight [planes] of each coded plane in a step: 0 for those that it leaves out; the mean over steps is 1."""
+    drawn = np.random.default_rng((recipe.seed, step, planes)).random(planes) < recipe.share
+    weights = np.where(drawn, 1 / recipe.share, 0)
+    weights[list(recipe.always)] = 1
+    return weights
+
+
+def _step(
+    prior: Prior, optimizer: torch.optim.Optimizer, codes: list[Tensor], weights: np.ndarray, bf16: bool
+) -> Tensor:
+    """One step; returns the bits per index of each coded plane times its weight."""
     device, m = next(prior.parameters()).device, prior.margin
     counts = [int((plane[:, m:-m, m:-m] < size).sum()) for plane, size in zip(codes, prior.coded_sizes, strict=True)]
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        bits = prior([plane.to(device) for plane in codes])
-    means = torch.stack([b.sum() / max(n, 1) for b, n in zip(bits, counts, strict=True)])
+        bits = prior([plane.to(device) for plane in codes], weights > 0)
+    means = torch.stack([w * b.sum() / max(n, 1) for w, b, n in zip(weights, bits, counts, strict=True)])
     optimizer.zero_grad(set_to_none=True)
     (means.sum() / len(prior.sizes)).backward()
     torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
@@ -148,7 +164,8 @@ def run_prior(
     model = load_model(recipe.model)
     pictures = scan(recipe.train, model.stride)
     report(f"{model.config.name}: indices of {len(pictures.members)} pictures")
-    tiles = collect_tiles(model, pictures, recipe.tile_px // model.stride)
+    collection = Collection(recipe.rates, recipe.most_tiles, recipe.copies, recipe.effort)
+    tiles = collect_tiles(model, pictures, recipe.tile_px // model.stride, collection)
     books = [book for name in (CODEBOOKS, REFINEMENTS) if name in model.tensors for book in model.tensors[name]]
     fitting = [len(book) for book in books] == list(model.entropy.sizes)
     codewords = [book.astype(np.float32) for book in books] if fitting else None
@@ -161,7 +178,8 @@ def run_prior(
     except ValueError as error:
         raise UsageError(f"recipe.again: model '{recipe.model}': {error}") from error
     if recipe.val:
-        held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride, UNREFINED)
+        unrefined = Collection(effort=UNREFINED)
+        held_out = collect_tiles(model, scan(recipe.val, model.stride), recipe.tile_px // model.stride, unrefined)
         report(compare(prior, tiles, held_out))
     shutil.copytree(model.entry.folder, out)
     add_prior(out, prior)
