@@ -47,8 +47,8 @@ USUAL = Collection()
 def collect_tiles(model: Model, pictures: Pictures, tile: int, collection: Collection = USUAL) -> list[Tile]:
     """Index planes int16 or int32 [S, h, w] of tiles of the pictures, `tile` steps a side.
 
-    They are those of files of the collection's effort. From effort `build.ADAPTIVE_LAYERS` on, indices are MISSING where
-    layers are left out.
+    They are those of files of the collection's effort. From effort `build.ADAPTIVE_LAYERS` on, indices are MISSING
+    where layers are left out.
 
     If tokens are windows, each window is a tile, a list of planes int32.
 
