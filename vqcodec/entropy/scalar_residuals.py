@@ -84,9 +84,11 @@ class ResidualTables:
     def _code_row(self, coder: Coder, i: int, positions: np.ndarray, residual: np.ndarray) -> None:
         reach = int(self.reach[i])
         given = residual[positions]
-        escaped = np.abs(given) > reach
-        symbols = np.where(escaped, 2 * reach + 1, given + reach).astype(np.int32)
-        _code(coder, self._float[i], symbols)
+        if coder.encodes:
+            symbols = np.where(np.abs(given) > reach, 2 * reach + 1, given + reach).astype(np.int32)
+        else:
+            symbols = np.full(len(given), MISSING, np.int32)
+        coder.code(self._float[i], symbols)
         found = np.where(symbols < 0, UNKNOWN, symbols - reach).astype(np.int32)
         beyond = np.flatnonzero(symbols == 2 * reach + 1)
         if len(beyond):
