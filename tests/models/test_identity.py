@@ -20,7 +20,7 @@ from vqcodec.tokenizer import training_only
 
 from ..codes import EVERY
 
-BUNDLED = {"photo": ("38c3cdf42837", "14e473b4"), "photo-hq": ("17457724a5c5", "0d0f5737")}
+BUNDLED = {"photo": ("38c3cdf42837", "0b54da2f"), "photo-hq": ("17457724a5c5", "2d7058c5")}
 
 CONFIGS: tuple[QuantizerConfig, ...] = (
     *EVERY,
