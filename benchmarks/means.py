@@ -72,6 +72,8 @@ def main() -> None:
     model = load_model(given.model)
     if not isinstance(model.entropy, ContextModel):
         parser.error(f"{given.model}: has no context model")
+    if model.entropy.splits[0].low:
+        parser.error(f"{given.model}: codes its first plane as two")
     size = model.entropy.sizes[0]
     tables = AdaptiveTables((size,))
     ranks = np.argsort(np.argsort(model.tensors[CODEBOOKS][0][:, 0]))
@@ -86,7 +88,7 @@ def main() -> None:
         learned = 0.0
         for tile in tiles:
             counter = BitCounter()
-            model.entropy.code_tiles([counter], [[tile]], [[0]])  # type: ignore[list-item]
+            model.entropy.code_tiles([counter], [[tile] * len(model.entropy.sizes)], [[0]])  # type: ignore[list-item]
             learned += counter.bits
         adaptive = sum(tables.least_bits(0, tile.reshape(-1)[scan(tile.shape)]) for tile in tiles)
         each = (learned, adaptive, entropy(np.bincount(plane.ravel(), minlength=size)), med_bits(ranks[plane]))

@@ -99,14 +99,15 @@ def test_compiled_kernels_code_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("compiled_at_once")
-def test_a_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files stay the same where a product is wrong in one bit."""
-    tensors, tiles = a_prior().tensors(), some_tiles(8, [(8, 8)])
+@pytest.mark.parametrize("wrong_pass", [0, 6])
+def test_a_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch, wrong_pass: int) -> None:
+    """Files stay the same where a product is wrong in one bit, in the coarsest or the finest grid."""
+    tensors, tiles = a_prior(grids=2).tensors(), some_tiles(8, [(8, 8)])
     right = Int8Kernel.rows
 
     def wrong(kernel: Int8Kernel, x: np.ndarray, p: int) -> np.ndarray:
         rows = right(kernel, x, p).copy()
-        rows[-1, 0] += 1
+        rows[-1, 0] += p == wrong_pass
         return rows
 
     monkeypatch.setattr(Int8Kernel, "rows", wrong)

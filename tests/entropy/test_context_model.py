@@ -104,6 +104,30 @@ def test_one_large_tile_takes_little_memory(model: ContextModel) -> None:
     assert peak < 100 * n
 
 
+@pytest.mark.parametrize("grids", [1, 4])
+def test_many_small_tiles_take_little_memory(grids: int) -> None:
+    """Margins of tiles of one position are many times as large as the tiles."""
+    model = ContextModel(SIZES, a_prior(grids=grids).tensors())
+    tiles = some_tiles(3, [(1, 1)] * 3000)
+    tracemalloc.start()
+    segments = encode_tiles(model, tiles, LAYERS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**25
+    assert segments[:5] == encode_tiles(model, tiles[:5], LAYERS)
+
+
+def test_weights_of_every_grid_are_checked() -> None:
+    tensors = a_prior(grids=3).tensors()
+    rows = len(tensors["prior.1.own"]) // 3
+    large = tensors["prior.1.own"].astype(np.int32)
+    large[2 * rows :] = 2000
+    with pytest.raises(ValueError, match="first layer: sums"):
+        ContextModel(SIZES, tensors | {"prior.1.own": large})
+    with pytest.raises(ValueError, match="shape"):
+        ContextModel(SIZES, tensors | {"prior.1.own": tensors["prior.1.own"][: 2 * rows]})
+
+
 def test_contexts_end_at_the_border_of_a_tile(model: ContextModel) -> None:
     one, two, three = some_tiles(5, [(8, 8)] * 3)
     assert encode_tiles(model, [one, two], LAYERS)[0] == encode_tiles(model, [one, three], LAYERS)[0]
@@ -136,7 +160,16 @@ def test_training_goes_on_from_a_model(grids: int) -> None:
     more.go_on_from(ContextModel(SIZES, tensors))
     biases = [net.bias1 for net in more.nets()]
     assert [len(bias) for bias in biases] == [13, 13, 13]
-    torch.testing.assert_close(biases[0][1:4], biases[0][4:7], rtol=0, atol=0)
+    for net, source in zip(more.nets(), Prior.of(ContextModel(SIZES, tensors)).nets(), strict=True):
+        first = 13 - len(source.bias1)  # passes of the further, coarser grids come first
+        for found, given in ((net.bias1, source.bias1), (net.bias3, source.bias3)):
+            torch.testing.assert_close(found[0], given[0], rtol=0, atol=0)
+            torch.testing.assert_close(found[first + 1 :], given[1:], rtol=0, atol=0)
+            torch.testing.assert_close(found[1 : first + 1], given[1:4].repeat(first // 3, 1), rtol=0, atol=0)
+        own = source.own if source.own.dim() == 3 else source.own[None]
+        whole = net.own if net.own.dim() == 3 else net.own[None]
+        torch.testing.assert_close(whole[: len(own)], own, rtol=0, atol=0)
+        torch.testing.assert_close(whole[-1], own[-1], rtol=0, atol=0)
 
 
 @pytest.mark.slow
@@ -169,6 +202,7 @@ def test_training_finds_the_structure_of_codes() -> None:
         ("prior.near", lambda _: np.array([-1]), "below 0"),
         ("prior.near", lambda _: np.array([1]), "shape"),
         ("prior.grids", lambda _: np.array([0]), "outside of 1"),
+        ("prior.grids", lambda _: np.array([5]), "outside of 1"),
         ("prior.grids", lambda _: np.array([2]), "shape"),
     ],
 )

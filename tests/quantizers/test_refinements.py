@@ -28,6 +28,7 @@ from vqcodec.models.registry import WEIGHTS, read_config
 from vqcodec.planes import MISSING
 from vqcodec.quantizers.product import ProductVQ
 from vqcodec.train.data.pictures import scan
+from vqcodec.train.prior.data import Collection
 from vqcodec.train.prior.network import Prior
 from vqcodec.train.prior.train_prior import collect_tiles
 from vqcodec.train.recipe.load import load_recipe
@@ -196,6 +197,21 @@ def test_a_prior_learns_from_what_files_hold(name: str, photo: Image.Image, tmp_
     assert len(held) > 1
     for planes in tiles:
         assert all(p.min() >= MISSING and p.max() < size for p, size in zip(planes, model.entropy.sizes, strict=False))
+
+
+def test_collections_hold_so_many_tiles_of_each_picture_and_copy(name: str, photo: Image.Image, tmp_path: Path) -> None:
+    photo.save(tmp_path / "x.png")
+    model = load_model(name)
+    pictures = scan((str(tmp_path),), model.stride)
+    few = collect_tiles(model, pictures, 2, Collection(most_tiles=3, effort=5))
+    assert len(few) == 3
+    more = collect_tiles(model, pictures, 2, Collection(most_tiles=3, copies=2, effort=5))
+    assert len(more) == 9
+    for one, other in zip(few, more, strict=False):
+        np.testing.assert_array_equal(one, other)
+    assert any(not np.array_equal(one, other) for one, other in zip(few, more[3:], strict=False))
+    [whole, again] = collect_tiles(model, pictures, 10**4, Collection(rates=2, most_tiles=1))
+    assert whole.shape[1:] == again.shape[1:]
 
 
 def test_a_quality_below_the_ladder_takes_fewer_layers(name: str, photo: Image.Image) -> None:

@@ -54,6 +54,8 @@ def test_the_memory_of_a_control_group_of_version_1_counts(system: Path) -> None
     (own / "memory.limit_in_bytes").write_text("5000\n")
     (own / "memory.usage_in_bytes").write_text("1000\n")
     assert memory.free_memory() == 4000
+    (own / "memory.stat").write_text("inactive_file 1\ntotal_inactive_file 200\n")
+    assert memory.free_memory() == 4200
 
 
 def test_swap_counts_and_small_amounts_are_not_checked(system: Path) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.index_order import scan
 from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles
-from vqcodec.errors import InputError, ModelError
+from vqcodec.errors import InputError, ModelError, UsageError
 from vqcodec.models import loading, registry
 from vqcodec.train.checkpoint import write_checkpoint
 from vqcodec.train.prior.changed_colours import changed_colours
@@ -304,3 +304,46 @@ def test_copies_with_changed_colours_are_pictures() -> None:
     means = [copy.mean() for copy in copies]
     assert min(means) < 90 < 160 < max(means)
     np.testing.assert_array_equal(copies[0], changed_colours(pixels, np.random.default_rng(0)))
+
+
+def test_steps_may_leave_all_planes_out() -> None:
+    tiles = some_tiles([((12, 12),) * 4] * 3)
+    recipe = PriorRecipe(
+        model="", train=(), steps=12, batch=2, crop=8, units=16, share=0.1, grids=2, own_by_grid=(0, 3)
+    )
+    assert not np.stack([drawn_weights(recipe, step, 4) for step in range(12)]).any(1).all()
+    prior = train_prior(tiles, SIZES, recipe, silent)
+    assert prior.grids == 2
+    assert [net.own.dim() for net in prior.nets()] == [3, 2, 2, 3]
+    assert len(ContextModel(SIZES, prior.tensors()).nets[3].own) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"always": (99,)}, r"recipe\.always: plane 99; model '.*' has planes 0\.\."),
+        ({"grids": 2, "own_by_grid": (0, 99)}, r"recipe\.own_by_grid: plane 99"),
+        ({"own_by_grid": (0,)}, r"recipe\.own_by_grid: needs recipe\.grids above 1"),
+    ],
+)
+def test_planes_that_there_are_not_are_refused_first(
+    tiny_model: str, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    recipe = PriorRecipe(model=tiny_model, train=("no such folder",), steps=1, **changes)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=message):
+        run_prior(recipe, tmp_path / "out", report=silent)
+
+
+def test_a_context_model_of_more_grids_is_no_start(tmp_path: Path, tiny_model: str) -> None:
+    sizes = loading.load_model(tiny_model).entropy.sizes
+    folder = tmp_path / "grids"
+    shutil.copytree(registry.find(tiny_model).folder, folder)
+    add_prior(folder, Prior(sizes, 16, grids=2, own_by_grid=(1,)))
+    usual = {"model": str(folder), "train": ("no such folder",), "steps": 1, "again": True, "units": 16}
+    for changes, message in (
+        ({}, r"recipe\.grids: 1; the context model of .* has 2"),
+        ({"grids": 2}, r"recipe\.own_by_grid: without plane 1"),
+        ({"grids": 2, "own_by_grid": (1,)}, "no such folder"),
+    ):
+        with pytest.raises((UsageError, InputError), match=message):
+            run_prior(PriorRecipe(**usual | changes), tmp_path / "out", report=silent)  # type: ignore[arg-type]

@@ -61,12 +61,13 @@ class PriorRecipe(Settings, frozen=True):
     grids: Annotated[int, Meta(ge=1, le=MOST_GRIDS)] = 1
     """Grids that a plane is coded over, each of half the spacing of the one before. With more than one, nearly all
     positions have coded neighbours."""
-    own_by_grid: tuple[int, ...] = ()
+    own_by_grid: tuple[Count, ...] = ()
     """Coded planes that have weights of their own for each grid, for example those of block means."""
     batch: Positive = 4
     """Crops a step (factorized-ar: in each process)."""
     crop: Annotated[int, Meta(ge=2)] = 16
-    """Side of a crop, positions; its surroundings are seen as well."""
+    """Side of a crop, positions, rounded down to a multiple of 2^grids, at least one of these; its surroundings are
+    seen as well."""
     again: bool = False
     """Start from the context model that `model` has. Where indices are selected under it, a second round fits it to
     its own selection."""
@@ -79,14 +80,14 @@ class PriorRecipe(Settings, frozen=True):
     tile_px: Positive = 512
     """Side of the access tiles whose indices are collected, pixels."""
     rates: Positive = 2
-    """Rates at which indices of a picture are collected."""
+    """context: rates at which indices of a picture or copy are collected, for models with a rate term."""
     most_tiles: Positive = 8
-    """Tiles that are collected of a picture, at most."""
+    """context: tiles that are collected of a picture or copy, at most; one of a single tile gives it at each rate."""
     copies: Count = 0
-    """Copies of each picture with other brightness, contrast and colours that are collected as well."""
+    """context: copies of each picture with other brightness, contrast and colours that are collected as well."""
     effort: Annotated[int, Meta(ge=1, le=9)] = EFFORT
-    """Effort at which indices are selected."""
-    always: tuple[int, ...] = ()
+    """context: effort at which indices are selected."""
+    always: tuple[Count, ...] = ()
     """Coded planes that every step trains, for example those of block means."""
     share: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """Share of the steps that train each of the other planes, with as much more weight."""
@@ -108,6 +109,8 @@ def check_prior(recipe: PriorRecipe) -> None:
     """Apply the rules across keys. Raises UsageError naming the key."""
     if recipe.architecture == "factorized-ar" and recipe.units % (4 * recipe.heads):
         raise UsageError(f"recipe.units: {recipe.units} is not a multiple of 4 * heads")
+    if recipe.own_by_grid and recipe.grids == 1:
+        raise UsageError("recipe.own_by_grid: needs recipe.grids above 1")
 
 
 def progress_of(step: int, seconds: float, recipe: PriorRecipe) -> float:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vqcodec.encoder.build import UNREFINED
-from vqcodec.entropy.alphabet_split import split_by_similarity
+from vqcodec.entropy.alphabet_split import AlphabetSplit, split_by_similarity
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.errors import InputError, OutputError, UsageError
 from vqcodec.models.identity import CODEBOOKS, REFINEMENTS
@@ -62,7 +62,7 @@ def train_prior(
     Raises InputError for a checkpoint that cannot be read or is of another recipe.
     """
     torch.manual_seed(recipe.seed)
-    splits = [split_by_similarity(size, None if codewords is None else codewords[s]) for s, size in enumerate(sizes)]
+    splits = _splits(sizes, codewords)
     prior = Prior(sizes, recipe.units, recipe.near or None, splits, recipe.grids, recipe.own_by_grid)
     padded = [prior.padded(tile) for tile in tiles]
     prior.start_from(
@@ -101,6 +101,27 @@ def train_prior(
     return prior.cpu()
 
 
+def _splits(sizes: Sequence[int], codewords: Sequence[np.ndarray] | None) -> list[AlphabetSplit]:
+    return [split_by_similarity(size, None if codewords is None else codewords[s]) for s, size in enumerate(sizes)]
+
+
+def _check_start(recipe: PriorRecipe, before: ContextModel | None, splits: Sequence[AlphabetSplit]) -> None:
+    """Raise UsageError for planes that there are not, and a context model that training cannot start from."""
+    planes = sum(len(split.sizes) for split in splits)
+    for key, numbers in (("always", recipe.always), ("own_by_grid", recipe.own_by_grid)):
+        if wrong := [s for s in numbers if s >= planes]:
+            raise UsageError(f"recipe.{key}: plane {wrong[0]}; model '{recipe.model}' has planes 0..{planes - 1}")
+    if not recipe.again:
+        return
+    if before is None:
+        raise UsageError(f"recipe.again: model '{recipe.model}' has no context model")
+    if before.grids > recipe.grids:
+        raise UsageError(f"recipe.grids: {recipe.grids}; the context model of '{recipe.model}' has {before.grids}")
+    by_grid = [s for s, net in enumerate(before.nets) if len(net.own) > 1]
+    if missing := sorted(set(by_grid) - set(recipe.own_by_grid)):
+        raise UsageError(f"recipe.own_by_grid: without plane {missing[0]}; that of '{recipe.model}' is {by_grid}")
+
+
 def drawn_weights(recipe: PriorRecipe, step: int, planes: int) -> np.ndarray:
     """Weight [planes] of each coded plane in a step: 0 for those that it leaves out; the mean over steps is 1."""
     drawn = np.random.default_rng((recipe.seed, step, planes)).random(planes) < recipe.share
@@ -118,10 +139,11 @@ def _step(
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         bits = prior([plane.to(device) for plane in codes], weights > 0)
     means = torch.stack([w * b.sum() / max(n, 1) for w, b, n in zip(weights, bits, counts, strict=True)])
-    optimizer.zero_grad(set_to_none=True)
-    (means.sum() / len(prior.sizes)).backward()
-    torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
-    optimizer.step()
+    if means.requires_grad:  # not where the step leaves all planes out
+        optimizer.zero_grad(set_to_none=True)
+        (means.sum() / len(prior.sizes)).backward()
+        torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
+        optimizer.step()
     return means.detach()
 
 
@@ -162,17 +184,16 @@ def run_prior(
         return run_factorized_ar(recipe, out, checkpoint, resume, report, device)
     refuse_stepped(recipe.model)
     model = load_model(recipe.model)
+    books = [book for name in (CODEBOOKS, REFINEMENTS) if name in model.tensors for book in model.tensors[name]]
+    fitting = [len(book) for book in books] == list(model.entropy.sizes)
+    codewords = [book.astype(np.float32) for book in books] if fitting else None
+    before = model.entropy if recipe.again and isinstance(model.entropy, ContextModel) else None
+    _check_start(recipe, before, _splits(model.entropy.sizes, codewords))
     pictures = scan(recipe.train, model.stride)
     report(f"{model.config.name}: indices of {len(pictures.members)} pictures")
     collection = Collection(recipe.rates, recipe.most_tiles, recipe.copies, recipe.effort)
     tiles = collect_tiles(model, pictures, recipe.tile_px // model.stride, collection)
-    books = [book for name in (CODEBOOKS, REFINEMENTS) if name in model.tensors for book in model.tensors[name]]
-    fitting = [len(book) for book in books] == list(model.entropy.sizes)
-    codewords = [book.astype(np.float32) for book in books] if fitting else None
     out.parent.mkdir(parents=True, exist_ok=True)
-    before = model.entropy if recipe.again and isinstance(model.entropy, ContextModel) else None
-    if recipe.again and before is None:
-        raise UsageError(f"recipe.again: model '{recipe.model}' has no context model")
     try:
         prior = train_prior(tiles, model.entropy.sizes, recipe, report, checkpoint, resume, codewords, before, device)
     except ValueError as error:

@@ -19,7 +19,10 @@ INPUT_STEP = 0.5
 
 
 class Int8Kernel:
-    """int8 products, sums in int32; `streams` threads may call `rows` at once. `own` is one of `net.own`."""
+    """int8 products, sums in int32; `streams` threads may call `rows` at once.
+
+    It serves the passes of the grids of `own`, one of `net.own`.
+    """
 
     def __init__(self, net: PlaneNet, lut: np.ndarray, own: np.ndarray, streams: int) -> None:
         self.pairs = pairs_of(lut)

@@ -55,7 +55,8 @@ class Kernel(Protocol):
 class ExactKernel:
     """numpy, float32; the reference of the other kernels.
 
-    Scales are multiplied into the weights: products with a power of two stay exact. `own` is one of `net.own`.
+    Scales are multiplied into the weights: products with a power of two stay exact. It serves the passes of the
+    grids of `own`, one of `net.own`.
     """
 
     def __init__(self, net: PlaneNet, lut: np.ndarray, own: np.ndarray) -> None:

@@ -28,7 +28,7 @@ import numpy as np
 from ..planes import Layers, Planes
 from ..runtime.backend import has_openvino
 from .alphabet_split import AlphabetSplit, whole_alphabet
-from .context_inputs import EMBEDDING, OWN, KnownEmbeddings, inputs_from_earlier, own_inputs, strips
+from .context_inputs import EMBEDDING, OWN, KnownEmbeddings, inputs_from_earlier, margin_of, own_inputs, strips
 from .context_kernels import LOOKUP, ExactKernel, Kernel, PlaneNet
 from .index_order import MOST_GRIDS, passes, scan
 from .rans import Coder
@@ -39,6 +39,8 @@ WORKERS = 2
 """Threads that coding gains from: the rANS coder runs in one at a time."""
 MANY = 2**16
 """Positions of index planes, coded in this process, from which on compiled kernels save more time than they take."""
+TOGETHER = 2**15
+"""Positions with margins of tiles that are coded together, or one tile of more; bounds memory and changes no byte."""
 CHECK_SHAPE = (11, 13)
 """Grid of the planes of the self-test, see `ContextModel.check`."""
 
@@ -239,6 +241,13 @@ class ContextModel:
         kernels: Sequence[Sequence[Kernel]],
     ) -> None:
         tiles = [[np.atleast_2d(plane) for plane in planes] for planes in tiles]
+        margins = 2 * margin_of(self.grids)
+        largest = max((h + margins) * (w + margins) for h, w in (plane.shape for plane in tiles[0]))
+        if len(tiles) > (most := max(1, TOGETHER // largest)):
+            for start in range(0, len(tiles), most):
+                part = slice(start, start + most)
+                self._code(coders[part], tiles[part], layers, kernels)
+            return
         known = KnownEmbeddings(len(tiles), [plane.shape for plane in tiles[0][: sum(map(len, layers))]], self.grids)
         for layer in layers:
             for s in layer:

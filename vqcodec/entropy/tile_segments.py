@@ -21,7 +21,7 @@ from .workers import for_each
 Ending = Literal["complete", "layer", "cut"]
 """End of the segments: that of the stream, that of a layer with more to come, or any word of the last layer."""
 
-BATCH = 2**13
+BATCH = 2**12
 """Positions of tiles that are coded together, or one tile of more; bounds memory and changes no byte."""
 
 

@@ -67,8 +67,10 @@ def _subjects(rates: Sequence[BdRate]) -> list[tuple[str, str]]:
 def _part(rate: BdRate, metric: Metric) -> str:
     word = "smaller" if rate.percent < 0 else "larger"
     size = "files of the same size" if abs(rate.percent) < 0.5 else f"{abs(rate.percent):.0f} % {word} files"
-    low, high = rate.extremes
-    each = f" (single pictures {low:+.0f} to {high:+.0f} %)" if rate.n_pictures > 1 else ""
+    each = ""
+    if rate.n_pictures > 1:
+        low, high = map(round, rate.extremes)
+        each = f" (single pictures {low:+d} to {high:+d} %)"
     return f"{size} at equal {metric.title.removesuffix(' dB')}{each}"
 
 

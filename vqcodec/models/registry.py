@@ -146,10 +146,10 @@ def find_by_id(token_id: bytes, entropy_id: bytes) -> Entry:
         if entry.config.token_id == token_id.hex() and entry.config.entropy_id == entropy_id.hex():
             return entry
     wanted = f"{token_id.hex()}/{entropy_id.hex()}"
+    hint = f" ({len(broken)} broken there or bundled: see `vqcodec models list`)" if broken else ""
     if same := next((entry.config.name for entry in found if entry.config.token_id == token_id.hex()), None):
         raise ModelError(
             f"model {wanted}: not installed; '{same}' has these tokens with another entropy model: decode with the "
-            f"version of vqcodec that made the file, or put its model's folder into {cache_folder()}"
+            f"version of vqcodec that made the file, or put its model's folder into {cache_folder()}{hint}"
         )
-    hint = f" ({len(broken)} broken there or bundled: see `vqcodec models list`)" if broken else ""
     raise ModelError(f"model {wanted}: not installed; put its folder into {cache_folder()} and try again{hint}")

@@ -25,11 +25,14 @@ def free_memory() -> int:
 
 def _left(folder: Path) -> Iterator[int]:
     """Bytes that a control group may still allocate, if it has a limit: version 2 of control groups, or version 1."""
-    for most, now in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+    for most, now, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
         limit, used = _text(folder / most).strip(), _text(folder / now).strip()
         if limit.isdigit() and used.isdigit():
             # Files in the cache count as used, and make room when it is needed.
-            yield int(limit) - int(used) + _numbers(folder / "memory.stat").get("inactive_file", 0)
+            yield int(limit) - int(used) + _numbers(folder / "memory.stat").get(cached, 0)
 
 
 def check_memory(name: str, needed: int) -> None:
