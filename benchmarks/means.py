@@ -23,26 +23,10 @@ from vqcodec.entropy.index_order import scan
 from vqcodec.geometry.rectangles import Rect, split
 from vqcodec.models.identity import CODEBOOKS
 from vqcodec.models.loading import load_model
+from vqcodec.train.prior.report import integer_bits
 
 TILE_PX = 512
 CLASSES = 7
-
-
-class BitCounter:
-    """A coder that counts the bits of the symbols it is given."""
-
-    encodes = True
-
-    def __init__(self) -> None:
-        self.bits = 0.0
-
-    def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
-        """Count `symbols` [n] under rows of frequencies [n, K]."""
-        wide = rows.astype(np.float64)
-        self.bits += float((np.log2(wide.sum(1)) - np.log2(wide[np.arange(len(symbols)), symbols])).sum())
-
-    def end_layer(self) -> None:
-        """Do nothing: the count has no layers."""
 
 
 def entropy(counts: np.ndarray) -> float:
@@ -72,8 +56,6 @@ def main() -> None:
     model = load_model(given.model)
     if not isinstance(model.entropy, ContextModel):
         parser.error(f"{given.model}: has no context model")
-    if model.entropy.splits[0].low:
-        parser.error(f"{given.model}: codes its first plane as two")
     size = model.entropy.sizes[0]
     tables = AdaptiveTables((size,))
     ranks = np.argsort(np.argsort(model.tensors[CODEBOOKS][0][:, 0]))
@@ -85,11 +67,7 @@ def main() -> None:
             np.ascontiguousarray(plane[rect.slices])
             for rect in split(Rect(0, plane.shape[0], 0, plane.shape[1]), TILE_PX // model.stride)
         ]
-        learned = 0.0
-        for tile in tiles:
-            counter = BitCounter()
-            model.entropy.code_tiles([counter], [[tile] * len(model.entropy.sizes)], [[0]])  # type: ignore[list-item]
-            learned += counter.bits
+        learned = integer_bits(model.entropy, [[tile] for tile in tiles])[0]
         adaptive = sum(tables.least_bits(0, tile.reshape(-1)[scan(tile.shape)]) for tile in tiles)
         each = (learned, adaptive, entropy(np.bincount(plane.ravel(), minlength=size)), med_bits(ranks[plane]))
         numbers = " | ".join(f"{bits / plane.size:.2f}" for bits in each)

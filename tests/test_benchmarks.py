@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from benchmarks.means import BitCounter, entropy, med_bits
+from benchmarks.means import entropy, med_bits
 from benchmarks.preview_fill import expected
 from tests.context_models import SIZES, a_prior, some_tiles
 from vqcodec.encoder.index_selection import select_indices
@@ -69,6 +69,3 @@ def test_bits_of_means_are_those_of_their_definitions() -> None:
     assert entropy(np.array([2, 0, 2, 4])) == pytest.approx(2 * 2 + 2 * 2 + 4 * 1)
     ramp = np.arange(6)[:, None] + 2 * np.arange(8)[None]
     assert med_bits(ramp) < 0.4 * entropy(np.bincount(ramp.ravel())), "only the borders are not predicted"
-    counter = BitCounter()
-    counter.code_rows(np.array([[1, 3], [2, 2]], np.float32), np.array([0, 1]))
-    assert counter.bits == pytest.approx(2 + 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 
 import pytest
@@ -49,3 +51,17 @@ def test_every_item_once_and_the_first_error(workers: int, monkeypatch: pytest.M
     assert len(seen) == len(set(seen))
     for_each(seen.append, range(10, 20), workers)
     assert sorted(seen)[-10:] == list(range(10, 20))
+
+
+def test_the_limit_of_blas_is_stated_only_where_it_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable set after numpy has read it would hide that its threads are not limited."""
+    monkeypatch.setenv(blas.VARIABLE, "")  # so that it is as before in the end
+    monkeypatch.delenv(blas.VARIABLE)
+    blas.prepare()
+    assert blas.VARIABLE not in os.environ
+    monkeypatch.delitem(sys.modules, "numpy")
+    blas.prepare()
+    assert os.environ[blas.VARIABLE] == "1"
+    monkeypatch.setenv(blas.VARIABLE, "3")
+    blas.prepare()
+    assert os.environ[blas.VARIABLE] == "3"

@@ -30,7 +30,7 @@ out."""
 
 
 class Collection(NamedTuple):
-    """What of each picture is collected."""
+    """Amount of indices that is collected of each picture, and their effort."""
 
     rates: int = 2
     """Rates, and thus least tiles, of a picture."""
@@ -39,6 +39,7 @@ class Collection(NamedTuple):
     copies: int = 0
     """Copies with changed colours beside the picture itself."""
     effort: int = EFFORT
+    """Effort of the files whose indices they are, 1..9."""
 
 
 USUAL = Collection()
@@ -112,8 +113,9 @@ class PriorCrops:
         seed: int,
         grids: int = 1,
     ) -> None:
-        self.cell, self.margin = 2**grids, margin_of(grids)
+        self.cell = 2**grids
         """Side of the cells of the coarsest grid."""
+        self.margin = margin_of(grids)
         self.batch_size, self.side, self.seed = batch, max(side // self.cell, 1) * self.cell, seed
         self.outside = np.array(sizes) + 1
         layouts = [tuple(plane.shape for plane in tile) for tile in tiles]

@@ -334,7 +334,7 @@ def with_margin(plane: np.ndarray, size: int, margin: int) -> np.ndarray:
 
 
 def _known(codes: Tensor, done: Sequence[Pass], size: int) -> Tensor:
-    """Whether each of codes [n, h, w] is known after the passes `done`; the outside is always known.
+    """Mask, bool as codes [n, h, w]: True for codes known after the passes `done`, and for the outside.
 
     The margin of a crop holds symbols of its tile. It is as wide as a cell of the coarsest grid, so that the passes
     continue there.

@@ -183,7 +183,7 @@ def _check_sums(net: LayerNet) -> None:
 
 @cache
 def _rings(kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the coded neighbours `seen(kind)` are among the nearest 8, and which beyond; all if none is beyond."""
+    """Masks, bool [K], of the neighbours `seen(kind)`: those among the nearest 8, and those beyond (all if none is)."""
     inside = np.array([max(abs(dy), abs(dx)) == 1 for dy, dx in seen(kind)])
     return inside, inside if inside.all() else ~inside
 
