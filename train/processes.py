@@ -1,11 +1,14 @@
-"""Interface of several training processes, as accelerate's Accelerator implements it."""
+"""Interface of several training processes, as accelerate's Accelerator implements it, and their common end."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 class Processes(Protocol):
@@ -58,3 +61,12 @@ class OneProcess:
     def reduce(self, tensor: Any, reduction: str) -> Any:
         """`tensor` as it is."""
         return tensor
+
+
+def end_together(accelerator: Accelerator) -> None:
+    """Wait for the other processes, then end the communication with them.
+
+    A process that exits while others use their connections to it may abort, and the whole launch then counts as failed.
+    """
+    accelerator.wait_for_everyone()
+    accelerator.end_training()

@@ -20,6 +20,7 @@ from .data.loader import Loader
 from .data.pictures import Pictures, scan
 from .logs import Logs, Report
 from .losses.perceptual import Perceptual, installed_perceptual, lpips_advice
+from .processes import end_together
 from .quantization.refit_codebooks import refit_codebooks
 from .recipe.schema import Recipe
 from .run import CHECKPOINT, TokenizerRun
@@ -83,6 +84,7 @@ def train_tokenizer(
         _loop(run, crops, validation, folder, None)
     for name, reason in crops.damaged.items():
         report(f"skipped {name}: {reason}")
+    end_together(accelerator)
     return run
 
 

@@ -68,7 +68,7 @@ def train(folder: Path, out: Path, processes: int, batch: int, extra: list[str])
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-8000:]
     rows = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
     return [{k: v for k, v in row.items() if not k.startswith(("time/", "val/"))} for row in rows if "rec/rmse" in row]
 

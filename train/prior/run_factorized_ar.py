@@ -14,6 +14,7 @@ from vqcodec.models.loading import load_model
 from vqcodec.sampling.factorized_ar import write_far
 
 from ..data.pictures import scan
+from ..processes import end_together
 from .factorized_ar import factorized_ar_bits, train_factorized_ar
 from .factorized_ar_data import class_names, labelled_tiles
 from .recipe import PriorRecipe, refuse_stepped
@@ -61,4 +62,4 @@ def run_factorized_ar(
             (out / CLASSES).write_text(json.dumps(classes, indent=1) + "\n", encoding="utf-8")
         checkpoint.unlink(missing_ok=True)
     say(f"{out}: {model.config.name} with a float model for `vqcodec sample`; files are coded as before")
-    accelerator.wait_for_everyone()
+    end_together(accelerator)
