@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.context_models import (
     GOLDEN_PLANES,
@@ -23,7 +25,7 @@ from vqcodec.entropy import compiled_kernels, context_model
 from vqcodec.entropy.compiled_kernels import Int8Kernel, check_inputs
 from vqcodec.entropy.context_kernels import ExactKernel, PlaneNet
 from vqcodec.entropy.context_model import ContextModel
-from vqcodec.entropy.tile_segments import decode_tiles, encode_tiles
+from vqcodec.entropy.tile_segments import BATCH, batches, decode_tiles, encode_tiles
 
 
 @pytest.fixture(scope="module", params=[1, 3])
@@ -32,7 +34,7 @@ def model(request: pytest.FixtureRequest) -> ContextModel:
 
 
 def int8_kernel(net: PlaneNet, lut: np.ndarray, own: np.ndarray) -> Int8Kernel:
-    return Int8Kernel(net, lut, own, 2)
+    return Int8Kernel(net, lut, own)
 
 
 def hidden_units_permuted(net: PlaneNet) -> PlaneNet:
@@ -179,3 +181,44 @@ def test_strips_and_batches_change_no_bit(model: ContextModel, monkeypatch: pyte
         for found, tile in zip(decode_tiles(model, expected, [(shape,) * 3] * 3, LAYERS), tiles, strict=True):
             np.testing.assert_array_equal(found, tile)
     np.testing.assert_array_equal(decode_tiles(model, [cut], [(shape,) * 3], LAYERS, "cut")[0], partly)
+
+
+@pytest.mark.parametrize("grids", [1, 3])
+@pytest.mark.parametrize("strip", [3, 2**10])
+def test_a_tile_does_not_depend_on_tiles_of_other_shapes(
+    grids: int, strip: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ContextModel(SIZES, a_prior(grids=grids).tensors())
+    tiles = some_tiles(9, [(9, 14), (1, 1), (14, 3), (1, 20), (16, 16)])
+    alone = [found for tile in tiles for found in frequencies(model, [tile])]
+    monkeypatch.setattr("vqcodec.entropy.context_inputs.STRIP", strip)
+    for found, expected in zip(frequencies(model, tiles), alone, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_planes_of_several_shapes_in_tiles_of_several_shapes() -> None:
+    """The second plane has half the rows and columns; the planes of the last tile are sequences."""
+    model = ContextModel(SIZES, a_prior(grids=2).tensors())
+    shapes = [[(8, 12), (4, 6), (8, 12)], [(5, 12), (2, 6), (5, 12)], [(16,), (9,), (3,)]]
+    rng = np.random.default_rng(10)
+    tiles = [
+        [rng.integers(0, k, s).astype(np.int32) for k, s in zip(SIZES, of_tile, strict=True)] for of_tile in shapes
+    ]
+    together = encode_tiles(model, tiles, LAYERS)
+    assert together == [encode_tiles(model, [tile], LAYERS)[0] for tile in tiles]
+    for found, tile in zip(decode_tiles(model, together, [tuple(s) for s in shapes], LAYERS), tiles, strict=True):
+        for plane, expected in zip(found, tile, strict=True):
+            np.testing.assert_array_equal(plane, expected)
+
+
+@given(st.lists(st.integers(1, 9000), max_size=40), st.integers(1, 3))
+def test_batches_hold_every_tile_once_and_are_even(sizes: list[int], workers: int) -> None:
+    found = batches(sizes, workers)
+    assert [t for batch in found for t in batch] == list(range(len(sizes)))
+    assert all(found)
+    largest = max(sizes, default=0)
+    assert all(sum(sizes[t] for t in batch) <= BATCH + largest for batch in found)
+    if sizes and largest <= min(BATCH // 4, sum(sizes) // (2 * workers)):
+        assert len(found) % workers == 0
+        shares = [sum(sizes[t] for t in batch) for batch in found]
+        assert max(shares) - min(shares) <= 2 * largest

@@ -26,7 +26,7 @@ from ..entropy.alphabet_split import AlphabetSplit
 from ..entropy.interface import EntropyModel
 from ..entropy.layer_map import code_map, kept_layers
 from ..entropy.rans import Coder, TileEncoder
-from ..entropy.tile_segments import batches_of_equal, with_map
+from ..entropy.tile_segments import batches, with_map
 from ..entropy.workers import for_each
 from ..planes import Layers, Maps, Planes, Shapes, indices_in
 from ..runtime.progress import Part, working
@@ -90,13 +90,17 @@ def select_indices(
             selecting.append(SelectingCoder(distances, t, shapes[t], order, weights[t], encoder))
         coders: list[Coder] = [*selecting]
         if maps is not None:
-            coders = [with_map(model, c, maps[t], planes[0], layers) for c, t in zip(selecting, batch, strict=True)]
+            coders = [
+                with_map(model, coder, maps[t], of_tile, layers)
+                for coder, t, of_tile in zip(selecting, batch, planes, strict=True)
+            ]
         with working(Part.SELECTION, indices_in([shapes[t] for t in batch], layers)):
             model.code_tiles(coders, planes, layers)
         for t, coder, selected in zip(batch, selecting, planes, strict=True):
             selections[t] = coder.selection(selected)
 
-    for_each(select, batches_of_equal([(tuple(map(tuple, shape)), len(layers)) for shape in shapes]), model.workers())
+    sizes = [max(map(math.prod, of_tile)) for of_tile in shapes]
+    for_each(select, batches(sizes, model.workers()), model.workers())
     return [selections[t] for t in range(len(shapes))]
 
 

@@ -19,15 +19,15 @@ INPUT_STEP = 0.5
 
 
 class Int8Kernel:
-    """int8 products, sums in int32; `streams` threads may call `rows` at once.
+    """int8 products, sums in int32; several threads may call `rows` at once.
 
     It serves the passes of the grids of `own`, one of `net.own`.
     """
 
-    def __init__(self, net: PlaneNet, lut: np.ndarray, own: np.ndarray, streams: int) -> None:
+    def __init__(self, net: PlaneNet, lut: np.ndarray, own: np.ndarray) -> None:
         self.pairs = pairs_of(lut)
         self.bias1, self.bias3 = net.bias1 * net.scale1, net.bias3 * net.scale3
-        self.graph = ConcurrentlyCompiled(_graph(net, own), streams)
+        self.graph = ConcurrentlyCompiled(_graph(net, own))
 
     def rows(self, x: np.ndarray, p: int) -> np.ndarray:
         """Inputs x int8 [N, I] of pass p -> frequencies float32 [N, K]."""

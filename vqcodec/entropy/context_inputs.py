@@ -8,6 +8,8 @@ coded and a position outside the tile have embeddings of their own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,13 +27,13 @@ STRIP = 2**10
 """Positions whose frequencies are computed together; bounds memory and changes no byte."""
 
 
+Shape = tuple[int, int]
+"""Rows and columns of a plane."""
+
+
 def margin_of(grids: int) -> int:
     """Positions around a plane of `grids` grids that stand for the outside of the tile."""
     return REACH << (grids - 1)
-
-
-Strip = tuple[slice, slice]
-"""Rows and columns of some positions of one pass."""
 
 
 def inputs_from_earlier(s: int, near: int) -> list[tuple[int, int, int]]:
@@ -45,56 +47,90 @@ def own_inputs(s: int, spacing: int) -> list[tuple[int, int, int]]:
     return [(s, dy * spacing, dx * spacing) for dy, dx in OWN]
 
 
-class KnownEmbeddings:
-    """Embeddings of the coded symbols of n tiles, plane by plane: 8 int8 in an int64 for each position."""
+@dataclass(frozen=True)
+class Positions:
+    """Positions of one pass over a plane in all tiles, one tile after another, each in coding order."""
 
-    def __init__(self, n: int, shapes: Sequence[tuple[int, ...]], grids: int = 1) -> None:
-        self.n, self.shapes = n, [(shape[0], shape[1]) for shape in shapes]
-        self.margin = margin_of(grids)
-        self.padded = [(h + 2 * self.margin, w + 2 * self.margin) for h, w in self.shapes]
-        self.starts = np.cumsum([0, *(n * h * w for h, w in self.padded)]).tolist()
+    places: list[np.ndarray]
+    """For the plane and each one before it: flat int64 [positions] from the start of that plane's tiles."""
+    ends: list[int]
+    """For each tile, the number of positions up to its last one."""
+
+    def strips(self) -> Iterator[tuple[slice, list[tuple[int, slice]]]]:
+        """Strips of at most STRIP positions, and (tile, its positions) of each tile that has some there."""
+        for start in range(0, self.ends[-1], STRIP):
+            end = min(start + STRIP, self.ends[-1])
+            cut = [slice(max(a, start), min(b, end)) for a, b in pairwise([0, *self.ends])]
+            yield slice(start, end), [(tile, part) for tile, part in enumerate(cut) if part.start < part.stop]
+
+
+class KnownEmbeddings:
+    """Embeddings of the coded symbols of tiles, plane by plane: 8 int8 in an int64 for each position.
+
+    `shapes` are those of the planes of each tile, (h, w) each. Every plane has room for the largest tile and a margin;
+    what a smaller tile leaves is outside of it.
+    """
+
+    def __init__(self, shapes: Sequence[Sequence[Shape]], grids: int = 1) -> None:
+        self.shapes, self.margin = shapes, margin_of(grids)
+        self.padded = [with_margins([tile[s] for tile in shapes], grids) for s in range(len(shapes[0]))]
+        self.starts = np.cumsum([0, *(len(shapes) * h * w for h, w in self.padded)]).tolist()
         self.flat = np.empty(self.starts[-1], np.int64)
+        self.is_even = all(len(set(tile)) == 1 for tile in shapes)
+        """True where all planes of a tile have one shape, so that positions are those of every plane."""
+        self._even: dict[Pass, tuple[np.ndarray, list[int]]] = {}
 
     def start(self, s: int, unknown: np.int64, outside: np.int64) -> None:
-        """Fill plane s with the embedding of unknown symbols, its margin with that of the outside."""
-        self.flat[self.starts[s] : self.starts[s + 1]] = outside
-        self.inside(s)[...] = unknown
+        """Fill plane s with the embedding of unknown symbols, what is outside of the tiles with that of the outside."""
+        of_plane, m = self.flat[self.starts[s] : self.starts[s + 1]], self.margin
+        of_plane[:] = outside
+        for tile, (h, w) in zip(of_plane.reshape(-1, *self.padded[s]), self._shapes_of(s), strict=True):
+            tile[m : m + h, m : m + w] = unknown
 
-    def inside(self, s: int) -> np.ndarray:
-        """Plane s without its margin, [n, h, w]."""
-        whole = self.flat[self.starts[s] : self.starts[s + 1]].reshape(self.n, *self.padded[s])
-        return whole[:, self.margin : -self.margin, self.margin : -self.margin]
+    def add(self, s: int, positions: Positions, embedded: np.ndarray) -> None:
+        """Set the embeddings int64 [positions] of plane s."""
+        self.flat[self.starts[s] : self.starts[s + 1]][positions.places[s]] = embedded
 
-    def surroundings(self, s: int, strip: Strip, wanted: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    def positions(self, s: int, of_pass: Pass) -> Positions:
+        """The positions of a pass over plane s."""
+        if not self.is_even:
+            placed = [self._placed(s, t, of_pass) for t in range(s + 1)]
+            return Positions([places for places, _ in placed], placed[0][1])
+        if of_pass not in self._even:
+            self._even[of_pass] = self._placed(0, 0, of_pass)
+        places, ends = self._even[of_pass]
+        return Positions([places] * (s + 1), ends)
+
+    def surroundings(self, positions: Positions, strip: slice, wanted: Sequence[tuple[int, int, int]]) -> np.ndarray:
         """Inputs `wanted`, (plane, dy, dx) each, of the positions of a strip: int8 [positions, len(wanted) * 8].
 
         In a plane of another shape the position is that of the same relative place in the tile.
         """
-        (h, w), (ys, xs) = self.shapes[s], strip
-        rows, columns = np.arange(h)[ys], np.arange(w)[xs]
         offsets = np.array([self.starts[t] + dy * self.padded[t][1] + dx for t, dy, dx in wanted])
-        if all(shape == (h, w) for shape in self.shapes[:s]):
-            index = self._places(s, rows, columns)[:, None] + offsets
+        if self.is_even:
+            index = positions.places[0][strip, None] + offsets
         else:
-            index = np.empty((self.n * len(rows) * len(columns), len(wanted)), np.int64)
+            index = np.empty((strip.stop - strip.start, len(wanted)), np.int64)
             for t in {t for t, _, _ in wanted}:
-                (height, width), here = self.shapes[t], [i for i, (plane, _, _) in enumerate(wanted) if plane == t]
-                places = self._places(t, rows * height // h, columns * width // w)
-                index[:, here] = places[:, None] + offsets[here]
+                here = [i for i, (plane, _, _) in enumerate(wanted) if plane == t]
+                index[:, here] = positions.places[t][strip, None] + offsets[here]
         return self.flat.take(index).view(np.int8)
 
-    def _places(self, t: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Flat offsets [positions] of rows and columns of plane t of each tile, from the start of the plane."""
-        height, width = self.padded[t]
-        tiles = np.arange(self.n) * (height * width)
-        return np.ravel(tiles[:, None, None] + ((rows + self.margin) * width)[:, None] + (columns + self.margin))
+    def _shapes_of(self, s: int) -> list[Shape]:
+        return [tile[s] for tile in self.shapes]
+
+    def _placed(self, s: int, t: int, of_pass: Pass) -> tuple[np.ndarray, list[int]]:
+        """Places in plane t of the positions of a pass over plane s, and the ends of the tiles among them."""
+        (height, width), m = self.padded[t], self.margin
+        placed = []
+        for tile, ((h, w), (h_t, w_t)) in enumerate(zip(self._shapes_of(s), self._shapes_of(t), strict=True)):
+            ys, xs = of_pass.positions
+            rows, columns = np.arange(h)[ys] * h_t // h, np.arange(w)[xs] * w_t // w
+            placed.append(np.ravel((tile * height + rows + m)[:, None] * width + (columns + m)))
+        return np.concatenate(placed), np.cumsum([len(places) for places in placed]).tolist()
 
 
-def strips(shape: tuple[int, int], of_pass: Pass, n_tiles: int) -> Iterator[Strip]:
-    """The positions of a pass in coding order, at most STRIP of all tiles together, at least one of each."""
-    (h, w), step = shape, 2 * of_pass.spacing
-    columns = max(1, min(len(range(of_pass.x, w, step)), STRIP // n_tiles))
-    rows = max(1, STRIP // n_tiles // columns)
-    for top in range(of_pass.y, h, step * rows):
-        for left in range(of_pass.x, w, step * columns):
-            yield slice(top, min(top + step * rows, h), step), slice(left, min(left + step * columns, w), step)
+def with_margins(shapes: Sequence[Shape], grids: int) -> Shape:
+    """Rows and columns of the smallest grid with room for each of `shapes` and its margin."""
+    margins = 2 * margin_of(grids)
+    return max(h for h, _ in shapes) + margins, max(w for _, w in shapes) + margins

@@ -28,7 +28,7 @@ import numpy as np
 from ..planes import Layers, Planes
 from ..runtime.backend import has_openvino
 from .alphabet_split import AlphabetSplit, whole_alphabet
-from .context_inputs import EMBEDDING, OWN, KnownEmbeddings, inputs_from_earlier, margin_of, own_inputs, strips
+from .context_inputs import EMBEDDING, OWN, KnownEmbeddings, inputs_from_earlier, own_inputs, with_margins
 from .context_kernels import LOOKUP, ExactKernel, Kernel, PlaneNet
 from .index_order import MOST_GRIDS, passes, scan
 from .rans import Coder
@@ -205,7 +205,7 @@ class ContextModel:
         kernels: list[list[Kernel]] = []
         for net, exact in zip(self.nets, self.kernels, strict=True):
             try:
-                compiled = [Int8Kernel(net, self.lut, own, WORKERS) for own in net.own]
+                compiled = [Int8Kernel(net, self.lut, own) for own in net.own]
             except RuntimeError:
                 return []
             for one, other, own in zip(compiled, exact, net.own, strict=True):
@@ -241,14 +241,13 @@ class ContextModel:
         kernels: Sequence[Sequence[Kernel]],
     ) -> None:
         tiles = [[np.atleast_2d(plane) for plane in planes] for planes in tiles]
-        margins = 2 * margin_of(self.grids)
-        largest = max((h + margins) * (w + margins) for h, w in (plane.shape for plane in tiles[0]))
-        if len(tiles) > (most := max(1, TOGETHER // largest)):
+        h, w = with_margins([plane.shape for planes in tiles for plane in planes], self.grids)
+        if len(tiles) > (most := max(1, TOGETHER // (h * w))):
             for start in range(0, len(tiles), most):
                 part = slice(start, start + most)
                 self._code(coders[part], tiles[part], layers, kernels)
             return
-        known = KnownEmbeddings(len(tiles), [plane.shape for plane in tiles[0][: sum(map(len, layers))]], self.grids)
+        known = KnownEmbeddings([[p.shape for p in planes[: sum(map(len, layers))]] for planes in tiles], self.grids)
         for layer in layers:
             for s in layer:
                 self._code_plane(coders, [planes[s] for planes in tiles], s, known, kernels[s])
@@ -264,24 +263,25 @@ class ContextModel:
         kernels: Sequence[Kernel],
     ) -> None:
         """Code symbol plane s of all tiles, given those before it in `known`, and add it there."""
-        (h, w), size = planes[0].shape, self.coded_sizes[s]
+        size = self.coded_sizes[s]
         embedding = np.ascontiguousarray(self.nets[s].embedding.astype(np.int8)).view(np.int64)[:, 0]
         known.start(s, unknown=embedding[size], outside=embedding[size + 1])
         earlier = inputs_from_earlier(s, self.near)
         for p, of_pass in enumerate(self.passes):
             wanted = earlier + own_inputs(s, of_pass.spacing)
             kernel = kernels[min(of_pass.grid, len(kernels) - 1)]
-            for strip in strips((h, w), of_pass, len(planes)):
-                rows = kernel.rows(known.surroundings(s, strip, wanted), p).reshape(len(planes), -1, size)
-                for i, (coder, plane) in enumerate(zip(coders, planes, strict=True)):
-                    symbols = np.ascontiguousarray(plane[strip])
-                    coder.code_rows(rows[i], symbols.reshape(-1))
-                    plane[strip] = symbols
+            positions = known.positions(s, of_pass)
+            parts = [plane[of_pass.positions] for plane in planes]
+            symbols = np.concatenate([part.reshape(-1) for part in parts])
+            for strip, of_tiles in positions.strips():
+                rows = kernel.rows(known.surroundings(positions, strip, wanted), p)
+                for tile, here in of_tiles:
+                    coders[tile].code_rows(rows[here.start - strip.start : here.stop - strip.start], symbols[here])
+            for part, coded in zip(parts, np.split(symbols, positions.ends[:-1]), strict=True):
+                part[...] = coded.reshape(part.shape)
             # After the whole pass: its positions do not see each other, however it is cut into strips.
-            for inside, plane in zip(known.inside(s), planes, strict=True):
-                # A cut stream leaves MISSING: such symbols stay unknown.
-                symbols = plane[of_pass.positions]
-                inside[of_pass.positions] = embedding[np.where(symbols < 0, size, symbols)]
+            # A cut stream leaves MISSING: such symbols stay unknown.
+            known.add(s, positions, embedding[np.where(symbols < 0, size, symbols)])
 
 
 class _Recorder:

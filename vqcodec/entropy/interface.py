@@ -34,7 +34,7 @@ class EntropyModel(Protocol):
         """Symbols of the indices of plane s."""
 
     def code_tiles(self, coders: Sequence[Coder], tiles: Sequence[Planes], layers: Layers) -> None:
-        """Code the planes of `layers` of tiles (int32, C-contiguous, of the same shapes in every tile).
+        """Code the planes of `layers` of tiles, int32, C-contiguous, of any shapes.
 
         Decoders fill them in place. The symbols coded of a tile do not depend on the other tiles.
         """

@@ -6,7 +6,7 @@ The entropy model fixes the order of the symbols and their frequencies, rans.py 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ Ending = Literal["complete", "layer", "cut"]
 """End of the segments: that of the stream, that of a layer with more to come, or any word of the last layer."""
 
 BATCH = 2**12
-"""Positions of tiles that are coded together, or one tile of more; bounds memory and changes no byte."""
+"""Positions of tiles that are coded together, or one tile of more; bounds memory and changes no file that is read."""
 
 
 def encode_tiles(
@@ -41,14 +41,17 @@ def encode_tiles(
         if maps is not None:
             for coder, t in zip(encoders, batch, strict=True):
                 code_map(coder, np.array(maps[t]))
-            coders = [with_map(model, c, maps[t], copies[0], layers) for c, t in zip(encoders, batch, strict=True)]
+            coders = [
+                with_map(model, coder, maps[t], planes, layers)
+                for coder, t, planes in zip(encoders, batch, copies, strict=True)
+            ]
         with working(Part.CODING, indices_in([[plane.shape for plane in tiles[t]] for t in batch], layers)):
             model.code_tiles(coders, copies, layers)
         for t, coder in zip(batch, encoders, strict=True):
             segments[t] = coder.segments()
 
-    batches = batches_of_equal([(tuple(plane.shape for plane in planes), len(layers)) for planes in tiles])
-    for_each(encode, batches, model.workers())
+    sizes = [max(plane.size for plane in planes) for planes in tiles]
+    for_each(encode, batches(sizes, model.workers()), model.workers())
     return segments
 
 
@@ -72,19 +75,28 @@ def decode_tiles(
         present = layers[: len(segments[batch[0]])]
         coders: list[Coder] = [*decoders]
         if mapped and present:
-            maps = [np.full(map_shape(shapes[batch[0]][0]), MISSING, np.int32) for _ in batch]
+            maps = [np.full(map_shape(shapes[t][0]), MISSING, np.int32) for t in batch]
             for coder, kept in zip(decoders, maps, strict=True):
                 code_map(coder, kept)
-            planes = tiles[batch[0]]
-            coders = [with_map(model, c, kept, planes, present) for c, kept in zip(decoders, maps, strict=True)]
+            coders = [
+                with_map(model, coder, kept, tiles[t], present)
+                for coder, kept, t in zip(decoders, maps, batch, strict=True)
+            ]
         with working(Part.CODING, indices_in([shapes[t] for t in batch], present)):
             model.code_tiles(coders, [tiles[t] for t in batch], present)
         if ending == "complete":
             for coder in decoders:
                 coder.finish()
 
-    batches = batches_of_equal([(shape, len(given)) for shape, given in zip(shapes, segments, strict=True)])
-    for_each(decode, batches, model.workers())
+    by_segments: dict[int, list[int]] = {}
+    for t, given in enumerate(segments):
+        by_segments.setdefault(len(given), []).append(t)
+    found = [
+        [same[i] for i in batch]
+        for same in by_segments.values()
+        for batch in batches([max(map(math.prod, shapes[t])) for t in same], model.workers())
+    ]
+    for_each(decode, found, model.workers())
     return tiles
 
 
@@ -110,12 +122,14 @@ def decode_tile(
     return decode_tiles(model, [segments], [tuple(shapes)], layers, ending)[0]
 
 
-def batches_of_equal(keys: Sequence[tuple[Shapes, int]]) -> Iterator[list[int]]:
-    """Numbers of tiles of equal (shapes, number of segments), in batches of at most BATCH positions."""
-    by_key: dict[tuple[Shapes, int], list[int]] = {}
-    for i, key in enumerate(keys):
-        by_key.setdefault(key, []).append(i)
-    for (shapes, _), same in by_key.items():
-        size = max(1, BATCH // max(map(math.prod, shapes)))
-        for start in range(0, len(same), size):
-            yield same[start : start + size]
+def batches(sizes: Sequence[int], workers: int) -> list[list[int]]:
+    """Numbers of tiles, in order, in batches of about equal positions, about BATCH at most, or one tile of more.
+
+    `sizes` are the positions of each. The number of batches is a multiple of `workers`, if there are so many tiles. It
+    does not depend on the threads in use: the batch of a tile may decide between equally good indices.
+    """
+    ends = np.cumsum(sizes, dtype=np.int64)
+    count = workers * max(1, -(-int(sum(sizes)) // (BATCH * workers)))
+    middles = ends - np.array(sizes, np.int64) / 2
+    numbers = (middles * count / ends[-1]).astype(np.int64) if len(sizes) else ends
+    return [np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers)]

@@ -50,20 +50,19 @@ def check_openvino() -> None:
     fast_kind()
 
 
-def compile_graph(graph: openvino.Model, threads: int, streams: int = 1) -> openvino.CompiledModel:
+def compile_graph(graph: openvino.Model, threads: int) -> openvino.CompiledModel:
     """Compile a graph whose operations run in the element types that it states.
 
     Args:
         graph: the graph.
-        threads: threads in all, 1 or more.
-        streams: calls that run at once, each with a share of the threads.
+        threads: threads of a call; 0: the calling thread alone.
     """
     if is_forked():
-        threads, streams = 1, 0  # 0: in the calling thread; the parent's threads, which others reuse, are not here
+        threads = 0  # the parent's threads, which others reuse, are not here
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": max(threads, 1),
+        "NUM_STREAMS": min(threads, 1),
         "ENABLE_CPU_PINNING": False,
     }
     with working(Part.MODEL):
@@ -98,14 +97,15 @@ class Compiled:
 
 
 class ConcurrentlyCompiled:
-    """Compiled graph of small operations, with one thread for each of `streams` calls at once.
+    """Compiled graph of small operations, which several threads may call at once; each call runs in its own thread.
 
-    A forked child, which has none of the threads, compiles it again for one.
+    Handing small operations over to a thread of OpenVINO takes about as long as the operations. A forked child compiles
+    the graph again.
     """
 
-    def __init__(self, graph: openvino.Model, streams: int) -> None:
+    def __init__(self, graph: openvino.Model) -> None:
         self._graph, self._lock, self._of_thread = graph, ForkLock(), threading.local()
-        self._model: openvino.CompiledModel | None = compile_graph(graph, streams, streams)
+        self._model: openvino.CompiledModel | None = compile_graph(graph, threads=0)
         _inherited.add(self)
 
     def forget(self) -> None:
@@ -118,7 +118,7 @@ class ConcurrentlyCompiled:
         if not hasattr(self._of_thread, "request"):
             with self._lock:
                 if self._model is None:
-                    self._model = compile_graph(self._graph, threads=1)
+                    self._model = compile_graph(self._graph, threads=0)
                 self._of_thread.request = self._model.create_infer_request()
         found: np.ndarray = self._of_thread.request.infer(list(inputs), share_inputs=True, share_outputs=True)[0]
         return found
