@@ -74,7 +74,7 @@ def measure(picture: Image.Image, sizes: Sequence[float], given: argparse.Namesp
             subject = contenders.prepare(pixels, folder, limit)
             steps = list(_steps(subject, size, settings, mgvq, given))
             rounds = 1 if size > ONE_ROUND_MP else given.rounds
-            rows += timed(steps, rounds, subject.n_pixels / 1e6)
+            rows += timed(steps, rounds, subject.n_pixels / 1e6, warm_up=rounds > 1 or not rows)
     return rows
 
 
@@ -99,10 +99,10 @@ def _steps(
     return steps
 
 
-def timed(steps: Sequence[Step], rounds: int, megapixels: float) -> list[Row]:
-    """Run each step once in every round, after one run of the calls that is not counted where rounds repeat."""
+def timed(steps: Sequence[Step], rounds: int, megapixels: float, warm_up: bool) -> list[Row]:
+    """Run each step once in every round; with `warm_up` after one run of the calls that is not counted."""
     seconds = defaultdict[int, list[float]](list)
-    for number in range(-1 if rounds > 1 else 0, rounds):
+    for number in range(-1 if warm_up else 0, rounds):
         for i, step in enumerate(steps):
             if number < 0 and step.way == "command":
                 continue

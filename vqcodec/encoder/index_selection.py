@@ -25,7 +25,7 @@ import numpy as np
 from ..entropy.alphabet_split import AlphabetSplit
 from ..entropy.interface import EntropyModel
 from ..entropy.layer_map import code_map, kept_layers
-from ..entropy.rans import Coder, TileEncoder
+from ..entropy.rans import Coder, TileEncoder, all_ones
 from ..entropy.tile_segments import batches, with_map
 from ..entropy.workers import for_each
 from ..planes import Layers, Maps, Planes, Shapes, indices_in
@@ -179,8 +179,8 @@ class SelectingCoder:
             costs += distances
         symbols[:] = costs.argmin(1)
         taken = np.arange(len(symbols)), symbols
-        sums = rows @ np.ones(rows.shape[1], np.float32)  # integers up to 2**24 are exact
-        self.bits[s][positions] += np.log2(sums.astype(np.float64)) - np.log2(rows[taken].astype(np.float64))
+        sums = rows @ all_ones(rows.shape[1])  # integers up to 2**24 are exact
+        self.bits[s][positions] += np.log2(sums / rows[taken])
         if part.number == len(split.sizes) - 1:
             self.distances[s] += distances[taken].sum(dtype=np.float64)
             indices = split.by_rank[self.high[here] * split.low + symbols] if split.low else symbols

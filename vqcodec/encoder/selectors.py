@@ -13,7 +13,7 @@ from ..inference.backend import networks_of
 from ..models.loading import Model
 from ..planes import Layers, Maps, Planes, blank_planes
 from ..runtime.progress import Part, working
-from .codeword_distances import CodewordDistances
+from .codeword_distances import CodewordDistances, TileDistances
 from .index_selection import Selection, select_indices
 from .latent import Latent
 
@@ -80,10 +80,7 @@ class ContextSelector:
         maps: Maps | None = None,
     ) -> list[Selection]:
         """`select_indices` for the latent in `tiles`."""
-
-        def distances(tile: int, s: int, positions: np.ndarray, selected: Sequence[np.ndarray]) -> np.ndarray:
-            return self.codewords.measure(s, latent.values[:, *tiles[tile].slices], positions, selected)
-
+        distances = TileDistances(self.codewords, [latent.values[:, *tile.slices] for tile in tiles])
         weights = self.codewords.distance_per_bit(lmbda)
         shapes = [(tile.shape,) * len(weights) for tile in tiles]
         return select_indices(self.model.entropy, distances, weights, shapes, layers, coded, maps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -34,6 +35,18 @@ Shape = tuple[int, int]
 def margin_of(grids: int) -> int:
     """Positions around a plane of `grids` grids that stand for the outside of the tile."""
     return REACH << (grids - 1)
+
+
+def inputs_of(s: int, near: int, spacing: int) -> np.ndarray:
+    """(plane, dy, dx) of the inputs of plane s in a grid of `spacing`, in order: int64 [inputs, 3], kept in memory."""
+    return _kept_inputs(s, min(near, s), spacing)
+
+
+@lru_cache(maxsize=1024)
+def _kept_inputs(s: int, near: int, spacing: int) -> np.ndarray:
+    inputs = np.array(inputs_from_earlier(s, near) + own_inputs(s, spacing))
+    inputs.setflags(write=False)
+    return inputs
 
 
 def inputs_from_earlier(s: int, near: int) -> list[tuple[int, int, int]]:
@@ -74,7 +87,8 @@ class KnownEmbeddings:
     def __init__(self, shapes: Sequence[Sequence[Shape]], grids: int = 1) -> None:
         self.shapes, self.margin = shapes, margin_of(grids)
         self.padded = [with_margins([tile[s] for tile in shapes], grids) for s in range(len(shapes[0]))]
-        self.starts = np.cumsum([0, *(len(shapes) * h * w for h, w in self.padded)]).tolist()
+        self.starts = np.cumsum([0, *(len(shapes) * h * w for h, w in self.padded)])
+        self.widths = np.array([w for _, w in self.padded])
         self.flat = np.empty(self.starts[-1], np.int64)
         self.is_even = all(len(set(tile)) == 1 for tile in shapes)
         """True where all planes of a tile have one shape, so that positions are those of every plane."""
@@ -101,18 +115,19 @@ class KnownEmbeddings:
         places, ends = self._even[of_pass]
         return Positions([places] * (s + 1), ends)
 
-    def surroundings(self, positions: Positions, strip: slice, wanted: Sequence[tuple[int, int, int]]) -> np.ndarray:
-        """Inputs `wanted`, (plane, dy, dx) each, of the positions of a strip: int8 [positions, len(wanted) * 8].
+    def surroundings(self, positions: Positions, strip: slice, wanted: np.ndarray) -> np.ndarray:
+        """Inputs `wanted` [inputs, 3], (plane, dy, dx) each, of the positions of a strip: int8 [positions, inputs * 8].
 
         In a plane of another shape the position is that of the same relative place in the tile.
         """
-        offsets = np.array([self.starts[t] + dy * self.padded[t][1] + dx for t, dy, dx in wanted])
+        planes, dy, dx = wanted.T
+        offsets = self.starts[planes] + dy * self.widths[planes] + dx
         if self.is_even:
             index = positions.places[0][strip, None] + offsets
         else:
             index = np.empty((strip.stop - strip.start, len(wanted)), np.int64)
-            for t in {t for t, _, _ in wanted}:
-                here = [i for i, (plane, _, _) in enumerate(wanted) if plane == t]
+            for t in np.unique(planes):
+                here = planes == t
                 index[:, here] = positions.places[t][strip, None] + offsets[here]
         return self.flat.take(index).view(np.int8)
 

@@ -28,7 +28,7 @@ import numpy as np
 from ..planes import Layers, Planes
 from ..runtime.backend import has_openvino
 from .alphabet_split import AlphabetSplit, whole_alphabet
-from .context_inputs import EMBEDDING, OWN, KnownEmbeddings, inputs_from_earlier, own_inputs, with_margins
+from .context_inputs import EMBEDDING, OWN, KnownEmbeddings, inputs_from_earlier, inputs_of, with_margins
 from .context_kernels import LOOKUP, ExactKernel, Kernel, PlaneNet
 from .index_order import MOST_GRIDS, passes, scan
 from .rans import Coder
@@ -266,9 +266,8 @@ class ContextModel:
         size = self.coded_sizes[s]
         embedding = np.ascontiguousarray(self.nets[s].embedding.astype(np.int8)).view(np.int64)[:, 0]
         known.start(s, unknown=embedding[size], outside=embedding[size + 1])
-        earlier = inputs_from_earlier(s, self.near)
         for p, of_pass in enumerate(self.passes):
-            wanted = earlier + own_inputs(s, of_pass.spacing)
+            wanted = inputs_of(s, self.near, of_pass.spacing)
             kernel = kernels[min(of_pass.grid, len(kernels) - 1)]
             positions = known.positions(s, of_pass)
             parts = [plane[of_pass.positions] for plane in planes]
@@ -277,8 +276,8 @@ class ContextModel:
                 rows = kernel.rows(known.surroundings(positions, strip, wanted), p)
                 for tile, here in of_tiles:
                     coders[tile].code_rows(rows[here.start - strip.start : here.stop - strip.start], symbols[here])
-            for part, coded in zip(parts, np.split(symbols, positions.ends[:-1]), strict=True):
-                part[...] = coded.reshape(part.shape)
+            for part, end in zip(parts, positions.ends, strict=True):
+                part[...] = symbols[end - part.size : end].reshape(part.shape)
             # After the whole pass: its positions do not see each other, however it is cut into strips.
             # A cut stream leaves MISSING: such symbols stay unknown.
             known.add(s, positions, embedding[np.where(symbols < 0, size, symbols)])

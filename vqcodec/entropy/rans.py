@@ -160,13 +160,13 @@ def _row(table: np.ndarray) -> np.ndarray:
     """Tables as contiguous float32. Raises ValueError for sums beyond MAX_TOTAL, whose float32 sums are not exact."""
     table = np.ascontiguousarray(table, dtype=np.float32)
     # In float32 a sum up to MAX_TOTAL is exact, and no larger one is rounded to less.
-    total = (table @ _ones(table.shape[-1])).max()
+    total = (table @ all_ones(table.shape[-1])).max()
     if not 0 < total <= MAX_TOTAL:
         raise ValueError(f"table: the sum of its frequencies is {total}, beyond 1..{MAX_TOTAL}")
     return table
 
 
 @lru_cache(maxsize=64)
-def _ones(n: int) -> np.ndarray:
+def all_ones(n: int) -> np.ndarray:
     """Float32 [n] of ones."""
     return np.ones(n, np.float32)
