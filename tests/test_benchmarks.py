@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ SHAPE = (9, 7)
 def bits_of(model: ContextModel, planes: Sequence[np.ndarray]) -> np.ndarray:
     """Bits [S, h, w] of the indices of one tile."""
 
-    def all_but_this(_: int, s: int, positions: np.ndarray, __: object) -> np.ndarray:
-        return (np.arange(SIZES[s]) != planes[s].reshape(-1)[positions, None]).astype(np.float32)
+    def all_but_this(_: int, s: int, __: object) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda at: (np.arange(SIZES[s]) != planes[s].reshape(-1)[at, None]).astype(np.float32)
 
     [selection] = select_indices(model, all_but_this, np.zeros(3), [(SHAPE,) * 3], [[0], [1], [2]])
     return np.stack(selection.bits)

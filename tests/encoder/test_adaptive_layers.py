@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,11 +45,10 @@ def test_segments_of_a_selection_with_a_map_are_those_of_its_planes(model: Conte
     shapes, kept = [((9, 10),) * 3] * 2, [some_map(rng, (9, 10)), np.zeros((3, 3), np.int32)]
     latent = rng.random((2, 3, 90, max(SIZES)), np.float32)
 
-    def distances(tile: int, s: int, at: np.ndarray, chosen: object) -> np.ndarray:
-        found: np.ndarray = latent[tile, s, at, : SIZES[s]]
-        return found
+    def measure(tile: int, s: int, chosen: object) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda at: latent[tile, s, at, : SIZES[s]]
 
-    found = select_indices(model, distances, np.full(3, 0.05), shapes, LAYERS, coded=True, maps=kept)
+    found = select_indices(model, measure, np.full(3, 0.05), shapes, LAYERS, coded=True, maps=kept)
     segments = encode_tiles(model, [selection.planes for selection in found], LAYERS, kept)
     assert [selection.segments for selection in found] == segments
     for selection, of_tile in zip(found, kept, strict=True):

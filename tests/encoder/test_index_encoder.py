@@ -114,7 +114,7 @@ def test_selection_in_context_lowers_the_cost(name: str, picture: Image.Image) -
         for tile, planes in zip(tried.tiles, tried.tile_planes(tried.tiles, 4.0), strict=True):
             flat, part = [p.reshape(-1) for p in planes], tried.latent.values[:, *tile.slices]
             for s, plane in enumerate(flat):
-                distances = codewords.distances(s, codewords.rows(s, part, flat))
+                distances = codewords.of_plane(s, part, flat)(np.arange(plane.size))
                 cost += distances[np.arange(plane.size), plane].sum() / codewords.distance_per_bit(4.0)[s]
         costs.append(cost)
     assert costs[1] < 0.98 * costs[0]

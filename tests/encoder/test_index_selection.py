@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -18,9 +21,13 @@ TARGETS = [[rng.normal(size=(*shape, 4)).astype(np.float32) for shape in tile] f
 CODEBOOKS = [rng.normal(size=(size, 4)).astype(np.float32) for size in SIZES]
 
 
-def distances(tile: int, s: int, positions: np.ndarray, _: object = None) -> np.ndarray:
+def distances(tile: int, s: int, positions: np.ndarray) -> np.ndarray:
     here = TARGETS[tile][s].reshape(-1, 4)[positions]
     return np.square(here[:, None] - CODEBOOKS[s]).sum(-1)
+
+
+def measure(tile: int, s: int, _: object) -> Callable[[np.ndarray], np.ndarray]:
+    return partial(distances, tile, s)
 
 
 def nearest() -> list[list[np.ndarray]]:
@@ -34,7 +41,7 @@ def nearest() -> list[list[np.ndarray]]:
 
 
 def selected(model: ContextModel, weight: float) -> list[Selection]:
-    return select_indices(model, distances, np.full(3, weight), SHAPES, LAYERS)
+    return select_indices(model, measure, np.full(3, weight), SHAPES, LAYERS)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +76,7 @@ def test_bits_and_distances_are_those_of_the_planes_that_are_coded(model: Contex
 
 def test_every_index_has_the_least_cost_in_its_context(model: ContextModel) -> None:
     """Each index has the least cost under the frequencies of the coding path, which selection does not use."""
-    [tile] = select_indices(model, distances, np.full(3, 0.3), SHAPES[:1], LAYERS)
+    [tile] = select_indices(model, measure, np.full(3, 0.3), SHAPES[:1], LAYERS)
 
     class Witness:
         def __init__(self) -> None:
@@ -91,7 +98,7 @@ def test_weights_by_tile_and_plane(model: ContextModel) -> None:
     right = nearest()
     weights = np.zeros((3, 3))
     weights[0], weights[1, 2] = 0.5, 0.5
-    first, second, third = select_indices(model, distances, weights, SHAPES, LAYERS)
+    first, second, third = select_indices(model, measure, weights, SHAPES, LAYERS)
     assert (first.planes[0] != right[0][0]).any()
     np.testing.assert_array_equal(second.planes[1], right[1][1])
     assert (second.planes[2] != right[1][2]).any()
@@ -99,7 +106,7 @@ def test_weights_by_tile_and_plane(model: ContextModel) -> None:
 
 
 def test_other_layers_are_left_at_zero(model: ContextModel) -> None:
-    [tile] = select_indices(model, distances, np.zeros(3), SHAPES[:1], LAYERS[:2])
+    [tile] = select_indices(model, measure, np.zeros(3), SHAPES[:1], LAYERS[:2])
     np.testing.assert_array_equal(tile.planes[1], nearest()[0][1])
     assert tile.plane_bits[2] == 0
     assert not tile.planes[2].any()

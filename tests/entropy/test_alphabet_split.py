@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -95,15 +97,15 @@ def test_selection_of_high_and_low_parts(model: ContextModel) -> None:
     books = [some_codewords(size) for size in SIZES]
     targets = [np.random.default_rng(s).normal(size=(30, 3)).astype(np.float32) for s in range(3)]
 
-    def distances(_: int, s: int, positions: np.ndarray, __: object = None) -> np.ndarray:
-        return np.square(targets[s][positions][:, None] - books[s]).sum(-1)
+    def measure(_: int, s: int, __: object = None) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda positions: np.square(targets[s][positions][:, None] - books[s]).sum(-1)
 
     shapes = [((5, 6),) * 3]
-    [free] = select_indices(model, distances, np.zeros(3), shapes, LAYERS)
-    [dear] = select_indices(model, distances, np.full(3, 0.5), shapes, LAYERS, coded=True)
+    [free] = select_indices(model, measure, np.zeros(3), shapes, LAYERS)
+    [dear] = select_indices(model, measure, np.full(3, 0.5), shapes, LAYERS, coded=True)
     every = np.arange(30)
     for s in range(3):
-        found = distances(0, s, every)
+        found = measure(0, s)(every)
         np.testing.assert_array_equal(free.planes[s].ravel(), found.argmin(1))
         assert dear.distances[s] == pytest.approx(found[every, dear.planes[s].ravel()].sum(), rel=1e-5)
     assert dear.plane_bits.sum() < free.plane_bits.sum()

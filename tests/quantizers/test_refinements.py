@@ -17,7 +17,7 @@ from vqcodec.config.model import LadderStep
 from vqcodec.config.quantizers import ProductVQConfig
 from vqcodec.encoder.base import PictureEncoder
 from vqcodec.encoder.build import encoder_for
-from vqcodec.encoder.codeword_distances import CodewordDistances, TileDistances
+from vqcodec.encoder.codeword_distances import CodewordDistances
 from vqcodec.encoder.index_encoder import IndexEncoder
 from vqcodec.encoder.ladder_search import encode_at_least, encode_near
 from vqcodec.errors import ModelError, UsageError
@@ -100,17 +100,16 @@ def test_measured_distances_are_those_of_the_quantizer() -> None:
     made.bit_costs.zero_()
     planes = made.quantize(z, 0.0)
     codewords, positions = CodewordDistances(made.arrays()), np.arange(20)
-    distances = TileDistances(codewords, [z[0].numpy()])
     chosen: list[np.ndarray] = []
     for s, plane in enumerate(planes):
-        found = distances(0, s, positions, chosen)
+        found = codewords.of_plane(s, z[0].numpy(), chosen)(positions)
         np.testing.assert_array_equal(found.argmin(1), plane[0].flatten().numpy())
         chosen.append(found.argmin(1))
     groups, _ = made.dequantize([*planes[:3], *(torch.full_like(p, MISSING) for p in planes[3:])])
     rest = ((z - groups) * made.importance().sqrt()[None, :, None, None])[0, 4:]
     book = made.refinements.codebooks[1, :, :2] * made.importance().sqrt()[4:]
     wanted = (rest.flatten(1).T[:, None] - book[None]).square().sum(2).detach()
-    np.testing.assert_allclose(distances(0, 4, positions, chosen), wanted, atol=1e-4)
+    np.testing.assert_allclose(codewords.of_plane(4, z[0].numpy(), chosen)(positions), wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize(

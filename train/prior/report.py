@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from vqcodec.encoder.index_selection import select_indices
+from vqcodec.encoder.index_selection import PlaneDistances, select_indices
 from vqcodec.entropy.adaptive_tables import STEPS, option_bits
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.index_order import scan
@@ -78,10 +78,10 @@ def integer_bits(model: ContextModel, tiles: Sequence[Sequence[np.ndarray]]) -> 
     for alike, layers in _alike(tiles, model.sizes):
 
         def all_but_this(
-            tile: int, s: int, positions: np.ndarray, _: Sequence[np.ndarray], alike: list[list[np.ndarray]] = alike
-        ) -> np.ndarray:
-            codes = alike[tile][s].reshape(-1)[positions]
-            return (np.arange(model.sizes[s]) != codes[:, None]).astype(np.float32)
+            tile: int, s: int, _: Sequence[np.ndarray], alike: list[list[np.ndarray]] = alike
+        ) -> PlaneDistances:
+            codes = alike[tile][s].reshape(-1)
+            return lambda positions: (np.arange(model.sizes[s]) != codes[positions, None]).astype(np.float32)
 
         shapes = [tuple(plane.shape for plane in tile) for tile in alike]
         found = select_indices(model, all_but_this, np.zeros(len(model.sizes)), shapes, layers)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcodec.encoder.codeword_distances import CodewordDistances, TileDistances
+from vqcodec.encoder.codeword_distances import CodewordDistances
 from vqcodec.encoder.index_selection import select_indices
 from vqcodec.errors import UsageError
 from vqcodec.models.loading import load_model
@@ -43,7 +43,7 @@ class PriorChoice:
         layers = (tuple(range(planes)),)
         found = select_indices(
             self.entropy,
-            TileDistances(self.codewords, [*latents]),
+            lambda tile, s, chosen: self.codewords.of_plane(s, latents[tile], chosen),
             self.codewords.distance_per_bit(rates[:, None]),
             shapes,
             layers,

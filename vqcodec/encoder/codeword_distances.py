@@ -6,7 +6,7 @@ Planes of groups come first, then residual planes, which quantize what the group
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,40 +67,30 @@ class CodewordDistances:
         """Squared distance that balances one bit in each plane, [S] or [B, S] as in `capped`: weight * multiplier."""
         return self._weights * self.capped(lmbda)
 
-    def rows(self, s: int, latent: np.ndarray, selected: Sequence[np.ndarray]) -> np.ndarray:
-        """What plane s quantizes of a latent [D, h, w]: float32 [h * w, d + 2], (x, 1, |x|^2) for `distances`.
+    def of_plane(
+        self, s: int, latent: np.ndarray, selected: Sequence[np.ndarray]
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """Function: flat positions int64 [n] -> squared distances float32 [n, K] from the codewords of plane s.
 
-        `selected[t]` [h * w] are the indices of the planes before it.
+        Args:
+            s: number of the plane.
+            latent: [D, h, w] that the planes approximate.
+            selected: indices [h * w] of the planes before it.
         """
-        part = latent[self.spans[s]]
-        rows = np.ones((math.prod(part.shape[1:]), len(part) + 2), np.float32)
+        part, products = latent[self.spans[s]], self.products[s]
+        rows = np.ones((math.prod(part.shape[1:]), len(part) + 2), np.float32)  # (x, 1, |x|^2) of each position
         x = rows[:, :-2]
         x[:] = part.reshape(len(part), -1).T
         for earlier in self.refined_planes[s]:
             x[:, earlier.own_channels] -= self.codebooks[earlier.plane][selected[earlier.plane], earlier.channels]
         x *= self.scales[s]
-        rows[:, -2], rows[:, -1] = 1, np.square(x).sum(1)
-        return rows
+        rows[:, -1] = np.square(x).sum(1)
 
-    def distances(self, s: int, rows: np.ndarray) -> np.ndarray:
-        """Some of the `rows` [n, d + 2] of plane s -> squared distances float32 [n, K] from its codewords."""
-        found: np.ndarray = rows @ self.products[s]
-        return found
+        def distances(positions: np.ndarray) -> np.ndarray:
+            found: np.ndarray = rows[positions] @ products
+            return found
 
-
-class TileDistances:
-    """Squared distances for `index_selection.select_indices`, from the latents [D, h, w] of its tiles."""
-
-    def __init__(self, codewords: CodewordDistances, latents: Sequence[np.ndarray]) -> None:
-        self.codewords, self.latents = codewords, latents
-        self._last: dict[int, tuple[int, np.ndarray]] = {}
-        """Plane in work of each tile, and its rows at all positions."""
-
-    def __call__(self, tile: int, s: int, positions: np.ndarray, selected: Sequence[np.ndarray]) -> np.ndarray:
-        """Flat `positions` int64 [n] of a tile -> float32 [n, K] from the codewords of plane s."""
-        if tile not in self._last or self._last[tile][0] != s:
-            self._last[tile] = s, self.codewords.rows(s, self.latents[tile], selected)
-        return self.codewords.distances(s, self._last[tile][1][positions])
+        return distances
 
 
 def _overlaps(a: slice, b: slice) -> bool:

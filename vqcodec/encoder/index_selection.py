@@ -31,9 +31,10 @@ from ..entropy.workers import for_each
 from ..planes import Layers, Maps, Planes, Shapes, indices_in
 from ..runtime.progress import Part, working
 
-Distances = Callable[[int, int, np.ndarray, Sequence[np.ndarray]], np.ndarray]
-"""(tile, plane, flat positions int64 [n], indices of the tile's planes [positions], final for those before this plane)
--> squared distances float32 [n, K] of the latent from each codeword."""
+PlaneDistances = Callable[[np.ndarray], np.ndarray]
+"""Flat positions int64 [n] -> squared distances float32 [n, K] of the latent from each codeword of a plane."""
+Distances = Callable[[int, int, Sequence[np.ndarray]], PlaneDistances]
+"""(tile, plane, indices of the tile's planes [positions], final for those before this plane) -> its distances."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,8 @@ class SelectingCoder:
         self.measure, self.tile, self.shapes = measure, tile, shapes
         self.parts, self.done = parts, 0
         """Symbol planes still to be selected, and how many positions of the first one are."""
+        self.measure_plane: PlaneDistances
+        """Distances of the plane in work."""
         self.distance_per_bit, self.encoder = distance_per_bit, encoder
         sizes = [math.prod(shape) for shape in shapes]
         self.distances = np.zeros(len(shapes))
@@ -167,7 +170,9 @@ class SelectingCoder:
         part = self.parts[0]
         s, split, here = part.plane, part.split, slice(self.done, self.done + len(symbols))
         positions = part.positions[here]
-        distances = self.measure(self.tile, s, positions, self.selected)
+        if not self.done:
+            self.measure_plane = self.measure(self.tile, s, self.selected)
+        distances = self.measure_plane(positions)
         if split.low:
             distances = self._part_distances(distances, part, here)
         weight = self.distance_per_bit[s]

@@ -13,8 +13,8 @@ from ..inference.backend import networks_of
 from ..models.loading import Model
 from ..planes import Layers, Maps, Planes, blank_planes
 from ..runtime.progress import Part, working
-from .codeword_distances import CodewordDistances, TileDistances
-from .index_selection import Selection, select_indices
+from .codeword_distances import CodewordDistances
+from .index_selection import PlaneDistances, Selection, select_indices
 from .latent import Latent
 
 Segments = list[list[bytes]]
@@ -80,7 +80,10 @@ class ContextSelector:
         maps: Maps | None = None,
     ) -> list[Selection]:
         """`select_indices` for the latent in `tiles`."""
-        distances = TileDistances(self.codewords, [latent.values[:, *tile.slices] for tile in tiles])
+
+        def distances(tile: int, s: int, selected: Sequence[np.ndarray]) -> PlaneDistances:
+            return self.codewords.of_plane(s, latent.values[:, *tiles[tile].slices], selected)
+
         weights = self.codewords.distance_per_bit(lmbda)
         shapes = [(tile.shape,) * len(weights) for tile in tiles]
         return select_indices(self.model.entropy, distances, weights, shapes, layers, coded, maps)
