@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from vqcodec.errors import InputError, OutputError, UsageError
 
-from . import messages, options
+from . import messages, options, streams
 
 train = typer.Typer(
     name="train", help="Train tokenizers and priors (context models), and export them as models.", no_args_is_help=True
@@ -64,8 +65,9 @@ def tokenizer(
             train_stepped(settings, folder, resume, device, report=_reporter(quiet), live=not quiet)
         else:
             train_tokenizer(settings, folder, resume, device, report=_reporter(quiet), live=not quiet)
-    if not quiet:
+    if not quiet and os.environ.get("RANK", "0") == "0":
         messages.say(f"{folder}: finished; `vqcodec train export {folder} -o DIR` makes a model of it")
+    _leave_launch()
 
 
 @train.command()
@@ -96,6 +98,7 @@ def prior(
         from vqcodec.train.prior.train_prior import run_prior
 
         run_prior(prior_recipe(read_tree(recipe, changes)), out, resume, report=_reporter(quiet), device=device)
+    _leave_launch()
 
 
 @train.command()
@@ -168,3 +171,13 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"{error.filename or folder}: {error.strerror or error}") from error
+
+
+def _leave_launch() -> None:
+    """End a process that `accelerate launch` or `torchrun` started, without the end of the interpreter.
+
+    Threads of torch.distributed may outlive the interpreter; the process then aborts, and the launch counts as failed.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        streams.finish()
+        os._exit(0)

@@ -65,7 +65,7 @@ def train(folder: Path, out: Path, processes: int, batch: int, extra: list[str])
         capture_output=True,
         text=True,
         timeout=600,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
         check=False,
     )
     assert done.returncode == 0, done.stderr[-8000:]
