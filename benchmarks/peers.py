@@ -1,7 +1,8 @@
 """Time of vqcodec beside other codecs: commands and calls, on the same pictures, in one run, and growth with size.
 
 Every round runs each step once, in turn, so that a change of the machine's load meets all alike; the tables hold
-medians of the rounds, and medians of the ratios within a round. Other codecs make the largest file that is not larger
+medians of the rounds, and medians of the ratios within a round. Before the first size, and each size of several rounds,
+the calls run once without being counted. Other codecs make the largest file that is not larger
 than vqcodec's at the default effort. MGVQ's networks have random weights. Run it in the
 clone as `python -m benchmarks.peers`.
 """

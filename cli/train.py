@@ -178,6 +178,7 @@ def _leave_launch() -> None:
 
     Threads of torch.distributed may outlive the interpreter; the process then aborts, and the launch counts as failed.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    launched = os.environ.get("WORLD_SIZE", "").isdecimal() and "RANK" in os.environ
+    if launched and int(os.environ["WORLD_SIZE"]) > 1 and not streams.failure.reason:
         streams.finish()
         os._exit(0)

@@ -42,8 +42,12 @@ def model() -> ContextModel:
 
 def test_segments_of_a_selection_with_a_map_are_those_of_its_planes(model: ContextModel) -> None:
     rng = np.random.default_rng(3)
-    shapes, kept = [((9, 10),) * 3] * 2, [some_map(rng, (9, 10)), np.zeros((3, 3), np.int32)]
-    latent = rng.random((2, 3, 90, max(SIZES)), np.float32)
+    grids = [(9, 10), (4, 3), (9, 10)]
+    shapes, kept = (
+        [(grid,) * 3 for grid in grids],
+        [*(some_map(rng, grid) for grid in grids[:2]), np.zeros((3, 3), np.int32)],
+    )
+    latent = rng.random((3, 3, 90, max(SIZES)), np.float32)
 
     def measure(tile: int, s: int, chosen: object) -> Callable[[np.ndarray], np.ndarray]:
         return lambda at: latent[tile, s, at, : SIZES[s]]
@@ -51,9 +55,9 @@ def test_segments_of_a_selection_with_a_map_are_those_of_its_planes(model: Conte
     found = select_indices(model, measure, np.full(3, 0.05), shapes, LAYERS, coded=True, maps=kept)
     segments = encode_tiles(model, [selection.planes for selection in found], LAYERS, kept)
     assert [selection.segments for selection in found] == segments
-    for selection, of_tile in zip(found, kept, strict=True):
+    for selection, of_tile, grid in zip(found, kept, grids, strict=True):
         for s, plane in enumerate(selection.planes):
-            gone = kept_layers(of_tile, (9, 10)) <= (s > 0)
+            gone = kept_layers(of_tile, grid) <= (s > 0)
             np.testing.assert_array_equal(plane == MISSING, gone)
             assert not selection.bits[s][gone].any()
 

@@ -17,10 +17,10 @@ WAIT_S = 60
 def test_a_forked_child_runs_kernels_that_its_parent_has_used() -> None:
     from openvino import Model, Type, opset13
 
-    from vqcodec.runtime.compilation import ConcurrentlyCompiled
+    from vqcodec.runtime.compilation import InlineCompiled
 
     x = opset13.parameter([-1, 4], Type.f32)
-    compiled = ConcurrentlyCompiled(Model([opset13.add(x, opset13.constant(np.float32(1)))], [x]))
+    compiled = InlineCompiled(Model([opset13.add(x, opset13.constant(np.float32(1)))], [x]))
     given = np.arange(8, dtype=np.float32).reshape(2, 4)
     np.testing.assert_array_equal(compiled(given), given + 1)
 

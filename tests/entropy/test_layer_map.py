@@ -36,14 +36,16 @@ def dropped(planes: list[np.ndarray], kept: np.ndarray) -> list[np.ndarray]:
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 13), width=st.integers(1, 13))
 def test_round_trip_of_maps_and_planes(model: ContextModel, seed: int, height: int, width: int) -> None:
     rng = np.random.default_rng(seed)
-    shape = (height, width)
-    maps = [some_map(rng, shape), some_map(rng, shape), full_map(shape)]
-    tiles = [dropped(planes, kept) for planes, kept in zip(some_tiles(seed, [shape] * 3), maps, strict=True)]
+    shapes = [(height, width), (width, 3), (height, width), (1, height)]
+    maps = [some_map(rng, shape) for shape in shapes[:3]] + [full_map(shapes[3])]
+    tiles = [dropped(planes, kept) for planes, kept in zip(some_tiles(seed, shapes), maps, strict=True)]
     segments = encode_tiles(model, tiles, LAYERS, maps)
+    for t, (tile, kept) in enumerate(zip(tiles, maps, strict=True)):
+        assert encode_tiles(model, [tile], LAYERS, [kept]) == segments[t : t + 1]
     for keep in (1, 2):
         ending = "complete" if keep == 2 else "layer"
         given = [segment[:keep] for segment in segments]
-        found = decode_tiles(model, given, [(shape,) * 3] * 3, LAYERS, ending, mapped=True)
+        found = decode_tiles(model, given, [(shape,) * 3 for shape in shapes], LAYERS, ending, mapped=True)
         for ours, theirs in zip(tiles, found, strict=True):
             for s in (s for layer in LAYERS[:keep] for s in layer):
                 np.testing.assert_array_equal(ours[s], theirs[s])

@@ -148,7 +148,7 @@ class SelectingCoder:
         self.measure, self.tile, self.shapes = measure, tile, shapes
         self.parts, self.done = parts, 0
         """Symbol planes still to be selected, and how many positions of the first one are."""
-        self.measure_plane: PlaneDistances
+        self.measure_plane: PlaneDistances | None = None
         """Distances of the plane in work."""
         self.distance_per_bit, self.encoder = distance_per_bit, encoder
         sizes = [math.prod(shape) for shape in shapes]
@@ -170,7 +170,7 @@ class SelectingCoder:
         part = self.parts[0]
         s, split, here = part.plane, part.split, slice(self.done, self.done + len(symbols))
         positions = part.positions[here]
-        if not self.done:
+        if self.measure_plane is None:
             self.measure_plane = self.measure(self.tile, s, self.selected)
         distances = self.measure_plane(positions)
         if split.low:
@@ -197,6 +197,8 @@ class SelectingCoder:
         self.done += len(symbols)
         if self.done == len(part.positions):
             self.parts, self.done = self.parts[1:], 0
+            if part.number == len(split.sizes) - 1:
+                self.measure_plane = None
 
     def _part_distances(self, distances: np.ndarray, part: SymbolPlane, here: slice) -> np.ndarray:
         """Distances of whole indices [n, K] -> distances of the symbols of `part`, its high or low parts.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from openvino import Model, Node, Type, opset13
 
-from ..runtime.compilation import ConcurrentlyCompiled
+from ..runtime.compilation import InlineCompiled
 from .context_kernels import LOOKUP, PlaneNet, looked_up, pairs_of
 
 INPUT_STEP = 0.5
@@ -19,7 +19,7 @@ INPUT_STEP = 0.5
 
 
 class Int8Kernel:
-    """int8 products, sums in int32; several threads may call `rows` at once.
+    """int8 products, sums in int32; products for several threads run one after another.
 
     It serves the passes of the grids of `own`, one of `net.own`.
     """
@@ -27,7 +27,7 @@ class Int8Kernel:
     def __init__(self, net: PlaneNet, lut: np.ndarray, own: np.ndarray) -> None:
         self.pairs = pairs_of(lut)
         self.bias1, self.bias3 = net.bias1 * net.scale1, net.bias3 * net.scale3
-        self.graph = ConcurrentlyCompiled(_graph(net, own))
+        self.graph = InlineCompiled(_graph(net, own))
 
     def rows(self, x: np.ndarray, p: int) -> np.ndarray:
         """Inputs x int8 [N, I] of pass p -> frequencies float32 [N, K]."""

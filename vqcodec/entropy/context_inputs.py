@@ -25,7 +25,7 @@ OWN = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0,
 REACH = 2
 """Positions of a grid to each side that OWN reaches."""
 STRIP = 2**10
-"""Positions whose frequencies are computed together; bounds memory and changes no byte."""
+"""Positions whose frequencies are computed together; bounds memory and changes no frequency."""
 
 
 Shape = tuple[int, int]
@@ -44,7 +44,7 @@ def inputs_of(s: int, near: int, spacing: int) -> np.ndarray:
 
 @lru_cache(maxsize=1024)
 def _kept_inputs(s: int, near: int, spacing: int) -> np.ndarray:
-    inputs = np.array(inputs_from_earlier(s, near) + own_inputs(s, spacing))
+    inputs = np.array(inputs_from_earlier(s, near) + own_inputs(s, spacing), np.int64)
     inputs.setflags(write=False)
     return inputs
 
@@ -87,15 +87,18 @@ class KnownEmbeddings:
     def __init__(self, shapes: Sequence[Sequence[Shape]], grids: int = 1) -> None:
         self.shapes, self.margin = shapes, margin_of(grids)
         self.padded = [with_margins([tile[s] for tile in shapes], grids) for s in range(len(shapes[0]))]
-        self.starts = np.cumsum([0, *(len(shapes) * h * w for h, w in self.padded)])
-        self.widths = np.array([w for _, w in self.padded])
+        self.starts = np.cumsum([0, *(len(shapes) * h * w for h, w in self.padded)], dtype=np.int64)
+        self.widths = np.array([w for _, w in self.padded], np.int64)
         self.flat = np.empty(self.starts[-1], np.int64)
         self.is_even = all(len(set(tile)) == 1 for tile in shapes)
         """True where all planes of a tile have one shape, so that positions are those of every plane."""
-        self._even: dict[Pass, tuple[np.ndarray, list[int]]] = {}
+        self._kept: dict[tuple[object, object, Pass], tuple[np.ndarray, list[int]]] = {}
+        """Results of `_placed` by the shapes of both planes; those of the plane in work, where they differ."""
 
     def start(self, s: int, unknown: np.int64, outside: np.int64) -> None:
         """Fill plane s with the embedding of unknown symbols, what is outside of the tiles with that of the outside."""
+        if not self.is_even:
+            self._kept.clear()
         of_plane, m = self.flat[self.starts[s] : self.starts[s + 1]], self.margin
         of_plane[:] = outside
         for tile, (h, w) in zip(of_plane.reshape(-1, *self.padded[s]), self._shapes_of(s), strict=True):
@@ -107,13 +110,11 @@ class KnownEmbeddings:
 
     def positions(self, s: int, of_pass: Pass) -> Positions:
         """The positions of a pass over plane s."""
-        if not self.is_even:
-            placed = [self._placed(s, t, of_pass) for t in range(s + 1)]
-            return Positions([places for places, _ in placed], placed[0][1])
-        if of_pass not in self._even:
-            self._even[of_pass] = self._placed(0, 0, of_pass)
-        places, ends = self._even[of_pass]
-        return Positions([places] * (s + 1), ends)
+        if self.is_even:
+            places, ends = self._placed(0, 0, of_pass)
+            return Positions([places] * (s + 1), ends)
+        placed = [self._placed(s, t, of_pass) for t in range(s + 1)]
+        return Positions([places for places, _ in placed], placed[0][1])
 
     def surroundings(self, positions: Positions, strip: slice, wanted: np.ndarray) -> np.ndarray:
         """Inputs `wanted` [inputs, 3], (plane, dy, dx) each, of the positions of a strip: int8 [positions, inputs * 8].
@@ -136,16 +137,23 @@ class KnownEmbeddings:
 
     def _placed(self, s: int, t: int, of_pass: Pass) -> tuple[np.ndarray, list[int]]:
         """Places in plane t of the positions of a pass over plane s, and the ends of the tiles among them."""
+        key = tuple(self._shapes_of(s)), tuple(self._shapes_of(t)), of_pass
+        if key not in self._kept:
+            self._kept[key] = self._place(s, t, of_pass)
+        return self._kept[key]
+
+    def _place(self, s: int, t: int, of_pass: Pass) -> tuple[np.ndarray, list[int]]:
         (height, width), m = self.padded[t], self.margin
         placed = []
         for tile, ((h, w), (h_t, w_t)) in enumerate(zip(self._shapes_of(s), self._shapes_of(t), strict=True)):
             ys, xs = of_pass.positions
-            rows, columns = np.arange(h)[ys] * h_t // h, np.arange(w)[xs] * w_t // w
+            rows, columns = (np.arange(n, dtype=np.int64)[part] for n, part in ((h, ys), (w, xs)))
+            rows, columns = rows * h_t // h, columns * w_t // w
             placed.append(np.ravel((tile * height + rows + m)[:, None] * width + (columns + m)))
         return np.concatenate(placed), np.cumsum([len(places) for places in placed]).tolist()
 
 
 def with_margins(shapes: Sequence[Shape], grids: int) -> Shape:
-    """Rows and columns of the smallest grid with room for each of `shapes` and its margin."""
+    """Rows and columns of the smallest plane with room for each of `shapes` and its margin."""
     margins = 2 * margin_of(grids)
     return max(h for h, _ in shapes) + margins, max(w for _, w in shapes) + margins

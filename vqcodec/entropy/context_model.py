@@ -40,7 +40,8 @@ WORKERS = 2
 MANY = 2**16
 """Positions of index planes, coded in this process, from which on compiled kernels save more time than they take."""
 TOGETHER = 2**15
-"""Positions with margins of tiles that are coded together, or one tile of more; bounds memory and changes no byte."""
+"""Positions with margins of tiles that are coded together, each counted as the largest, or one tile of more; bounds
+memory and changes no frequency."""
 CHECK_SHAPE = (11, 13)
 """Grid of the planes of the self-test, see `ContextModel.check`."""
 

@@ -36,7 +36,7 @@ class EntropyModel(Protocol):
     def code_tiles(self, coders: Sequence[Coder], tiles: Sequence[Planes], layers: Layers) -> None:
         """Code the planes of `layers` of tiles, int32, C-contiguous, of any shapes.
 
-        Decoders fill them in place. The symbols coded of a tile do not depend on the other tiles.
+        Decoders fill them in place. The frequencies of a tile's symbols do not depend on the other tiles.
         """
 
 

@@ -168,5 +168,7 @@ def _row(table: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def all_ones(n: int) -> np.ndarray:
-    """Float32 [n] of ones."""
-    return np.ones(n, np.float32)
+    """Float32 [n] of ones, kept in memory and read-only."""
+    ones = np.ones(n, np.float32)
+    ones.setflags(write=False)
+    return ones

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ Ending = Literal["complete", "layer", "cut"]
 """End of the segments: that of the stream, that of a layer with more to come, or any word of the last layer."""
 
 BATCH = 2**12
-"""Positions of tiles that are coded together, or one tile of more; bounds memory and changes no file that is read."""
+"""Positions of tiles that are coded together, or one tile of more; bounds memory and changes no frequency."""
 
 
 def encode_tiles(
@@ -128,8 +129,11 @@ def batches(sizes: Sequence[int], workers: int) -> list[list[int]]:
     `sizes` are the positions of each. The number of batches is a multiple of `workers`, if there are so many tiles. It
     does not depend on the threads in use: the batch of a tile may decide between equally good indices.
     """
+    if not sizes:
+        return []
     ends = np.cumsum(sizes, dtype=np.int64)
-    count = workers * max(1, -(-int(sum(sizes)) // (BATCH * workers)))
+    count = workers * max(1, -(-int(ends[-1]) // (BATCH * workers)))
     middles = ends - np.array(sizes, np.int64) / 2
-    numbers = (middles * count / ends[-1]).astype(np.int64) if len(sizes) else ends
-    return [np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers)]
+    numbers = (middles * (count / max(1, ends[-1]))).astype(np.int64)
+    firsts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
+    return [list(range(start, end)) for start, end in pairwise([*firsts, len(sizes)])]

@@ -96,8 +96,8 @@ class Compiled:
                 self._model.release_memory()
 
 
-class ConcurrentlyCompiled:
-    """Compiled graph of small operations, which several threads may call at once; each call runs in its own thread.
+class InlineCompiled:
+    """Compiled graph of small operations, which run in the calling thread; calls from several run one after another.
 
     Handing small operations over to a thread of OpenVINO takes about as long as the operations. A forked child compiles
     the graph again.
@@ -114,7 +114,10 @@ class ConcurrentlyCompiled:
         self._model, self._of_thread = None, threading.local()
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
-        """First output of the graph for its inputs, C-contiguous; valid until the next call from the same thread."""
+        """First output of the graph; valid until the next call from the same thread.
+
+        Inputs are C-contiguous arrays of the graph's element types.
+        """
         if not hasattr(self._of_thread, "request"):
             with self._lock:
                 if self._model is None:
@@ -166,7 +169,7 @@ class GraphCache:
             graph().release()
 
 
-_inherited: weakref.WeakSet[ConcurrentlyCompiled | GraphCache] = weakref.WeakSet()
+_inherited: weakref.WeakSet[InlineCompiled | GraphCache] = weakref.WeakSet()
 """Holders of compiled graphs, which a forked child inherits without their threads."""
 
 
