@@ -191,7 +191,7 @@ def stepped_folder(tmp_path_factory: pytest.TempPathFactory, photo: Image.Image)
     from .stepped import write_stepped_model
 
     folder = tmp_path_factory.mktemp("stepped") / "stepped"
-    write_stepped_model(folder, np.asarray(photo))
+    write_stepped_model(folder)
     return folder
 
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from .backbones.base import Decoder, Encoder
 from .backbones.conv import ConvDecoder, ConvEncoder
 from .backbones.dcae import DcaeDecoder, DcaeEncoder
-from .backbones.folded import FoldedDecoder, FoldedEncoder
 from .backbones.vit import VitDecoder, VitEncoder
 from .backbones.vqgan import VqganDecoder, VqganEncoder
+from .backbones.wavelet import WaveletDecoder, WaveletEncoder
 from .config.model import TokenizerConfig
 from .config.quantizers import ProductVQConfig
 from .planes import MISSING
@@ -28,10 +28,10 @@ from .quantizers.uniform import Uniform
 
 BACKBONES: dict[str, tuple[Callable[..., Encoder], Callable[..., Decoder]]] = {
     "conv": (ConvEncoder, ConvDecoder),
-    "folded": (FoldedEncoder, FoldedDecoder),
     "dcae": (DcaeEncoder, DcaeDecoder),
     "vqgan": (VqganEncoder, VqganDecoder),
     "vit": (VitEncoder, VitDecoder),
+    "wavelet": (WaveletEncoder, WaveletDecoder),
 }
 """`kind` of a backbone's configuration -> its encoder and decoder."""
 

@@ -33,9 +33,9 @@ def test_kind_chooses_the_backbone() -> None:
     [
         (
             {"backbone": {"kind": "dcea"}},
-            r"^recipe\.backbone\.kind: 'dcea' is not one of conv, folded, dcae, vqgan, vit$",
+            r"^recipe\.backbone\.kind: 'dcea' is not one of conv, wavelet, dcae, vqgan, vit$",
         ),
-        ({"backbone": {"kind": []}}, r"is not one of conv, folded, dcae, vqgan, vit$"),
+        ({"backbone": {"kind": []}}, r"is not one of conv, wavelet, dcae, vqgan, vit$"),
         ({"backbone": {"kind": "dcae", "width": [8]}}, "unknown key 'width'; did you mean 'widths'"),
         ({"backbone": {"kind": "dcae", "blocks": ["conv"]}}, r"blocks\[0\]: 'conv' is not one of attention, residual"),
         ({"quantizer": {**VQ, "kind": "vqq"}}, "'vqq' is not one of product-vq, vq, binary, fsq, residual"),

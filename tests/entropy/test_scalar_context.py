@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from vqcodec.sampling.draw import Drawer
 
 from ..rans import AnsDecoder, decode_adaptive_plane
 from ..scalar_reference import Reader
-from ..stepped import LIFTED, WIDTHS
+from ..stepped import LEVELS, WIDTHS
 
-LAYERS = [[0], [1, 2], [3, 4, 5], list(range(6, 16))]
+ENDS = np.cumsum([0, *WIDTHS]).tolist()
+LAYERS = [list(range(a, b)) for a, b in itertools.pairwise(ENDS)]
+D = ENDS[-1]
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +34,13 @@ def tensors(stepped_folder: Path) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def model(tensors: dict[str, np.ndarray]) -> ScalarContext:
-    return ScalarContext(WIDTHS, tensors, LIFTED)
+    return ScalarContext(LEVELS, tensors)
 
 
 def values(shape: tuple[int, int], seed: int = 0, size: float = 3.0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    scale = size / (1 + np.arange(16))[:, None, None]
-    found = np.round(rng.laplace(size=(16, *shape)) * scale)
+    scale = size / (1 + np.arange(D))[:, None, None]
+    found = np.round(rng.laplace(size=(D, *shape)) * scale)
     found[0] += np.round(np.add.outer(np.arange(shape[0]), np.arange(shape[1])) * size / 4)
     result: np.ndarray = found.clip(-LARGEST, LARGEST).astype(np.int32)
     return result
@@ -45,7 +48,7 @@ def values(shape: tuple[int, int], seed: int = 0, size: float = 3.0) -> np.ndarr
 
 def typical(model: ScalarContext, shape: tuple[int, int], step: int, seed: int = 0) -> np.ndarray:
     """Values drawn from the model, so that contexts save bits."""
-    planes = [np.full(shape, -1, np.int32) for _ in range(16)]
+    planes = [np.full(shape, -1, np.int32) for _ in range(D)]
     model.at(step).code_tiles([Drawer(np.random.default_rng(seed))], [planes], LAYERS)
     return np.stack(planes) - LARGEST
 
@@ -60,8 +63,8 @@ def test_round_trip_of_every_prefix(model: ScalarContext, shape: tuple[int, int]
     planes = planes_of(values(shape, step, 0.1 if step == 63 else 40.0))
     at = model.at(step)
     segments = encode_tile(at, planes, LAYERS)
-    for keep in range(1, 5):
-        found = decode_tile(at, segments[:keep], [shape] * 16, LAYERS, "complete" if keep == 4 else "layer")
+    for keep in range(1, 7):
+        found = decode_tile(at, segments[:keep], [shape] * D, LAYERS, "complete" if keep == 6 else "layer")
         there = {s for layer in LAYERS[:keep] for s in layer}
         for s, (plane, back) in enumerate(zip(planes, found, strict=True)):
             assert (back == (plane if s in there else -1)).all()
@@ -74,7 +77,7 @@ def test_cut_streams_hold_their_first_values(model: ScalarContext) -> None:
     known = 0
     for words in range(len(segments[1]) // 4 + 1):
         parts = [segments[0], segments[1][: 4 * words]]
-        found = decode_tile(at, parts, [(16, 16)] * 16, LAYERS, "cut")
+        found = decode_tile(at, parts, [(16, 16)] * D, LAYERS, "cut")
         for plane, back in zip(planes, found, strict=True):
             assert ((back == plane) | (back == -1)).all()
         now = sum(int((back >= 0).sum()) for back in found[:3])
@@ -95,7 +98,7 @@ def test_values_of_the_model_are_coded_in_context(model: ScalarContext) -> None:
     coder = _Modes()
     model.at(30).code_tiles([coder], [planes_of(given)], LAYERS)
     assert CONTEXT in coder.modes
-    found = decode_tile(model.at(30), coder.segments(), [(17, 21)] * 16, LAYERS)
+    found = decode_tile(model.at(30), coder.segments(), [(17, 21)] * D, LAYERS)
     assert all((a == b).all() for a, b in zip(found, planes_of(given), strict=True))
 
 
@@ -104,50 +107,41 @@ def test_float_network_predicts_the_same(model: ScalarContext, stepped_folder: P
     from vqcodec.train.stepped.context import ContextNet
 
     given = values((20, 24), 3, 0.4)
-    net = ContextNet(WIDTHS, LIFTED)
-    state = _float_state(net, load_file(stepped_folder / "model.safetensors"))
-    net.load_state_dict(state)
+    net = ContextNet(LEVELS)
+    net.load_state_dict(_float_state(net, load_file(stepped_folder / "model.safetensors")))
     with torch.no_grad():
         expected = net(torch.from_numpy(given)[None].float(), torch.tensor([20.0]))[0].sum((1, 2)).numpy()
-    at, known, flat = model.at(20), KnownValues(WIDTHS, (20, 24)), given.reshape(16, -1)
-    found = np.zeros(16)
-    for k, layer in enumerate(LAYERS):
-        chosen = flat[layer]
-        _, predicted = at.select(k, known, lambda part, *_, chosen=chosen: chosen[:, part.positions])
+    at, known = model.at(20), KnownValues((20, 24))
+    found = []
+    for k, layer in enumerate(model.layers):
+        bands = layer.split(given[model.planes(k)])
+        bits = {band: np.zeros(part.shape, np.float32) for band, part in bands.items()}
+        chosen, predicted = at.select(k, known, lambda part, *_, bands=bands: part.of(bands[part.band]))
+        assert (chosen == given[model.planes(k)]).all()
         for part, location, scale in predicted:
-            row, residual = mirrored(location, scale, chosen[:, part.positions])
-            found[layer] += model.tables.bits_of(row, residual).sum(1)
-        known.values[layer] = chosen
-        known.end_layer(k)
+            row, residual = mirrored(location, scale, part.of(bands[part.band]))
+            part.of(bits[part.band])[...] = model.tables.bits_of(row, residual)
+        found += layer.join(bits, (20, 24)).sum((1, 2)).tolist()
     assert found == pytest.approx(expected, rel=0.06, abs=20)
 
 
 def _float_state(net: torch.nn.Module, tensors: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """Float weights whose rounded values are the integer tensors, without tables of the step and of the mixture."""
-    units = {
-        "linear": 512,
-        "linear_bias": 512,
-        "cross": 512,
-        "first": 256,
-        "hidden": 256,
-        "scale": 256,
-        "own": 256,
-        "spread": 256,
-    }
+    """Float weights whose rounded values are the integer tensors, without the tables of the mixture."""
+    from vqcodec.train.stepped.context import ContextPart, step_basis
+
+    units = {"linear": 512, "first": 256, "hidden": 256, "scale": 256}
+    basis = step_basis(torch.arange(64, dtype=torch.float32)).double().numpy()
     state = dict(net.state_dict())
+    prefixes = [f"{part.layer.number}.{part.colour}" for part in net.modules() if isinstance(part, ContextPart)]
     for name in state:
         parts = name.split(".")
-        key = MODEL + ".".join(parts[1:])
-        if parts[0] == "layers" and key in tensors and parts[2] not in ("step", "scale_step"):
-            state[name] = torch.from_numpy(tensors[key].astype(np.float32)) / units.get(parts[2], 4096)
-        elif parts[0] == "layers" and parts[2] in ("step", "scale_step"):
-            table = tensors[key].astype(np.float64) / 4096
-            from vqcodec.train.stepped.context import step_basis
-
-            basis = step_basis(torch.arange(64, dtype=torch.float32)).double().numpy()
-            state[name] = torch.from_numpy(np.linalg.lstsq(basis, table, rcond=None)[0]).float()
-        elif parts[0] == "layers" and parts[2] == "scale_bias":
-            state[name] = torch.zeros_like(state[name])
+        if parts[0] != "parts":
+            continue
+        value = tensors[MODEL + ".".join([prefixes[int(parts[1])], *parts[2:]])].astype(np.float64)
+        if parts[2] in ("step", "scale_step"):
+            state[name] = torch.from_numpy(np.linalg.lstsq(basis, value / 4096, rcond=None)[0]).float()
+        else:
+            state[name] = torch.from_numpy(value / units.get(parts[2], 4096)).float()
     return state
 
 
@@ -166,43 +160,42 @@ class _Modes(TileEncoder):
 
 def test_a_layer_never_costs_more_than_adaptive_tables(model: ScalarContext) -> None:
     """Values that the network gives low probability: constant, far from 0, in a layer of weak channels."""
-    given = np.zeros((16, 24, 24), np.int32)
-    given[6:16] = 77
+    given = np.zeros((D, 24, 24), np.int32)
+    given[24:] = 77
     coder = _Modes()
     model.at(10).code_tiles([coder], [planes_of(given)], LAYERS)
-    assert coder.modes == [EMPTY, EMPTY, EMPTY, ADAPTIVE]
+    assert coder.modes == [EMPTY] * 5 + [ADAPTIVE]
     coded = 8 * sum(map(len, coder.segments()))
-    adaptive = sum(model.adaptive.least_bits(0, plane.reshape(-1)) for plane in planes_of(given)[6:])
+    bands = model.layers[5].split(given[24:]).values()
+    adaptive = sum(model.adaptive.least_bits(0, band.reshape(-1) + LARGEST) for band in bands)
     assert coded <= adaptive + 16 + 64
-    found = decode_tile(model.at(10), coder.segments(), [(24, 24)] * 16, LAYERS)
+    found = decode_tile(model.at(10), coder.segments(), [(24, 24)] * D, LAYERS)
     assert all((a == b).all() for a, b in zip(found, planes_of(given), strict=True))
 
 
 def test_empty_layers_take_few_bits(model: ScalarContext) -> None:
-    segments = encode_tile(model.at(10), planes_of(np.zeros((16, 32, 32), np.int32)), LAYERS)
-    assert sum(map(len, segments)) <= 8
+    segments = encode_tile(model.at(10), planes_of(np.zeros((D, 32, 32), np.int32)), LAYERS)
+    assert sum(map(len, segments)) <= 12
 
 
 def test_frequencies_do_not_depend_on_blas_or_order(model: ScalarContext) -> None:
     """All sums are integers below 2**24, so float64 gives the same frequencies."""
-    net = model.nets[3]
-    largest = 127 * (np.abs(net.first).sum(0) + np.abs(net.own["cross"]).sum(0)).max()
-    assert largest < 2**24
-    rng = np.random.default_rng(0)
-    inputs = rng.integers(-127, 128, (50, len(net.first))).astype(np.float32)
-    assert ((inputs @ net.first) == (inputs.astype(np.float64) @ net.first.astype(np.float64))).all()
+    first = model.nets[3][2].first["d3"]
+    assert 127 * np.abs(first).sum(0).max() < 2**24
+    inputs = np.random.default_rng(0).integers(-127, 128, (50, len(first))).astype(np.float32)
+    assert ((inputs @ first) == (inputs.astype(np.float64) @ first.astype(np.float64))).all()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop("scalar.0.linear_bias"), "scalar.0.linear_bias: missing"),
-        (lambda t: t.pop("scalar.0.hidden_bias"), "integers of shape"),
-        (lambda t: t.update({"scalar.0.hidden": np.int8([3])[0]}), "integers of shape"),
-        (lambda t: t.update({"scalar.0.level": t["scalar.0.level"].astype(np.float32)}), "integers of shape"),
-        (lambda t: t.update({"scalar.1.first": t["scalar.1.first"][:-1]}), "integers of shape"),
+        (lambda t: t.pop("scalar.0.0.scale"), "scalar.0.0.scale: missing"),
+        (lambda t: t.pop("scalar.0.0.hidden_bias"), "integers of shape"),
+        (lambda t: t.update({"scalar.0.0.hidden": np.int8([3])[0]}), "integers of shape"),
+        (lambda t: t.update({"scalar.0.0.level": t["scalar.0.0.level"].astype(np.float32)}), "integers of shape"),
+        (lambda t: t.update({"scalar.1.2.first.h1": t["scalar.1.2.first.h1"][:-1]}), "integers of shape"),
         (lambda t: t.update({"scalar.other": np.zeros(1, np.int8)}), "scalar.other: unknown"),
-        (lambda t: t.update({"scalar.0.bias.first": np.full(96, 2**24, np.int32)}), "beyond the exact"),
+        (lambda t: t.update({"scalar.0.0.bias.low0": np.full(32, 2**24, np.int32)}), "beyond the exact"),
         (lambda t: t.update({"scalar.tables": t["scalar.tables"] * 2}), "residual table 0"),
     ],
 )
@@ -210,15 +203,15 @@ def test_bad_tensors_are_refused(tensors: dict[str, np.ndarray], change: object,
     broken = dict(tensors)
     change(broken)  # type: ignore[operator]
     with pytest.raises(ValueError, match=message):
-        ScalarContext(WIDTHS, broken, LIFTED)
+        ScalarContext(LEVELS, broken)
 
 
 def test_identity_depends_on_the_tensors(tensors: dict[str, np.ndarray], model: ScalarContext) -> None:
     same = {name: value.astype(np.int32) for name, value in tensors.items() if name != "scalar.check"}
-    assert ScalarContext(WIDTHS, same, LIFTED).identity() == model.identity()
+    assert ScalarContext(LEVELS, same).identity() == model.identity()
     tensors = {name: value for name, value in tensors.items() if name != "scalar.check"}
-    other = {**tensors, "scalar.0.linear_bias": tensors["scalar.0.linear_bias"] + 1}
-    assert ScalarContext(WIDTHS, other, LIFTED).identity() != model.identity()
+    other = {**tensors, "scalar.0.0.scale": tensors["scalar.0.0.scale"] + 1}
+    assert ScalarContext(LEVELS, other).identity() != model.identity()
 
 
 @pytest.mark.parametrize(("shape", "step", "size"), [((18, 19), 12, 0.0), ((3, 5), 50, 30.0)])
@@ -230,24 +223,28 @@ def test_an_independent_decoder_agrees(
     coder = _Modes()
     model.at(step).code_tiles([coder], [planes_of(given)], LAYERS)
     stream = AnsDecoder(b"".join(coder.segments()))
-    reader = Reader(WIDTHS, {k: v for k, v in tensors.items() if not k.endswith("check")}, *shape, step)
+    reader = Reader(LEVELS, {k: v for k, v in tensors.items() if not k.endswith("check")}, *shape, step)
     assert (CONTEXT if not size else ADAPTIVE) in coder.modes
     before, modes = 0, {0: [56, 1, 7], 1: [40, 20, 4], 2: [7, 1, 56]}
     prepared = model.adaptive.prepared[0].tolist()
-    for k, layer in enumerate(LAYERS):
+    for k in range(len(LAYERS)):
         before = stream.decode(modes[before])
         if before == 0:
             reader.read_context_layer(k, stream.decode)
         elif before == 1:
-            for c in layer:
-                flat = decode_adaptive_plane(stream, prepared, shape[0] * shape[1])
-                reader.values[c] = (np.array(flat).reshape(shape) - LARGEST).tolist()
+            for colour, level, band, number in reader.passes(k):
+                places = reader.places(colour, level, band)
+                if number == 0:
+                    for (plane, y, x), symbol in zip(
+                        places, decode_adaptive_plane(stream, prepared, len(places)), strict=True
+                    ):
+                        reader.values[plane][y][x] = symbol - LARGEST
     assert (np.array(reader.values) == given).all()
     assert not stream.words
     assert stream.state == 0
 
 
 def test_the_self_test_refuses_other_frequencies(tensors: dict[str, np.ndarray]) -> None:
-    bias = tensors["scalar.1.scale_step"].astype(np.int32) + 4096
+    bias = tensors["scalar.1.2.scale_step"].astype(np.int32) + 4096
     with pytest.raises(ValueError, match=r"scalar\.check: frequencies on this machine"):
-        ScalarContext(WIDTHS, {**tensors, "scalar.1.scale_step": bias}, LIFTED)
+        ScalarContext(LEVELS, {**tensors, "scalar.1.2.scale_step": bias})

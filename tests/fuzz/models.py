@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from msgspec import structs
 
@@ -22,7 +21,7 @@ def write_models(base: Path) -> None:
     """`adaptive` with adaptive tables, `context` with a context model, `stepped` with a step, `windowed` by windows."""
     write_tiny_model(base / "adaptive", "adaptive", seed=3)  # other codewords than `context`
     rate_model(base / "context", "context")
-    write_stepped_model(base / "stepped", np.random.default_rng(0).integers(0, 256, (160, 200, 3), np.uint8))
+    write_stepped_model(base / "stepped")
     write_windowed_model(base / "windowed")
 
 

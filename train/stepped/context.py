@@ -1,6 +1,6 @@
 """Scalar context network in floating point, and its rounding to the integers that files are coded with.
 
-Twin of `vqcodec.entropy.scalar_network`, layer by layer: same inputs, same sums, without the rounding of activations.
+Twin of `vqcodec.entropy.scalar_network`, pass by pass: same inputs, same sums, without the rounding of activations.
 Inputs and activations are in units of 1/16, so that all weights are of the order of 1.
 
 For each value v (a whole number of quantization steps) the network predicts a location m and a real scale class c from
@@ -10,23 +10,21 @@ values coded before. The probability of v is the mass of a mixture of two logist
     s = 0.45 * NARROWEST * 2^(c / PER_OCTAVE)              s' = s * (1.5 + 3 sigma(a_c))        w = sigma(b_c - 1)
 
 with a_c, b_c learned for each class and interpolated between classes. Bits are -log2(P(v) (1 - 1e-4) + LEAST). The
-network of a layer is
+network of a pass is
 
-    h1 = clamp(W_first x + W_own y + biases)
+    h1 = clamp(W_first x + biases)
     h2 = clamp(h1 + W_hidden h1 + b)
-    c = CLASS_UNIT (W_scale h2 + linear terms)
+    c = CLASS_UNIT (W_scale h2 + biases)
 
-with x the sizes (log2) of values in earlier layers and their 3x3 neighbourhoods, y those of the layer's own values in
-earlier passes, and biases for the kind of pass, the level of the pyramid and the step number. m is linear in
-neighbours.
+with x the inputs of the pass and biases for its kind, its level and the step number. m is linear in neighbours.
 
-Legend: B tiles, D channels, n channels of a layer, N positions, K neighbours.
+Legend: B tiles, D channels, H hidden units, F inputs, K neighbours in the band itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -35,11 +33,22 @@ from torch.nn import functional as F
 
 from vqcodec.config.quantizers import STEPS
 from vqcodec.entropy.scalar_context import MODEL
-from vqcodec.entropy.scalar_network import CROSS, FEW, LOCATED, LOCATION_UNIT, MOST, STRONG, UNIT, inputs_of
-from vqcodec.entropy.scalar_order import CHECKERBOARD_KINDS, LEVELS, PYRAMID_KINDS, passes, seen
+from vqcodec.entropy.scalar_network import LOCATION_UNIT, MOST, UNIT
+from vqcodec.entropy.scalar_order import (
+    DETAILS,
+    PARITIES,
+    RADIUS,
+    Band,
+    Input,
+    LayerBands,
+    Pass,
+    inputs,
+    layers_of,
+    own_inputs,
+)
 from vqcodec.entropy.scalar_residuals import FRACTIONS, TOTAL
 
-HIDDEN = 96
+HIDDEN = 32
 """Hidden units."""
 CLASSES = 64
 """Scale classes."""
@@ -65,136 +74,150 @@ def log_value(values: Tensor) -> Tensor:
     return torch.sign(values) * log_size(values)
 
 
-def around(x: Tensor) -> Tensor:
-    """[B, n, h, w] -> [B, 9 n, h, w], as `scalar_network.around`."""
-    h, w = x.shape[2:]
-    wide = F.pad(x, (1, 1, 1, 1))
-    return torch.cat([wide[:, :, dy : dy + h, dx : dx + w] for dy in range(3) for dx in range(3)], 1)
-
-
 def step_basis(steps: Tensor) -> Tensor:
     """Step numbers [B] -> smooth functions of them [B, 7], the basis of tables with one row per step number."""
     r = (steps / CENTRE - 1)[:, None]
     return torch.cat([torch.ones_like(r), r, r**2, r**3, torch.relu(r), torch.relu(r - 0.5), torch.relu(r + 0.5)], 1)
 
 
-class ContextLayer(nn.Module):
-    """Location and scale of the values of layer k."""
+def split(layer: LayerBands, planes: Tensor) -> dict[Band, Tensor]:
+    """`LayerBands.split` of planes [B, n, h, w]: bands [B, rows, columns]."""
+    found = {}
+    for colour, part in zip(layer.colours, planes.chunk(len(layer.colours), 1), strict=True):
+        if layer.low:
+            plane = part[:, 0]
+            for level in reversed(layer.level_numbers):
+                found[Band(colour, level, "h")] = plane[:, 0::2, 1::2]
+                found[Band(colour, level, "v")] = plane[:, 1::2, 0::2]
+                found[Band(colour, level, "d")] = plane[:, 1::2, 1::2]
+                plane = plane[:, 0::2, 0::2]
+            found[Band(colour, layer.level_numbers[0], "low")] = plane
+            continue
+        for name, of_band in zip(DETAILS, part.chunk(3, 1), strict=True):
+            side = math.isqrt(of_band.shape[1])
+            found[Band(colour, layer.level_numbers[0], name)] = F.pixel_shuffle(of_band, side)[:, 0]
+    return found
 
-    def __init__(self, widths: Sequence[int], k: int, pyramid: bool, hidden: int = HIDDEN) -> None:
+
+def join(layer: LayerBands, bands: Mapping[Band, Tensor], shape: tuple[int, int]) -> Tensor:
+    """`LayerBands.join`: bands -> planes [B, n, h, w] of a grid of `shape`."""
+    planes = []
+    for colour in layer.colours:
+        if layer.low:
+            first = next(iter(bands.values()))
+            whole = first.new_zeros(len(first), *shape)
+            plane = whole
+            for level in reversed(layer.level_numbers):
+                plane[:, 0::2, 1::2] = bands[Band(colour, level, "h")]
+                plane[:, 1::2, 0::2] = bands[Band(colour, level, "v")]
+                plane[:, 1::2, 1::2] = bands[Band(colour, level, "d")]
+                plane = plane[:, 0::2, 0::2]
+            plane[...] = bands[Band(colour, layer.level_numbers[0], "low")]
+            planes.append(whole[:, None])
+            continue
+        for name in DETAILS:
+            band = bands[Band(colour, layer.level_numbers[0], name)]
+            planes.append(F.pixel_unshuffle(band[:, None], band.shape[1] // shape[0]))
+    return torch.cat(planes, 1)
+
+
+def wide(plane: Tensor) -> Tensor:
+    """[B, h, w] with the border of zeros of `scalar_network.Canvas`."""
+    return F.pad(plane, (RADIUS, RADIUS + 1, RADIUS, RADIUS + 1))
+
+
+def window(plane: Tensor, source: Input, part: Pass, shape: tuple[int, int]) -> Tensor:
+    """Values of an input, [B, rows, columns] with `shape` the rows and columns of the positions of a pass."""
+    step, (py, px) = (1, (0, 0)) if source.up else (2, PARITIES[part.number])
+    y, x = RADIUS + source.dy + py, RADIUS + source.dx + px
+    found = plane[:, y : y + step * shape[0] : step, x : x + step * shape[1] : step]
+    return F.pad(found, (0, shape[1] - found.shape[2], 0, shape[0] - found.shape[1]))
+
+
+class ContextPart(nn.Module):
+    """Location and scale of the values of one colour of a layer."""
+
+    def __init__(self, layer: LayerBands, colour: int, hidden: int = HIDDEN) -> None:
         super().__init__()
-        self.start, self.width, self.pyramid = sum(widths[:k]), widths[k], pyramid
-        n, self.n_inputs = widths[k], sum(inputs_of(widths[i], sum(widths[:i])) for i in range(k))
-        self.kinds = PYRAMID_KINDS if pyramid else CHECKERBOARD_KINDS
-        later = [kind for kind in self.kinds if kind != "first"]
-        n_own = {kind: n * (len(seen(kind)) if n <= FEW else 2) for kind in later}
+        self.layer, self.colour = layer, colour
+        passes = {part.kind: part for part in layer.passes(colour)}
 
         def normal(rows: int, gain: float) -> nn.Parameter:
             return nn.Parameter(torch.randn(rows, hidden) * gain / math.sqrt(max(rows, 1)))
 
-        self.first = normal(self.n_inputs, 0.5)
-        self.own = nn.ParameterDict({kind: normal(n_own[kind], 0.3) for kind in later})
-        self.bias = nn.ParameterDict({kind: nn.Parameter(torch.rand(hidden)) for kind in self.kinds})
-        self.level = nn.Parameter(torch.zeros(LEVELS, hidden))
+        sources = {kind: len(inputs(colour, part.band.name, part.number)) for kind, part in passes.items()}
+        own = {kind: len(own_inputs(part.band.name, part.number)) for kind, part in passes.items()}
+        n_levels = len(layer.level_numbers)
+        self.first = nn.ParameterDict({kind: normal(n, 0.7) for kind, n in sources.items() if n})
+        self.bias = nn.ParameterDict({kind: nn.Parameter(torch.rand(hidden)) for kind in passes})
+        self.level = nn.Parameter(torch.zeros(n_levels, hidden))
         self.step = nn.Parameter(torch.randn(7, hidden) * 0.1)
         self.hidden = normal(hidden, 0.3)
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
-        self.scale = nn.Parameter(torch.randn(hidden, n) * 0.5 / math.sqrt(hidden))
-        self.scale_bias = nn.Parameter(torch.full((n,), (24 if k < 2 else 10) / CLASS_UNIT))
-        self.scale_kind = nn.ParameterDict({kind: nn.Parameter(torch.zeros(n)) for kind in self.kinds})
-        self.scale_level = nn.Parameter(torch.zeros(LEVELS, n))
-        self.scale_step = nn.Parameter(torch.zeros(7, n))
-        self.spread = nn.ParameterDict({kind: nn.Parameter(torch.zeros(2, n)) for kind in later})
-        self.linear = nn.ParameterDict({kind: nn.Parameter(torch.zeros(len(seen(kind)), n)) for kind in later})
-        self.linear_bias = nn.Parameter(torch.zeros(n))
-        crossed = 9 * min(self.start, CROSS) if k < LOCATED else 0
-        self.cross = nn.Parameter(torch.zeros(crossed, n))
+        self.scale = nn.Parameter(torch.rand(hidden) / hidden)
+        start = {kind: (40 if kind.startswith("low") else 16) / CLASS_UNIT for kind in passes}
+        self.scale_kind = nn.ParameterDict({kind: nn.Parameter(torch.full((1,), start[kind])) for kind in passes})
+        self.scale_level = nn.Parameter(torch.zeros(n_levels))
+        self.scale_step = nn.Parameter(torch.zeros(7))
+        self.linear = nn.ParameterDict({kind: nn.Parameter(torch.zeros(n)) for kind, n in own.items() if n})
 
-    def forward(self, values: Tensor, inputs: Tensor, strong: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Location (in quantization steps) and scale class of the values, both real numbers [B, n, h, w].
+    def forward(
+        self, values: Mapping[Band, Tensor], sizes: Mapping[Band, Tensor], part: Pass, steps: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Location (in quantization steps) and scale class, both real, [B, rows, columns] of a pass.
 
         Args:
-            values: [B, D, h, w], whole numbers.
-            inputs: [B, F, h * w].
-            strong: [B, 9 * CROSS, h * w].
+            values: whole numbers of each band, [B, h, w] with the border of `wide`.
+            sizes: their `log_size`.
+            part: the pass.
             steps: [B], number of the quantization step of each sample.
         """
-        batch, _, h, w = values.shape
-        own = values[:, self.start : self.start + self.width].reshape(batch, self.width, h * w)
-        basis = step_basis(steps)
-        earlier = torch.einsum("bfp,fh->bph", inputs[:, : self.n_inputs], self.first)
-        earlier = earlier + (basis @ self.step)[:, None]
-        shift = torch.einsum("bfp,fn->bnp", strong[:, : len(self.cross)], self.cross) + self.linear_bias[:, None]
-        of_step = (basis @ self.scale_step)[:, :, None] + self.scale_bias[:, None]
-        locations, scales, order = [], [], []
-        for kind, places in _by_kind((h, w), self.pyramid, values.device).items():
-            location, scale = self._predict(kind, places, own, earlier, shift, of_step)
-            locations.append(location)
-            scales.append(scale)
-            order.append(places[0])
-        back = torch.argsort(torch.cat(order))
-        shape = (batch, self.width, h, w)
-        return torch.cat(locations, 2)[:, :, back].reshape(shape), torch.cat(scales, 2)[:, :, back].reshape(shape)
-
-    def _predict(
-        self,
-        kind: str,
-        places: tuple[Tensor, Tensor, Tensor],
-        own: Tensor,
-        earlier: Tensor,
-        shift: Tensor,
-        of_step: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        positions, levels, neighbours = places
-        sums = earlier[:, positions] + self.bias[kind] + self.level[levels]
-        location = shift[:, :, positions]
-        scale = of_step + (self.scale_level[levels].T + self.scale_kind[kind][:, None])
-        if kind != "first":
-            near = own[:, :, neighbours.reshape(-1)].reshape(*own.shape[:2], *neighbours.shape)
-            location = location + torch.einsum("bnkp,kn->bnp", near, self.linear[kind])
-            difference = near - torch.round(location.detach())[:, :, None]
-            inside = torch.tensor([max(abs(dy), abs(dx)) == 1 for dy, dx in seen(kind)], device=own.device)
-            outside = inside if bool(inside.all()) else ~inside
-            spreads = [log_size(difference[:, :, which].abs().sum(2)) for which in (inside, outside)]
-            few = self.width <= FEW
-            seen_here = log_value(difference).flatten(1, 2) if few else torch.cat(spreads, 1)
-            sums = sums + torch.einsum("bfp,fh->bph", seen_here, self.own[kind])
-            for spread, weight in zip(spreads, self.spread[kind], strict=True):
-                scale = scale + spread * weight[:, None]
+        kind, band = part.kind, part.band
+        sources = inputs(self.colour, band.name, part.number)
+        h, w = (n - 2 * RADIUS - 1 for n in values[band].shape[1:])
+        py, px = PARITIES[part.number]
+        shape = ((h - py + 1) // 2, (w - px + 1) // 2)
+        location = values[band].new_zeros(len(steps), *shape)
+        neighbours: list[Tensor] = []
+        if kind in self.linear:
+            own = sources[: len(self.linear[kind])]
+            neighbours = [window(values[band], source, part, shape) for source in own]
+            location = torch.einsum("bkhw,k->bhw", torch.stack(neighbours, 1), self.linear[kind])
+        if band.name == "low":
+            rounded = torch.round(location.detach())
+            given = [log_value(neighbour - rounded) for neighbour in neighbours]
+        else:
+            given = [self._given(sizes, source, part, shape) for source in sources]
+        level, basis = self.layer.level_numbers.index(band.level), step_basis(steps)
+        sums = (self.bias[kind] + self.level[level] + basis @ self.step)[:, :, None, None]
+        if given:
+            sums = sums + torch.einsum("bfhw,fn->bnhw", torch.stack(given, 1), self.first[kind])
+        else:
+            sums = sums.expand(-1, -1, *shape)
         h1 = sums.clamp(0, MOST / INPUT)
-        h2 = (h1 + h1 @ self.hidden + self.hidden_bias).clamp(0, MOST / INPUT)
-        return location, ((h2 @ self.scale).transpose(1, 2) + scale) * CLASS_UNIT
+        more = torch.einsum("bnhw,nm->bmhw", h1, self.hidden) + self.hidden_bias[:, None, None]
+        h2 = (h1 + more).clamp(0, MOST / INPUT)
+        constant = self.scale_kind[kind] + self.scale_level[level] + basis @ self.scale_step
+        return location, (torch.einsum("bnhw,n->bhw", h2, self.scale) + constant[:, None, None]) * CLASS_UNIT
 
-
-_PLACES: dict[tuple[tuple[int, int], bool, torch.device], dict[str, tuple[Tensor, Tensor, Tensor]]] = {}
-
-
-def _by_kind(shape: tuple[int, int], pyramid: bool, device: torch.device) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """Kind of pass -> positions [N], levels [N] and neighbours [K, N] of all its passes over a grid."""
-    key = (shape, pyramid, device)
-    if key not in _PLACES:
-        kinds = dict.fromkeys(part.kind for part in passes(shape, pyramid))
-        found = {}
-        for kind in kinds:
-            parts = [part for part in passes(shape, pyramid) if part.kind == kind]
-            found[kind] = (
-                torch.from_numpy(np.concatenate([part.positions for part in parts])).to(device),
-                torch.from_numpy(np.concatenate([np.full(len(p.positions), p.level) for p in parts])).to(device),
-                torch.from_numpy(np.concatenate([part.neighbours for part in parts], 1)).to(device),
-            )
-        _PLACES[key] = found
-    return _PLACES[key]
+    @staticmethod
+    def _given(sizes: Mapping[Band, Tensor], source: Input, part: Pass, shape: tuple[int, int]) -> Tensor:
+        band = Band(part.band.colour - source.back, part.band.level + source.up, source.name)
+        if band not in sizes:  # beyond the coarsest level
+            first = sizes[part.band]
+            return first.new_zeros(len(first), *shape)
+        return window(sizes[band], source, part, shape)
 
 
 class ContextNet(nn.Module):
-    """All layers and the shape of the residuals' distribution in each class."""
+    """Networks of all layers and the shape of the residuals' distribution in each class."""
 
-    def __init__(self, widths: Sequence[int], lifted: int = 0, hidden: int = HIDDEN) -> None:
-        """`lifted`: how many of the first channels are wavelet coefficients, see `ScalarContext`."""
+    def __init__(self, levels: int, hidden: int = HIDDEN) -> None:
+        """`levels`: wavelet levels within a stride, see `ScalarContext`."""
         super().__init__()
-        self.widths = tuple(widths)
-        self.layers = nn.ModuleList(
-            ContextLayer(widths, k, sum(widths[: k + 1]) <= lifted, hidden) for k in range(len(widths))
+        self.layers = layers_of(levels)
+        self.parts = nn.ModuleList(
+            ContextPart(layer, colour, hidden) for layer in self.layers for colour in layer.colours
         )
         self.mixture = nn.Parameter(torch.zeros(CLASSES, 2))
 
@@ -207,29 +230,35 @@ class ContextNet(nn.Module):
 
     def predict(self, values: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
         """values [B, D, h, w], steps [B] -> location in steps and scale class of each, real, [B, D, h, w]."""
+        shape = (values.shape[2], values.shape[3])
         with torch.no_grad():
-            known = torch.round(values)
-            inputs = torch.cat([self._inputs(known, k) for k in range(len(self.widths))], 1).flatten(2)
-            batch, _, h, w = known.shape
-            strong = around(known[:, :CROSS])
-            strong = strong.reshape(batch, 9, -1, h * w).transpose(1, 2).flatten(1, 2)
-        locations, scales = zip(*(layer(known, inputs, strong, steps) for layer in self.layers), strict=True)
+            widths = [layer.width for layer in self.layers]
+            known: dict[Band, Tensor] = {}
+            for layer, part in zip(self.layers, torch.round(values).split(widths, 1), strict=True):
+                known |= {band: wide(plane) for band, plane in split(layer, part).items()}
+            sizes = {band: log_size(plane) for band, plane in known.items()}
+        parts = iter(self.parts)
+        locations, scales = [], []
+        for layer in self.layers:
+            found: tuple[dict[Band, Tensor], dict[Band, Tensor]] = ({}, {})
+            for colour in layer.colours:
+                net = next(parts)
+                for part in layer.passes(colour):
+                    for bands, plane in zip(found, net(known, sizes, part, steps), strict=True):
+                        if part.band not in bands:
+                            h, w = (n - 2 * RADIUS - 1 for n in known[part.band].shape[1:])
+                            bands[part.band] = plane.new_zeros(len(plane), h, w)
+                        py, px = PARITIES[part.number]
+                        bands[part.band][:, py::2, px::2] = plane
+            locations.append(join(layer, found[0], shape))
+            scales.append(join(layer, found[1], shape))
         return torch.cat(locations, 1), torch.cat(scales, 1)
-
-    def _inputs(self, values: Tensor, k: int) -> Tensor:
-        """Inputs that layer k gives to later ones, as `scalar_network.KnownValues.end_layer`."""
-        start, n = sum(self.widths[:k]), self.widths[k]
-        part = values[:, start : start + n]
-        found = [log_size(part), around(log_size(part.abs().sum(1, keepdim=True)))]
-        if start < STRONG:
-            found.append(around(log_value(part[:, : STRONG - start])))
-        return torch.cat(found, 1)
 
     def bits(self, values: Tensor, location: Tensor, scale: Tensor) -> Tensor:
         """Bits of values at a location, in steps, and a scale class."""
-        narrow, wide, share = self.shape(scale)
+        narrow, wider, share = self.shape(scale)
         distance = (values - location).abs()
-        mass = (1 - share) * _mass(distance, narrow) + share * _mass(distance, wide)
+        mass = (1 - share) * _mass(distance, narrow) + share * _mass(distance, wider)
         return -torch.log2(mass * (1 - 1e-4) + LEAST)
 
     def shape(self, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -245,22 +274,18 @@ class ContextNet(nn.Module):
     def tensors(self) -> dict[str, np.ndarray]:
         """The integer tensors of `ScalarContext`. Sums of the rounded weights are checked where they are read."""
         found: dict[str, np.ndarray] = {}
-        basis = step_basis(torch.arange(STEPS, dtype=torch.float32))
-        for k, layer in enumerate(self.layers):
-            assert isinstance(layer, ContextLayer)
-            plain = {"first": 256, "hidden": 256, "scale": 256, "level": UNIT, "hidden_bias": UNIT}
-            plain |= {"scale_level": UNIT, "linear_bias": LOCATION_UNIT, "cross": LOCATION_UNIT}
-            for name, unit in plain.items():
-                value = getattr(layer, name)
-                if name != "cross" or len(value):
-                    found[f"{k}.{name}"] = _rounded(value, unit)
-            for name, unit in {"own": 256, "spread": 256, "linear": LOCATION_UNIT, "bias": UNIT}.items():
-                for kind, value in getattr(layer, name).items():
-                    found[f"{k}.{name}.{kind}"] = _rounded(value, unit)
-            for kind, value in layer.scale_kind.items():
-                found[f"{k}.scale_kind.{kind}"] = _rounded(value + layer.scale_bias, UNIT)
-            found[f"{k}.step"] = _rounded(basis.to(layer.step) @ layer.step, UNIT)
-            found[f"{k}.scale_step"] = _rounded(basis.to(layer.step) @ layer.scale_step, UNIT)
+        basis = step_basis(torch.arange(STEPS, dtype=torch.float32)).to(self.mixture)
+        for net in self.parts:
+            assert isinstance(net, ContextPart)
+            prefix = f"{net.layer.number}.{net.colour}"
+            for name, unit in {"hidden": 256, "scale": 256, "level": UNIT, "hidden_bias": UNIT}.items():
+                found[f"{prefix}.{name}"] = _rounded(getattr(net, name), unit)
+            found[f"{prefix}.scale_level"] = _rounded(net.scale_level, UNIT)
+            for name, unit in {"first": 256, "linear": LOCATION_UNIT, "bias": UNIT, "scale_kind": UNIT}.items():
+                for kind, value in getattr(net, name).items():
+                    found[f"{prefix}.{name}.{kind}"] = _rounded(value, unit)
+            found[f"{prefix}.step"] = _rounded(basis @ net.step, UNIT)
+            found[f"{prefix}.scale_step"] = _rounded(basis @ net.scale_step, UNIT)
         rows = [self._table(i, f) for i in range(CLASSES) for f in range(FRACTIONS)]
         found["table_lengths"] = np.array([len(row) for row in rows], np.int16)
         found["tables"] = np.concatenate(rows).astype(np.int32)

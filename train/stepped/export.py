@@ -36,7 +36,7 @@ def export_stepped(state: dict[str, Any], out: Path, name: str | None, report: R
     context = codec.context.tensors()
     quantizer = recipe.tokenizer.quantizer
     assert isinstance(quantizer, UniformConfig)
-    exact = ScalarContext(quantizer.widths, context, quantizer.lifted)  # raises ValueError for inexact sums
+    exact = ScalarContext(quantizer.levels, context)  # raises ValueError for inexact sums
     context[CHECK] = np.frombuffer(exact.check(), np.uint8)
     config = ModelConfig(
         name=name or recipe.name,

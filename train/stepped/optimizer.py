@@ -11,9 +11,6 @@ from vqcodec.errors import UsageError
 
 from .recipe import OptimizerRecipe
 
-LINEAR = (".linear.", ".fold.", ".unfold.")
-"""Parts of the names of linear maps between pixels and latent."""
-
 
 def make_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
     """An optimizer of all parameters that are trained; each group's learning rate at full height is its `base_lr`."""
@@ -21,8 +18,6 @@ def make_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Opt
     for name, value in model.named_parameters():
         if value.requires_grad:
             rate = recipe.context_lr if name.startswith("context.") else recipe.lr
-            if any(part in name for part in LINEAR):
-                rate *= recipe.linear_lr
             groups.setdefault(rate, []).append(value)
     settings: list[dict[str, Any]] = [
         {"params": values, "lr": rate, "base_lr": rate} for rate, values in groups.items()

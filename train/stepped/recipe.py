@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, field
 
-from vqcodec.config.model import FoldedConfig, TokenizerConfig, check_tokenizer
+from vqcodec.config.model import TokenizerConfig, WaveletConfig, check_tokenizer
 from vqcodec.config.quantizers import STEPS, UniformConfig
 from vqcodec.config.reading import Count, Positive, Settings, Share, read
 from vqcodec.errors import ModelError, UsageError
@@ -31,8 +31,6 @@ class OptimizerRecipe(Settings, frozen=True):
     """Learning rate of the networks."""
     context_lr: Above0 = 1e-3
     """Learning rate of the context network."""
-    linear_lr: AtLeast0 = 0.1
-    """Learning rate of linear maps between pixels and latent, as a share of `lr`."""
     warmup: Count = 200
     """Steps over which the learning rates rise from 0."""
     decay: Count = 0
@@ -41,7 +39,7 @@ class OptimizerRecipe(Settings, frozen=True):
     """Largest norm of the gradient."""
     ema: Share = 0.999
     """Decay of the moving average of the weights, which is validated and exported."""
-    frozen: tuple[Literal["encoder", "decoder", "context"], ...] = ()
+    frozen: tuple[Literal["decoder", "context"], ...] = ()
     """Parts that are not trained."""
 
 
@@ -123,8 +121,7 @@ class SteppedRecipe(Settings, frozen=True):
     run: RunRecipe = field(default_factory=RunRecipe)
     export: ExportRecipe = field(default_factory=ExportRecipe)
     start_from: str = ""
-    """Start of the run: the averaged weights of a run folder; the networks and transform of a model with a `conv`
-    backbone at stride 8; empty: the Karhunen-Loeve transform of the training pictures."""
+    """Start of the run: the averaged weights of a run folder; empty: random ones."""
     description: str = ""
 
 
@@ -149,8 +146,8 @@ def stepped_recipe(tree: dict[str, Any]) -> SteppedRecipe:
 def _problems(recipe: SteppedRecipe) -> Iterator[str]:
     """Problems across settings, `key: what is needed`."""
     tokenizer, steps = recipe.tokenizer, recipe.rate.steps
-    if not isinstance(tokenizer.quantizer, UniformConfig) or not isinstance(tokenizer.backbone, FoldedConfig):
-        yield "tokenizer: a uniform quantizer needs the backbone of kind 'folded'"
+    if not isinstance(tokenizer.quantizer, UniformConfig) or not isinstance(tokenizer.backbone, WaveletConfig):
+        yield "tokenizer: a uniform quantizer needs the backbone of kind 'wavelet'"
     if steps[0] > steps[1]:
         yield "rate.steps: the smaller one first"
     if recipe.data.crop % tokenizer.stride:

@@ -50,7 +50,7 @@ class Codec(nn.Module):
         self.tokenizer = Tokenizer(recipe.tokenizer)
         quantizer = recipe.tokenizer.quantizer
         assert isinstance(quantizer, UniformConfig)
-        self.context = ContextNet(quantizer.widths, quantizer.lifted)
+        self.context = ContextNet(quantizer.levels)
 
 
 class SteppedRun:
@@ -66,14 +66,13 @@ class SteppedRun:
         self._mark_frozen()
         self.average = MovingAverage(self.model)
         if recipe.run.compile:
-            self.model.tokenizer.encoder.compile()
             self.model.tokenizer.decoder.compile()
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.widths = torch.tensor(recipe.tokenizer.quantizer.widths, device=self.device)  # type: ignore[union-attr]
 
     def _mark_frozen(self) -> None:
         tokenizer = self.model.tokenizer
-        parts = {"encoder": tokenizer.encoder, "decoder": tokenizer.decoder, "context": self.model.context}
+        parts = {"decoder": tokenizer.decoder, "context": self.model.context}
         for name in self.recipe.optimizer.frozen:
             parts[name].requires_grad_(False)
 
@@ -126,14 +125,15 @@ class SteppedRun:
     def _loss(self, x: Tensor, steps: Tensor, rounding: Tensor, keep: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         recipe, tokenizer = self.recipe, self.model.tokenizer
         size = (FINEST * 2 ** (steps / PER_OCTAVE))[:, None, None, None]
-        with self.autocast():
-            z = tokenizer.encoder(x).float()
+        z = tokenizer.encoder(x)
         scaled = tokenizer.quantizer.coefficients(z) / size
         values = self.rounded(scaled.detach(), rounding)
         if recipe.rate.select:
             values = self.selected(scaled.detach(), values, steps)
         values = scaled + (values - scaled).detach()
-        bits = self.model.context(values, steps)
+        counted = recipe.rate.select or "context" not in recipe.optimizer.frozen
+        # A decoder that is trained alone cannot change the bits.
+        bits = self.model.context(values, steps) if counted else torch.zeros_like(values)
         there = torch.arange(len(self.widths), device=x.device)[None] < keep[:, None]
         channels = there.repeat_interleave(self.widths, 1)[:, :, None, None]
         kept = torch.cat([there.float(), coordinates(steps)[:, None]], 1)[:, :, None, None]

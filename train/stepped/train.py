@@ -11,7 +11,6 @@ import torch
 from msgspec import to_builtins
 
 from vqcodec.errors import OutputError
-from vqcodec.tokenizer import to_unit
 
 from ..data.crops import Crops
 from ..data.gpu_crops import ResidentCrops
@@ -21,11 +20,7 @@ from ..logs import Logs, Report
 from ..validate import validation_table
 from .recipe import SteppedRecipe
 from .run import CHECKPOINT, SteppedRun
-from .start import start_from_conv, start_from_pictures
 from .validate import Validation
-
-CROPS = 160
-"""Crops that a start is measured on."""
 
 
 def train_stepped(
@@ -50,8 +45,8 @@ def train_stepped(
     run = SteppedRun(recipe, device)
     if checkpoint.exists():
         run.load(checkpoint)
-    else:
-        _start(run, crops)
+    elif recipe.start_from:
+        run.start_from(Path(recipe.start_from) / CHECKPOINT)
     count = sum(value.numel() for value in run.model.parameters())
     report(
         f"{recipe.name}: {len(crops.members)} pictures, {count:,} parameters on {device}, "
@@ -64,23 +59,6 @@ def train_stepped(
     for name, reason in crops.damaged.items():
         report(f"skipped {name}: {reason}")
     return run
-
-
-def _start(run: SteppedRun, crops: Crops) -> None:
-    """Set the first weights: from a run, a model, or the pictures' transform."""
-    source = run.recipe.start_from
-    if source and (Path(source) / CHECKPOINT).exists():
-        run.start_from(Path(source) / CHECKPOINT)
-        return
-    count = -(-CROPS // run.recipe.data.batch)
-    x = to_unit(torch.cat([crops.batch(i).cpu() for i in range(count)])[:CROPS])
-    tokenizer = run.model.tokenizer.cpu()
-    if source:
-        start_from_conv(tokenizer, source, x)
-    else:
-        start_from_pictures(tokenizer, x)
-    run.model.tokenizer.to(run.device)
-    run.average.reset()
 
 
 def _loop(run: SteppedRun, crops: Crops, validation: Validation, folder: Path, logs: Logs) -> None:

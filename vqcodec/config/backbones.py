@@ -10,6 +10,7 @@ vit       XQ-GAN, SoftVQ-VAE: vision transformers, one size
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -76,26 +77,18 @@ class ConvConfig(BackboneSettings, frozen=True, tag="conv"):
         return -(-steps // self.stride) * self.stride
 
 
-class FoldedConfig(BackboneSettings, frozen=True, tag="folded"):
-    """Convolutions at stride 8, a latent at stride 16, and a decoder that receives the quantization step."""
+class WaveletConfig(BackboneSettings, frozen=True, tag="wavelet"):
+    """9/7 wavelet without weights, and a decoder network that receives the quantization step."""
 
-    width: Channels = 160
-    """Channels of the residual blocks."""
-    bottleneck: Channels = 80
-    """Channels at stride 8; a linear map of 2x2 positions turns them into the latent."""
-    encoder_depth: Depth = 4
-    """Residual blocks of the encoder."""
-    decoder_depth: Depth = 3
-    """Residual blocks of the decoder."""
-    coarse_width: Channels = 192
-    """Channels of the decoder's blocks at stride 16."""
-    coarse_depth: DepthOrNone = 2
-    """Residual blocks of the decoder at stride 16, of larger reach and lower cost; 0: none."""
+    width: Channels = 64
+    """Channels of the decoder's residual blocks."""
+    depth: Depth = 3
+    """Residual blocks of the decoder, at stride 4."""
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of the residual blocks and of the bottleneck."""
-        return self.width, self.bottleneck
+        """Channels of the residual blocks."""
+        return (self.width,)
 
 
 class DcaeConfig(BackboneSettings, frozen=True, tag="dcae"):
@@ -196,7 +189,7 @@ class VitConfig(BackboneSettings, frozen=True, tag="vit"):
         return self.window // self.patch
 
 
-BackboneConfig = ConvConfig | FoldedConfig | DcaeConfig | VqganConfig | VitConfig
+BackboneConfig = ConvConfig | WaveletConfig | DcaeConfig | VqganConfig | VitConfig
 
 GLOBAL = ("dcae", "vqgan")
 """Kinds that accept any size and see the whole picture, by attention or normalisation; `vqgan` without adapters."""
@@ -214,11 +207,9 @@ def backbone_problems(config: BackboneConfig, stride: int, channels: int, window
     """Violations of the rules across settings, key first, for a stride in px and a number of latent channels."""
     if not config.widths:
         yield ".backbone.widths: at least one needed"
-    elif isinstance(config, FoldedConfig):
-        if stride != 16:
-            yield f".stride: {stride}; a folded backbone has 16"
-        if channels > 4 * config.bottleneck:
-            yield f".backbone.bottleneck: {channels} latent channels of at most 4 * {config.bottleneck}"
+    elif isinstance(config, WaveletConfig):
+        if channels != 3 * stride**2 or stride not in (4, 8):
+            yield f".stride: {stride}; a wavelet of {channels} channels has {math.isqrt(channels // 3)}, 4 or 8"
     elif isinstance(config, VitConfig):
         yield from (f".backbone.{problem}" for problem in _vit_problems(config, stride, channels, window))
     else:

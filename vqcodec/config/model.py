@@ -18,7 +18,7 @@ from ..planes import Grid, Layers, Shapes
 from .backbones import GLOBAL, BackboneConfig, backbone_problems
 from .backbones import ConvConfig as ConvConfig
 from .backbones import DcaeConfig as DcaeConfig
-from .backbones import FoldedConfig as FoldedConfig
+from .backbones import WaveletConfig as WaveletConfig
 from .quantizers import QuantizerConfig, UniformConfig
 from .reading import Count, Positive, Settings
 from .single import MAX_LAYERS
@@ -131,8 +131,8 @@ def _model_problems(config: ModelConfig) -> Iterator[str]:
 def check_tokenizer(config: TokenizerConfig, where: str) -> None:
     """Check that the networks can be built. Raises ModelError naming `where` and the key."""
     check_quantizer(config, where)
-    if isinstance(config.quantizer, UniformConfig) != isinstance(config.backbone, FoldedConfig):
-        raise ModelError(f"{where}: a uniform quantizer and a folded backbone go together, neither with another kind")
+    if isinstance(config.quantizer, UniformConfig) != isinstance(config.backbone, WaveletConfig):
+        raise ModelError(f"{where}: a uniform quantizer and a wavelet backbone go together, neither with another kind")
     for problem in backbone_problems(config.backbone, config.stride, config.quantizer.channels, config.window):
         raise ModelError(f"{where}{problem}")
     for problem in _compute_problems(config):

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from ..planes import Grid, Layers, Shapes
 from .mixtures import WEIGHTS, GMMVQConfig, SoftVQConfig
-from .reading import Channels, Count, DepthOrNone, Positive, Share
+from .reading import Channels, DepthOrNone, Positive, Share
 from .single import (
     MAX_LAYERS,
     MAX_PLANES,
@@ -38,6 +38,7 @@ from .single import (
 
 __all__ = [
     "LARGEST",
+    "LOW_LEVELS",
     "MAX_LAYERS",
     "MAX_PLANES",
     "STEPS",
@@ -62,6 +63,8 @@ LARGEST = 4095
 """Largest absolute value of a scalar index."""
 UNIFORM_ALPHABET = 2 * LARGEST + 1
 """Alphabet size of a plane of scalar indices, -LARGEST..LARGEST."""
+LOW_LEVELS = 4
+"""Wavelet levels of the low band over the grid of a latent."""
 STEPS = 64
 """Number of quantization steps that a file can choose from."""
 
@@ -294,12 +297,20 @@ class SplitConfig(QuantizerSettings, frozen=True, tag="split"):
 
 
 class UniformConfig(QuantizerSettings, frozen=True, tag="uniform"):
-    """Each channel rounded to multiples of a step that a file chooses; see quantizers/uniform.py."""
+    """Each wavelet coefficient rounded to multiples of a step that a file chooses; see quantizers/uniform.py."""
 
-    widths: Annotated[tuple[PlaneCount, ...], Meta(min_length=1, max_length=MAX_LAYERS)]
-    """Channels of each layer, coarse to fine."""
-    lifted: Count = 0
-    """Number of first channels, in whole layers, that are transformed by a wavelet over the grid; see lifting.py."""
+    levels: Annotated[int, Meta(ge=2, le=3)]
+    """Wavelet levels within a stride of 2**levels px; the low band has further levels over the grid, see lifting.py."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each layer, coarse to fine: luma, then chroma, of the low band and of each level."""
+        return (1, 2, *(width * 4**level for level in range(self.levels) for width in (3, 6)))
+
+    @property
+    def lifted(self) -> int:
+        """Number of first channels that are transformed over the grid: the low band of each colour."""
+        return 3
 
     @property
     @override
@@ -320,13 +331,6 @@ class UniformConfig(QuantizerSettings, frozen=True, tag="uniform"):
     @override
     def layers(self) -> Layers:
         return _runs(self.widths)
-
-    @override
-    def problems(self) -> Iterator[str]:
-        if self.channels > MAX_PLANES:
-            yield f"widths: at most {MAX_PLANES} channels in all"
-        if self.lifted not in (0, *itertools.accumulate(self.widths)):
-            yield f"lifted: {self.lifted} channels are no whole layers"
 
 
 QuantizerConfig = (

@@ -12,7 +12,7 @@ cannot affect decoding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ..config.quantizers import LARGEST
 from ..entropy.rans import TileEncoder
 from ..entropy.scalar_context import ScalarContextAt, mirrored
 from ..entropy.scalar_network import KnownValues
-from ..entropy.scalar_order import Pass
+from ..entropy.scalar_order import Band, Pass
 
 BALANCE = 0.1155
 """Squared error, in squared steps, that balances a bit: ln(4) / 12. At high rate a uniform quantizer has the distortion
@@ -38,37 +38,33 @@ def select_values(
 
     With a `coder` the values are encoded in the same pass.
     """
-    n_channels, h, w = coefficients.shape
-    flat = coefficients.reshape(n_channels, -1)
-    values = np.zeros(flat.shape, np.int32)
-    known = KnownValues(model.model.widths, (h, w))
+    values = np.zeros(coefficients.shape, np.int32)
+    known = KnownValues((coefficients.shape[1], coefficients.shape[2]))
     error_per_bit = np.float32(weight * BALANCE)
     for k in layers:
-        net = model.model.nets[k]
-        own = slice(net.start, net.start + net.width)
-        if np.abs(flat[own]).max() < 0.5 and k >= 2:  # all round to 0, which costs least
-            selected, predicted = values[own], None
+        layer, own = model.model.layers[k], model.model.planes(k)
+        predicted = None
+        if np.abs(coefficients[own]).max() < 0.5 and not layer.low:  # all round to 0, which costs least
+            known.begin_layer(layer)
         else:
-            layer = flat[own]
+            bands = layer.split(coefficients[own])
 
-            def visit(part: Pass, location: np.ndarray, scale: np.ndarray, layer: np.ndarray = layer) -> np.ndarray:
-                return _cheapest(model, layer[:, part.positions], location, scale, error_per_bit)
+            def visit(
+                part: Pass, location: np.ndarray, scale: np.ndarray, bands: Mapping[Band, np.ndarray] = bands
+            ) -> np.ndarray:
+                return _cheapest(model, part.of(bands[part.band]), location, scale, error_per_bit)
 
-            selected, predicted = model.select(k, known, visit)
-        if coder is None:
-            known.values[own] = selected
-            known.end_layer(k)
-        else:
-            model.code_layer(coder, k, known, selected, predicted)
+            values[own], predicted = model.select(k, known, visit)
+        if coder is not None:
+            model.code_layer(coder, k, known, values[own], predicted)
             coder.end_layer()
-        values[own] = selected
-    return values.reshape(n_channels, h, w)
+    return values
 
 
 def _cheapest(
     model: ScalarContextAt, x: np.ndarray, location: np.ndarray, scale: np.ndarray, error_per_bit: np.float32
 ) -> np.ndarray:
-    """Coefficients [n, N] -> the candidates of least cost, int32 [n, N]."""
+    """Coefficients of any shape -> the candidates of least cost, int32."""
     nearest = np.round(x)
     best = np.zeros(x.shape, np.int32)
     least = np.full(x.shape, np.inf, np.float32)

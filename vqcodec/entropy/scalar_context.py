@@ -2,8 +2,8 @@
 
 An index i stands for the value i - LARGEST. For each layer of each tile the encoder selects a mode:
 
-    context    residuals under the network of scalar_network.py, pass by pass in the order of scalar_order.py
-    adaptive   each plane by adaptive tables (adaptive_tables.py), where these take fewer bits than the context network
+    context    residuals under the networks of scalar_network.py, pass by pass in the order of scalar_order.py
+    adaptive   each band by adaptive tables (adaptive_tables.py), where these take fewer bits than the context network
     empty      all values are 0
 
 so no layer takes more bits than adaptive tables and the mode. The quantization step of the file is an input of the
@@ -22,8 +22,8 @@ from ..planes import MISSING, Layers, Planes
 from .adaptive_tables import AdaptiveTables
 from .interface import WholeIndexModel
 from .rans import Coder
-from .scalar_network import KnownValues, LayerContext, digest_of, layer_passes, read_layer
-from .scalar_order import Pass
+from .scalar_network import BandContext, KnownValues, digest_of, read_net
+from .scalar_order import LayerBands, Pass, layers_of
 from .scalar_residuals import FRACTIONS, TOTAL, UNKNOWN, ResidualTables
 
 ALPHABET = 2 * LARGEST + 1
@@ -36,7 +36,7 @@ MODES = {
     EMPTY: np.array([7, 1, 56], np.float32),
 }
 """Frequencies of the mode of a layer, by the mode of the previous layer."""
-CHECK_SHAPE, CHECK_STEPS = (11, 13), (20, 45)
+CHECK_SHAPE, CHECK_STEPS = (11, 13), (10, 30)
 """Grid and step numbers of the self-test."""
 MODEL = "scalar."
 """Prefix of the model's tensor names."""
@@ -45,29 +45,30 @@ CHECK = MODEL + "check"
 
 
 Prediction = tuple[Pass, np.ndarray, np.ndarray]
-"""A pass, with location in 1/8 steps and scale class int64 [n, N] of its positions."""
+"""A pass, with location in 1/8 steps int32 and scale class int16 [rows, columns] of its positions."""
 
 
 Visit = Callable[[Pass, np.ndarray, np.ndarray], np.ndarray]
-"""(pass, location in 1/8 steps, scale class int64 [n, N]) -> selected values int32 [n, N]."""
+"""(pass, location in 1/8 steps, scale class [rows, columns]) -> selected values int32 [rows, columns]."""
 
 
 class ScalarContext:
     """The model for all quantization steps; see `at`.
 
     Args:
-        widths: channels of each layer.
+        levels: wavelet levels within a stride, see `UniformConfig`.
         tensors: the `scalar.*` tensors of a model folder, all integers.
-        lifted: first channels that hold wavelet coefficients, whole layers of them, coded in pyramid order.
 
     Raises ValueError for missing, unknown or wrong tensors, and where this machine fails the self-test.
     """
 
     kind = "scalar"
 
-    def __init__(self, widths: Sequence[int], tensors: Mapping[str, np.ndarray], lifted: int = 0) -> None:
-        self.widths = tuple(widths)
-        self.sizes = (ALPHABET,) * sum(widths)
+    def __init__(self, levels: int, tensors: Mapping[str, np.ndarray]) -> None:
+        self.layers = layers_of(levels)
+        self.starts = np.cumsum([0, *(layer.width for layer in self.layers)]).tolist()
+        """First plane of each layer, and the number of planes."""
+        self.sizes = (ALPHABET,) * self.starts[-1]
         used: dict[str, np.ndarray] = {}
 
         def take(name: str, shape: Sequence[int] | None) -> np.ndarray:
@@ -86,14 +87,18 @@ class ScalarContext:
             raise ValueError(f"{MODEL}table_lengths: one for each of {FRACTIONS} fractions of every class needed")
         self.tables = ResidualTables(np.split(flat, np.cumsum(lengths)[:-1]))
         self.nets = []
-        for k in range(len(widths)):
-            bias = tensors.get(f"{MODEL}{k}.hidden_bias", np.zeros(1, np.int8))
-            hidden = bias.size if bias.ndim == 1 else 1
+        """Networks of each layer, by colour."""
+        for k, layer in enumerate(self.layers):
+            nets = {}
+            for colour in layer.colours:
+                bias = tensors.get(f"{MODEL}{k}.{colour}.hidden_bias", np.zeros(1, np.int8))
+                hidden = bias.size if bias.ndim == 1 else 1
 
-            def take_of_layer(name: str, shape: Sequence[int], k: int = k) -> np.ndarray:
-                return take(f"{k}.{name}", shape)
+                def take_of_net(name: str, shape: Sequence[int], k: int = k, colour: int = colour) -> np.ndarray:
+                    return take(f"{k}.{colour}.{name}", shape)
 
-            self.nets.append(read_layer(take_of_layer, widths, k, sum(widths[: k + 1]) <= lifted, hidden))
+                nets[colour] = read_net(take_of_net, layer, colour, hidden)
+            self.nets.append(nets)
         expected = tensors.get(CHECK)
         if extra := sorted(set(tensors) - {MODEL + name for name in used} - {CHECK}):
             raise ValueError(f"{extra[0]}: unknown")
@@ -110,18 +115,20 @@ class ScalarContext:
         """SHA-256 of locations and scale classes for fixed values; FORMAT.md specifies it."""
         digest = hashlib.sha256()
         p = np.arange(CHECK_SHAPE[0] * CHECK_SHAPE[1], dtype=np.int64)
-        channels = range(sum(self.widths))
+        channels = range(self.starts[-1])
         rows = [((p * p * (2 * c + 3) + 7 * p + c) % 65521 % 9 - 4) / (1 + c // 16) for c in channels]
-        values = np.trunc(np.stack(rows)).astype(np.int32)
+        values = np.trunc(np.stack(rows)).astype(np.int32).reshape(-1, *CHECK_SHAPE)
         for step in CHECK_STEPS:
-            at, known = self.at(step), KnownValues(self.widths, CHECK_SHAPE)
-            for k, net in enumerate(self.nets):
-                given = values[net.start : net.start + net.width]
-                _, predicted = at.select(k, known, lambda part, *_, given=given: given[:, part.positions])
-                for _, location, scale in predicted:
+            at, known = self.at(step), KnownValues(CHECK_SHAPE)
+            for k, layer in enumerate(self.layers):
+                bands = layer.split(values[self.planes(k)])
+                for _, location, scale in at.select(k, known, lambda part, *_, b=bands: part.of(b[part.band]))[1]:
                     digest.update(location.astype("<i4").tobytes() + scale.astype("<i4").tobytes())
-                known.end_layer(k)
         return digest.digest()
+
+    def planes(self, k: int) -> slice:
+        """Numbers of the planes of layer k."""
+        return slice(self.starts[k], self.starts[k + 1])
 
     def at(self, step: int) -> ScalarContextAt:
         """The model of files with quantization step number `step`. Raises ValueError outside 0..63."""
@@ -152,16 +159,14 @@ class ScalarContextAt(WholeIndexModel):
             self._code_tile(coder, planes, len(layers))
 
     def _code_tile(self, coder: Coder, planes: Sequence[np.ndarray], n_layers: int) -> None:
-        shape = planes[0].shape
-        known = KnownValues(self.model.widths, (shape[0], shape[1]))
+        known = KnownValues((planes[0].shape[0], planes[0].shape[1]))
         for k in range(n_layers):
-            net = self.model.nets[k]
-            part = planes[net.start : net.start + net.width]
-            given = np.stack([plane.reshape(-1) for plane in part])
+            part = planes[self.model.planes(k)]
+            given = np.stack(part)
             values = np.where(given < 0, 0, given - LARGEST).astype(np.int32)
             found = self.code_layer(coder, k, known, values)
             for plane, row in zip(part, found, strict=True):
-                plane[...] = np.where(row == UNKNOWN, MISSING, row + LARGEST).reshape(shape)
+                plane[...] = np.where(row == UNKNOWN, MISSING, row + LARGEST)
             coder.end_layer()
 
     def code_layer(
@@ -172,50 +177,48 @@ class ScalarContextAt(WholeIndexModel):
         values: np.ndarray,
         predicted: Sequence[Prediction] | None = None,
     ) -> np.ndarray:
-        """Code `values` int32 [n, h * w] of layer k, given the layers before it, and add them to `known`.
+        """Code `values` int32 [n, h, w] of layer k, given the layers before it, and add them to `known`.
 
         `predicted` are the predictions of `select`, where it selected the values. Returns the values; in a decoder
         they are UNKNOWN beyond the end of a cut stream.
         """
-        net = self.model.nets[k]
-        own = slice(net.start, net.start + net.width)
-        locations = list(predicted or ())
+        layer, tables = self.model.layers[k], self.model.tables
+        predictions = list(predicted or ())
 
         def decide() -> int:
             if not values.any():
                 return EMPTY
-            known.values[own] = values
-            if not locations:
-                locations.extend(self._predictions(k, known, lambda *_: None))
+            bands = layer.split(values)
+            if not predictions:
+                predictions.extend(self._predictions(k, known, lambda part, *_: part.of(bands[part.band])))
             bits = 0.0
-            for part, location, scale in locations:
-                row, residual = mirrored(location, scale, values[:, part.positions])
-                bits += float(self.model.tables.bits_of(row, residual).sum(dtype=np.float64))
-            return ADAPTIVE if _adaptive_wins(self.model.adaptive, values, bits) else CONTEXT
+            for part, location, scale in predictions:
+                row, residual = mirrored(location, scale, part.of(bands[part.band]))
+                bits += float(tables.bits_of(row, residual).sum(dtype=np.float64))
+            return ADAPTIVE if _adaptive_wins(self.model.adaptive, list(bands.values()), bits) else CONTEXT
 
         mode = known.mode = code_mode(coder, known.mode, decide)
-        found = values if mode == CONTEXT else np.zeros_like(values)
+        if mode == CONTEXT:
+            return self._code_context(coder, k, known, values, predictions)
+        found = np.zeros_like(values)
         if mode == ADAPTIVE:
-            found = self._code_adaptive(coder, values)
-        elif mode == CONTEXT:
-            found = self._code_context(coder, k, known, values, locations)
+            found = self._code_adaptive(coder, layer, values)
         elif mode != EMPTY:
             found = np.full_like(values, UNKNOWN)
-        known.values[own] = np.where(found == UNKNOWN, 0, found)
-        known.end_layer(k)
+        known.end_layer(layer, np.where(found == UNKNOWN, 0, found))
         return found
 
-    def _predictions(
-        self, k: int, known: KnownValues, fill: Callable[[Pass, np.ndarray, np.ndarray], None]
-    ) -> Iterator[Prediction]:
-        """Predictions of the passes of layer k; `fill` adds the values of each pass to `known` before the next."""
-        net = self.model.nets[k]
-        context = LayerContext(net, known, self.step)
-        for part in layer_passes(net, known.shape):
-            location, scale = context.predict(part)
-            scale = scale.clip(0, self.model.tables.classes - 1)
-            fill(part, location, scale)
-            yield part, location, scale
+    def _predictions(self, k: int, known: KnownValues, visit: Visit) -> Iterator[Prediction]:
+        """Predictions of the passes of layer k; `visit` returns the values of each pass, which are added to `known`."""
+        layer = self.model.layers[k]
+        known.begin_layer(layer)
+        for colour in layer.colours:
+            context = BandContext(self.model.nets[k][colour], layer, known, self.step)
+            for part in layer.passes(colour):
+                location, scale = context.predict(part)
+                scale = scale.clip(0, self.model.tables.classes - 1)
+                known.canvases[part.band].fill(part.number, visit(part, location, scale))
+                yield part, location, scale
 
     def _code_context(
         self,
@@ -225,17 +228,18 @@ class ScalarContextAt(WholeIndexModel):
         values: np.ndarray,
         predictions: Sequence[Prediction],
     ) -> np.ndarray:
-        net, tables = self.model.nets[k], self.model.tables
-        found = values.copy()
+        layer, tables = self.model.layers[k], self.model.tables
+        bands = {band: part.copy() for band, part in layer.split(values).items()}
 
-        def code(part: Pass, location: np.ndarray, scale: np.ndarray) -> None:
-            row, residual = mirrored(location, scale, found[:, part.positions])
+        def code(part: Pass, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
+            here = part.of(bands[part.band])
+            row, residual = mirrored(location, scale, here)
             flat = residual.reshape(-1)
             tables.code(coder, row.reshape(-1), flat)
             residual = flat.reshape(residual.shape)
             value = np.where(residual == UNKNOWN, UNKNOWN, _unmirrored(location, residual).clip(-LARGEST, LARGEST))
-            found[:, part.positions] = value
-            known.values[net.start : net.start + net.width, part.positions] = np.where(value == UNKNOWN, 0, value)
+            here[...] = value
+            return np.where(value == UNKNOWN, 0, value)
 
         if predictions:  # encoders have them already
             for part, location, scale in predictions:
@@ -243,32 +247,34 @@ class ScalarContextAt(WholeIndexModel):
         else:
             for _ in self._predictions(k, known, code):
                 pass
-        return found
+        return layer.join(bands, known.shape)
 
-    def _code_adaptive(self, coder: Coder, values: np.ndarray) -> np.ndarray:
-        # Symbols beyond the end of a cut stream stay MISSING.
-        planes = [np.array(row + LARGEST if coder.encodes else np.full_like(row, MISSING), np.int32) for row in values]
-        for plane in planes:
-            self.model.adaptive.code_plane(coder, 0, plane)
-        stacked = np.stack(planes)
-        found: np.ndarray = np.where(stacked < 0, UNKNOWN, stacked - LARGEST).astype(np.int32)
-        return found
+    def _code_adaptive(self, coder: Coder, layer: LayerBands, values: np.ndarray) -> np.ndarray:
+        bands = layer.split(values)
+        for band in (band for colour in layer.colours for band in layer.bands(colour)):
+            # Symbols beyond the end of a cut stream stay MISSING.
+            given = bands[band] + LARGEST if coder.encodes else np.full_like(bands[band], MISSING)
+            flat = np.array(given.reshape(-1), np.int32)
+            self.model.adaptive.code_plane(coder, 0, flat)
+            bands[band] = np.where(flat < 0, UNKNOWN, flat - LARGEST).astype(np.int32).reshape(given.shape)
+        return layer.join(bands, values.shape[1:])
 
     def select(self, k: int, known: KnownValues, visit: Visit) -> tuple[np.ndarray, list[Prediction]]:
-        """Values int32 [n, h * w] of layer k, selected by `visit` pass by pass, and their predictions.
+        """Values int32 [n, h, w] of layer k, selected by `visit` pass by pass, and their predictions.
 
-        The layer is complete in `known` only after `code_layer`, or after `known.end_layer`.
+        The values are added to `known`.
         """
-        net = self.model.nets[k]
-        values = np.zeros((net.width, known.shape[0] * known.shape[1]), np.int32)
-        own = slice(net.start, net.start + net.width)
-        known.values[own] = 0
+        layer = self.model.layers[k]
+        values = np.zeros((layer.width, *known.shape), np.int32)
+        bands = {band: part.copy() for band, part in layer.split(values).items()}
 
-        def fill(part: Pass, location: np.ndarray, scale: np.ndarray) -> None:
-            values[:, part.positions] = visit(part, location, scale)
-            known.values[own, part.positions] = values[:, part.positions]
+        def keep(part: Pass, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
+            here = part.of(bands[part.band])
+            here[...] = visit(part, location, scale)
+            return here
 
-        return values, list(self._predictions(k, known, fill))
+        predictions = list(self._predictions(k, known, keep))
+        return layer.join(bands, known.shape), predictions
 
 
 def code_mode(coder: Coder, before: int, decide: Callable[[], int]) -> int:
@@ -284,14 +290,14 @@ def code_mode(coder: Coder, before: int, decide: Callable[[], int]) -> int:
 
 
 def mirrored(location: np.ndarray, scale: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values [n, N] -> row of the residual tables int64 [n, N], and residual int32 [n, N].
+    """Values of any shape -> row of the residual tables int64, and residual int32.
 
     The residual is mirrored where the location is below its rounded value.
     """
     rounded = (location + 4) >> 3
     fraction = location - 8 * rounded
     residual = values - rounded
-    row = scale * FRACTIONS + np.abs(fraction)
+    row = scale.astype(np.int64) * FRACTIONS + np.abs(fraction)
     return row, np.where(fraction < 0, -residual, residual).astype(np.int32)
 
 
@@ -302,18 +308,18 @@ def _unmirrored(location: np.ndarray, residual: np.ndarray) -> np.ndarray:
     return found
 
 
-def _adaptive_wins(adaptive: AdaptiveTables, values: np.ndarray, bits: float) -> bool:
-    """True if adaptive tables take fewer than `bits` for `values` int32 [n, h * w] of a layer."""
-    n = values.shape[1]
+def _adaptive_wins(adaptive: AdaptiveTables, bands: Sequence[np.ndarray], bits: float) -> bool:
+    """True if adaptive tables take fewer than `bits` for the values int32 [rows, columns] of the bands of a layer."""
+    flat = [band.reshape(-1) for band in bands if band.size]
     zero_order = 0.0
-    for row in values:
+    for row in flat:
         counts = np.unique(row, return_counts=True)[1]
-        zero_order += float((counts * np.log2(n / counts)).sum())
+        zero_order += float((counts * np.log2(len(row) / counts)).sum())
     # Adaptive tables rarely take less than the empirical entropy, which is faster to compute.
     if zero_order >= bits:
         return False
     total = 0.0
-    for row in values:
+    for row in flat:
         total += adaptive.least_bits(0, row + LARGEST)
         if total >= bits:
             return False

@@ -1,18 +1,18 @@
-"""Network of the scalar context model: location and scale of the values of a layer, in integers.
+"""Network of the scalar context model: location and scale of wavelet coefficients, in integers.
 
-For each position of a pass
+For each position of a pass (scalar_order.py)
 
-    inputs    round(18 log2(1 + |v|)) of coded values v: of earlier layers at the position and around it, and of the
-              layer's own neighbours (their differences from the location, in layers of up to FEW channels)
+    inputs    round(18 log2(1 + |v|)) of coded values v at fixed offsets: in the band itself, in the other bands of its
+              level, in the next coarser level, and in colours before; in the band `low`, signed differences from the
+              location in place of magnitudes
     hidden    h1 = clip(floor((inputs . W1 + b1) / 256)),  h2 = clip(h1 + floor((h1 . W2 + b2) / 256)),  clip to 0..127
-    location  linear in the channel's coded neighbours and in the first channels of earlier layers, in 1/8 steps
-    scale     class 0..63, linear in h2 and in the spread of the channel's coded neighbours
+    location  linear in the coded neighbours of the band itself, in 1/8 steps
+    scale     class 0..63, linear in h2
 
 Weights are int16, inputs and activations at most 127 in absolute value, and every sum stays below 2**24: exact in
-float32 in any order of summation, so every machine gives the same result.
+float32 in any order of summation, so every machine gives the same result. Each colour of each layer has a network.
 
-Legend: N positions, n channels of the layer, D channels of all layers, H hidden units, F inputs from earlier layers,
-K neighbours.
+Legend: N positions, H hidden units, F inputs, K neighbours in the band itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from functools import cache
 import numpy as np
 
 from ..config.quantizers import LARGEST, STEPS
-from .scalar_order import CHECKERBOARD_KINDS, LEVELS, PYRAMID_KINDS, Pass, passes, seen
+from .scalar_order import PARITIES, RADIUS, Band, Input, LayerBands, Pass, inputs, own_inputs
 
 EXACT = 2**24
 """Integers below this are exact in float32."""
@@ -35,14 +35,8 @@ UNIT = 4096
 """Unit of sums is 1/UNIT; that of W1 and W2 is 1/256, that of inputs and activations 1/16."""
 LOCATION_UNIT = 512
 """Unit of the weights of the location is 1/LOCATION_UNIT, coarser because values are larger than inputs."""
-STRONG = 16
-"""First channels, whose values at 3x3 positions are inputs of later layers with their sign."""
-CROSS = 10
-"""First channels, whose values at 3x3 positions enter the location of later layers."""
-LOCATED = 8
-"""First layers, whose location depends on earlier channels."""
-FEW = 4
-"""Layers of up to FEW channels have each coded neighbour of their own as an input; wider layers have sums of them."""
+CHUNK = 2**15
+"""Positions computed together: their inputs and activations fit into the cache."""
 
 
 def log_size(values: np.ndarray) -> np.ndarray:
@@ -65,36 +59,16 @@ def log_value(values: np.ndarray) -> np.ndarray:
     return found
 
 
-def inputs_of(width: int, before: int) -> int:
-    """Inputs that a layer of `width` channels gives to later layers; `before` channels are in earlier layers."""
-    return width + 9 + 9 * max(0, min(width, STRONG - before))
-
-
-def around(plane: np.ndarray) -> np.ndarray:
-    """[n, h, w] -> values at the 3x3 positions around each, row by row, 0 beyond the border: [9 n, h * w]."""
-    n, h, w = plane.shape
-    wide = np.zeros((n, h + 2, w + 2), np.float32)
-    wide[:, 1:-1, 1:-1] = plane
-    parts = [wide[:, dy : dy + h, dx : dx + w] for dy in range(3) for dx in range(3)]
-    return np.stack(parts).reshape(9 * n, h * w)
-
-
 @dataclass(frozen=True)
-class LayerNet:
-    """Weights of one layer, float32 arrays that hold integers; a dict has an array for each kind of pass."""
+class BandNet:
+    """Weights of one colour of a layer: float32 arrays of integers, in a dict one for each kind of pass."""
 
-    start: int
-    """Number of channels in earlier layers."""
-    width: int
-    """Number of channels, n."""
-    first: np.ndarray
+    first: dict[str, np.ndarray]
     """W1 [F, H]."""
-    own: dict[str, np.ndarray]
-    """[inputs from the layer itself, H]."""
     bias: dict[str, np.ndarray]
     """b1 [H]."""
     level: np.ndarray
-    """[LEVELS, H], added to b1."""
+    """[levels of the layer, H], added to b1."""
     step: np.ndarray
     """[STEPS, H], added to b1."""
     hidden: np.ndarray
@@ -102,162 +76,191 @@ class LayerNet:
     hidden_bias: np.ndarray
     """b2 [H]."""
     scale: np.ndarray
-    """W3 [H, n]."""
+    """W3 [H]."""
     scale_kind: dict[str, np.ndarray]
-    """[n]."""
+    """[1]."""
     scale_level: np.ndarray
-    """[LEVELS, n]."""
+    """[levels of the layer]."""
     scale_step: np.ndarray
-    """[STEPS, n]."""
-    spread: dict[str, np.ndarray]
-    """[2, n], weights of the spread of near and of far neighbours in the scale."""
+    """[STEPS]."""
     linear: dict[str, np.ndarray]
-    """[K, n], weights of neighbours in the location."""
-    linear_bias: np.ndarray
-    """[n]."""
-    cross: np.ndarray
-    """[9 min(start, CROSS), n], weights of earlier channels in the location; [0, n] for none."""
-
-    @property
-    def pyramid(self) -> bool:
-        """True for layers coded in pyramid order."""
-        return "diagonal" in self.bias
+    """[K], weights of neighbours in the location; the passes with none have no entry."""
 
 
-def read_layer(
-    take: Callable[[str, Sequence[int]], np.ndarray], widths: Sequence[int], k: int, pyramid: bool, hidden: int
-) -> LayerNet:
-    """The net of layer k of `widths`; `take(name, shape)` returns an integer tensor or raises ValueError.
+def read_net(take: Callable[[str, Sequence[int]], np.ndarray], layer: LayerBands, colour: int, hidden: int) -> BandNet:
+    """The net of a colour of `layer`; `take(name, shape)` returns an integer tensor or raises ValueError.
 
     Raises ValueError for weights whose sums may leave the exact range.
     """
-    start, n = sum(widths[:k]), widths[k]
-    n_inputs = sum(inputs_of(widths[i], sum(widths[:i])) for i in range(k))
-    kinds = PYRAMID_KINDS if pyramid else CHECKERBOARD_KINDS
-    later = [kind for kind in kinds if kind != "first"]
-    n_own = {kind: n * (len(seen(kind)) if n <= FEW else 2) for kind in later}
-    crossed = 9 * min(start, CROSS) if k < LOCATED else 0
-    net = LayerNet(
-        start,
-        n,
-        take("first", (n_inputs, hidden)),
-        {kind: take(f"own.{kind}", (n_own[kind], hidden)) for kind in later},
-        {kind: take(f"bias.{kind}", (hidden,)) for kind in kinds},
-        take("level", (LEVELS, hidden)),
+    n_levels = len(layer.level_numbers)
+    passes = {part.kind: part for part in layer.passes(colour)}
+    n_inputs = {kind: len(inputs(colour, part.band.name, part.number)) for kind, part in passes.items()}
+    n_own = {kind: len(own_inputs(part.band.name, part.number)) for kind, part in passes.items()}
+    net = BandNet(
+        {kind: take(f"first.{kind}", (n, hidden)) for kind, n in n_inputs.items() if n},
+        {kind: take(f"bias.{kind}", (hidden,)) for kind in passes},
+        take("level", (n_levels, hidden)),
         take("step", (STEPS, hidden)),
         take("hidden", (hidden, hidden)),
         take("hidden_bias", (hidden,)),
-        take("scale", (hidden, n)),
-        {kind: take(f"scale_kind.{kind}", (n,)) for kind in kinds},
-        take("scale_level", (LEVELS, n)),
-        take("scale_step", (STEPS, n)),
-        {kind: take(f"spread.{kind}", (2, n)) for kind in later},
-        {kind: take(f"linear.{kind}", (len(seen(kind)), n)) for kind in later},
-        take("linear_bias", (n,)),
-        take("cross", (crossed, n)) if crossed else np.zeros((0, n), np.float32),
+        take("scale", (hidden,)),
+        {kind: take(f"scale_kind.{kind}", (1,)) for kind in passes},
+        take("scale_level", (n_levels,)),
+        take("scale_step", (STEPS,)),
+        {kind: take(f"linear.{kind}", (n,)) for kind, n in n_own.items() if n},
     )
     _check_sums(net)
     return net
 
 
-def _check_sums(net: LayerNet) -> None:
+def _check_sums(net: BandNet) -> None:
     """Raise ValueError where a sum of products could reach EXACT."""
-
-    def size(*parts: np.ndarray) -> np.ndarray:
-        return np.sum([np.abs(part).sum(0) for part in parts], 0)
-
+    none = np.zeros((0, len(net.hidden_bias)), np.float32)
     for kind, bias in net.bias.items():
-        own = net.own.get(kind, np.zeros((0, len(bias)), np.float32))
         offsets = np.abs(bias) + np.abs(net.level).max(0) + np.abs(net.step).max(0)
-        scale = np.abs(net.scale_kind[kind]) + np.abs(net.scale_level).max(0) + np.abs(net.scale_step).max(0)
-        linear = net.linear.get(kind, np.zeros((0, net.width), np.float32))
+        scale = np.abs(net.scale_kind[kind]) + np.abs(net.scale_level).max() + np.abs(net.scale_step).max()
         for what, sums in (
-            ("first layer", MOST * size(net.first, own) + offsets),
-            ("hidden layer", MOST * size(net.hidden) + np.abs(net.hidden_bias)),
-            ("scale", MOST * size(net.scale, net.spread.get(kind, linear[:0])) + scale),
-            ("location", LARGEST * size(linear, net.cross) + np.abs(net.linear_bias)),
+            ("first layer", MOST * np.abs(net.first.get(kind, none)).sum(0) + offsets),
+            ("hidden layer", MOST * np.abs(net.hidden).sum(0) + np.abs(net.hidden_bias)),
+            ("scale", MOST * np.abs(net.scale).sum() + scale),
+            ("location", LARGEST * np.abs(net.linear.get(kind, none)).sum(0)),
         ):
             if sums.max(initial=0) >= EXACT:
                 raise ValueError(f"{what}: sums up to {sums.max():.0f} are beyond the exact {EXACT}")
 
 
-@cache
-def _rings(kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Masks, bool [K], of the neighbours `seen(kind)`: those among the nearest 8, and those beyond (all if none is)."""
-    inside = np.array([max(abs(dy), abs(dx)) == 1 for dy, dx in seen(kind)])
-    return inside, inside if inside.all() else ~inside
+class Canvas:
+    """Coded values of a band and their `log_size`, with a border of zeros, for inputs at offsets."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        wide = (shape[0] + 2 * RADIUS + 1, shape[1] + 2 * RADIUS + 1)
+        self.values = np.zeros(wide, np.float32)
+        self.sizes = np.zeros(wide, np.float32)
+
+    def fill(self, number: int, values: np.ndarray) -> None:
+        """Add the values [rows, columns] of pass `number`."""
+        py, px = PARITIES[number]
+        h, w = self.shape
+        for whole, part in ((self.values, values), (self.sizes, log_size(values))):
+            whole[RADIUS + py : RADIUS + h : 2, RADIUS + px : RADIUS + w : 2] = part
+
+    def put(self, values: np.ndarray) -> None:
+        """Replace all values [h, w]."""
+        inner = (slice(RADIUS, RADIUS + self.shape[0]), slice(RADIUS, RADIUS + self.shape[1]))
+        self.values[inner], self.sizes[inner] = values, log_size(values)
 
 
-class LayerContext:
-    """Locations and scales of one layer of a tile at one quantization step, pass by pass."""
-
-    def __init__(self, net: LayerNet, known: KnownValues, step: int) -> None:
-        self.net, self.values, self.step = net, known.values, step
-        n_inputs = len(net.first)
-        self.earlier = known.inputs[:n_inputs].T @ net.first + net.step[step]
-        """Terms of earlier layers in h1, [positions, H]."""
-        self.shift = known.strong[: len(net.cross)].T @ net.cross + net.linear_bias
-        """Terms of earlier channels in the location, [positions, n]."""
-
-    def predict(self, part: Pass) -> tuple[np.ndarray, np.ndarray]:
-        """Locations in 1/8 steps and scale classes int64 [n, N] of the positions of a pass."""
-        net, kind = self.net, part.kind
-        sums = self.earlier[part.positions] + (net.bias[kind] + net.level[part.level])
-        location = self.shift[part.positions]
-        scale = net.scale_kind[kind] + net.scale_level[part.level] + net.scale_step[self.step]
-        if kind != "first":
-            own = self.values[net.start : net.start + net.width]
-            near = own[:, part.neighbours]  # [n, K, N]
-            location = location + np.einsum("nkp,kn->pn", near, net.linear[kind])
-        eighths = np.floor((location + LOCATION_UNIT // 16) * (8 / LOCATION_UNIT)).clip(-8 * LARGEST, 8 * LARGEST)
-        if kind != "first":
-            difference = near - np.floor((eighths + 4) / 8).T[:, None]
-            spreads = [log_size(np.abs(difference[:, which]).sum(1)) for which in _rings(kind)]
-            fine = log_value(difference).reshape(-1, len(part.positions))
-            inputs = fine if net.width <= FEW else np.concatenate(spreads)
-            sums = sums + inputs.T @ net.own[kind]
-            scale = scale + spreads[0].T * net.spread[kind][0] + spreads[1].T * net.spread[kind][1]
-        h1 = np.floor(sums / 256).clip(0, MOST)
-        h2 = (h1 + np.floor((h1 @ net.hidden + net.hidden_bias) / 256)).clip(0, MOST)
-        classes = np.floor((h2 @ net.scale + scale + UNIT // 16) * (8 / UNIT))
-        return eighths.T.astype(np.int64), classes.T.astype(np.int64)
+def _window(plane: np.ndarray, source: Input, part: Pass, rows: slice, width: int) -> np.ndarray:
+    """Values of an input for rows `rows` of the positions of a pass; positions beyond the plane are 0."""
+    step, (py, px) = (1, (0, 0)) if source.up else (2, PARITIES[part.number])
+    y, x = RADIUS + source.dy + py, RADIUS + source.dx + px
+    found = plane[y + step * rows.start : y + step * rows.stop : step, x : x + step * width : step]
+    if found.shape == (rows.stop - rows.start, width):
+        return found
+    # A coarser band of a grid with an odd side may be one row or column shorter than half of this band.
+    padded = np.zeros((rows.stop - rows.start, width), np.float32)
+    padded[: found.shape[0], : found.shape[1]] = found
+    return padded
 
 
 class KnownValues:
-    """Coded values of a tile, and the inputs of later layers made of them."""
+    """Coded values of a tile of `shape` positions, band by band."""
 
-    def __init__(self, widths: Sequence[int], shape: tuple[int, int]) -> None:
-        self.widths, self.shape = tuple(widths), shape
-        n_inputs = sum(inputs_of(width, sum(widths[:k])) for k, width in enumerate(widths))
-        size = shape[0] * shape[1]
-        self.values = np.zeros((sum(widths), size), np.float32)
-        """float32 [D, h * w], 0 where not yet coded."""
-        self.inputs = np.zeros((n_inputs, size), np.float32)
-        """[inputs of all layers, h * w], 0 for layers not yet coded."""
-        self.strong = np.zeros((9 * CROSS, size), np.float32)
-        """3x3 positions around each of the first CROSS channels, channel by channel."""
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self.canvases: dict[Band, Canvas] = {}
         self.mode = 0
         """Mode of the previous layer, see scalar_context.py."""
-        self._next = 0
 
-    def end_layer(self, k: int) -> None:
-        """Compute the inputs that layer k, now coded, gives later layers."""
-        start, n = sum(self.widths[:k]), self.widths[k]
-        part = self.values[start : start + n]
-        grid = part.reshape(n, *self.shape)
-        parts = [log_size(part), around(log_size(np.abs(grid).sum(0, keepdims=True)))]
-        if start < STRONG:
-            parts.append(around(log_value(grid[: STRONG - start])))
-        for rows in parts:
-            self.inputs[self._next : self._next + len(rows)] = rows
-            self._next += len(rows)
-        for c in range(start, min(start + n, CROSS)):
-            self.strong[9 * c : 9 * c + 9] = around(self.values[c : c + 1].reshape(1, *self.shape))
+    def begin_layer(self, layer: LayerBands) -> None:
+        """Add the bands of a layer, with values of 0."""
+        for band, part in layer.split(np.zeros((layer.width, *self.shape), np.int8)).items():
+            self.canvases[band] = Canvas((part.shape[0], part.shape[1]))
+
+    def end_layer(self, layer: LayerBands, values: np.ndarray) -> None:
+        """Set the values int32 [n, h, w] of a layer."""
+        self.begin_layer(layer)
+        for band, part in layer.split(values).items():
+            self.canvases[band].put(part)
+
+    def sources(self, part: Pass) -> list[tuple[Input, Canvas | None]]:
+        """Inputs of a pass with their bands; None: the band does not exist, its values count as 0."""
+        band = part.band
+        return [
+            (source, self.canvases.get(Band(band.colour - source.back, band.level + source.up, source.name)))
+            for source in inputs(band.colour, band.name, part.number)
+        ]
 
 
-def layer_passes(net: LayerNet, shape: tuple[int, int]) -> tuple[Pass, ...]:
-    """The passes of a layer over a tile of `shape`."""
-    return passes(shape, net.pyramid)
+class BandContext:
+    """Locations and scales of a colour of a layer at one quantization step, pass by pass."""
+
+    def __init__(self, net: BandNet, layer: LayerBands, known: KnownValues, step: int) -> None:
+        self.net, self.layer, self.known, self.step = net, layer, known, step
+
+    def predict(self, part: Pass) -> tuple[np.ndarray, np.ndarray]:
+        """Locations in 1/8 steps int32 and scale classes int16, not limited, [rows, columns] of a pass."""
+        shape = part.of(np.broadcast_to(np.int8(0), self.known.canvases[part.band].shape)).shape
+        location, scale = np.zeros(shape, np.int32), np.zeros(shape, np.int16)
+        if 0 in shape:
+            return location, scale
+        each = max(1, CHUNK // shape[1])
+        sources = self.known.sources(part)
+        for start in range(0, shape[0], each):
+            rows = slice(start, min(start + each, shape[0]))
+            self._predict_rows(part, sources, rows, location[rows], scale[rows])
+        return location, scale
+
+    def _predict_rows(
+        self,
+        part: Pass,
+        sources: Sequence[tuple[Input, Canvas | None]],
+        rows: slice,
+        location: np.ndarray,
+        scale: np.ndarray,
+    ) -> None:
+        net, kind = self.net, part.kind
+        n, width = location.size, location.shape[1]
+        linear = net.linear.get(kind, np.zeros(0, np.float32))
+        neighbours = np.zeros((len(linear), n), np.float32)
+        for row, (source, canvas) in zip(neighbours, sources, strict=False):
+            assert canvas is not None
+            row[:] = _window(canvas.values, source, part, rows, width).reshape(-1)
+        sums = linear @ neighbours + LOCATION_UNIT // 16
+        eighths = np.floor(sums * (8 / LOCATION_UNIT)).clip(-8 * LARGEST, 8 * LARGEST)
+        location[...] = eighths.reshape(location.shape)
+        if part.band.name == "low":
+            given = log_value(neighbours - np.floor((eighths + 4) / 8))
+        else:
+            given = np.zeros((len(sources), n), np.float32)
+            for row, (source, canvas) in zip(given, sources, strict=True):
+                if canvas is not None:
+                    row[:] = _window(canvas.sizes, source, part, rows, width).reshape(-1)
+        scale[...] = self._classes(part, given).reshape(scale.shape)
+
+    def _classes(self, part: Pass, given: np.ndarray) -> np.ndarray:
+        """Inputs [F, N] -> scale classes [N]."""
+        net, kind = self.net, part.kind
+        level = self.layer.level_numbers.index(part.band.level)
+        offset = net.bias[kind] + net.level[level] + net.step[self.step]
+        constant = net.scale_kind[kind][0] + net.scale_level[level] + net.scale_step[self.step]
+        # All positions without a value other than 0 around them have the same class.
+        active = np.flatnonzero(given.any(0)) if len(given) else np.zeros(0, np.int64)
+        columns = given[:, active] if len(active) < 0.7 * given.shape[1] else given
+        sums = np.zeros((columns.shape[1] + 1, len(offset)), np.float32)
+        if len(given):
+            np.matmul(columns.T, net.first[kind], out=sums[:-1])
+        sums += offset
+        h1 = np.floor(sums / 256).clip(0, MOST)
+        h2 = (h1 + np.floor((h1 @ net.hidden + net.hidden_bias) / 256)).clip(0, MOST)
+        classes = np.floor((h2 @ net.scale + (constant + UNIT // 16)) * (8 / UNIT))
+        if len(columns.T) == given.shape[1] and len(given):
+            found = classes[:-1]
+        else:
+            found = np.full(given.shape[1], classes[-1], np.float32)
+            found[active] = classes[:-1]
+        return found.clip(-(2**14), 2**14)
 
 
 def digest_of(tensors: Mapping[str, np.ndarray]) -> bytes:

@@ -1,122 +1,215 @@
-"""Coding order of scalar planes: passes over a tile's grid, and the coded neighbours of each pass.
+"""Coding order of wavelet coefficients: bands of a layer, passes over each band, and the inputs of a pass.
 
-    pyramid        for wavelet coefficients: positions at multiples of 16, then level by level the three subbands, each
-                   as a checkerboard, so that its second half has coded direct neighbours in the same subband
-    checkerboard   two passes: half of the positions without coded neighbours, half with all direct neighbours coded
+The planes of a layer are the positions of its bands (backbones/wavelet.py, quantizers/lifting.py):
 
-A pass has a kind, which fixes the offsets of the coded neighbours, and a level, log2 of the unit of these offsets.
-Positions of one pass are not neighbours of each other.
+    first two layers   the low band at the latent's stride, in place: band `low` and LOW_LEVELS levels of `h`, `v`, `d`
+    further layers     one level of `h`, `v`, `d`, each of P x P planes
+
+Colours are coded one after the other, levels from the coarsest to the finest. A level of a colour has 12 passes: for
+each of four parities of (row, column) the positions of `h`, then those of `v`; after these the four passes of `d`. So
+later passes have coded neighbours in their own band.
+
+An input of a pass is a value at an offset in a coded band: of the band itself, of the other bands of the level, of the
+bands of the next coarser level (at half the coordinates), and of the same level of colours before.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 
-LEVELS = 5
-"""Levels of the pyramid: the coarsest positions are 2**(LEVELS - 1) apart."""
-OFFSETS = tuple((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0))
-"""Offsets (dy, dx) of neighbours, in units of 2**level positions."""
-PYRAMID_KINDS = ("first", "row", "row2", "column", "column2", "diagonal", "diagonal2")
-"""Kinds of passes of a pyramid: odd columns of even rows, even columns of odd rows, both odd; two halves of each."""
-CHECKERBOARD_KINDS = ("first", "cross")
-"""Kinds of passes of a checkerboard."""
-_ANCHORS = {"diagonal": (-1, -1), "row": (0, -1), "column": (-1, 0)}
-"""Offset of a coded neighbour that every position of a pass has, by kind."""
+from ..config.quantizers import LOW_LEVELS
+
+PARITIES = ((0, 0), (1, 1), (0, 1), (1, 0))
+"""(row, column) modulo 2 of the positions of each of the four passes over a band."""
+DETAILS = ("h", "v", "d")
+"""Bands of a level: high along rows, along columns, along both."""
+RADIUS = 2
+"""Largest offset of an input."""
+_SQUARE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+_WIDE = tuple((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3))
+
+
+@dataclass(frozen=True)
+class Band:
+    """A band of wavelet coefficients of a colour."""
+
+    colour: int
+    """0: luma, 1 and 2: chroma."""
+    level: int
+    """Levels of the band below the picture, 0 the finest; `low` has that of the coarsest level."""
+    name: str
+    """low, h, v or d."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a pass: the value at an offset (dy, dx) of a coded band."""
+
+    name: str
+    """Band: low, h, v or d."""
+    dy: int
+    dx: int
+    up: bool = False
+    """True: the band of the next coarser level, at half the coordinates."""
+    back: int = 0
+    """How many colours before the pass's own."""
+
+
+def own_inputs(name: str, number: int) -> tuple[Input, ...]:
+    """The coded neighbours, within two positions, of pass `number` in the pass's own band."""
+    coded = PARITIES[:number]
+    return tuple(Input(name, dy, dx) for dy, dx in _WIDE if _parity(number, dy, dx) in coded)
+
+
+@cache
+def inputs(colour: int, name: str, number: int) -> tuple[Input, ...]:
+    """All inputs of pass `number` 0..3 over band `name` of a colour; those of `own_inputs` come first."""
+    found = list(own_inputs(name, number))
+    if name == "low":
+        return tuple(found)
+    for other in DETAILS:
+        if other == name or ("d" in (other, name) and name != "d"):
+            continue
+        coded = PARITIES if name == "d" else PARITIES[: number + (name == "v")]
+        found += [Input(other, dy, dx) for dy, dx in _SQUARE if _parity(number, dy, dx) in coded]
+    found += [Input(other, dy, dx, up=True) for other in DETAILS for dy, dx in _SQUARE]
+    for back in range(1, colour + 1):
+        found += [Input(name, dy, dx, back=back) for dy, dx in _SQUARE]
+        found += [Input(other, 0, 0, back=back) for other in DETAILS if other != name]
+    return tuple(found)
+
+
+def _parity(number: int, dy: int, dx: int) -> tuple[int, int]:
+    """Parity of the position at an offset from the positions of pass `number`."""
+    py, px = PARITIES[number]
+    return (py + dy) % 2, (px + dx) % 2
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Positions whose values are coded together."""
+    """The positions of one parity of a band; those of one pass are coded independently of each other."""
 
-    kind: str
-    level: int
-    positions: np.ndarray
-    """Flat positions int64 [N] in the plane."""
-    neighbours: np.ndarray
-    """Flat positions int64 [K, N] of the coded neighbours, in the order of `seen(kind)`."""
+    band: Band
+    number: int
+    """0..3, index of its parity."""
 
+    @property
+    def kind(self) -> str:
+        """Key of its weights: the band's name and the number."""
+        return f"{self.band.name}{self.number}"
 
-@cache
-def seen(kind: str) -> tuple[tuple[int, int], ...]:
-    """OFFSETS of the coded neighbours of a pass of `kind`."""
-    return tuple(offset for offset in OFFSETS if _is_coded(kind, *offset))
-
-
-def _is_coded(kind: str, dy: int, dx: int) -> bool:
-    odd_y, odd_x = dy % 2 == 1, dx % 2 == 1
-    if kind.endswith("2") and not odd_y and not odd_x:
-        return abs(dy) + abs(dx) == 2  # first half of the same subband
-    match kind.removesuffix("2"):
-        case "row":  # coded: even rows and columns
-            return odd_x and not odd_y
-        case "column":  # those, and the subband of the rows
-            return odd_y
-        case "diagonal":  # all other positions
-            return odd_y or odd_x
-        case "cross":  # second half of a checkerboard
-            return odd_y != odd_x
-        case _:
-            return False
+    def of(self, plane: np.ndarray) -> np.ndarray:
+        """Its positions in an array [..., h, w] of the band, as a view."""
+        py, px = PARITIES[self.number]
+        part: np.ndarray = plane[..., py::2, px::2]
+        return part
 
 
-@lru_cache(maxsize=16)
-def passes(shape: tuple[int, int], pyramid: bool) -> tuple[Pass, ...]:
-    """The passes over a grid of `shape` (h, w), in coding order; they hold each position once."""
-    h, w = shape
-    found = []
-    if pyramid:
-        top = 1 << (LEVELS - 1)
-        found.append(_pass("first", LEVELS - 1, shape, _grid(shape, 0, 0, top)))
-        for level in reversed(range(LEVELS - 1)):
-            step = 1 << level
-            for kind, y, x in (("row", 0, step), ("column", step, 0), ("diagonal", step, step)):
-                places = _grid(shape, y, x, 2 * step)
-                second = ((places // (2 * step)).sum(0) % 2).astype(bool)
-                found.append(_pass(kind, level, shape, places[:, ~second]))
-                found.append(_pass(f"{kind}2", level, shape, places[:, second]))
-    else:
-        for kind, y in (("first", 0), ("cross", 1)):
-            halves = [_grid(shape, 0, y, 2), _grid(shape, 1, 1 - y, 2)]
-            found.append(_pass(kind, 0, shape, np.concatenate(halves, 1)))
-    return tuple(part for part in found if len(part.positions))
+KINDS = tuple(f"{name}{number}" for name in DETAILS for number in range(4))
+"""Kinds of the passes of a level."""
+LOW_KINDS = tuple(f"low{number}" for number in range(4)) + KINDS
+"""Kinds of the passes of the first two layers."""
 
 
-def _grid(shape: tuple[int, int], y: int, x: int, step: int) -> np.ndarray:
-    """Rows and columns int64 [2, N] of every `step`-th position from (y, x) on."""
-    rows, columns = np.meshgrid(np.arange(y, shape[0], step), np.arange(x, shape[1], step), indexing="ij")
-    return np.stack([rows.ravel(), columns.ravel()])
+@dataclass(frozen=True)
+class LayerBands:
+    """Bands of a layer of a latent with `levels` levels within a stride."""
+
+    levels: int
+    number: int
+    """Number of the layer, 0..2 * levels + 1: even ones are luma."""
+
+    @property
+    def colours(self) -> tuple[int, ...]:
+        """Colours of the layer."""
+        return (1, 2) if self.number % 2 else (0,)
+
+    @property
+    def low(self) -> bool:
+        """True for the layers of the low band."""
+        return self.number < 2
+
+    @property
+    def level_numbers(self) -> tuple[int, ...]:
+        """Levels of the layer, coarse to fine."""
+        if self.low:
+            return tuple(range(self.levels + LOW_LEVELS - 1, self.levels - 1, -1))
+        return (self.levels - self.number // 2,)
+
+    @property
+    def width(self) -> int:
+        """Planes of the layer, n."""
+        return len(self.colours) * (1 if self.low else 3 * self._side**2)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of passes of the layer."""
+        return LOW_KINDS if self.low else KINDS
+
+    def bands(self, colour: int) -> tuple[Band, ...]:
+        """Bands of a colour, coarse to fine."""
+        low = [Band(colour, self.level_numbers[0], "low")] if self.low else []
+        return (*low, *(Band(colour, level, name) for level in self.level_numbers for name in DETAILS))
+
+    def passes(self, colour: int) -> tuple[Pass, ...]:
+        """Passes of a colour in coding order."""
+        bands = self.bands(colour)
+        found = [Pass(bands[0], number) for number in range(4)] if self.low else []
+        for h, v, d in zip(*(bands[self.low + i :: 3] for i in range(3)), strict=True):
+            found += [Pass(band, number) for number in range(4) for band in (h, v)]
+            found += [Pass(d, number) for number in range(4)]
+        return tuple(found)
+
+    def split(self, planes: np.ndarray) -> dict[Band, np.ndarray]:
+        """Planes [n, h, w] of the layer -> its bands [rows, columns], as views or copies."""
+        found = {}
+        for colour, part in zip(self.colours, np.split(planes, len(self.colours)), strict=True):
+            if self.low:
+                plane = part[0]
+                for level in reversed(self.level_numbers):
+                    found[Band(colour, level, "h")] = plane[0::2, 1::2]
+                    found[Band(colour, level, "v")] = plane[1::2, 0::2]
+                    found[Band(colour, level, "d")] = plane[1::2, 1::2]
+                    plane = plane[0::2, 0::2]
+                found[Band(colour, self.level_numbers[0], "low")] = plane
+                continue
+            side, (h, w) = self._side, part.shape[1:]
+            for name, of_band in zip(DETAILS, np.split(part, 3), strict=True):
+                blocks = of_band.reshape(side, side, h, w).transpose(2, 0, 3, 1)
+                found[Band(colour, self.level_numbers[0], name)] = blocks.reshape(h * side, w * side)
+        return found
+
+    def join(self, bands: dict[Band, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+        """The inverse of `split`: bands -> planes [n, h, w] of a grid of `shape`."""
+        first = next(iter(bands.values()))
+        planes = []
+        h, w = shape
+        for colour in self.colours:
+            if self.low:
+                whole = np.empty((1, h, w), first.dtype)
+                plane = whole[0]
+                for level in reversed(self.level_numbers):
+                    plane[0::2, 1::2] = bands[Band(colour, level, "h")]
+                    plane[1::2, 0::2] = bands[Band(colour, level, "v")]
+                    plane[1::2, 1::2] = bands[Band(colour, level, "d")]
+                    plane = plane[0::2, 0::2]
+                plane[...] = bands[Band(colour, self.level_numbers[0], "low")]
+                planes.append(whole)
+                continue
+            for name in DETAILS:
+                band, side = bands[Band(colour, self.level_numbers[0], name)], self._side
+                planes.append(band.reshape(h, side, w, side).transpose(1, 3, 0, 2).reshape(side * side, h, w))
+        return np.concatenate(planes)
+
+    @property
+    def _side(self) -> int:
+        """Positions of a band along a side of a stride, P."""
+        return 2 ** (self.levels - 1 - self.level_numbers[0])
 
 
-def _pass(kind: str, level: int, shape: tuple[int, int], places: np.ndarray) -> Pass:
-    w, (rows, columns), step = shape[1], places, 1 << level
-    neighbours = [_neighbour(kind, shape, rows, columns, dy * step, dx * step, step) for dy, dx in seen(kind)]
-    # A grid of one position has no second half.
-    together = np.array(neighbours, np.int64).reshape(len(neighbours), len(rows))
-    return Pass(kind, level, rows * w + columns, together)
-
-
-def _neighbour(
-    kind: str, shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray, dy: int, dx: int, step: int
-) -> np.ndarray:
-    """Flat positions of the neighbours at (dy, dx), mirrored at the position beyond the border.
-
-    Mirroring keeps the parity of the offset, and with it that the neighbour is coded. Where the mirrored position is
-    outside as well, the anchor takes its place.
-    """
-    h, w = shape
-    y, x = rows + dy, columns + dx
-    y = np.where((y < 0) | (y >= h), rows - dy, y)
-    x = np.where((x < 0) | (x >= w), columns - dx, x)
-    outside = (y < 0) | (y >= h) | (x < 0) | (x >= w)
-    if kind == "cross":
-        across = np.where(columns > 0, columns - 1, np.minimum(columns + 1, w - 1))
-        above = np.where(rows > 0, rows - 1, np.minimum(rows + 1, h - 1))
-        anchor = np.where(across != columns, rows * w + across, above * w + columns)
-    else:
-        anchor_y, anchor_x = _ANCHORS[kind.removesuffix("2")]
-        anchor = (rows + anchor_y * step) * w + columns + anchor_x * step
-    found: np.ndarray = np.where(outside, anchor, y * w + x)
-    return found
+def layers_of(levels: int) -> tuple[LayerBands, ...]:
+    """Layers of a latent with `levels` levels within a stride."""
+    return tuple(LayerBands(levels, number) for number in range(2 * levels + 2))

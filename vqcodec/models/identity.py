@@ -90,8 +90,8 @@ def quantizer_space(quantizer: QuantizerConfig) -> dict[str, Any]:
             return {"kind": "gmm-vq", **_mixture_space(quantizer)}
         case SoftVQConfig():
             return {"kind": "soft-vq", **_mixture_space(quantizer)}
-        case UniformConfig(widths=widths, lifted=lifted):
-            return {"kind": "uniform", "widths": widths, "lifted": lifted}
+        case UniformConfig(levels=levels):
+            return {"kind": "uniform", "levels": levels}
         case _:
             assert_never(quantizer)
 

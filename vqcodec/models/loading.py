@@ -162,7 +162,7 @@ def entropy_from_tensors(quantizer: QuantizerConfig, tensors: Mapping[str, np.nd
     Raises ValueError, TypeError or KeyError for tensors of wrong names, shapes or values.
     """
     if isinstance(quantizer, UniformConfig):
-        return ScalarContext(quantizer.widths, tensors, quantizer.lifted)  # type: ignore[return-value]
+        return ScalarContext(quantizer.levels, tensors)  # type: ignore[return-value]
     sizes = quantizer.sizes
     if any(name.startswith("prior.") for name in tensors):
         return ContextModel(sizes, tensors)

@@ -13,25 +13,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LEVELS = 4
+from ..config.quantizers import LOW_LEVELS
+
 REACH = 64
 """Most positions to each side that a value depends on: 4 for each level, 2**level apart."""
 _STEPS = (-1.586134342, -0.052980118, 0.882911075, 0.443506852)
 _SCALE = 1.149604398
 
 
-def lift(z: Tensor) -> Tensor:
+def lift(z: Tensor, levels: int = LOW_LEVELS) -> Tensor:
     """z [B, C, h, w] -> coefficients of the same shape; levels stop where the grid is too small."""
-    for level in range(LEVELS):
+    for level in range(levels):
         step = 1 << level
         part = _along(_along(z[:, :, ::step, ::step], False).transpose(2, 3), False).transpose(2, 3)
         z = _placed(z, part, step)
     return z
 
 
-def unlift(z: Tensor) -> Tensor:
+def unlift(z: Tensor, levels: int = LOW_LEVELS) -> Tensor:
     """Inverse of `lift`, up to rounding."""
-    for level in reversed(range(LEVELS)):
+    for level in reversed(range(levels)):
         step = 1 << level
         part = _along(_along(z[:, :, ::step, ::step].transpose(2, 3), True).transpose(2, 3), True)
         z = _placed(z, part, step)

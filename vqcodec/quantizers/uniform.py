@@ -1,6 +1,6 @@
 """Uniform scalar quantization with one step per file: one plane of integers per latent channel.
 
-The latent is in Karhunen-Loeve order and scaled so that equal errors in any channel give equal errors in the pixels.
+The latent is scaled so that equal errors in any channel give equal errors in the pixels.
 One step for all channels is then the optimal bit allocation (reverse water-filling), and weak channels round to 0.
 Indices are the rounded values plus LARGEST, so that they start at 0. Groups of channels are the layers of a file,
 coarse to fine, masked as in MGVQ (section 3): missing values are 0, the mean.
@@ -96,3 +96,9 @@ def coordinate(step: float) -> float:
     """Decoder input for a step number: about -1..1, linear in the logarithm of the step."""
     low, high = (math.log2(size) for size in COORDINATE)
     return 2 * (math.log2(step_size(step)) - low) / (high - low) - 1
+
+
+def size_at(coordinate: Tensor) -> Tensor:
+    """Quantization steps of coordinates, the inverse of `coordinate`."""
+    low, high = (math.log2(size) for size in COORDINATE)
+    return torch.exp2(low + (coordinate + 1) * ((high - low) / 2))

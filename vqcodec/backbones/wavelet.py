@@ -1,0 +1,152 @@
+"""9/7 wavelet of the picture with a decoder network that restores the result: for models with a quantization step.
+
+    pixels -> orthonormal colour transform -> wavelet, `levels` levels -> z          (encoder)
+    pixels <- picture + step * network(picture) <- colours <- wavelet    <- z_q      (decoder)
+
+The transform is nearly orthonormal, so an error of a coefficient has the same size in the pixels, and the network only
+removes what quantization adds: ringing, blur and blocks of colour. It is conditioned on the quantization step: the last
+channel of `kept` holds its coordinate, which scales and shifts the input of every block (FiLM: Perez et al. 2018).
+
+Channels of the latent, for 2**levels = S:
+
+    0..2      low band at stride S, luma and two chroma channels
+    then      for levels from the coarsest to the finest: luma, chroma 1, chroma 2; each of the three bands `h` (high
+              along rows), `v` (high along columns), `d` (both); each with its P x P positions in a block, row by row
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config.backbones import WaveletConfig
+from ..quantizers.lifting import lift, unlift
+from ..quantizers.uniform import size_at
+from .base import Decoder, Encoder
+from .conv import ResidualBlock
+
+FOLD = 4
+"""Stride of the decoder network, px."""
+EMBEDDING = 16
+"""Size of the embedding of the step's coordinate."""
+GAIN = 2.0
+"""Factor from pixels in -1..1 to the scale of coefficients; the smallest step, 1/8, is then 8 levels of 255."""
+_COLOURS = ((1, 1, 1), (1, 0, -1), (1, -2, 1))
+"""Rows of the colour transform before normalisation: luma, red against blue, green against both."""
+
+
+def colour_transform() -> Tensor:
+    """Orthonormal matrix [3, 3]: RGB -> luma and two chroma channels."""
+    rows = torch.tensor(_COLOURS, dtype=torch.float32)
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+@cache
+def channel_order(levels: int) -> np.ndarray:
+    """Indices int64 [3 * 4**levels] of the latent's channels among those of `pixel_unshuffle`.
+
+    The latter are colour by colour, row by row.
+    """
+    side = 2**levels
+    found = [colour * side * side for colour in range(3)]
+    for level in reversed(range(levels)):
+        step = 2**level
+        for colour in range(3):
+            for y0, x0 in ((0, step), (step, 0), (step, step)):
+                rows, columns = range(y0, side, 2 * step), range(x0, side, 2 * step)
+                found += [(colour * side + y) * side + x for y in rows for x in columns]
+    return np.array(found)
+
+
+def levels_of(channels: int) -> int:
+    """Wavelet levels of a latent of 3 * 4**levels channels."""
+    return round(math.log2(channels / 3) / 2)
+
+
+class WaveletEncoder(Encoder):
+    """Pixels x [B, 3, H, W] in -1..1, H and W multiples of S -> latent z [B, 3 S^2, H / S, W / S]. No weights."""
+
+    def __init__(self, config: WaveletConfig, channels: int, groups: int) -> None:
+        super().__init__()
+        self.levels = levels_of(channels)
+        self.stride = 2**self.levels
+        self.halo = halo_of(self.levels, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pixels x [B, 3, H, W] in -1..1 -> latent z float32 [B, D, H / S, W / S]."""
+        with torch.autocast(x.device.type, enabled=False):
+            y = torch.einsum("ij,bjhw->bihw", colour_transform().to(x.device), x.float()) * GAIN
+            return F.pixel_unshuffle(lift(y, self.levels), self.stride)[:, channel_order(self.levels)]
+
+
+class ModulatedBlock(nn.Module):
+    """Residual block whose input is scaled and shifted by an embedding [B, EMBEDDING]; it starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.block = ResidualBlock(channels)
+        self.film = nn.Linear(EMBEDDING, 2 * channels)
+        nn.init.zeros_(self.film.weight)
+        nn.init.zeros_(self.film.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x [B, C, H, W], embedding [B, EMBEDDING] -> [B, C, H, W]."""
+        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, 1)
+        block = self.block
+        return x + block.conv2(F.silu(block.conv1(F.silu(x * (1 + scale) + shift))))
+
+
+class WaveletDecoder(Decoder):
+    """z_q [B, 3 S^2, h, w] and kept [B, G + 1, h, w] -> pixels [B, 3, S h, S w], about -1..1, not clamped.
+
+    The last channel of `kept` is the coordinate of the quantization step. At the start of training the network adds
+    nothing.
+    """
+
+    def __init__(self, config: WaveletConfig, channels: int, groups: int) -> None:
+        super().__init__()
+        self.levels = levels_of(channels)
+        self.stride = 2**self.levels
+        self.halo = halo_of(self.levels, config.depth)
+        self.tell = nn.Sequential(nn.Linear(1, 2 * EMBEDDING), nn.SiLU(), nn.Linear(2 * EMBEDDING, EMBEDDING))
+        self.head = nn.Conv2d(3 * FOLD**2, config.width, 3, padding=1)
+        self.blocks = nn.ModuleList(ModulatedBlock(config.width) for _ in range(config.depth))
+        self.tail = nn.Conv2d(config.width, 3 * FOLD**2, 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+
+    def forward(self, z_q: Tensor, kept: Tensor) -> Tensor:
+        """z_q [B, D, h, w], kept [B, G + 1, h, w] -> pixels [B, 3, S h, S w], about -1..1."""
+        picture = self.picture(z_q)
+        coordinate = kept[:, -1:, 0, 0]
+        embedding = self.tell(coordinate)
+        y = self.head(F.pixel_unshuffle(picture, FOLD))
+        for block in self.blocks:
+            y = block(y, embedding)
+        size = size_at(coordinate)[:, :, None, None] / GAIN
+        return picture + F.pixel_shuffle(self.tail(F.silu(y)).float(), FOLD) * size
+
+    def picture(self, z_q: Tensor) -> Tensor:
+        """Latent [B, D, h, w] -> pixels [B, 3, S h, S w] of the transform alone, without the network."""
+        with torch.autocast(z_q.device.type, enabled=False):
+            blocks = z_q.float()[:, np.argsort(channel_order(self.levels))]
+            y = unlift(F.pixel_shuffle(blocks, self.stride), self.levels) / GAIN
+            return torch.einsum("ji,bjhw->bihw", colour_transform().to(z_q.device), y)
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the layer that outputs pixels."""
+        return self.tail.weight
+
+
+def halo_of(levels: int, depth: int) -> int:
+    """Halo, px: reach of the wavelet, 4 positions a level to each side, and of the network, in whole strides."""
+    wavelet = sum(4 * 2**level for level in range(levels))
+    network = (2 * depth + 2) * FOLD if depth else 0
+    stride = 2**levels
+    return -(-(wavelet + network) // stride) * stride
