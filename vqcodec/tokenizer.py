@@ -156,7 +156,7 @@ class Tokenizer(nn.Module):
             planes: indices of each plane.
             keep: number of layers that are decoded, 1..N; None: all.
             step: number of the quantization step, for a uniform quantizer.
-            lifted_channels: the part in a window of the result of `Uniform.lifted_channels`.
+            lifted_channels: the part of a window in the low band without its wavelet.
         """
         if keep is not None:
             shown = {s for layer in self.layers[:keep] for s in layer}

@@ -7,7 +7,7 @@ For each value v (a whole number of quantization steps) the network predicts a l
 values coded before. The probability of v is the mass of a mixture of two logistic distributions within 1/2 of v:
 
     P(v) = (1 - w) F(|v - m|, s) + w F(|v - m|, s')        F(d, s) = sigma((1/2 - d) / s) - sigma((-1/2 - d) / s)
-    s = 0.45 * NARROWEST * 2^(c / PER_OCTAVE)              s' = s * (1.5 + 3 sigma(a_c))        w = sigma(b_c - 1)
+    s = 0.45 * NARROWEST * 2^(c / PER_OCTAVE)      s' = s * (1.5 + 3 sigma(20 a_c))      w = sigma(20 b_c - 1)
 
 with a_c, b_c learned for each class and interpolated between classes. Bits are -log2(P(v) (1 - 1e-4) + LEAST). The
 network of a pass is
@@ -58,6 +58,8 @@ INPUT = 16
 """Factor from inputs and activations here to those of the integer network."""
 CLASS_UNIT = 8
 """Factor from the network's output to scale classes."""
+MIXTURE_UNIT = 20
+"""Factor of the parameters of the mixtures: it lets them move as fast as the weights."""
 CENTRE = 28
 """Step number at the centre of `step_basis`."""
 LEAST = 1e-6
@@ -268,7 +270,8 @@ class ContextNet(nn.Module):
         part = (scale - below)[..., None]
         mixture = self.mixture[below] * (1 - part) + self.mixture[below + 1] * part
         narrow = 0.45 * NARROWEST * torch.exp2(scale / PER_OCTAVE)
-        return narrow, narrow * (1.5 + 3 * torch.sigmoid(mixture[..., 0])), torch.sigmoid(mixture[..., 1] - 1)
+        width = 1.5 + 3 * torch.sigmoid(MIXTURE_UNIT * mixture[..., 0])
+        return narrow, narrow * width, torch.sigmoid(MIXTURE_UNIT * mixture[..., 1] - 1)
 
     @torch.no_grad()
     def tensors(self) -> dict[str, np.ndarray]:

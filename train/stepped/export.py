@@ -13,7 +13,7 @@ from vqcodec.config.quantizers import UniformConfig
 from vqcodec.entropy.scalar_context import CHECK, ScalarContext
 from vqcodec.models.loading import write_model
 from vqcodec.models.weights_int8 import pack
-from vqcodec.quantizers.uniform import step_size
+from vqcodec.quantizers.steps import step_size
 
 from ..logs import Report
 from .recipe import SteppedRecipe, stepped_recipe

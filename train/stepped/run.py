@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from vqcodec.config.quantizers import LARGEST, UniformConfig
 from vqcodec.errors import InputError
 from vqcodec.inference.torch_networks import in_bfloat16
-from vqcodec.quantizers.uniform import COORDINATE, FINEST, PER_OCTAVE
+from vqcodec.quantizers.steps import COORDINATE, FINEST, PER_OCTAVE
 from vqcodec.tokenizer import Tokenizer, to_unit
 
 from ..checkpoint import read_checkpoint, write_checkpoint

@@ -7,17 +7,10 @@ The transform is nearly orthonormal, so an error of a coefficient has the same s
 removes what quantization adds: ringing, blur and blocks of colour. It is conditioned on the quantization step: the last
 channel of `kept` holds its coordinate, which scales and shifts the input of every block (FiLM: Perez et al. 2018).
 
-Channels of the latent, for 2**levels = S:
-
-    0..2      low band at stride S, luma and two chroma channels
-    then      for levels from the coarsest to the finest: luma, chroma 1, chroma 2; each of the three bands `h` (high
-              along rows), `v` (high along columns), `d` (both); each with its P x P positions in a block, row by row
+wavelet_arrays.py has the transform in numpy, and the order of the channels.
 """
 
 from __future__ import annotations
-
-import math
-from functools import cache
 
 import numpy as np
 import torch
@@ -29,43 +22,10 @@ from ..quantizers.lifting import lift, unlift
 from ..quantizers.uniform import size_at
 from .base import Decoder, Encoder
 from .conv import ResidualBlock
+from .wavelet_arrays import FOLD, GAIN, channel_order, colour_transform, halo_of, levels_of
 
-FOLD = 4
-"""Stride of the decoder network, px."""
 EMBEDDING = 16
 """Size of the embedding of the step's coordinate."""
-GAIN = 2.0
-"""Factor from pixels in -1..1 to the scale of coefficients; the smallest step, 1/8, is then 8 levels of 255."""
-_COLOURS = ((1, 1, 1), (1, 0, -1), (1, -2, 1))
-"""Rows of the colour transform before normalisation: luma, red against blue, green against both."""
-
-
-def colour_transform() -> Tensor:
-    """Orthonormal matrix [3, 3]: RGB -> luma and two chroma channels."""
-    rows = torch.tensor(_COLOURS, dtype=torch.float32)
-    return rows / rows.norm(dim=1, keepdim=True)
-
-
-@cache
-def channel_order(levels: int) -> np.ndarray:
-    """Indices int64 [3 * 4**levels] of the latent's channels among those of `pixel_unshuffle`.
-
-    The latter are colour by colour, row by row.
-    """
-    side = 2**levels
-    found = [colour * side * side for colour in range(3)]
-    for level in reversed(range(levels)):
-        step = 2**level
-        for colour in range(3):
-            for y0, x0 in ((0, step), (step, 0), (step, step)):
-                rows, columns = range(y0, side, 2 * step), range(x0, side, 2 * step)
-                found += [(colour * side + y) * side + x for y in rows for x in columns]
-    return np.array(found)
-
-
-def levels_of(channels: int) -> int:
-    """Wavelet levels of a latent of 3 * 4**levels channels."""
-    return round(math.log2(channels / 3) / 2)
 
 
 class WaveletEncoder(Encoder):
@@ -80,7 +40,7 @@ class WaveletEncoder(Encoder):
     def forward(self, x: Tensor) -> Tensor:
         """Pixels x [B, 3, H, W] in -1..1 -> latent z float32 [B, D, H / S, W / S]."""
         with torch.autocast(x.device.type, enabled=False):
-            y = torch.einsum("ij,bjhw->bihw", colour_transform().to(x.device), x.float()) * GAIN
+            y = torch.einsum("ij,bjhw->bihw", torch.from_numpy(colour_transform()).to(x.device), x.float()) * GAIN
             return F.pixel_unshuffle(lift(y, self.levels), self.stride)[:, channel_order(self.levels)]
 
 
@@ -136,17 +96,9 @@ class WaveletDecoder(Decoder):
         with torch.autocast(z_q.device.type, enabled=False):
             blocks = z_q.float()[:, np.argsort(channel_order(self.levels))]
             y = unlift(F.pixel_shuffle(blocks, self.stride), self.levels) / GAIN
-            return torch.einsum("ji,bjhw->bihw", colour_transform().to(z_q.device), y)
+            return torch.einsum("ji,bjhw->bihw", torch.from_numpy(colour_transform()).to(z_q.device), y)
 
     @property
     def last_layer(self) -> Tensor:
         """Weight of the layer that outputs pixels."""
         return self.tail.weight
-
-
-def halo_of(levels: int, depth: int) -> int:
-    """Halo, px: reach of the wavelet, 4 positions a level to each side, and of the network, in whole strides."""
-    wavelet = sum(4 * 2**level for level in range(levels))
-    network = (2 * depth + 2) * FOLD if depth else 0
-    stride = 2**levels
-    return -(-(wavelet + network) // stride) * stride

@@ -21,8 +21,8 @@ from .selectors import ContextSelector, IndividualSelector, Selector
 
 INDEX_PASSES = {6: 2, 7: 4, 8: 6, 9: 10}
 """Passes of latent refinement of index models by effort; none below."""
-SCALAR_PASSES = {6: 1, 7: 2, 8: 4, 9: 10}
-"""Passes of latent refinement of scalar models by effort; none below."""
+SCALAR_PASSES = {7: 1, 8: 2, 9: 6}
+"""Passes of latent refinement of scalar models by effort, which torch runs; none below."""
 ADAPTIVE_LAYERS = 7
 """Lowest effort that leaves out layers block by block."""
 UNREFINED = ONE_PASS
@@ -37,7 +37,7 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
     model = loading.load_model(name, device)
     expect_file(picture, model, passes_of(model, effort))
     if has_step(model.config):
-        from .scalar_encoder import ScalarEncoder  # loads torch
+        from .scalar_encoder import ScalarEncoder
 
         return ScalarEncoder(picture, model, name, pixels_to_latent(model, picture.pixels), passes_of(model, effort))
     if not has_index_search(model):

@@ -12,12 +12,13 @@ from ..image.picture import Picture
 from ..inference.backend import networks_of, runs_compiled
 from ..inference.networks import planes_to_pixels
 from ..models.loading import Model
+from ..tokens.tokens import has_step
 from .distortion import Distortion, Measures
 
 
 def measures_of(model: Model) -> Measures:
     """The measures in the library that runs the networks of `model`."""
-    if runs_compiled(model):
+    if runs_compiled(model) and not has_step(model.config):
         from .compiled_measures import CompiledMeasures  # loads OpenVINO
 
         return CompiledMeasures(networks_of(model))

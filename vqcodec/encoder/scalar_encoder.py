@@ -21,7 +21,8 @@ from ..geometry.token_layout import access_tiles
 from ..image.picture import Picture
 from ..models.loading import Model
 from ..planes import MISSING
-from ..quantizers.uniform import step_number, step_size
+from ..quantizers.lifting_arrays import lift
+from ..quantizers.steps import step_number, step_size
 from ..runtime.progress import Part, working
 from ..tokens.tokens import Tokens, assemble, header_of
 from .base import PictureEncoder, RecentResults
@@ -77,14 +78,8 @@ class ScalarEncoder(PictureEncoder):
 
     def _coefficients(self, latent: np.ndarray) -> np.ndarray:
         """Latent [D, h, w] -> the numbers that are rounded, see `Uniform.coefficients`."""
-        import torch
-
-        quantizer = self.model.tokenizer.uniform
-        if not quantizer.lifted:
-            return latent
-        lifted = torch.from_numpy(np.asarray(latent[: quantizer.lifted], np.float32))[None]
         coefficients = np.array(latent, np.float32)  # float16 would round large coefficients
-        coefficients[: quantizer.lifted] = quantizer.coefficients(lifted)[0].numpy()
+        lift(coefficients[: self.model.config.tokenizer.quantizer.lifted])
         return coefficients
 
     def _target(self, step: int, weight: float, keep: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary
 
-from ..config.backbones import ConvConfig
+from ..config.backbones import ConvConfig, WaveletConfig
 from ..config.quantizers import ProductVQConfig
 from ..errors import UsageError
 from ..models.loading import Model
@@ -19,9 +19,10 @@ _building = ForkLock()
 
 
 def runs_compiled(model: Model) -> bool:
-    """True for a model whose networks OpenVINO runs: convolutions, product quantizer, on the CPU."""
+    """True for a model whose networks OpenVINO runs, on the CPU: convolutions and product quantizer, or a wavelet."""
     config = model.config.tokenizer
-    is_supported = isinstance(config.backbone, ConvConfig) and isinstance(config.quantizer, ProductVQConfig)
+    is_convolutional = isinstance(config.backbone, ConvConfig) and isinstance(config.quantizer, ProductVQConfig)
+    is_supported = is_convolutional or isinstance(config.backbone, WaveletConfig)
     return is_supported and model.device.partition(":")[0] == "cpu" and not config.window_px and openvino_runs()
 
 
@@ -38,7 +39,16 @@ def networks_of(model: Model) -> Networks:
         return TorchNetworks(model)
     with _building:
         if model not in _compiled:
-            from .compiled.networks import CompiledNetworks  # loads OpenVINO
-
-            _compiled[model] = CompiledNetworks(model.config.tokenizer, model.tensors, model.product)
+            _compiled[model] = _compiled_networks(model)
         return _compiled[model]
+
+
+def _compiled_networks(model: Model) -> Networks:
+    """The networks in OpenVINO, which this loads."""
+    if isinstance(model.config.tokenizer.backbone, WaveletConfig):
+        from .compiled.wavelet_networks import CompiledWaveletNetworks
+
+        return CompiledWaveletNetworks(model.config.tokenizer, model.tensors)
+    from .compiled.networks import CompiledNetworks
+
+    return CompiledNetworks(model.config.tokenizer, model.tensors, model.product)

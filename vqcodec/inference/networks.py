@@ -21,6 +21,9 @@ from ..config.quantizers import QuantizerConfig, UniformConfig
 from ..errors import LimitError
 from ..geometry.rectangles import Rect, Window, grid_size, read_padded, windows
 from ..models.loading import Model
+from ..quantizers.lifting_arrays import unlift
+from ..quantizers.lifting_steps import REACH
+from ..quantizers.scalar_values import scalar_values
 from ..runtime.ahead import run_ahead
 from ..runtime.progress import Part, working
 from .backend import networks_of, runs_compiled
@@ -153,14 +156,12 @@ def prepare_decoder(model: Model, region: Rect, size: tuple[int, int], window_px
 def lifted_channels(model: Model, planes: Sequence[np.ndarray], step: int | None) -> np.ndarray | None:
     """First channels float32 [lifted, h, w] of the latent of a whole picture, from which windows take their part.
 
-    See `Uniform.lifted_channels`; None for other quantizers.
+    The low band without its wavelet; None for other quantizers.
     """
     quantizer = model.config.tokenizer.quantizer
     if step is None or not isinstance(quantizer, UniformConfig) or not quantizer.lifted:
         return None
-    from .torch_networks import TorchNetworks  # loads torch
-
-    return TorchNetworks(model).lifted_channels(planes, step)
+    return unlift(scalar_values(planes[: quantizer.lifted], step))
 
 
 def _blended_pixels(model: Model, planes: list[np.ndarray], region: Rect, rows: Axis, columns: Axis) -> np.ndarray:
@@ -203,8 +204,6 @@ def _lifting_reach(quantizer: QuantizerConfig) -> int:
     """Positions to each side that lifted channels depend on; 0 without any."""
     if not isinstance(quantizer, UniformConfig) or not quantizer.lifted:
         return 0
-    from ..quantizers.lifting import REACH  # loads torch
-
     return REACH
 
 

@@ -79,13 +79,6 @@ class TorchNetworks:
     def release(self) -> None:
         """Do nothing: torch frees intermediate results itself."""
 
-    @torch.inference_mode()
-    def lifted_channels(self, planes: Sequence[np.ndarray], step: int | None) -> np.ndarray | None:
-        """First channels float32 [lifted, h, w] of the latent of a whole picture."""
-        if step is None or not (quantizer := self.tokenizer.uniform).lifted:
-            return None
-        return _array(quantizer.lifted_channels(index_tensors(planes[: quantizer.lifted], self.device), step)[0])
-
 
 def index_tensors(planes: Sequence[np.ndarray], device: str) -> list[Tensor]:
     """Planes int32 [h, w] -> int64 [1, h, w] on `device`."""

@@ -14,11 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config.quantizers import LOW_LEVELS
-
-REACH = 64
-"""Most positions to each side that a value depends on: 4 for each level, 2**level apart."""
-_STEPS = (-1.586134342, -0.052980118, 0.882911075, 0.443506852)
-_SCALE = 1.149604398
+from .lifting_steps import SCALE, STEPS
 
 
 def lift(z: Tensor, levels: int = LOW_LEVELS) -> Tensor:
@@ -54,17 +50,17 @@ def _along(x: Tensor, inverse: bool) -> Tensor:
         return x
     even, odd = x[..., 0::2], x[..., 1::2]
     if inverse:
-        even, odd = even / _SCALE, odd * _SCALE
-        even = even - _STEPS[3] * _around_even(odd, even.shape[-1])
-        odd = odd - _STEPS[2] * _around_odd(even, odd.shape[-1])
-        even = even - _STEPS[1] * _around_even(odd, even.shape[-1])
-        odd = odd - _STEPS[0] * _around_odd(even, odd.shape[-1])
+        even, odd = even / SCALE, odd * SCALE
+        even = even - STEPS[3] * _around_even(odd, even.shape[-1])
+        odd = odd - STEPS[2] * _around_odd(even, odd.shape[-1])
+        even = even - STEPS[1] * _around_even(odd, even.shape[-1])
+        odd = odd - STEPS[0] * _around_odd(even, odd.shape[-1])
     else:
-        odd = odd + _STEPS[0] * _around_odd(even, odd.shape[-1])
-        even = even + _STEPS[1] * _around_even(odd, even.shape[-1])
-        odd = odd + _STEPS[2] * _around_odd(even, odd.shape[-1])
-        even = even + _STEPS[3] * _around_even(odd, even.shape[-1])
-        even, odd = even * _SCALE, odd / _SCALE
+        odd = odd + STEPS[0] * _around_odd(even, odd.shape[-1])
+        even = even + STEPS[1] * _around_even(odd, even.shape[-1])
+        odd = odd + STEPS[2] * _around_odd(even, odd.shape[-1])
+        even = even + STEPS[3] * _around_even(odd, even.shape[-1])
+        even, odd = even * SCALE, odd / SCALE
     found = torch.empty_like(x)
     found[..., 0::2], found[..., 1::2] = even, odd
     return found

@@ -17,23 +17,7 @@ from ..config.quantizers import LARGEST, STEPS, UniformConfig
 from ..planes import MISSING
 from .base import Quantized, Quantizer
 from .lifting import lift, unlift
-
-FINEST = 0.125
-"""Quantization step of step number 0, in units of the latent."""
-PER_OCTAVE = 8
-"""Number of step numbers per doubling of the step."""
-COORDINATE = (0.15, 12.0)
-"""Quantization steps of the coordinates -1 and 1."""
-
-
-def step_size(step: float) -> float:
-    """Quantization step of a step number, which may be fractional."""
-    return float(FINEST * 2 ** (step / PER_OCTAVE))
-
-
-def step_number(size: float) -> int:
-    """Step number 0..STEPS-1 whose quantization step is nearest to `size`."""
-    return min(max(round(PER_OCTAVE * math.log2(size / FINEST)), 0), STEPS - 1)
+from .steps import COORDINATE, FINEST, PER_OCTAVE, coordinate, step_size
 
 
 class Uniform(Quantizer):
@@ -67,10 +51,6 @@ class Uniform(Quantizer):
             return coefficients
         return torch.cat([unlift(coefficients[:, : self.lifted]), coefficients[:, self.lifted :]], 1)
 
-    def lifted_channels(self, indices: list[Tensor], step: int) -> Tensor:
-        """Decode the first channels [B, lifted, h, w] of the latent of a whole picture, for windows of it."""
-        return unlift(self._values(torch.stack(indices[: self.lifted], 1), step)) if self.lifted else torch.empty(0)
-
     @staticmethod
     def _values(stacked: Tensor, step: int) -> Tensor:
         return torch.where(stacked != MISSING, stacked - LARGEST, 0).float() * step_size(step)
@@ -80,9 +60,8 @@ class Uniform(Quantizer):
     ) -> tuple[Tensor, Tensor]:
         """Planes [B, h, w] at a step number -> z_q [B, D, h, w], kept [B, G + 1, h, w].
 
-        For a window of a picture the argument `lifted_channels` is the part in the window of the result of the method
-        `lifted_channels` for the whole picture. The last channel of `kept` is the step's coordinate; the others are 1
-        where all planes of a layer are known.
+        For a window of a picture `lifted_channels` is its part of the low band without its wavelet. The last channel of
+        `kept` is the step's coordinate; the others are 1 where all planes of a layer are known.
         """
         stacked = torch.stack(indices, 1)
         there = stacked != MISSING
@@ -90,12 +69,6 @@ class Uniform(Quantizer):
         z_q = self.latent(z_q) if lifted_channels is None else torch.cat([lifted_channels, z_q[:, self.lifted :]], 1)
         kept = torch.stack([part.all(1) for part in torch.split(there, list(self.widths), 1)], 1).float()
         return z_q, torch.cat([kept, torch.full_like(kept[:, :1], coordinate(step))], 1)
-
-
-def coordinate(step: float) -> float:
-    """Decoder input for a step number: about -1..1, linear in the logarithm of the step."""
-    low, high = (math.log2(size) for size in COORDINATE)
-    return 2 * (math.log2(step_size(step)) - low) / (high - low) - 1
 
 
 def size_at(coordinate: Tensor) -> Tensor:

@@ -1,0 +1,87 @@
+"""The transform of wavelet.py in numpy, for files without torch: pixels to latent and back, without the network.
+
+Channels of the latent, for a stride of S = 2**levels:
+
+    0..2      low band at stride S, luma and two chroma channels
+    then      for levels from the coarsest to the finest: luma, chroma 1, chroma 2; each of the three bands `h` (high
+              along rows), `v` (high along columns), `d` (both); each with its P x P positions in a block, row by row
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+
+from ..quantizers.lifting_arrays import lift, unlift
+
+GAIN = 2.0
+"""Factor from pixels in -1..1 to the scale of coefficients; the smallest step, 1/8, is then 8 levels of 255."""
+HALF_RANGE = 127.5
+"""8-bit levels per unit of pixels in -1..1."""
+FOLD = 4
+"""Stride of the decoder network, px."""
+_COLOURS = ((1, 1, 1), (1, 0, -1), (1, -2, 1))
+"""Rows of the colour transform before normalisation: luma, red against blue, green against both."""
+
+
+def colour_transform() -> np.ndarray:
+    """Orthonormal matrix float32 [3, 3]: RGB -> luma and two chroma channels."""
+    rows = np.array(_COLOURS, np.float64)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@cache
+def channel_order(levels: int) -> np.ndarray:
+    """Indices int64 [3 * 4**levels] of the latent's channels among those of `pixel_unshuffle`.
+
+    The latter are colour by colour, row by row.
+    """
+    side = 2**levels
+    found = [colour * side * side for colour in range(3)]
+    for level in reversed(range(levels)):
+        step = 2**level
+        for colour in range(3):
+            for y0, x0 in ((0, step), (step, 0), (step, step)):
+                rows, columns = range(y0, side, 2 * step), range(x0, side, 2 * step)
+                found += [(colour * side + y) * side + x for y in rows for x in columns]
+    return np.array(found)
+
+
+def levels_of(channels: int) -> int:
+    """Wavelet levels of a latent of 3 * 4**levels channels."""
+    return round(math.log2(channels / 3) / 2)
+
+
+def halo_of(levels: int, depth: int) -> int:
+    """Halo, px: reach of the wavelet, 4 positions a level to each side, and of a network of `depth` blocks.
+
+    Whole strides; 0 blocks: no network.
+    """
+    wavelet = sum(4 * 2**level for level in range(levels))
+    network = (2 * depth + 2) * FOLD if depth else 0
+    stride = 2**levels
+    return -(-(wavelet + network) // stride) * stride
+
+
+def pixels_to_latent(pixels: np.ndarray, levels: int) -> np.ndarray:
+    """Pixels uint8 [H, W, 3], sides multiples of S -> latent float32 [D, H / S, W / S]."""
+    side, (h, w) = 2**levels, pixels.shape[:2]
+    planar = np.ascontiguousarray(pixels.transpose(2, 0, 1)).reshape(3, -1).astype(np.float32)
+    planar = (planar - np.float32(HALF_RANGE)) * np.float32(GAIN / HALF_RANGE)
+    y = lift((colour_transform() @ planar).reshape(3, h, w), levels)
+    blocks = y.reshape(3, h // side, side, w // side, side).transpose(0, 2, 4, 1, 3)
+    return blocks.reshape(-1, h // side, w // side)[channel_order(levels)]
+
+
+def latent_to_picture(z: np.ndarray) -> np.ndarray:
+    """Latent float32 [D, h, w] -> pixels float32 [3, S h, S w], about -1..1. Inverse of `pixels_to_latent`."""
+    levels = levels_of(len(z))
+    side, (h, w) = 2**levels, z.shape[1:]
+    blocks = np.empty(z.shape, np.float32)
+    blocks[channel_order(levels)] = z
+    y = np.ascontiguousarray(blocks.reshape(3, side, side, h, w).transpose(0, 3, 1, 4, 2)).reshape(3, h * side, -1)
+    y = unlift(y, levels).reshape(3, -1)
+    found: np.ndarray = (colour_transform().T @ y / np.float32(GAIN)).reshape(3, h * side, w * side)
+    return found
