@@ -82,6 +82,6 @@ def latent_to_picture(z: np.ndarray) -> np.ndarray:
     blocks = np.empty(z.shape, np.float32)
     blocks[channel_order(levels)] = z
     y = np.ascontiguousarray(blocks.reshape(3, side, side, h, w).transpose(0, 3, 1, 4, 2)).reshape(3, h * side, -1)
-    y = unlift(y, levels).reshape(3, -1)
-    found: np.ndarray = (colour_transform().T @ y / np.float32(GAIN)).reshape(3, h * side, w * side)
+    flat = unlift(y, levels).reshape(3, -1)
+    found: np.ndarray = (colour_transform().T @ flat / np.float32(GAIN)).reshape(3, h * side, w * side)
     return found

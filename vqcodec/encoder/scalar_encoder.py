@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from typing_extensions import override
 
-from ..config.quantizers import LARGEST
+from ..config.quantizers import LARGEST, UniformConfig
 from ..entropy.interface import EntropyModel
 from ..entropy.rans import TileEncoder
 from ..entropy.scalar_context import ScalarContext
@@ -79,7 +79,9 @@ class ScalarEncoder(PictureEncoder):
     def _coefficients(self, latent: np.ndarray) -> np.ndarray:
         """Latent [D, h, w] -> the numbers that are rounded, see `Uniform.coefficients`."""
         coefficients = np.array(latent, np.float32)  # float16 would round large coefficients
-        lift(coefficients[: self.model.config.tokenizer.quantizer.lifted])
+        quantizer = self.model.config.tokenizer.quantizer
+        assert isinstance(quantizer, UniformConfig)
+        lift(coefficients[: quantizer.lifted])
         return coefficients
 
     def _target(self, step: int, weight: float, keep: int) -> np.ndarray:

@@ -1,0 +1,67 @@
+"""The wavelet in numpy and the decoder network in OpenVINO: equal to torch's, whole and in windows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import vqcodec
+from vqcodec.backbones.wavelet_arrays import latent_to_picture, pixels_to_latent
+from vqcodec.geometry.rectangles import Rect
+from vqcodec.inference.backend import networks_of
+from vqcodec.inference.networks import planes_to_pixels
+from vqcodec.inference.torch_networks import TorchNetworks
+from vqcodec.models.loading import load_model
+from vqcodec.quantizers import lifting, lifting_arrays
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 4))
+def test_the_wavelet_in_numpy_is_that_of_torch(h: int, w: int, levels: int) -> None:
+    z = np.random.default_rng(0).normal(size=(2, h, w)).astype(np.float32)
+    expected = lifting.lift(torch.from_numpy(z)[None], levels)[0].numpy()
+    found = lifting_arrays.lift(z.copy(), levels)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(lifting_arrays.unlift(found, levels), z, atol=1e-5)
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_the_transform_is_that_of_the_backbone(stepped: str, levels: int) -> None:
+    from vqcodec.backbones.wavelet import WaveletDecoder, WaveletEncoder
+    from vqcodec.config.backbones import WaveletConfig
+
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+    channels = 3 * 4**levels
+    z = pixels_to_latent(pixels, levels)
+    np.testing.assert_allclose(z, WaveletEncoder(WaveletConfig(8, 1), channels, 1)(x)[0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(latent_to_picture(z), x[0].numpy(), atol=1e-5)
+    picture = WaveletDecoder(WaveletConfig(8, 1), channels, 1).picture(torch.from_numpy(z)[None])
+    np.testing.assert_allclose(picture[0].numpy(), x[0].numpy(), atol=1e-5)
+
+
+def test_both_libraries_decode_alike(stepped: str, photo: Image.Image) -> None:
+    model = load_model(stepped)
+    tokens = vqcodec.decode_tokens(vqcodec.encode(photo, stepped, quality=60, effort=5))
+    networks, torch_networks = networks_of(model), TorchNetworks(model)
+    assert not isinstance(networks, TorchNetworks)
+    ours, theirs = (n.decode(tokens.planes, tokens.step).astype(int) for n in (networks, torch_networks))
+    assert np.abs(ours - theirs).max() <= 1
+    pairs = zip(*(n.dequantize(tokens.planes, tokens.step) for n in (networks, torch_networks)), strict=True)
+    for ours, theirs in pairs:
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_windows_make_the_whole_picture(stepped: str) -> None:
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8)).resize((480, 320), Image.Resampling.BICUBIC)
+    tokens = vqcodec.decode_tokens(vqcodec.encode(picture, stepped, quality=60, effort=5))
+    model, region = load_model(stepped), Rect(0, 320, 0, 480)
+    whole = planes_to_pixels(model, tokens.planes, region, step=tokens.step).astype(int)
+    parts = planes_to_pixels(model, tokens.planes, region, window_px=64, step=tokens.step)
+    assert np.abs(whole - parts).max() <= 1
+    assert np.abs(whole - np.asarray(vqcodec.decode(vqcodec.encode_tokens(tokens)).convert("RGB"))).max() <= 1
