@@ -42,7 +42,7 @@ def write_stepped_model(folder: Path, seed: int = 0) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         codec = Codec(recipe)
-        for value in (*codec.context.parameters(), *codec.tokenizer.decoder.tail.parameters()):
+        for value in (*codec.context.parts.parameters(), *codec.tokenizer.decoder.tail.parameters()):
             with torch.no_grad():  # all weights matter, also those that training starts at 0
                 value.add_(0.01 * torch.randn_like(value))
     state = {"recipe": json.dumps(to_builtins(recipe)), "average": codec.state_dict(), "step": 0, "pixels": 0}

@@ -27,6 +27,11 @@ BLOCK = 32
 LEARNED_TOTAL = 2**23
 """Learning stops before the occurrences add more than this in total, which bounds the sum of a table."""
 
+CANDIDATES = 4
+"""Prepared tables that an encoder tries with learning."""
+MAX_LEARNED = 2**24
+"""Most entries of the tables of a plane that an encoder keeps until the end of a stream, 64 MiB."""
+
 
 class AdaptiveTables(WholeIndexModel):
     """Adaptive tables over planes of alphabets `sizes`.
@@ -119,24 +124,30 @@ def best_option(prepared: np.ndarray, symbols: np.ndarray) -> int:
 def option_bits(prepared: np.ndarray, symbols: np.ndarray) -> np.ndarray:
     """Bits [T * len(STEPS)] of symbols [n] under prepared tables [T, K] and each learning step.
 
+    Infinite for options that are not tried: learning from tables that are not among the CANDIDATES best as they are,
+    and steps whose tables would take too much memory in the encoder.
     Only encoders use it, so floating-point rounding cannot affect decoding.
     """
-    tables = prepared.shape[0]
-    n = len(symbols)
-    fixed = np.log2(prepared)
+    n, size = len(symbols), prepared.shape[1]
     if n == 0:
-        return np.zeros(tables * len(STEPS))
-    bits = np.empty((tables, len(STEPS)))
-    bits[:, 0] = n * np.log2(PREPARED_TOTAL) - fixed[:, symbols].sum(1)
+        return np.zeros(len(prepared) * len(STEPS))
+    bits = np.full((len(prepared), len(STEPS)), np.inf)
+    bits[:, 0] = n * np.log2(PREPARED_TOTAL) - np.log2(prepared) @ np.bincount(symbols, minlength=size)
     seen = _seen_before(symbols)  # [n]
     block_start = np.arange(n) // BLOCK * BLOCK
-    base = prepared[:, symbols].astype(np.float64)
-    for i, step in enumerate(STEPS[1:], 1):
-        limit = LEARNED_TOTAL // step // BLOCK * BLOCK
-        counted = np.minimum(block_start, limit)
-        # Beyond the limit tables stay; planes of default tiles do not reach it.
-        total = np.log2(PREPARED_TOTAL + counted * float(step)).sum()
-        bits[:, i] = total - np.log2(base + step * seen).sum(1)
+    for table in np.argsort(bits[:, 0], kind="stable")[:CANDIDATES]:
+        base = prepared[table][symbols].astype(np.float64)
+        for i, step in enumerate(STEPS[1:], 1):
+            limit = LEARNED_TOTAL // step // BLOCK * BLOCK
+            if min(n, limit) // BLOCK * size > MAX_LEARNED:
+                continue
+            counted = np.minimum(block_start, limit)
+            # Beyond the limit tables stay.
+            total = np.log2(PREPARED_TOTAL + counted * float(step)).sum()
+            counts = seen.copy()
+            if n > limit:
+                counts[limit:] = np.bincount(symbols[:limit], minlength=size)[symbols[limit:]]
+            bits[table, i] = total - np.log2(base + step * counts).sum()
     return bits.reshape(-1)
 
 
