@@ -6,15 +6,15 @@
 # OUT receives the runs and the model folder OUT/model. VALIDATION defaults to PICTURES. After an interruption run it
 # again: finished stages are skipped, an unfinished one continues from its last checkpoint.
 #
-# Environment: STEPS and LAST_STEPS (steps of the two stages), DEVICE (cpu, cuda), CROP and LAST_CROP (pixels),
-# SETTINGS and LAST_SETTINGS (further KEY=VALUE pairs of the stages, separated by spaces). On a GPU, for example:
+# Environment: STEPS (of each of the first two stages), LAST_STEPS (of the last), DEVICE (cpu, cuda), CROP and LAST_CROP
+# (pixels), SETTINGS and LAST_SETTINGS (further KEY=VALUE pairs, separated by spaces). On a GPU, for example:
 #   DEVICE=cuda STEPS=20000 SETTINGS="data.batch=64 data.resident=true run.compile=true run.precision=bf16" \
 #   LAST_SETTINGS="data.batch=16 data.resident=true run.compile=true run.precision=bf16"
 set -euo pipefail
 
 [ $# -ge 2 ] || { sed -n '2,15p' "$0" | cut -c3-; exit 2; }
 pictures=$1 out=$2 validation=${3:-$1}
-steps=${STEPS:-200000} last_steps=${LAST_STEPS:-20000}
+steps=${STEPS:-20000} last_steps=${LAST_STEPS:-5000}
 case $pictures$validation in *[\"\\]*) echo "$0: folders with quotes or backslashes in their names" >&2; exit 2 ;; esac
 
 # stage NAME STEPS CROP KEY=VALUE...: run or resume a stage unless it has finished.
@@ -38,8 +38,11 @@ stage() {
 read -r -a settings <<<"${SETTINGS:-}"
 read -r -a last_settings <<<"${LAST_SETTINGS:-}"
 
-stage networks "$steps" "${CROP:-256}" optimizer.decay=0 "${settings[@]}"
-# Large crops, values as the encoder selects them, the learning rate to zero.
-stage large-crops "$last_steps" "${LAST_CROP:-512}" "start_from=$out/networks" "optimizer.decay=$last_steps" \
+stage context "$steps" "${CROP:-256}" "optimizer.decay=$((steps * 3 / 4))" 'optimizer.frozen=["decoder"]' \
+  loss.ms_ssim=0 "${settings[@]}"
+stage decoder "$steps" "${CROP:-256}" "start_from=$out/context" "optimizer.decay=$((steps * 3 / 4))" \
+  'optimizer.frozen=["context"]' 'rate.rounding=[0.3,0.42]' "${settings[@]}"
+# Both networks, large crops, values as the encoder selects them, the learning rate to zero.
+stage large-crops "$last_steps" "${LAST_CROP:-512}" "start_from=$out/decoder" "optimizer.decay=$last_steps" \
   rate.select=true data.batch=2 optimizer.lr=1e-4 optimizer.context_lr=3e-4 "${last_settings[@]}"
 vqcodec train export "$out/large-crops" -o "$out/model" -f
