@@ -57,7 +57,7 @@ def test_budgets_and_least_quality(stepped: str, photo: Image.Image) -> None:
         data = vqcodec.encode(photo, stepped, max_bytes=budget, effort=5)
         assert 0.9 * budget <= len(data) <= budget
     data = vqcodec.encode(photo, stepped, min_quality=("psnr", 24), effort=5)
-    assert 24 <= psnr(vqcodec.decode(data), photo) < 24.6
+    assert 24 <= psnr(vqcodec.decode(data), photo) < 24.8
 
 
 def test_tokens_make_the_same_picture_and_a_file_of_the_same_tokens(stepped: str, photo: Image.Image) -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import vqcodec
-from vqcodec.backbones.wavelet_arrays import GAIN
+from vqcodec.backbones.wavelet_arrays import GAINS
 from vqcodec.errors import OutputError, UsageError
 from vqcodec.quantizers.steps import step_size
 from vqcodec.train.stepped.recipe import stepped_recipe
@@ -154,7 +154,7 @@ def test_training_starts_at_the_wavelet(photo: Image.Image) -> None:
     with torch.no_grad():
         y = tokenizer.decode(tokenizer.encode(x, 0), step=0)
     error = float((y - x).square().mean())
-    assert 0 < error < (step_size(0) / GAIN) ** 2 / 12 * 1.1
+    assert 0 < error < (step_size(0) / GAINS[0]) ** 2 / 12 * 1.1
 
 
 @pytest.mark.parametrize("kind", ["soap", "muon"])

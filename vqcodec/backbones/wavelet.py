@@ -22,7 +22,7 @@ from ..quantizers.lifting import lift, unlift
 from ..quantizers.uniform import size_at
 from .base import Decoder, Encoder
 from .conv import ResidualBlock
-from .wavelet_arrays import FOLD, GAIN, channel_order, colour_transform, halo_of, levels_of
+from .wavelet_arrays import FOLD, PIXEL_STEP, channel_gains, channel_order, colour_transform, halo_of, levels_of
 
 EMBEDDING = 16
 """Size of the embedding of the step's coordinate."""
@@ -40,8 +40,9 @@ class WaveletEncoder(Encoder):
     def forward(self, x: Tensor) -> Tensor:
         """Pixels x [B, 3, H, W] in -1..1 -> latent z float32 [B, D, H / S, W / S]."""
         with torch.autocast(x.device.type, enabled=False):
-            y = torch.einsum("ij,bjhw->bihw", torch.from_numpy(colour_transform()).to(x.device), x.float()) * GAIN
-            return F.pixel_unshuffle(lift(y, self.levels), self.stride)[:, channel_order(self.levels)]
+            y = torch.einsum("ij,bjhw->bihw", torch.from_numpy(colour_transform()).to(x.device), x.float())
+            z = F.pixel_unshuffle(lift(y, self.levels), self.stride)[:, channel_order(self.levels)]
+            return z * torch.from_numpy(channel_gains(self.levels)).to(z.device)
 
 
 class ModulatedBlock(nn.Module):
@@ -88,14 +89,15 @@ class WaveletDecoder(Decoder):
         y = self.head(F.pixel_unshuffle(picture, FOLD))
         for block in self.blocks:
             y = block(y, embedding)
-        size = size_at(coordinate)[:, :, None, None] / GAIN
+        size = size_at(coordinate)[:, :, None, None] / PIXEL_STEP
         return picture + F.pixel_shuffle(self.tail(F.silu(y)).float(), FOLD) * size
 
     def picture(self, z_q: Tensor) -> Tensor:
         """Latent [B, D, h, w] -> pixels [B, 3, S h, S w] of the transform alone, without the network."""
         with torch.autocast(z_q.device.type, enabled=False):
-            blocks = z_q.float()[:, np.argsort(channel_order(self.levels))]
-            y = unlift(F.pixel_shuffle(blocks, self.stride), self.levels) / GAIN
+            z = z_q.float() / torch.from_numpy(channel_gains(self.levels)).to(z_q.device)
+            blocks = z[:, np.argsort(channel_order(self.levels))]
+            y = unlift(F.pixel_shuffle(blocks, self.stride), self.levels)
             return torch.einsum("ji,bjhw->bihw", torch.from_numpy(colour_transform()).to(z_q.device), y)
 
     @property

@@ -16,8 +16,14 @@ import numpy as np
 
 from ..quantizers.lifting_arrays import lift, unlift
 
-GAIN = 2.0
-"""Factor from pixels in -1..1 to the scale of coefficients; the smallest step, 1/8, is then 8 levels of 255."""
+GAINS = (1.56, 2.0, 2.25)
+"""Factors from pixels in -1..1 to the scale of coefficients, of level 0 (the finest), level 1, and all others.
+
+Equal factors would give the least squared error. MS-SSIM weights the finest scale least; these take 10 % fewer bytes at
+equal MS-SSIM and 3 % more at equal PSNR (three small validation pictures).
+"""
+PIXEL_STEP = 2.0
+"""Quantization step divided by the size of an error in pixels in -1..1, about."""
 HALF_RANGE = 127.5
 """8-bit levels per unit of pixels in -1..1."""
 FOLD = 4
@@ -49,6 +55,14 @@ def channel_order(levels: int) -> np.ndarray:
     return np.array(found)
 
 
+@cache
+def channel_gains(levels: int) -> np.ndarray:
+    """GAINS of the latent's channels, float32 [3 * 4**levels, 1, 1]."""
+    counts = [3, *(9 * 4 ** (levels - 1 - level) for level in reversed(range(levels)))]
+    of_level = [GAINS[-1], *(GAINS[min(level, len(GAINS) - 1)] for level in reversed(range(levels)))]
+    return np.repeat(np.array(of_level, np.float32), counts)[:, None, None]
+
+
 def levels_of(channels: int) -> int:
     """Wavelet levels of a latent of 3 * 4**levels channels."""
     return round(math.log2(channels / 3) / 2)
@@ -69,10 +83,10 @@ def pixels_to_latent(pixels: np.ndarray, levels: int) -> np.ndarray:
     """Pixels uint8 [H, W, 3], sides multiples of S -> latent float32 [D, H / S, W / S]."""
     side, (h, w) = 2**levels, pixels.shape[:2]
     planar = np.ascontiguousarray(pixels.transpose(2, 0, 1)).reshape(3, -1).astype(np.float32)
-    planar = (planar - np.float32(HALF_RANGE)) * np.float32(GAIN / HALF_RANGE)
+    planar = (planar - np.float32(HALF_RANGE)) / np.float32(HALF_RANGE)
     y = lift((colour_transform() @ planar).reshape(3, h, w), levels)
     blocks = y.reshape(3, h // side, side, w // side, side).transpose(0, 2, 4, 1, 3)
-    return blocks.reshape(-1, h // side, w // side)[channel_order(levels)]
+    return blocks.reshape(-1, h // side, w // side)[channel_order(levels)] * channel_gains(levels)
 
 
 def latent_to_picture(z: np.ndarray) -> np.ndarray:
@@ -80,8 +94,8 @@ def latent_to_picture(z: np.ndarray) -> np.ndarray:
     levels = levels_of(len(z))
     side, (h, w) = 2**levels, z.shape[1:]
     blocks = np.empty(z.shape, np.float32)
-    blocks[channel_order(levels)] = z
+    blocks[channel_order(levels)] = z / channel_gains(levels)
     y = np.ascontiguousarray(blocks.reshape(3, side, side, h, w).transpose(0, 3, 1, 4, 2)).reshape(3, h * side, -1)
     flat = unlift(y, levels).reshape(3, -1)
-    found: np.ndarray = (colour_transform().T @ flat / np.float32(GAIN)).reshape(3, h * side, w * side)
+    found: np.ndarray = (colour_transform().T @ flat).reshape(3, h * side, w * side)
     return found

@@ -28,6 +28,7 @@ from ..tokens.tokens import Tokens, assemble, header_of
 from .base import PictureEncoder, RecentResults
 from .latent_refinement import descend, step_fractions
 from .scalar_selection import select_values
+from .tolerance import tolerance_of
 
 
 class ScalarEncoder(PictureEncoder):
@@ -63,18 +64,26 @@ class ScalarEncoder(PictureEncoder):
         values, segments = np.zeros(coefficients.shape, np.int32), []
         for index in self._tiles:
             coder = TileEncoder()
-            values[:, *index] = self._select_tile(coefficients[:, *index], step, weight, keep, coder)
+            values[:, *index] = self._select_tile(
+                coefficients[:, *index], self._tolerance[index], step, weight, keep, coder
+            )
             segments.append(coder.segments())
         tokens = self._tokens(indices_of(values, self._planes_of(keep)))
         return replace(tokens, step=step, layers=self.model.layers[:keep]), segments
 
     def _select_tile(
-        self, coefficients: np.ndarray, step: int, weight: float, keep: int, coder: TileEncoder | None = None
+        self,
+        coefficients: np.ndarray,
+        tolerance: np.ndarray,
+        step: int,
+        weight: float,
+        keep: int,
+        coder: TileEncoder | None = None,
     ) -> np.ndarray:
         """Coefficients [D, h, w] of a tile -> values int32 [D, h, w] of the first `keep` layers, 0 beyond."""
         scaled = np.asarray(coefficients, np.float32) / np.float32(step_size(step))
         with working(Part.SELECTION, scaled.size):
-            return select_values(self.entropy.at(step), scaled, weight, range(keep), coder)
+            return select_values(self.entropy.at(step), scaled, weight, range(keep), tolerance, coder)
 
     def _coefficients(self, latent: np.ndarray) -> np.ndarray:
         """Latent [D, h, w] -> the numbers that are rounded, see `Uniform.coefficients`."""
@@ -96,10 +105,17 @@ class ScalarEncoder(PictureEncoder):
             coefficients = self._coefficients(target)
             values = np.zeros(target.shape, np.int32)
             for index in self._tiles:
-                values[:, *index] = self._select_tile(coefficients[:, *index], step, weight, keep)
+                values[:, *index] = self._select_tile(
+                    coefficients[:, *index], self._tolerance[index], step, weight, keep
+                )
             planes = indices_of(values, self._planes_of(keep))
             target = descend(self.model, self.picture, target, planes, fraction, step).values
         return target
+
+    @cached_property
+    def _tolerance(self) -> np.ndarray:
+        """Relative weight of bits at each position of the grid."""
+        return tolerance_of(self.picture.pixels, self.model.stride)
 
     @cached_property
     def _tiles(self) -> list[tuple[slice, slice]]:

@@ -2,7 +2,7 @@
 
 In units of the quantization step, a value q for the coefficient x costs
 
-    (x - q)^2 + weight * BALANCE * bits(q)
+    (x - q)^2 + weight * tolerance * BALANCE * bits(q)
 
 Candidates are the nearest integer to x, the next one towards 0, and the next one towards the network's prediction.
 Bits are those of the residual tables at the location and scale that the values before it give; the selection is greedy:
@@ -32,15 +32,17 @@ def select_values(
     coefficients: np.ndarray,
     weight: float,
     layers: Sequence[int],
+    tolerance: np.ndarray,
     coder: TileEncoder | None = None,
 ) -> np.ndarray:
     """Coefficients float32 [D, h, w] in units of the step -> values int32 [D, h, w], 0 beyond `layers`.
 
-    With a `coder` the values are encoded in the same pass.
+    `tolerance` float32 [h, w] multiplies the weight of bits, see tolerance.py. With a `coder` the values are encoded in
+    the same pass.
     """
     values = np.zeros(coefficients.shape, np.int32)
     known = KnownValues((coefficients.shape[1], coefficients.shape[2]))
-    error_per_bit = np.float32(weight * BALANCE)
+    error_per_bit = tolerance * np.float32(weight * BALANCE)
     for k in layers:
         layer, own = model.model.layers[k], model.model.planes(k)
         predicted = None
@@ -48,11 +50,17 @@ def select_values(
             known.begin_layer(layer)
         else:
             bands = layer.split(coefficients[own])
+            weights = layer.split(np.broadcast_to(error_per_bit, (layer.width, *error_per_bit.shape)))
 
             def visit(
-                part: Pass, location: np.ndarray, scale: np.ndarray, bands: Mapping[Band, np.ndarray] = bands
+                part: Pass,
+                location: np.ndarray,
+                scale: np.ndarray,
+                bands: Mapping[Band, np.ndarray] = bands,
+                weights: Mapping[Band, np.ndarray] = weights,
             ) -> np.ndarray:
-                return _cheapest(model, part.of(bands[part.band]), location, scale, error_per_bit)
+                x, error_per_bit = (part.of(of_band[part.band]) for of_band in (bands, weights))
+                return _cheapest(model, x, location, scale, error_per_bit)
 
             values[own], predicted = model.select(k, known, visit)
         if coder is not None:
@@ -62,7 +70,7 @@ def select_values(
 
 
 def _cheapest(
-    model: ScalarContextAt, x: np.ndarray, location: np.ndarray, scale: np.ndarray, error_per_bit: np.float32
+    model: ScalarContextAt, x: np.ndarray, location: np.ndarray, scale: np.ndarray, error_per_bit: np.ndarray
 ) -> np.ndarray:
     """Coefficients of any shape -> the candidates of least cost, int32."""
     nearest = np.round(x)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from openvino import Model, Node, Type, opset13
 
-from ...backbones.wavelet_arrays import FOLD, GAIN, HALF_RANGE, halo_of, latent_to_picture, pixels_to_latent
+from ...backbones.wavelet_arrays import FOLD, HALF_RANGE, PIXEL_STEP, halo_of, latent_to_picture, pixels_to_latent
 from ...config.backbones import WaveletConfig
 from ...config.model import TokenizerConfig
 from ...config.quantizers import UniformConfig
@@ -84,7 +84,7 @@ class CompiledWaveletNetworks:
         y = linear("decoder.tell.0", np.array([coordinate(step)], np.float32))
         embedding = linear("decoder.tell.2", y / (1 + np.exp(-y)))
         films = [linear(f"decoder.blocks.{i}.film", embedding).reshape(2, -1) for i in range(self.config.depth)]
-        return np.stack(films).astype(np.float32), np.array([step_size(step) / GAIN], np.float32)
+        return np.stack(films).astype(np.float32), np.array([step_size(step) / PIXEL_STEP], np.float32)
 
 
 def decoder_graph(config: WaveletConfig, weights: Weights, shape: tuple[int, int], kind: Type) -> Model:
