@@ -65,11 +65,6 @@ def encode(
 
     At most one of -q, --bpp, --target-size, --min-quality and --keep sets the size of the file; the default is -q 50.
 
-    Without -m one of the bundled models is used, tried in order of file size. With -q: the model that covers this
-    quality (`vqcodec models list`). With --bpp or --target-size: the first model whose largest file, without alpha and
-    metadata, fills 90 % of the budget; if none does, the one whose picture has the higher PSNR within the budget. With
-    --min-quality: the first model whose largest file reaches it. Otherwise the first model.
-
     On a terminal, or with -v, one line for each file: bytes, bpp, ratio of the input's bytes to them, PSNR or MS-SSIM
     where a search has measured it, layers, model, seconds.
 

@@ -180,7 +180,7 @@ Effort = Annotated[
         "--effort",
         min=1,
         max=9,
-        help="Time spent on selecting indices, 1..9: 1..5 make the same file in one pass, 6..9 refine the latent too.",
+        help="Time spent on selecting indices, 1..9: low efforts make the same file in one pass, high ones refine too.",
     ),
 ]
 KeepTimes = Annotated[

@@ -38,6 +38,7 @@ EQUAL_LABEL_PX = 40
 COLOURS = {"JPEG": "#D55E00", "WebP": "#009E73", "AVIF": "#000000", "JPEG XL": "#CC79A7"}
 OUR_COLOUR = "#0072B2"
 """Colours of Okabe and Ito, distinguishable with any colour vision."""
+LINES = {"vqcodec photo": "--", "vqcodec photo-hq": ":"}
 BPP_TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2)
 MS_SSIM_TICKS = (0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 MS_SSIM_RANGE = (0.8, 0.9935)
@@ -134,7 +135,7 @@ def draw_curves(curves: dict[str, list[Point]], target: Path) -> None:
                 [point[0] for point in points],
                 [point[column] for point in points],
                 color=OUR_COLOUR if own else COLOURS[name],
-                linestyle="--" if name == f"vqcodec {FAMILY[-1]}" else "-",
+                linestyle=LINES.get(name, "-"),
                 linewidth=2.6 if own else 1.6,
                 marker="o" if own else None,
                 markersize=4,

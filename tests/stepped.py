@@ -25,7 +25,7 @@ def tree(**changes: Any) -> dict[str, Any]:
         "optimizer": {"steps": 4, "decay": 2},
         "loss": {"ms_ssim": 0.0},
         "run": {"val_images": 1, "val_crop": 64, "log_every": 2, "val_every": 4, "save_every": 1, "precision": "fp32"},
-        "export": {"steps": [40, 0], "rungs": 7},
+        "export": {"steps": [40, 20, 0], "rungs": 7},
     }
     return {**found, **changes}
 

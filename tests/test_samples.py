@@ -23,6 +23,6 @@ def test_a_bundled_model_reads_every_sample(path: Path) -> None:
         size = picture.size
     info = vqcodec.verify(data)
     assert info.size == size
-    assert info.model == ("photo-hq" if path.stem.endswith("-hq") else "photo")
+    assert info.model == ("photo-hq" if path.stem.endswith("-hq") else "photo-wavelet")
     coarse = vqcodec.decode(data, region=(0, 0, 64, 48))
     assert coarse.size == (64, 48)

@@ -32,6 +32,7 @@ from .image.picture import Picture, to_pillow
 from .image.picture import strip as strip_picture
 from .models import loading, registry
 from .models.file_info import Info, read_info
+from .models.ladder import default_step
 from .runtime.memory import BYTES_PER_PIXEL, check_memory
 from .runtime.progress import Part, expect, working
 from .runtime.torch_state import check_device, codec_modes, in_codec_modes
@@ -63,23 +64,20 @@ def encode(
 ) -> bytes:
     """Compress an image to one .vqc file.
 
-    At most one size option is given: `quality`, `keep`, `max_bytes`, `bpp` or `min_quality`. Without any, the file is
-    that of the last step of the model's ladder.
+    At most one size option is given: `quality`, `keep`, `max_bytes`, `bpp` or `min_quality`. Without any, it is
+    quality 50, or the last step of a ladder that begins above 50 or ends below.
 
     Args:
         image: Picture, Pillow image, array uint8 [H, W], [H, W, 3] or [H, W, 4], or path of an image file.
-        model: name or folder. Without one, the first of the bundled models, smallest files first, that satisfies the
-            size option: the one whose part of the scale holds `quality`; the one whose largest complete file fills
-            90 % of `max_bytes` or `bpp` (alpha and metadata aside), or else the one of higher PSNR; the one whose
-            largest complete file reaches `min_quality`.
+        model: name or folder; default `photo-wavelet`.
         quality: 1..100, a step of the ladder; one scale for all bundled models.
         keep: the first 1..N layers.
         max_bytes: budget for the whole file.
         bpp: budget for the whole file in bits per pixel.
         min_quality: ("psnr", dB) or ("ms-ssim", 0..1); the smallest file found that reaches it.
-        effort: 1..9. Efforts 1-5 select indices by rate-distortion cost under the context model, in one pass. From 6
-            (default) on, several passes of latent refinement come before, more with each effort from 8 on. From 7 on,
-            blocks leave out layers that do not lower the cost. Models trained without a rate term ignore it.
+        effort: 1..9, default 6. Low efforts select indices by rate-distortion cost under the context model, in one
+            pass. Latent refinement comes before it from effort 7 on, with models of codebooks from 6 on; these also
+            leave out layers of blocks from 7 on. Models trained without a rate term ignore it.
         strip: leave out ICC (after conversion to sRGB), Exif and XMP.
         device: torch device of the networks.
 
@@ -285,9 +283,9 @@ def tokenize(
         image: as for `encode`.
         model: name or folder; default the first bundled model that is installed.
         rate: Lagrangian multiplier, at least 0: the weight of bits against distortion in the selection of indices. 0
-            selects the nearest codewords; default that of the last step of the model's ladder. Models trained without
-            a rate term ignore it.
-        effort: 1..9, as for `encode`. From 7 on an index may be MISSING, -1, where a block leaves out layers.
+            selects the nearest codewords; default that of files without a size option. Models trained without a rate
+            term ignore it.
+        effort: 1..9, as for `encode`. An index may be MISSING, -1, where a block leaves out layers.
         device: torch device of the networks.
 
     Raises UsageError, InputError, ModelError, LimitError.
@@ -295,8 +293,9 @@ def tokenize(
     _check_effort(effort)
     from .encoder.build import encoder_for  # loads torch
 
-    encoder = encoder_for(_to_picture(image), next(iter(registry.candidates(model))), device, effort)
-    return encoder.tokens(encoder.ladder[-1].lmbda if rate is None else rate)
+    name, config = next(iter(registry.candidates(model).items()))
+    encoder = encoder_for(_to_picture(image), name, device, effort)
+    return encoder.tokens(default_step(config).lmbda if rate is None else rate)
 
 
 @in_codec_modes

@@ -109,8 +109,8 @@ def _metadata(data: bytes) -> dict[str, bytes]:
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """`image.save("x.vqc", quality=, keep=, max_bytes=, bpp=, model=, effort=, strip=, icc_profile=, exif=, xmp=)`.
 
-    Without `model`, `vqcodec.encode` selects one by quality or budget. Metadata given as a keyword replaces that of
-    `image.info`; None or b"" removes it.
+    The default of `model` is that of `vqcodec.encode`. Metadata given as a keyword replaces that of `image.info`; None
+    or b"" removes it.
     """
     from .api import encode
 

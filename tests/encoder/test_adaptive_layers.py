@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import vqcodec
 from tests.context_models import SIZES, a_prior
@@ -74,8 +74,11 @@ def test_blocks_keep_the_layers_of_least_cost() -> None:
 
 @pytest.fixture(scope="module")
 def picture() -> Image.Image:
+    """Its left half is smooth, so that blocks of every processor's selection drop layers there."""
     with Image.open(SAMPLE) as image:
-        return image.convert("RGB").crop((0, 0, 600, 300))
+        found = image.convert("RGB").crop((0, 0, 600, 300))
+    found.paste(found.crop((0, 0, 300, 300)).filter(ImageFilter.GaussianBlur(12)), (0, 0))
+    return found
 
 
 @pytest.fixture(scope="module")

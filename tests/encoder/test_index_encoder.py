@@ -186,8 +186,9 @@ def test_the_smallest_file_that_reaches_a_quality(name: str, photo: Image.Image)
 
 
 @pytest.mark.slow
-def test_a_larger_budget_makes_no_worse_picture() -> None:
+def test_a_larger_budget_makes_no_worse_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a smooth picture the model of larger files makes a larger and worse file."""
+    monkeypatch.setattr("vqcodec.models.registry.FAMILY", ("photo", "photo-hq"))
     data = pytest.importorskip("skimage.data", reason="the photographs come with scikit-image")
     sharp = Image.fromarray(data.chelsea()).resize((640, 448), Image.Resampling.LANCZOS)
     smooth = sharp.filter(ImageFilter.GaussianBlur(6))

@@ -234,7 +234,7 @@ def test_an_independent_decoder_agrees(
         elif before == 1:
             for colour, level, band, number in reader.passes(k):
                 places = reader.places(colour, level, band)
-                if number == 0:
+                if number == 0 and places:
                     for (plane, y, x), symbol in zip(
                         places, decode_adaptive_plane(stream, prepared, len(places)), strict=True
                     ):

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqcodec.entropy.scalar_order import DETAILS, PARITIES, Band, LayerBands, inputs, layers_of, own_inputs
-from vqcodec.quantizers.lifting import lift
 from vqcodec.train.stepped.context import join, split
+from vqcodec.transforms.lifting import lift
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 

@@ -112,7 +112,7 @@ def test_bundled_models_spend_no_more_on_grey_than_on_colour(photo: Image.Image,
     plain = vqcodec.encode(grey, quality=quality, effort=5)
     assert len(plain) <= len(vqcodec.encode(photo, quality=quality, effort=5))
     gained = [psnr(tripled(grey), tripled(np.asarray(vqcodec.decode(data)))) for data in (plain, small)]
-    assert gained[1] > gained[0]
+    assert gained[1] >= gained[0]
 
 
 def test_grey_with_alpha_and_exif_is_written(tiny_model: str, grey: np.ndarray) -> None:

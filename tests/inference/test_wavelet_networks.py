@@ -16,7 +16,7 @@ from vqcodec.inference.backend import networks_of
 from vqcodec.inference.networks import planes_to_pixels
 from vqcodec.inference.torch_networks import TorchNetworks
 from vqcodec.models.loading import load_model
-from vqcodec.quantizers import lifting, lifting_arrays
+from vqcodec.transforms import lifting, lifting_arrays
 
 
 @settings(max_examples=40)

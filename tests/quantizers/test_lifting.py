@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqcodec.config.quantizers import LOW_LEVELS
-from vqcodec.quantizers.lifting import lift, unlift
-from vqcodec.quantizers.lifting_steps import REACH
+from vqcodec.transforms.lifting import lift, unlift
+from vqcodec.transforms.lifting_steps import REACH
 
 
 @settings(max_examples=40)

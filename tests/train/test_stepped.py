@@ -15,7 +15,7 @@ from vqcodec import container
 from vqcodec.encoder.scalar_encoder import step_and_weight
 from vqcodec.errors import FormatError, UsageError
 from vqcodec.models import loading, registry
-from vqcodec.quantizers.steps import coordinate, step_number, step_size
+from vqcodec.transforms.steps import coordinate, step_number, step_size
 
 Outcome = tuple[int, str, str]
 

@@ -15,10 +15,10 @@ from PIL import Image
 import vqcodec
 from vqcodec.backbones.wavelet_arrays import GAINS
 from vqcodec.errors import OutputError, UsageError
-from vqcodec.quantizers.steps import step_size
 from vqcodec.train.stepped.recipe import stepped_recipe
 from vqcodec.train.stepped.run import SteppedRun, coordinates
 from vqcodec.train.stepped.train import train_stepped
+from vqcodec.transforms.steps import step_size
 
 from ..stepped import tree
 
@@ -102,7 +102,7 @@ def test_frozen_parts_stay(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_rounding_and_coordinates(pictures: Path) -> None:
-    from vqcodec.quantizers.steps import coordinate
+    from vqcodec.transforms.steps import coordinate
 
     run = SteppedRun(recipe_of(pictures, rate={"plain": 2}))
     z = torch.full((1, 48, 1, 1), 0.55)

@@ -13,7 +13,7 @@ from vqcodec.config.quantizers import UniformConfig
 from vqcodec.entropy.scalar_context import CHECK, ScalarContext
 from vqcodec.models.loading import write_model
 from vqcodec.models.weights_int8 import pack
-from vqcodec.quantizers.steps import step_size
+from vqcodec.transforms.steps import step_size
 
 from ..logs import Report
 from .recipe import SteppedRecipe, stepped_recipe
@@ -58,10 +58,12 @@ def export_stepped(state: dict[str, Any], out: Path, name: str | None, report: R
 
 
 def ladder_of(recipe: SteppedRecipe) -> tuple[LadderStep, ...]:
-    """Quality ladder: evenly spaced qualities and step numbers; a step's rate is the square of its size."""
+    """Quality ladder: evenly spaced qualities, step numbers on a parabola; a step's rate is the square of its size."""
     export, layers = recipe.export, len(recipe.tokenizer.quantizer.layers)
     qualities = np.linspace(export.quality[0], export.quality[1], export.rungs).round().astype(int)
-    numbers = np.linspace(export.steps[0], export.steps[1], export.rungs)
+    first, middle, last = export.steps
+    t = np.linspace(0, 1, export.rungs)
+    numbers = first * (1 - t) * (1 - 2 * t) + 4 * middle * t * (1 - t) + last * t * (2 * t - 1)
     return tuple(
         LadderStep(int(quality), layers, float(f"{step_size(number) ** 2:.6g}"))
         for quality, number in zip(qualities, numbers, strict=True)

@@ -101,8 +101,8 @@ class ExportRecipe(Settings, frozen=True):
 
     quality: tuple[Quality, Quality] = (1, 100)
     """First and last quality of the ladder."""
-    steps: tuple[StepNumber, StepNumber] = (56, 4)
-    """Step numbers of the first and the last quality."""
+    steps: tuple[StepNumber, StepNumber, StepNumber] = (44, 26, 2)
+    """Step numbers of the first quality, of the middle of the range and of the last; a parabola between them."""
     rungs: Annotated[int, Meta(ge=2)] = 27
     """Steps of the ladder."""
     packed: tuple[Literal["encoder", "decoder"], ...] = ("encoder", "decoder")

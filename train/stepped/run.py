@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from vqcodec.config.quantizers import LARGEST, UniformConfig
 from vqcodec.errors import InputError
 from vqcodec.inference.torch_networks import in_bfloat16
-from vqcodec.quantizers.steps import COORDINATE, FINEST, PER_OCTAVE
 from vqcodec.tokenizer import Tokenizer, to_unit
+from vqcodec.transforms.steps import COORDINATE, FINEST, PER_OCTAVE
 
 from ..checkpoint import read_checkpoint, write_checkpoint
 from ..moving_average import MovingAverage

@@ -58,7 +58,7 @@ class Validation:
 
     @staticmethod
     def _at(run: SteppedRun, model: Codec, x: Tensor, z: Tensor, step: Tensor) -> tuple[float, float, float | None]:
-        from vqcodec.quantizers.steps import step_size
+        from vqcodec.transforms.steps import step_size
 
         size, quantizer = step_size(float(step)), uniform_of(model.tokenizer)
         values = run.rounded(quantizer.coefficients(z) / size, torch.full_like(step, ROUNDING))

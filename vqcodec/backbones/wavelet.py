@@ -3,7 +3,7 @@
     pixels -> orthonormal colour transform -> wavelet, `levels` levels -> z          (encoder)
     pixels <- picture + step * network(picture) <- colours <- wavelet    <- z_q      (decoder)
 
-The transform is nearly orthonormal, so an error of a coefficient has the same size in the pixels, and the network only
+The transform is nearly orthonormal, up to a gain for each level, and the network only
 removes what quantization adds: ringing, blur and blocks of colour. It is conditioned on the quantization step: the last
 channel of `kept` holds its coordinate, which scales and shifts the input of every block (FiLM: Perez et al. 2018).
 
@@ -12,14 +12,16 @@ wavelet_arrays.py has the transform in numpy, and the order of the channels.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config.backbones import WaveletConfig
-from ..quantizers.lifting import lift, unlift
-from ..quantizers.uniform import size_at
+from ..transforms.lifting import lift, unlift
+from ..transforms.steps import COORDINATE
 from .base import Decoder, Encoder
 from .conv import ResidualBlock
 from .wavelet_arrays import FOLD, PIXEL_STEP, channel_gains, channel_order, colour_transform, halo_of, levels_of
@@ -104,3 +106,9 @@ class WaveletDecoder(Decoder):
     def last_layer(self) -> Tensor:
         """Weight of the layer that outputs pixels."""
         return self.tail.weight
+
+
+def size_at(coordinate: Tensor) -> Tensor:
+    """Quantization steps of coordinates, the inverse of `steps.coordinate`."""
+    low, high = (math.log2(size) for size in COORDINATE)
+    return torch.exp2(low + (coordinate + 1) * ((high - low) / 2))

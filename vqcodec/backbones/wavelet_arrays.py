@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from ..quantizers.lifting_arrays import lift, unlift
+from ..transforms.lifting_arrays import lift, unlift
 
 GAINS = (1.56, 2.0, 2.25)
 """Factors from pixels in -1..1 to the scale of coefficients, of level 0 (the finest), level 1, and all others.

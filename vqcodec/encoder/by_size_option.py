@@ -7,7 +7,7 @@ from typing import Unpack
 
 from ..config.model import ModelConfig
 from ..image.picture import Picture
-from ..models.ladder import at_quality, ladder
+from ..models.ladder import at_quality, default_step
 from ..runtime.progress import Part, working
 from .model_search import Encoded, encode_reaching, encode_within
 from .size_options import SizeOptions, budget_for_bpp
@@ -38,5 +38,5 @@ def encode_picture(
     if (quality := size.get("quality")) is not None:
         name, step = at_quality(candidates, quality)
         return Encoded(encoder_for(picture, name, device, effort).file(step.lmbda, step.keep))
-    last = ladder(candidates[names[0]])[-1]
-    return Encoded(encoder_for(picture, names[0], device, effort).file(last.lmbda, size.get("keep")))
+    step = default_step(candidates[names[0]])
+    return Encoded(encoder_for(picture, names[0], device, effort).file(step.lmbda, size.get("keep")))

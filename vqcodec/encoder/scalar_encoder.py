@@ -6,7 +6,6 @@ and the weight of bits relative to that of this step, so files between two step 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -21,10 +20,10 @@ from ..geometry.token_layout import access_tiles
 from ..image.picture import Picture
 from ..models.loading import Model
 from ..planes import MISSING
-from ..quantizers.lifting_arrays import lift
-from ..quantizers.steps import step_number, step_size
 from ..runtime.progress import Part, working
 from ..tokens.tokens import Tokens, assemble, header_of
+from ..transforms.lifting_arrays import lift
+from ..transforms.steps import step_number, step_size
 from .base import PictureEncoder, RecentResults
 from .latent_refinement import descend, step_fractions
 from .scalar_selection import select_values
@@ -60,38 +59,37 @@ class ScalarEncoder(PictureEncoder):
     def _select(self, lmbda: float, keep: int) -> tuple[Tokens, list[list[bytes]]]:
         """Tokens of the first `keep` layers, and the segments [tile][layer] that hold them."""
         step, weight = step_and_weight(lmbda)
-        coefficients = self._coefficients(self._target(step, weight, keep))
-        values, segments = np.zeros(coefficients.shape, np.int32), []
-        for index in self._tiles:
-            coder = TileEncoder()
-            values[:, *index] = self._select_tile(
-                coefficients[:, *index], self._tolerance[index], step, weight, keep, coder
-            )
-            segments.append(coder.segments())
-        tokens = self._tokens(indices_of(values, self._planes_of(keep)))
-        return replace(tokens, step=step, layers=self.model.layers[:keep]), segments
+        segments: list[list[bytes]] = []
+        planes = self._select_planes(self._target(step, weight, keep), step, weight, keep, segments)
+        return replace(self._tokens(planes), step=step, layers=self.model.layers[:keep]), segments
 
-    def _select_tile(
-        self,
-        coefficients: np.ndarray,
-        tolerance: np.ndarray,
-        step: int,
-        weight: float,
-        keep: int,
-        coder: TileEncoder | None = None,
-    ) -> np.ndarray:
-        """Coefficients [D, h, w] of a tile -> values int32 [D, h, w] of the first `keep` layers, 0 beyond."""
-        scaled = np.asarray(coefficients, np.float32) / np.float32(step_size(step))
-        with working(Part.SELECTION, scaled.size):
-            return select_values(self.entropy.at(step), scaled, weight, range(keep), tolerance, coder)
+    def _select_planes(
+        self, latent: np.ndarray, step: int, weight: float, keep: int, segments: list[list[bytes]] | None = None
+    ) -> list[np.ndarray]:
+        """Index planes int32 [h, w] selected for `latent` [D, h, w], MISSING beyond the first `keep` layers.
 
-    def _coefficients(self, latent: np.ndarray) -> np.ndarray:
-        """Latent [D, h, w] -> the numbers that are rounded, see `Uniform.coefficients`."""
-        coefficients = np.array(latent, np.float32)  # float16 would round large coefficients
+        The segments of each access tile, encoded in the same pass, are appended to `segments`.
+        """
         quantizer = self.model.config.tokenizer.quantizer
         assert isinstance(quantizer, UniformConfig)
-        lift(coefficients[: quantizer.lifted])
-        return coefficients
+        low = lift(np.array(latent[: quantizer.lifted], np.float32))
+        planes = [np.full(latent.shape[1:], MISSING, np.int32) for _ in latent]
+        kept = [s for layer in self.model.layers[:keep] for s in layer]
+        for index in self._tiles:
+            coder = None if segments is None else TileEncoder()
+            # Tile by tile in float32: a large latent is stored in float16.
+            coefficients = np.array(latent[:, *index], np.float32)
+            coefficients[: quantizer.lifted] = low[:, *index]
+            coefficients /= np.float32(step_size(step))
+            with working(Part.SELECTION, coefficients.size):
+                values = select_values(
+                    self.entropy.at(step), coefficients, weight, range(keep), self._tolerance[index], coder
+                )
+            if segments is not None and coder is not None:
+                segments.append(coder.segments())
+            for s in kept:
+                planes[s][index] = values[s] + LARGEST
+        return planes
 
     def _target(self, step: int, weight: float, keep: int) -> np.ndarray:
         """The latent that values are selected for."""
@@ -102,13 +100,7 @@ class ScalarEncoder(PictureEncoder):
     def _refine(self, step: int, weight: float, keep: int) -> np.ndarray:
         target = self.latent
         for fraction in step_fractions(self.passes):
-            coefficients = self._coefficients(target)
-            values = np.zeros(target.shape, np.int32)
-            for index in self._tiles:
-                values[:, *index] = self._select_tile(
-                    coefficients[:, *index], self._tolerance[index], step, weight, keep
-                )
-            planes = indices_of(values, self._planes_of(keep))
+            planes = self._select_planes(target, step, weight, keep)
             target = descend(self.model, self.picture, target, planes, fraction, step).values
         return target
 
@@ -124,18 +116,9 @@ class ScalarEncoder(PictureEncoder):
         tiles = access_tiles(header_of(outline, self.model.config), self.model.config.tokenizer)
         return [tile.index for tile in tiles if isinstance(tile.index, tuple)]
 
-    def _planes_of(self, keep: int) -> list[int]:
-        return [s for layer in self.model.layers[:keep] for s in layer]
-
 
 def step_and_weight(lmbda: float) -> tuple[int, float]:
     """Step number 0..63 of a multiplier, and the weight of bits relative to that of this step: 1 where they agree."""
     size = max(lmbda, 1e-6) ** 0.5
     step = step_number(size)
     return step, lmbda / step_size(step) ** 2
-
-
-def indices_of(values: np.ndarray, planes: Sequence[int]) -> list[np.ndarray]:
-    """Values int32 [D, h, w] -> index planes, MISSING except those of `planes`."""
-    kept = set(planes)
-    return [plane + np.int32(LARGEST) if s in kept else np.full_like(plane, MISSING) for s, plane in enumerate(values)]

@@ -251,7 +251,7 @@ class ScalarContextAt(WholeIndexModel):
 
     def _code_adaptive(self, coder: Coder, layer: LayerBands, values: np.ndarray) -> np.ndarray:
         bands = layer.split(values)
-        for band in (band for colour in layer.colours for band in layer.bands(colour)):
+        for band in (band for colour in layer.colours for band in layer.bands(colour) if bands[band].size):
             # Symbols beyond the end of a cut stream stay MISSING.
             given = bands[band] + LARGEST if coder.encodes else np.full_like(bands[band], MISSING)
             flat = np.array(given.reshape(-1), np.int32)

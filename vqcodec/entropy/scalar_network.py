@@ -252,15 +252,24 @@ class BandContext:
         if len(given):
             np.matmul(columns.T, net.first[kind], out=sums[:-1])
         sums += offset
-        h1 = np.floor(sums / 256).clip(0, MOST)
-        h2 = (h1 + np.floor((h1 @ net.hidden + net.hidden_bias) / 256)).clip(0, MOST)
-        classes = np.floor((h2 @ net.scale + (constant + UNIT // 16)) * (8 / UNIT))
+        h1 = _scaled(sums).clip(0, MOST, out=sums)
+        h2 = h1 @ net.hidden
+        h2 += net.hidden_bias
+        _scaled(h2)
+        h2 += h1
+        classes = np.floor((h2.clip(0, MOST, out=h2) @ net.scale + (constant + UNIT // 16)) * (8 / UNIT))
         if len(columns.T) == given.shape[1] and len(given):
             found = classes[:-1]
         else:
             found = np.full(given.shape[1], classes[-1], np.float32)
             found[active] = classes[:-1]
         return found.clip(-(2**14), 2**14)
+
+
+def _scaled(sums: np.ndarray) -> np.ndarray:
+    """floor(sums / 256), in place."""
+    sums *= np.float32(1 / 256)
+    return np.floor(sums, out=sums)
 
 
 def digest_of(tensors: Mapping[str, np.ndarray]) -> bytes:

@@ -1,6 +1,6 @@
 """Coding order of wavelet coefficients: bands of a layer, passes over each band, and the inputs of a pass.
 
-The planes of a layer are the positions of its bands (backbones/wavelet.py, quantizers/lifting.py):
+The planes of a layer are the positions of its bands (backbones/wavelet.py, transforms/lifting.py):
 
     first two layers   the low band at the latent's stride, in place: band `low` and LOW_LEVELS levels of `h`, `v`, `d`
     further layers     one level of `h`, `v`, `d`, each of P x P planes

@@ -21,11 +21,11 @@ from ..config.quantizers import QuantizerConfig, UniformConfig
 from ..errors import LimitError
 from ..geometry.rectangles import Rect, Window, grid_size, read_padded, windows
 from ..models.loading import Model
-from ..quantizers.lifting_arrays import unlift
-from ..quantizers.lifting_steps import REACH
 from ..quantizers.scalar_values import scalar_values
 from ..runtime.ahead import run_ahead
 from ..runtime.progress import Part, working
+from ..transforms.lifting_arrays import unlift
+from ..transforms.lifting_steps import REACH
 from .backend import networks_of, runs_compiled
 from .blending import Axis, axis_of, bands_to_pixels, blended, equal_spans, inner_spans
 

@@ -11,6 +11,8 @@ from .. import container
 from ..config.model import LadderStep, ModelConfig
 from ..errors import UsageError
 
+DEFAULT_QUALITY = 50
+"""Quality of files without a size option."""
 FILLED = 0.9
 """Share of a byte budget, 0..1, from which a file fills it and no model of larger files is tried.
 
@@ -36,6 +38,13 @@ def step_for_quality(config: ModelConfig, quality: int) -> LadderStep:
     check_quality(quality)
     steps = ladder(config)
     return max((step for step in steps if step.quality <= quality), key=lambda step: step.quality, default=steps[0])
+
+
+def default_step(config: ModelConfig) -> LadderStep:
+    """The step of files without a size option: DEFAULT_QUALITY where the ladder reaches beyond it, else the last."""
+    steps = ladder(config)
+    covered = steps[0].quality <= DEFAULT_QUALITY <= steps[-1].quality
+    return step_for_quality(config, DEFAULT_QUALITY) if covered else steps[-1]
 
 
 def at_quality(candidates: Mapping[str, ModelConfig], quality: int) -> tuple[str, LadderStep]:

@@ -22,7 +22,7 @@ CONFIG = "config.json"
 MAX_CONFIG_BYTES = 2**22
 """Largest accepted config.json."""
 BUNDLED = Path(__file__).parent
-FAMILY = ("photo", "photo-hq")
+FAMILY = ("photo-wavelet",)
 """Bundled models that share one quality scale, smallest files first: the candidates if no model is named."""
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config.quantizers import LARGEST
 from ..planes import MISSING
-from .steps import step_size
+from ..transforms.steps import step_size
 
 
 def scalar_values(planes: Sequence[np.ndarray], step: int) -> np.ndarray:

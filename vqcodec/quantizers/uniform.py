@@ -1,23 +1,20 @@
 """Uniform scalar quantization with one step per file: one plane of integers per latent channel.
 
-The latent is scaled so that equal errors in any channel give equal errors in the pixels.
-One step for all channels is then the optimal bit allocation (reverse water-filling), and weak channels round to 0.
+The latent is a wavelet transform with a gain for each level, so one step serves all channels; small values round to 0.
 Indices are the rounded values plus LARGEST, so that they start at 0. Groups of channels are the layers of a file,
 coarse to fine, masked as in MGVQ (section 3): missing values are 0, the mean.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from ..config.quantizers import LARGEST, STEPS, UniformConfig
 from ..planes import MISSING
+from ..transforms.lifting import lift, unlift
+from ..transforms.steps import FINEST, PER_OCTAVE, coordinate, step_size
 from .base import Quantized, Quantizer
-from .lifting import lift, unlift
-from .steps import COORDINATE, FINEST, PER_OCTAVE, coordinate, step_size
 
 
 class Uniform(Quantizer):
@@ -69,9 +66,3 @@ class Uniform(Quantizer):
         z_q = self.latent(z_q) if lifted_channels is None else torch.cat([lifted_channels, z_q[:, self.lifted :]], 1)
         kept = torch.stack([part.all(1) for part in torch.split(there, list(self.widths), 1)], 1).float()
         return z_q, torch.cat([kept, torch.full_like(kept[:, :1], coordinate(step))], 1)
-
-
-def size_at(coordinate: Tensor) -> Tensor:
-    """Quantization steps of coordinates, the inverse of `coordinate`."""
-    low, high = (math.log2(size) for size in COORDINATE)
-    return torch.exp2(low + (coordinate + 1) * ((high - low) / 2))

@@ -123,7 +123,7 @@ def _middle_step(config: ModelConfig) -> int | None:
     """Number of the quantization step at the middle of the ladder; None for models without one."""
     if not has_step(config):
         return None
-    from ..quantizers.steps import step_number
+    from ..transforms.steps import step_number
 
     return step_number(math.sqrt(config.ladder[len(config.ladder) // 2].lmbda))
 

@@ -12,10 +12,10 @@ from ...config.backbones import WaveletConfig
 from ...config.model import TokenizerConfig
 from ...config.quantizers import UniformConfig
 from ...planes import MISSING
-from ...quantizers.lifting_arrays import unlift
 from ...quantizers.scalar_values import scalar_values
-from ...quantizers.steps import coordinate, step_size
 from ...runtime.compilation import Compiled, GraphCache, fast_kind
+from ...transforms.lifting_arrays import unlift
+from ...transforms.steps import coordinate, step_size
 from .operations import Weights, add, cast, constant, multiply, shuffle, silu, unshuffle
 
 

@@ -1,8 +1,7 @@
-"""9/7 wavelet of JPEG 2000 (Cohen, Daubechies and Feauveau 1992), in place on the latent grid.
+"""9/7 wavelet of JPEG 2000 (Cohen, Daubechies and Feauveau 1992), in place.
 
-In smooth areas the strong channels of neighbouring blocks are nearly equal. A wavelet over the grid turns them into few
-large coefficients and many that round to 0, which saves their bits, and its smooth basis functions leave no steps
-between blocks. It is nearly orthonormal: errors keep their size.
+It turns smooth areas into few large coefficients and many that round to 0, and its smooth basis functions leave no
+steps between blocks. It is nearly orthonormal: errors keep their size.
 
 Coefficients stay in place (lifting: Daubechies and Sweldens 1998): positions at multiples of 2**level hold the bands
 coarser than `level`, so the pyramid order codes the coarsest first.
