@@ -12,6 +12,7 @@ from ..image.picture import Picture
 from ..inference.backend import networks_of, runs_compiled
 from ..inference.networks import planes_to_pixels
 from ..models.loading import Model
+from ..runtime.backend import check_torch
 from ..tokens.tokens import has_step
 from .distortion import Distortion, Measures
 
@@ -22,6 +23,7 @@ def measures_of(model: Model) -> Measures:
         from .compiled_measures import CompiledMeasures  # loads OpenVINO
 
         return CompiledMeasures(networks_of(model))
+    check_torch(f"latent refinement with model '{model.config.name}'")
     from .torch_measures import TorchMeasures  # loads torch
 
     return TorchMeasures(model)
