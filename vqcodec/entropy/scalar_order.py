@@ -55,7 +55,7 @@ class Input:
     up: bool = False
     """True: the band of the next coarser level, at half the coordinates."""
     back: int = 0
-    """How many colours before the pass's own."""
+    """Number of colours between the band and the pass's own; 0: the same colour."""
 
 
 def own_inputs(name: str, number: int) -> tuple[Input, ...]:
