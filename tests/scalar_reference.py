@@ -22,6 +22,19 @@ def log_value(v: int) -> int:
     return (v > 0) * log_size(v) - (v < 0) * log_size(v)
 
 
+def unlifted(line: list[int]) -> list[int]:
+    """Inverse of a level along a line whose even positions hold the low, and odd ones the high band."""
+    x = [min(max(v, -(2**17)), 2**17) for v in line]
+    if len(x) == 1:
+        return x
+    x = [((1177 if i % 2 else 891) * v + 512) // 1024 for i, v in enumerate(x)]
+    for first, weight in ((0, -454), (1, -904), (0, 54), (1, 1624)):
+        for i in range(first, len(x), 2):
+            left, right = x[abs(i - 1)], x[i + 1 if i + 1 < len(x) else i - 1]
+            x[i] += (weight * (left + right) + 512) // 1024
+    return x
+
+
 class Reader:
     """Decoder of a tile; `values` [D][h][w] holds the layers read."""
 
@@ -31,6 +44,7 @@ class Reader:
         ends = np.cumsum(self.t["table_lengths"]).tolist()
         self.tables = [self.t["tables"][a:b].tolist() for a, b in zip([0, *ends], ends, strict=False)]
         self.values = [[[0] * w for _ in range(h)] for _ in range(3 * 4**levels)]
+        self.pictures: dict[tuple[int, int], list[list[int]]] = {}
 
     def place(self, colour: int, level: int, band: str, y: int, x: int) -> tuple[int, int, int] | None:
         """Plane, row and column of a coefficient; None outside its band."""
@@ -74,6 +88,44 @@ class Reader:
             found += [self.at(before, level, other, y, x) for other in "hvd" if other != band]
         return found
 
+    def low_pass(self, colour: int, level: int) -> list[list[int]]:
+        """Low-pass picture at the grid of the bands of a level, in 1/8 steps."""
+        if (colour, level) in self.pictures:
+            return self.pictures[colour, level]
+        if level >= self.levels:
+            t = 2 ** (level + 1 - self.levels)
+            rows, columns = -(-self.h // t), -(-self.w // t)
+        else:
+            t = 2 ** (self.levels - 1 - level)
+            rows, columns = self.h * t, self.w * t
+        if level == self.levels + 3:
+            found = [[8 * self.at(colour, level, "low", y, x) for x in range(columns)] for y in range(rows)]
+        else:
+            coarser = self.low_pass(colour, level + 1)
+            found = [[0] * columns for _ in range(rows)]
+            for y, x in itertools.product(range(rows), range(columns)):
+                if y % 2 == x % 2 == 0:
+                    low = coarser[y // 2][x // 2]
+                    found[y][x] = (910 * low + 512) // 1024 if level + 1 == 1 else low
+                else:
+                    band = {(0, 1): "h", (1, 0): "v", (1, 1): "d"}[y % 2, x % 2]
+                    found[y][x] = 8 * self.at(colour, level + 1, band, y // 2, x // 2)
+            columns_first = [
+                list(row) for row in zip(*[unlifted(list(c)) for c in zip(*found, strict=True)], strict=True)
+            ]
+            found = [unlifted(row) for row in columns_first]
+        self.pictures[colour, level] = found
+        return found
+
+    def slopes(self, colour: int, level: int, y: int, x: int) -> list[int]:
+        """Differences between the low-pass picture around a position and at it, whole steps."""
+        picture = self.low_pass(colour, level)
+
+        def steps(y: int, x: int) -> int:
+            return (picture[min(max(y, 0), len(picture) - 1)][min(max(x, 0), len(picture[0]) - 1)] + 4) // 8
+
+        return [steps(y + dy, x + dx) - steps(y, x) for dy, dx in NEAR if (dy, dx) != (0, 0)]
+
     def predict(self, k: int, colour: int, level: int, band: str, number: int, y: int, x: int) -> tuple[int, int]:
         """Location in 1/8 steps and scale class of a coefficient."""
         get = lambda name: self.t[f"{k}.{colour}.{name}"]  # noqa: E731
@@ -81,19 +133,38 @@ class Reader:
         row = max(self.levels + 3 - level, 0) if k < 2 else 0
         u = np.array([self.at(colour, level, band, y + dy, x + dx) for dy, dx in self.own(number)], np.int64)
         total = int(u @ get(f"linear.{kind}")) if len(u) else 0
-        q = min(max((total + 32) // 64, -32760), 32760)
+        q = (total + 32) // 64
+        values = [] if band == "low" else self.sources(colour, level, band, number, y, x)
         if band == "low":
+            q = min(max(q, -32760), 32760)
             inputs = [log_value(int(v) - (q + 4) // 8) for v in u]
         else:
-            inputs = [log_size(v) for v in self.sources(colour, level, band, number, y, x)]
+            inputs = [log_size(v) for v in values]
         sums = get(f"bias.{kind}") + get("level")[row] + get("step")[self.step]
         if inputs:
             sums = sums + np.array(inputs, np.int64) @ get(f"first.{kind}")
         h1 = (sums // 256).clip(0, 127)
-        h2 = (h1 + (h1 @ get("hidden") + get("hidden_bias")) // 256).clip(0, 127)
+        sums = h1 @ get("hidden") + get("hidden_bias")
+        if any(values):
+            largest, s2 = self.shape(get, kind, values + self.slopes(colour, level, y, x), h1)
+            part = min(max(int(s2 @ get(f"shape_location.{kind}") + 16) // 32, -1023), 1023)
+            shift = (min(abs(largest), 8191) * part + 8) // 16
+            q += -shift if largest < 0 else shift
+            sums = sums + s2 @ get("shape_scale")
+        h2 = (h1 + sums // 256).clip(0, 127)
         total = int(h2 @ get("scale") + get(f"scale_kind.{kind}")[0] + get("scale_level")[row])
         found = (total + int(get("scale_step")[self.step]) + 256) // 512
-        return q, min(max(found, 0), len(self.tables) // 5 - 1)
+        return min(max(q, -32760), 32760), min(max(found, 0), len(self.tables) // 5 - 1)
+
+    @staticmethod
+    def shape(get: Callable[[str], np.ndarray], kind: str, x: list[int], h1: np.ndarray) -> tuple[int, np.ndarray]:
+        """The first largest value of x, and the hidden units of the shape."""
+        largest = next(v for v in x if abs(v) == max(map(abs, x)))
+        ratio = 127 * 65536 // abs(largest)
+        u = np.array([((-v if largest < 0 else v) * ratio + 32768) // 65536 for v in x], np.int64)
+        sums = u @ get(f"shape_first.{kind}") + h1 @ get("shape_gate") + get(f"shape_bias.{kind}")
+        s1 = (sums // 256).clip(0, 127)
+        return largest, (s1 + (s1 @ get("shape_hidden") + get("shape_hidden_bias")) // 256).clip(0, 127)
 
     def passes(self, k: int) -> list[tuple[int, int, str, int]]:
         """(colour, level, band, number) of each pass of a layer."""

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import vqcodec
-from vqcodec.encoder import compiled_measures, latent_refinement
+from vqcodec.encoder import compiled_measures, distortion_graphs, latent_refinement
 from vqcodec.encoder.base import PictureEncoder
 from vqcodec.encoder.build import encoder_for
 from vqcodec.encoder.index_encoder import IndexEncoder
@@ -64,7 +64,7 @@ def use_element_type(monkeypatch: pytest.MonkeyPatch, kind: openvino.Type) -> No
 
 @pytest.mark.slow
 def test_windows_do_not_change_the_step_on_squared_error(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled_measures, "SIMILARITY", 0.0)
+    monkeypatch.setattr(distortion_graphs, "SIMILARITY", 0.0)
     monkeypatch.setattr(latent_refinement, "HALO", 1.0)
     encoder = unrefined(np.asarray(picture), "photo")
     networks = networks_of(encoder.model)

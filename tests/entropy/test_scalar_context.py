@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 from vqcodec.config.quantizers import LARGEST
 from vqcodec.entropy.rans import TileEncoder
 from vqcodec.entropy.scalar_context import ADAPTIVE, CONTEXT, EMPTY, MODEL, ScalarContext, mirrored
-from vqcodec.entropy.scalar_network import KnownValues
+from vqcodec.entropy.scalar_known import KnownValues
+from vqcodec.entropy.scalar_order import PARITIES
 from vqcodec.entropy.tile_segments import decode_tile, encode_tile
 from vqcodec.sampling.draw import Drawer
 
@@ -103,22 +104,28 @@ def test_values_of_the_model_are_coded_in_context(model: ScalarContext) -> None:
 
 
 def test_float_network_predicts_the_same(model: ScalarContext, stepped_folder: Path) -> None:
-    """Bits of the float network and of the integers agree to about 1 %."""
+    """Locations and scales differ by the rounding of activations; bits of the planes agree to about 1 %."""
     from vqcodec.train.stepped.context import ContextNet
 
     given = values((20, 24), 3, 0.4)
     net = ContextNet(LEVELS)
     net.load_state_dict(_float_state(net, load_file(stepped_folder / "model.safetensors")))
     with torch.no_grad():
-        expected = net(torch.from_numpy(given)[None].float(), torch.tensor([20.0]))[0].sum((1, 2)).numpy()
-    at, known = model.at(20), KnownValues((20, 24))
+        inputs = (torch.from_numpy(given)[None].float(), torch.tensor([20.0]))
+        expected = net(*inputs)[0].sum((1, 2)).numpy()
+        locations, scales = (part[0].numpy() for part in net.predict(*inputs))
+    at, known = model.at(20), KnownValues(model.layers, (20, 24))
     found = []
     for k, layer in enumerate(model.layers):
         bands = layer.split(given[model.planes(k)])
         bits = {band: np.zeros(part.shape, np.float32) for band, part in bands.items()}
         chosen, predicted = at.select(k, known, lambda part, *_, bands=bands: part.of(bands[part.band]))
         assert (chosen == given[model.planes(k)]).all()
-        for part, location, scale in predicted:
+        wanted = [layer.split(part[model.planes(k)]) for part in (locations, scales)]
+        for prediction in predicted:
+            part, (location, scale) = prediction.part, prediction.dense()
+            assert part.of(wanted[0][part.band]) == pytest.approx(location / 8, rel=0.05, abs=0.25)
+            assert part.of(wanted[1][part.band]).clip(0, model.tables.classes - 1) == pytest.approx(scale, abs=1)
             row, residual = mirrored(location, scale, part.of(bands[part.band]))
             part.of(bits[part.band])[...] = model.tables.bits_of(row, residual)
         found += layer.join(bits, (20, 24)).sum((1, 2)).tolist()
@@ -127,22 +134,9 @@ def test_float_network_predicts_the_same(model: ScalarContext, stepped_folder: P
 
 def _float_state(net: torch.nn.Module, tensors: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """Float weights whose rounded values are the integer tensors, without the tables of the mixture."""
-    from vqcodec.train.stepped.context import ContextPart, step_basis
+    from vqcodec.train.stepped.start import context_weights
 
-    units = {"linear": 512, "first": 256, "hidden": 256, "scale": 256}
-    basis = step_basis(torch.arange(64, dtype=torch.float32)).double().numpy()
-    state = dict(net.state_dict())
-    prefixes = [f"{part.layer.number}.{part.colour}" for part in net.modules() if isinstance(part, ContextPart)]
-    for name in state:
-        parts = name.split(".")
-        if parts[0] != "parts":
-            continue
-        value = tensors[MODEL + ".".join([prefixes[int(parts[1])], *parts[2:]])].astype(np.float64)
-        if parts[2] in ("step", "scale_step"):
-            state[name] = torch.from_numpy(np.linalg.lstsq(basis, value / 4096, rcond=None)[0]).float()
-        else:
-            state[name] = torch.from_numpy(value / units.get(parts[2], 4096)).float()
-    return state
+    return {**context_weights(tensors, net), "mixture": net.state_dict()["mixture"]}  # type: ignore[arg-type]
 
 
 class _Modes(TileEncoder):
@@ -197,6 +191,21 @@ def test_frequencies_do_not_depend_on_blas_or_order(model: ScalarContext) -> Non
         (lambda t: t.update({"scalar.other": np.zeros(1, np.int8)}), "scalar.other: unknown"),
         (lambda t: t.update({"scalar.0.0.bias.low0": np.full(32, 2**24, np.int32)}), "beyond the exact"),
         (lambda t: t.update({"scalar.tables": t["scalar.tables"] * 2}), "residual table 0"),
+        (lambda t: t.pop("scalar.2.0.shape_location.d3"), "scalar.2.0.shape_location.d3: missing"),
+        (lambda t: t.update({"scalar.0.0.shape_first.low1": np.zeros((12, 32), np.int8)}), "low1: unknown"),
+        (lambda t: t.update({"scalar.2.0.shape_first.h1": t["scalar.2.0.shape_first.h1"][:-8]}), "integers of shape"),
+        *(
+            (lambda t, name=name: t.update({name: np.full_like(t[name], 4300, np.int16)}), message)
+            for name, message in (
+                ("scalar.2.0.shape_first.h1", "first layer of the shape: sums"),
+                ("scalar.2.0.shape_gate", "first layer of the shape: sums"),
+                ("scalar.2.0.shape_hidden", "hidden layer of the shape: sums"),
+                ("scalar.2.0.shape_location.v2", "location of the shape: sums"),
+                ("scalar.2.0.shape_scale", "hidden layer: sums"),
+            )
+        ),
+        (lambda t: t.update({"scalar.2.0.shape_bias.d0": np.full(32, -(2**24), np.int32)}), "of the shape: sums"),
+        (lambda t: t.update({"scalar.2.0.shape_hidden_bias": np.full(32, 2**24, np.int32)}), "of the shape: sums"),
     ],
 )
 def test_bad_tensors_are_refused(tensors: dict[str, np.ndarray], change: object, message: str) -> None:
@@ -214,7 +223,17 @@ def test_identity_depends_on_the_tensors(tensors: dict[str, np.ndarray], model: 
     assert ScalarContext(LEVELS, other).identity() != model.identity()
 
 
-@pytest.mark.parametrize(("shape", "step", "size"), [((18, 19), 12, 0.0), ((3, 5), 50, 30.0)])
+@pytest.mark.parametrize(
+    ("shape", "step", "size"),
+    [
+        ((18, 19), 12, 0.0),
+        ((3, 5), 50, 30.0),
+        ((1, 9), 30, 0.0),
+        ((7, 1), 30, 0.0),
+        ((1, 1), 12, 0.0),
+        ((33, 20), 5, 0.0),
+    ],
+)
 def test_an_independent_decoder_agrees(
     model: ScalarContext, tensors: dict[str, np.ndarray], shape: tuple[int, int], step: int, size: float
 ) -> None:
@@ -242,6 +261,31 @@ def test_an_independent_decoder_agrees(
     assert (np.array(reader.values) == given).all()
     assert not stream.words
     assert stream.state == 0
+
+
+@pytest.mark.parametrize(("shape", "size"), [((9, 14), 1.0), ((17, 6), 60.0), ((8, 11), 1e5), ((1, 5), 1e5)])
+def test_predictions_are_those_of_an_independent_reader(
+    model: ScalarContext, tensors: dict[str, np.ndarray], shape: tuple[int, int], size: float
+) -> None:
+    """The same as above for any values, also the largest, in all layers."""
+    given = values(shape, 1, size)
+    given[-1] = 0
+    at, known = model.at(33), KnownValues(model.layers, shape)
+    reader = Reader(LEVELS, {k: v for k, v in tensors.items() if not k.endswith("check")}, *shape, 33)
+    for k, layer in enumerate(model.layers):
+        bands = layer.split(given[model.planes(k)])
+        _, predicted = at.select(k, known, lambda part, *_, bands=bands: part.of(bands[part.band]))
+        for prediction in predicted:
+            band, number = prediction.part.band, prediction.part.number
+            (py, px), (rows, columns) = PARITIES[number], prediction.shape
+            places = [(py + 2 * y, px + 2 * x) for y in range(rows) for x in range(columns)]
+            found = [reader.predict(k, band.colour, band.level, band.name, number, y, x) for y, x in places]
+            location, scale = prediction.dense()
+            assert found == list(zip(location.ravel().tolist(), scale.ravel().tolist(), strict=True))
+            for y, x in places:
+                place = reader.place(band.colour, band.level, band.name, y, x)
+                assert place is not None
+                reader.values[place[0]][place[1]][place[2]] = int(given[place])
 
 
 def test_the_self_test_refuses_other_frequencies(tensors: dict[str, np.ndarray]) -> None:

@@ -23,6 +23,10 @@ def test_bands_hold_each_value_once(shape: tuple[int, int], number: int) -> None
     bands = layer.split(planes)
     assert (np.sort(np.concatenate([band.ravel() for band in bands.values()])) == planes.ravel()).all()
     assert (layer.join(bands, shape) == planes).all()
+    assert layer.shapes(shape) == {band: part.shape for band, part in bands.items()}
+    for band, part in bands.items():
+        rows, columns = layer.places(band, shape)
+        assert (planes.reshape(-1)[rows[:, None] + columns] == part).all()
     tensors = split(layer, torch.from_numpy(planes)[None])
     assert tensors.keys() == bands.keys()
     assert all((tensors[band][0].numpy() == part).all() for band, part in bands.items())

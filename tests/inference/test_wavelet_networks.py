@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
+import openvino
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +14,8 @@ from PIL import Image
 
 import vqcodec
 from vqcodec.backbones.wavelet_arrays import latent_to_picture, pixels_to_latent
+from vqcodec.encoder import torch_measures, wavelet_measures
+from vqcodec.encoder.distortion import Area
 from vqcodec.geometry.rectangles import Rect
 from vqcodec.inference.backend import networks_of
 from vqcodec.inference.networks import planes_to_pixels
@@ -27,6 +32,32 @@ def test_the_wavelet_in_numpy_is_that_of_torch(h: int, w: int, levels: int) -> N
     found = lifting_arrays.lift(z.copy(), levels)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(lifting_arrays.unlift(found, levels), z, atol=1e-5)
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 4))
+def test_the_adjoint_of_the_inverse_wavelet(h: int, w: int, levels: int) -> None:
+    """<unlift(x), y> = <x, unlift_adjoint(y)> for all x and y."""
+    x, y = np.random.default_rng(0).normal(size=(2, 1, h, w)).astype(np.float32)
+    left = (lifting_arrays.unlift(x.copy(), levels) * y).sum()
+    right = (x * lifting_arrays.unlift_adjoint(y.copy(), levels)).sum()
+    assert left == pytest.approx(right, rel=1e-3, abs=2e-3)
+
+
+@pytest.mark.parametrize("shape", [(384, 512), (181, 203), (100, 90)])
+def test_both_libraries_have_the_same_gradient(
+    stepped: str, photo: Image.Image, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wavelet_measures, "fast_kind", lambda: openvino.Type.f32)
+    monkeypatch.setattr(torch_measures, "in_bfloat16", lambda _: nullcontext())
+    pixels = np.asarray(photo.convert("RGB").resize(shape[::-1]))
+    model, data = load_model(stepped), vqcodec.encode(Image.fromarray(pixels), stepped, quality=60, effort=5)
+    tokens, networks = vqcodec.decode_tokens(data), networks_of(model)
+    z, kept = networks.dequantize(tokens.planes, tokens.step)
+    area = Area(Rect(0, shape[0], 0, shape[1]), pixels, None, False)
+    measures = (wavelet_measures.WaveletMeasures(networks), torch_measures.TorchMeasures(model))
+    ours, theirs = (each.gradient(z, kept, area) for each in measures)
+    np.testing.assert_allclose(ours, theirs, atol=2e-3 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("levels", [2, 3])

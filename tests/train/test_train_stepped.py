@@ -11,16 +11,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load_file
 
 import vqcodec
 from vqcodec.backbones.wavelet_arrays import GAINS
-from vqcodec.errors import OutputError, UsageError
+from vqcodec.entropy.scalar_context import MODEL, ScalarContext
+from vqcodec.entropy.scalar_residuals import TOTAL
+from vqcodec.errors import ModelError, OutputError, UsageError
+from vqcodec.models.loading import load_model
 from vqcodec.train.stepped.recipe import stepped_recipe
 from vqcodec.train.stepped.run import SteppedRun, coordinates
 from vqcodec.train.stepped.train import train_stepped
 from vqcodec.transforms.steps import step_size
 
-from ..stepped import tree
+from ..stepped import LEVELS, tree
 
 Outcome = tuple[int, str, str]
 
@@ -88,6 +92,31 @@ def test_a_run_starts_from_another(pictures: Path, tmp_path: Path) -> None:
     first = train(recipe_of(pictures), tmp_path / "first")
     again = train(recipe_of(pictures, start_from=str(tmp_path / "first"), optimizer={"steps": 1}), tmp_path / "second")
     assert again.pixels == first.pixels + 2 * 64 * 64
+
+
+def test_a_run_starts_from_a_model(stepped_folder: Path, pictures: Path) -> None:
+    """The weights of a model, rounded when it was exported, predict the same bits, and its decoder the same pixels."""
+    tensors = load_file(stepped_folder / "model.safetensors")
+    run = SteppedRun(recipe_of(pictures))
+    run.start_from(str(stepped_folder))
+    again = run.averaged().context.tensors()
+    for name, value in again.items():
+        if "step" not in name and "tables" not in name and "table_lengths" not in name:
+            assert np.abs(value.astype(int) - tensors[name].astype(int)).max() <= 1, name
+    first, second = (
+        ScalarContext(LEVELS, {name: value for name, value in found.items() if name.startswith(MODEL)}).tables.rows
+        for found in (tensors, again)
+    )
+    for one, other in zip(first, second, strict=True):
+        assert np.abs(one / TOTAL - other / TOTAL).sum() < 0.02
+    expected = load_model(str(stepped_folder)).tokenizer.decoder.state_dict()
+    for name, value in run.model.tokenizer.decoder.state_dict().items():
+        torch.testing.assert_close(value, expected[name])
+
+
+def test_a_start_that_is_neither_run_nor_model_is_refused(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nothing-there"):
+        SteppedRun(recipe_of(pictures)).start_from(str(tmp_path / "nothing-there"))
 
 
 def test_frozen_parts_stay(pictures: Path, tmp_path: Path) -> None:

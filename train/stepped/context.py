@@ -13,10 +13,15 @@ with a_c, b_c learned for each class and interpolated between classes. Bits are 
 network of a pass is
 
     h1 = clamp(W_first x + biases)
-    h2 = clamp(h1 + W_hidden h1 + b)
+    s1 = clamp(W_shape_first u + W_shape_gate h1 + b)
+    s2 = clamp(s1 + W_shape_hidden s1 + b)
+    h2 = clamp(h1 + W_hidden h1 + W_shape_scale s2 + b)
     c = CLASS_UNIT (W_scale h2 + biases)
+    m = M w_shape_location s2 + a sum linear in neighbours
 
-with x the inputs of the pass and biases for its kind, its level and the step number. m is linear in neighbours.
+with x the sizes of the inputs of the pass, u the inputs and the slopes of the low-pass picture, divided by the first
+largest one of them, M, and biases for its kind, its level and the step number. Where all inputs are 0, and in the band
+`low`, there are no s1 and s2; the inputs of `low` are differences from m.
 
 Legend: B tiles, D channels, H hidden units, F inputs, K neighbours in the band itself.
 """
@@ -24,29 +29,19 @@ Legend: B tiles, D channels, H hidden units, F inputs, K neighbours in the band 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vqcodec.config.quantizers import STEPS
 from vqcodec.entropy.scalar_context import MODEL
-from vqcodec.entropy.scalar_network import LOCATION_UNIT, MOST, UNIT
-from vqcodec.entropy.scalar_order import (
-    DETAILS,
-    PARITIES,
-    RADIUS,
-    Band,
-    Input,
-    LayerBands,
-    Pass,
-    inputs,
-    layers_of,
-    own_inputs,
-)
+from vqcodec.entropy.scalar_known import MOST
+from vqcodec.entropy.scalar_network import LOCATION_UNIT, UNIT
+from vqcodec.entropy.scalar_order import AROUND, PARITIES, Band, LayerBands, Pass, inputs, layers_of, own_inputs
 from vqcodec.entropy.scalar_residuals import FRACTIONS, TOTAL
+
+from .context_inputs import INPUT, KnownBatch, join, log_value, split
 
 HIDDEN = 32
 """Hidden units."""
@@ -54,86 +49,34 @@ CLASSES = 64
 """Scale classes."""
 NARROWEST, PER_OCTAVE = 0.04, 6
 """Scale of class 0 in quantization steps, and number of classes that double it."""
-INPUT = 16
-"""Factor from inputs and activations here to those of the integer network."""
 CLASS_UNIT = 8
 """Factor from the network's output to scale classes."""
 MIXTURE_UNIT = 20
 """Factor of the parameters of the mixtures: it lets them move as fast as the weights."""
 CENTRE = 28
 """Step number at the centre of `step_basis`."""
+UNITS_BY_KIND = {
+    "first": 256,
+    "linear": LOCATION_UNIT,
+    "bias": UNIT,
+    "scale_kind": UNIT,
+    "shape_first": 256,
+    "shape_bias": UNIT,
+    "shape_location": 256,
+}
+"""Units of the weights that differ between kinds of passes."""
+BIASES_BY_KIND = ("bias", "shape_bias")
+"""Those of them that are biases of activations."""
+HALF = 1 / 2 / INPUT
+"""Half of the unit of activations. It is added to their biases in the integer network, whose floor then rounds."""
 LEAST = 1e-6
 """Least probability of a value, that of an escape."""
-
-
-def log_size(values: Tensor) -> Tensor:
-    """`scalar_network.log_size` divided by INPUT."""
-    return torch.round(18 * torch.log2(1 + values.abs())).clamp_max(MOST) / INPUT
-
-
-def log_value(values: Tensor) -> Tensor:
-    """`log_size` with the sign of the value."""
-    return torch.sign(values) * log_size(values)
 
 
 def step_basis(steps: Tensor) -> Tensor:
     """Step numbers [B] -> smooth functions of them [B, 7], the basis of tables with one row per step number."""
     r = (steps / CENTRE - 1)[:, None]
     return torch.cat([torch.ones_like(r), r, r**2, r**3, torch.relu(r), torch.relu(r - 0.5), torch.relu(r + 0.5)], 1)
-
-
-def split(layer: LayerBands, planes: Tensor) -> dict[Band, Tensor]:
-    """`LayerBands.split` of planes [B, n, h, w]: bands [B, rows, columns]."""
-    found = {}
-    for colour, part in zip(layer.colours, planes.chunk(len(layer.colours), 1), strict=True):
-        if layer.low:
-            plane = part[:, 0]
-            for level in reversed(layer.level_numbers):
-                found[Band(colour, level, "h")] = plane[:, 0::2, 1::2]
-                found[Band(colour, level, "v")] = plane[:, 1::2, 0::2]
-                found[Band(colour, level, "d")] = plane[:, 1::2, 1::2]
-                plane = plane[:, 0::2, 0::2]
-            found[Band(colour, layer.level_numbers[0], "low")] = plane
-            continue
-        for name, of_band in zip(DETAILS, part.chunk(3, 1), strict=True):
-            side = math.isqrt(of_band.shape[1])
-            found[Band(colour, layer.level_numbers[0], name)] = F.pixel_shuffle(of_band, side)[:, 0]
-    return found
-
-
-def join(layer: LayerBands, bands: Mapping[Band, Tensor], shape: tuple[int, int]) -> Tensor:
-    """`LayerBands.join`: bands -> planes [B, n, h, w] of a grid of `shape`."""
-    planes = []
-    for colour in layer.colours:
-        if layer.low:
-            first = next(iter(bands.values()))
-            whole = first.new_zeros(len(first), *shape)
-            plane = whole
-            for level in reversed(layer.level_numbers):
-                plane[:, 0::2, 1::2] = bands[Band(colour, level, "h")]
-                plane[:, 1::2, 0::2] = bands[Band(colour, level, "v")]
-                plane[:, 1::2, 1::2] = bands[Band(colour, level, "d")]
-                plane = plane[:, 0::2, 0::2]
-            plane[...] = bands[Band(colour, layer.level_numbers[0], "low")]
-            planes.append(whole[:, None])
-            continue
-        for name in DETAILS:
-            band = bands[Band(colour, layer.level_numbers[0], name)]
-            planes.append(F.pixel_unshuffle(band[:, None], band.shape[1] // shape[0]))
-    return torch.cat(planes, 1)
-
-
-def wide(plane: Tensor) -> Tensor:
-    """[B, h, w] with the border of zeros of `scalar_network.Canvas`."""
-    return F.pad(plane, (RADIUS, RADIUS + 1, RADIUS, RADIUS + 1))
-
-
-def window(plane: Tensor, source: Input, part: Pass, shape: tuple[int, int]) -> Tensor:
-    """Values of an input, [B, rows, columns] with `shape` the rows and columns of the positions of a pass."""
-    step, (py, px) = (1, (0, 0)) if source.up else (2, PARITIES[part.number])
-    y, x = RADIUS + source.dy + py, RADIUS + source.dx + px
-    found = plane[:, y : y + step * shape[0] : step, x : x + step * shape[1] : step]
-    return F.pad(found, (0, shape[1] - found.shape[2], 0, shape[0] - found.shape[1]))
 
 
 class ContextPart(nn.Module):
@@ -143,6 +86,7 @@ class ContextPart(nn.Module):
         super().__init__()
         self.layer, self.colour = layer, colour
         passes = {part.kind: part for part in layer.passes(colour)}
+        details = [kind for kind, part in passes.items() if part.band.name != "low"]
 
         def normal(rows: int, gain: float) -> nn.Parameter:
             return nn.Parameter(torch.randn(rows, hidden) * gain / math.sqrt(max(rows, 1)))
@@ -162,53 +106,81 @@ class ContextPart(nn.Module):
         self.scale_level = nn.Parameter(torch.zeros(n_levels))
         self.scale_step = nn.Parameter(torch.zeros(7))
         self.linear = nn.ParameterDict({kind: nn.Parameter(torch.zeros(n)) for kind, n in own.items() if n})
+        self.shape_first = nn.ParameterDict({kind: normal(sources[kind] + len(AROUND), 1.0) for kind in details})
+        self.shape_bias = nn.ParameterDict({kind: nn.Parameter(torch.rand(hidden)) for kind in details})
+        self.shape_gate = nn.Parameter(torch.zeros(hidden, hidden))
+        self.shape_hidden = normal(hidden, 0.3)
+        self.shape_hidden_bias = nn.Parameter(torch.zeros(hidden))
+        self.shape_location = nn.ParameterDict({kind: nn.Parameter(torch.zeros(hidden)) for kind in details})
+        self.shape_scale = nn.Parameter(torch.zeros(hidden, hidden))
 
-    def forward(
-        self, values: Mapping[Band, Tensor], sizes: Mapping[Band, Tensor], part: Pass, steps: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, known: KnownBatch, part: Pass, steps: Tensor) -> tuple[Tensor, Tensor]:
         """Location (in quantization steps) and scale class, both real, [B, rows, columns] of a pass.
 
         Args:
-            values: whole numbers of each band, [B, h, w] with the border of `wide`.
-            sizes: their `log_size`.
+            known: values of all bands.
             part: the pass.
             steps: [B], number of the quantization step of each sample.
         """
-        kind, band = part.kind, part.band
-        sources = inputs(self.colour, band.name, part.number)
-        h, w = (n - 2 * RADIUS - 1 for n in values[band].shape[1:])
-        py, px = PARITIES[part.number]
-        shape = ((h - py + 1) // 2, (w - px + 1) // 2)
-        location = values[band].new_zeros(len(steps), *shape)
-        neighbours: list[Tensor] = []
-        if kind in self.linear:
-            own = sources[: len(self.linear[kind])]
-            neighbours = [window(values[band], source, part, shape) for source in own]
-            location = torch.einsum("bkhw,k->bhw", torch.stack(neighbours, 1), self.linear[kind])
-        if band.name == "low":
-            rounded = torch.round(location.detach())
-            given = [log_value(neighbour - rounded) for neighbour in neighbours]
-        else:
-            given = [self._given(sizes, source, part, shape) for source in sources]
-        level, basis = self.layer.level_numbers.index(band.level), step_basis(steps)
-        sums = (self.bias[kind] + self.level[level] + basis @ self.step)[:, :, None, None]
-        if given:
-            sums = sums + torch.einsum("bfhw,fn->bnhw", torch.stack(given, 1), self.first[kind])
-        else:
-            sums = sums.expand(-1, -1, *shape)
-        h1 = sums.clamp(0, MOST / INPUT)
-        more = torch.einsum("bnhw,nm->bmhw", h1, self.hidden) + self.hidden_bias[:, None, None]
-        h2 = (h1 + more).clamp(0, MOST / INPUT)
-        constant = self.scale_kind[kind] + self.scale_level[level] + basis @ self.scale_step
-        return location, (torch.einsum("bnhw,n->bhw", h2, self.scale) + constant[:, None, None]) * CLASS_UNIT
+        bias, constant = self._biases(part, steps)
+        positions = part.of(known.bands[part.band])
+        if part.band.name == "low":
+            sample, row, column = (part.reshape(-1) for part in _all_positions(positions))
+            values, _ = known.gather(part, (sample, row, column))
+            location, given = self._low(part.kind, values)
+            sums = bias[sample] if given is None else given @ self.first[part.kind] + bias[sample]
+            h1 = sums.clamp(0, MOST / INPUT)
+            scale = self._scale(h1, h1 @ self.hidden) + constant[sample]
+            return location.reshape(positions.shape), scale.reshape(positions.shape) * CLASS_UNIT
+        # Positions without an input other than 0 have location 0 and one class.
+        h1 = bias.clamp(0, MOST / INPUT)
+        quiet = (self._scale(h1, h1 @ self.hidden) + constant) * CLASS_UNIT
+        whole = torch.zeros_like(positions), quiet[:, None, None].expand(positions.shape)
+        at, values, sizes = known.active(part)
+        if not len(values):
+            return whole
+        location, scale = self._detail(part.kind, values, sizes, known.slopes(part, at), bias[at[0]])
+        found = (location, (scale + constant[at[0]]) * CLASS_UNIT)
+        placed = [plane.index_put(at, value) for plane, value in zip(whole, found, strict=True)]
+        return placed[0], placed[1]
 
-    @staticmethod
-    def _given(sizes: Mapping[Band, Tensor], source: Input, part: Pass, shape: tuple[int, int]) -> Tensor:
-        band = Band(part.band.colour - source.back, part.band.level + source.up, source.name)
-        if band not in sizes:  # beyond the coarsest level
-            first = sizes[part.band]
-            return first.new_zeros(len(first), *shape)
-        return window(sizes[band], source, part, shape)
+    def _biases(self, part: Pass, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Constants of the first layer [B, H] and of the scale [B]."""
+        level, basis = self.layer.level_numbers.index(part.band.level), step_basis(steps)
+        bias = self.bias[part.kind] + self.level[level] + basis @ self.step
+        return bias, self.scale_kind[part.kind] + self.scale_level[level] + basis @ self.scale_step
+
+    def _low(self, kind: str, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Neighbours [n, K] in the low band -> locations [n], inputs of the first layer [n, K]."""
+        if kind not in self.linear:
+            return values.new_zeros(len(values)), None
+        location = values @ self.linear[kind]
+        return location, log_value(values - torch.round(location.detach())[:, None])
+
+    def _detail(self, kind: str, values: Tensor, sizes: Tensor, slopes: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs [n, F], slopes [n, 8] and constants [n, H] -> locations [n], scales [n] without their constant."""
+        relative, largest = _relative(torch.cat([values, slopes], 1))
+        h1 = (sizes @ self.first[kind] + bias).clamp(0, MOST / INPUT)
+        s1 = (relative @ self.shape_first[kind] + h1 @ self.shape_gate + self.shape_bias[kind]).clamp(0, MOST / INPUT)
+        s2 = (s1 + s1 @ self.shape_hidden + self.shape_hidden_bias).clamp(0, MOST / INPUT)
+        location = largest * (s2 @ self.shape_location[kind])
+        if kind in self.linear:
+            location = location + values[:, : len(self.linear[kind])] @ self.linear[kind]
+        return location, self._scale(h1, h1 @ self.hidden + s2 @ self.shape_scale)
+
+    def _scale(self, h1: Tensor, more: Tensor) -> Tensor:
+        return (h1 + more + self.hidden_bias).clamp(0, MOST / INPUT) @ self.scale
+
+
+def _relative(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs [n, F], none of them all 0, divided by the first largest one of each row, and these [n]."""
+    largest = x.gather(1, x.abs().argmax(1, keepdim=True))[:, 0]
+    return torch.round(x * (MOST / largest)[:, None]) / INPUT, largest
+
+
+def _all_positions(plane: Tensor) -> tuple[Tensor, ...]:
+    """Indices of each dimension of all positions of [B, h, w]."""
+    return torch.meshgrid(*(torch.arange(n, device=plane.device) for n in plane.shape), indexing="ij")
 
 
 class ContextNet(nn.Module):
@@ -234,11 +206,11 @@ class ContextNet(nn.Module):
         """values [B, D, h, w], steps [B] -> location in steps and scale class of each, real, [B, D, h, w]."""
         shape = (values.shape[2], values.shape[3])
         with torch.no_grad():
+            bands: dict[Band, Tensor] = {}
             widths = [layer.width for layer in self.layers]
-            known: dict[Band, Tensor] = {}
-            for layer, part in zip(self.layers, torch.round(values).split(widths, 1), strict=True):
-                known |= {band: wide(plane) for band, plane in split(layer, part).items()}
-            sizes = {band: log_size(plane) for band, plane in known.items()}
+            for layer, planes in zip(self.layers, torch.round(values.float()).split(widths, 1), strict=True):
+                bands |= split(layer, planes)
+            known = KnownBatch(bands)
         parts = iter(self.parts)
         locations, scales = [], []
         for layer in self.layers:
@@ -246,12 +218,11 @@ class ContextNet(nn.Module):
             for colour in layer.colours:
                 net = next(parts)
                 for part in layer.passes(colour):
-                    for bands, plane in zip(found, net(known, sizes, part, steps), strict=True):
-                        if part.band not in bands:
-                            h, w = (n - 2 * RADIUS - 1 for n in known[part.band].shape[1:])
-                            bands[part.band] = plane.new_zeros(len(plane), h, w)
+                    for whole, plane in zip(found, net(known, part, steps), strict=True):
+                        if part.band not in whole:
+                            whole[part.band] = torch.zeros_like(bands[part.band])
                         py, px = PARITIES[part.number]
-                        bands[part.band][:, py::2, px::2] = plane
+                        whole[part.band][:, py::2, px::2] = plane
             locations.append(join(layer, found[0], shape))
             scales.append(join(layer, found[1], shape))
         return torch.cat(locations, 1), torch.cat(scales, 1)
@@ -260,7 +231,7 @@ class ContextNet(nn.Module):
         """Bits of values at a location, in steps, and a scale class."""
         narrow, wider, share = self.shape(scale)
         distance = (values - location).abs()
-        mass = (1 - share) * _mass(distance, narrow) + share * _mass(distance, wider)
+        mass = (1 - share) * logistic_mass(distance, narrow) + share * logistic_mass(distance, wider)
         return -torch.log2(mass * (1 - 1e-4) + LEAST)
 
     def shape(self, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -269,9 +240,7 @@ class ContextNet(nn.Module):
         below = scale.detach().floor().clamp_max(CLASSES - 2).long()
         part = (scale - below)[..., None]
         mixture = self.mixture[below] * (1 - part) + self.mixture[below + 1] * part
-        narrow = 0.45 * NARROWEST * torch.exp2(scale / PER_OCTAVE)
-        width = 1.5 + 3 * torch.sigmoid(MIXTURE_UNIT * mixture[..., 0])
-        return narrow, narrow * width, torch.sigmoid(MIXTURE_UNIT * mixture[..., 1] - 1)
+        return mixture_shape(scale, mixture)
 
     @torch.no_grad()
     def tensors(self) -> dict[str, np.ndarray]:
@@ -281,12 +250,16 @@ class ContextNet(nn.Module):
         for net in self.parts:
             assert isinstance(net, ContextPart)
             prefix = f"{net.layer.number}.{net.colour}"
-            for name, unit in {"hidden": 256, "scale": 256, "level": UNIT, "hidden_bias": UNIT}.items():
-                found[f"{prefix}.{name}"] = _rounded(getattr(net, name), unit)
-            found[f"{prefix}.scale_level"] = _rounded(net.scale_level, UNIT)
-            for name, unit in {"first": 256, "linear": LOCATION_UNIT, "bias": UNIT, "scale_kind": UNIT}.items():
+            for name in ("hidden", "scale", "shape_gate", "shape_hidden", "shape_scale"):
+                found[f"{prefix}.{name}"] = _rounded(getattr(net, name), 256)
+            for name in ("level", "scale_level"):
+                found[f"{prefix}.{name}"] = _rounded(getattr(net, name), UNIT)
+            for name in ("hidden_bias", "shape_hidden_bias"):
+                found[f"{prefix}.{name}"] = _rounded(getattr(net, name) + HALF, UNIT)
+            for name, unit in UNITS_BY_KIND.items():
+                half = HALF if name in BIASES_BY_KIND else 0
                 for kind, value in getattr(net, name).items():
-                    found[f"{prefix}.{name}.{kind}"] = _rounded(value, unit)
+                    found[f"{prefix}.{name}.{kind}"] = _rounded(value + half, unit)
             found[f"{prefix}.step"] = _rounded(basis @ net.step, UNIT)
             found[f"{prefix}.scale_step"] = _rounded(basis @ net.scale_step, UNIT)
         rows = [self._table(i, f) for i in range(CLASSES) for f in range(FRACTIONS)]
@@ -300,14 +273,22 @@ class ContextNet(nn.Module):
         width = NARROWEST * 2 ** (i / PER_OCTAVE)
         reach = int(min(255, max(2, math.ceil(5 * width + 2))))
         distance = (torch.arange(-reach, reach + 1, device=narrow.device) - fraction / 8).abs()
-        mass = ((1 - share) * _mass(distance, narrow) + share * _mass(distance, wide)).double().cpu().numpy()
+        masses = (1 - share) * logistic_mass(distance, narrow) + share * logistic_mass(distance, wide)
+        mass = masses.double().cpu().numpy()
         mass = np.append(mass, max(LEAST, 1 - mass.sum()))
         row = 1 + np.floor(mass / mass.sum() * (TOTAL - len(mass))).astype(np.int64)
         row[np.argmax(row)] += TOTAL - row.sum()
         return row
 
 
-def _mass(distance: Tensor, width: Tensor) -> Tensor:
+def mixture_shape(scale: Tensor, mixture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale classes [...] and parameters [..., 2] -> widths of both distributions and share of the wider one, [...]."""
+    narrow = 0.45 * NARROWEST * torch.exp2(scale / PER_OCTAVE)
+    width = 1.5 + 3 * torch.sigmoid(MIXTURE_UNIT * mixture[..., 0])
+    return narrow, narrow * width, torch.sigmoid(MIXTURE_UNIT * mixture[..., 1] - 1)
+
+
+def logistic_mass(distance: Tensor, width: Tensor) -> Tensor:
     """Mass of a logistic distribution within 1/2 of a point at `distance` from its centre."""
     return torch.sigmoid((0.5 - distance) / width) - torch.sigmoid((-0.5 - distance) / width)
 

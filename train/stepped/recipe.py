@@ -121,7 +121,7 @@ class SteppedRecipe(Settings, frozen=True):
     run: RunRecipe = field(default_factory=RunRecipe)
     export: ExportRecipe = field(default_factory=ExportRecipe)
     start_from: str = ""
-    """Start of the run: the averaged weights of a run folder; empty: random ones."""
+    """Start of the run: the averaged weights of a run folder, or those of a model; empty: random ones."""
     description: str = ""
 
 

@@ -26,6 +26,8 @@ from torch import Tensor, nn
 from vqcodec.config.quantizers import LARGEST, UniformConfig
 from vqcodec.errors import InputError
 from vqcodec.inference.torch_networks import in_bfloat16
+from vqcodec.models.loading import read_tensors
+from vqcodec.models.registry import WEIGHTS, find
 from vqcodec.tokenizer import Tokenizer, to_unit
 from vqcodec.transforms.steps import COORDINATE, FINEST, PER_OCTAVE
 
@@ -34,6 +36,7 @@ from ..moving_average import MovingAverage
 from .context import ContextNet
 from .optimizer import make_optimizer
 from .recipe import SteppedRecipe
+from .start import weights_of_model
 
 CHECKPOINT = "checkpoint.pt"
 BIT = math.log(4) / 12
@@ -223,14 +226,24 @@ class SteppedRun:
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"{path}: of another recipe: {str(error).splitlines()[0]}") from error
 
-    def start_from(self, path: Path) -> None:
-        """Start with the averaged weights of another run and its count of pixels. Raises InputError."""
-        state = read_checkpoint(path)
+    def start_from(self, source: str) -> None:
+        """Start with the averaged weights of the run in the folder `source`, or those of a model, and their pixels.
+
+        Raises InputError for weights of another recipe, ModelError if there is neither a run nor a model.
+        """
+        folder = Path(source)
         try:
-            self.model.load_state_dict(state["average"])
+            if (folder / CHECKPOINT).exists():
+                state = read_checkpoint(folder / CHECKPOINT)
+                self.model.load_state_dict(state["average"])
+                self.pixels = int(state["pixels"])
+            else:
+                entry = find(source)
+                tensors = read_tensors(entry.folder / WEIGHTS, entry.config.weights_sha256)
+                self.model.load_state_dict(weights_of_model(tensors, self.model.context))
+                self.pixels = round(1e6 * float(entry.config.extra.get("megapixels", 0)))
         except (KeyError, RuntimeError) as error:
-            raise InputError(f"{path}: of another recipe: {str(error).splitlines()[0]}") from error
-        self.pixels = int(state["pixels"])
+            raise InputError(f"{source}: of another recipe: {str(error).splitlines()[0]}") from error
         self.average.reset()
 
 

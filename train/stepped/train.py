@@ -46,7 +46,7 @@ def train_stepped(
     if checkpoint.exists():
         run.load(checkpoint)
     elif recipe.start_from:
-        run.start_from(Path(recipe.start_from) / CHECKPOINT)
+        run.start_from(recipe.start_from)
     count = sum(value.numel() for value in run.model.parameters())
     report(
         f"{recipe.name}: {len(crops.members)} pictures, {count:,} parameters on {device}, "

@@ -3,9 +3,10 @@
     pixels -> orthonormal colour transform -> wavelet, `levels` levels -> z          (encoder)
     pixels <- picture + step * network(picture) <- colours <- wavelet    <- z_q      (decoder)
 
-The transform is nearly orthonormal, up to a gain for each level, and the network only
-removes what quantization adds: ringing, blur and blocks of colour. It is conditioned on the quantization step: the last
-channel of `kept` holds its coordinate, which scales and shifts the input of every block (FiLM: Perez et al. 2018).
+The transform is nearly orthonormal, up to a gain for each level, and the network only removes what quantization adds:
+ringing and blur. Its input is the picture's difference from its local mean in units of the quantization step
+(`contrast`): errors have the same size in it at all rates. The network is conditioned on the step: the last channel of
+`kept` holds its coordinate, which scales and shifts the input of every block (FiLM: Perez et al. 2018).
 
 wavelet_arrays.py has the transform in numpy, and the order of the channels.
 """
@@ -24,7 +25,18 @@ from ..transforms.lifting import lift, unlift
 from ..transforms.steps import COORDINATE
 from .base import Decoder, Encoder
 from .conv import ResidualBlock
-from .wavelet_arrays import FOLD, PIXEL_STEP, channel_gains, channel_order, colour_transform, halo_of, levels_of
+from .wavelet_arrays import (
+    CONTRAST,
+    CONTRAST_LIMIT,
+    FOLD,
+    MEAN_RADIUS,
+    PIXEL_STEP,
+    channel_gains,
+    channel_order,
+    colour_transform,
+    halo_of,
+    levels_of,
+)
 
 EMBEDDING = 16
 """Size of the embedding of the step's coordinate."""
@@ -88,10 +100,10 @@ class WaveletDecoder(Decoder):
         picture = self.picture(z_q)
         coordinate = kept[:, -1:, 0, 0]
         embedding = self.tell(coordinate)
-        y = self.head(F.pixel_unshuffle(picture, FOLD))
+        size = size_at(coordinate)[:, :, None, None] / PIXEL_STEP
+        y = self.head(contrast(picture, size))
         for block in self.blocks:
             y = block(y, embedding)
-        size = size_at(coordinate)[:, :, None, None] / PIXEL_STEP
         return picture + F.pixel_shuffle(self.tail(F.silu(y)).float(), FOLD) * size
 
     def picture(self, z_q: Tensor) -> Tensor:
@@ -106,6 +118,20 @@ class WaveletDecoder(Decoder):
     def last_layer(self) -> Tensor:
         """Weight of the layer that outputs pixels."""
         return self.tail.weight
+
+
+def contrast(picture: Tensor, size: Tensor) -> Tensor:
+    """Picture [B, 3, H, W] -> differences from its local mean in units of `size` [B, 1, 1, 1], [B, 3 FOLD^2, h, w].
+
+    The mean of a colour is that of the blocks of FOLD x FOLD px within MEAN_RADIUS blocks. Large differences are
+    compressed to -CONTRAST_LIMIT..CONTRAST_LIMIT.
+    """
+    with torch.autocast(picture.device.type, enabled=False):
+        blocks = F.pixel_unshuffle(picture.float(), FOLD).unflatten(1, (3, FOLD**2))
+        r = MEAN_RADIUS
+        means = F.avg_pool2d(F.pad(blocks.mean(2), (r, r, r, r), mode="replicate"), 2 * r + 1, 1)
+        x = (blocks - means[:, :, None]).flatten(1, 2) * (CONTRAST / size)
+        return x / (1 + x.abs() / CONTRAST_LIMIT)
 
 
 def size_at(coordinate: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from ..transforms.lifting_arrays import lift, unlift
+from ..transforms.lifting_arrays import lift, unlift, unlift_adjoint
 
 GAINS = (1.56, 2.0, 2.25)
 """Factors from pixels in -1..1 to the scale of coefficients, of level 0 (the finest), level 1, and all others.
@@ -28,6 +28,12 @@ HALF_RANGE = 127.5
 """8-bit levels per unit of pixels in -1..1."""
 FOLD = 4
 """Stride of the decoder network, px."""
+MEAN_RADIUS = 2
+"""Radius in blocks of FOLD x FOLD px of the local mean that the decoder network's input refers to."""
+CONTRAST = 4.0
+"""Factor of that input, in units of the size of an error: errors are of the order of 1."""
+CONTRAST_LIMIT = 16.0
+"""Bound of that input."""
 _COLOURS = ((1, 1, 1), (1, 0, -1), (1, -2, 1))
 """Rows of the colour transform before normalisation: luma, red against blue, green against both."""
 
@@ -74,19 +80,18 @@ def halo_of(levels: int, depth: int) -> int:
     Whole strides; 0 blocks: no network.
     """
     wavelet = sum(4 * 2**level for level in range(levels))
-    network = (2 * depth + 2) * FOLD if depth else 0
+    network = (2 * depth + 2 + MEAN_RADIUS) * FOLD if depth else 0
     stride = 2**levels
     return -(-(wavelet + network) // stride) * stride
 
 
 def pixels_to_latent(pixels: np.ndarray, levels: int) -> np.ndarray:
     """Pixels uint8 [H, W, 3], sides multiples of S -> latent float32 [D, H / S, W / S]."""
-    side, (h, w) = 2**levels, pixels.shape[:2]
+    h, w = pixels.shape[:2]
     planar = np.ascontiguousarray(pixels.transpose(2, 0, 1)).reshape(3, -1).astype(np.float32)
     planar = (planar - np.float32(HALF_RANGE)) / np.float32(HALF_RANGE)
     y = lift((colour_transform() @ planar).reshape(3, h, w), levels)
-    blocks = y.reshape(3, h // side, side, w // side, side).transpose(0, 2, 4, 1, 3)
-    return blocks.reshape(-1, h // side, w // side)[channel_order(levels)] * channel_gains(levels)
+    return _channels(y, levels) * channel_gains(levels)
 
 
 def latent_to_picture(z: np.ndarray) -> np.ndarray:
@@ -98,4 +103,19 @@ def latent_to_picture(z: np.ndarray) -> np.ndarray:
     y = np.ascontiguousarray(blocks.reshape(3, side, side, h, w).transpose(0, 3, 1, 4, 2)).reshape(3, h * side, -1)
     flat = unlift(y, levels).reshape(3, -1)
     found: np.ndarray = (colour_transform().T @ flat).reshape(3, h * side, w * side)
+    return found
+
+
+def gradient_to_latent(gradient: np.ndarray, levels: int) -> np.ndarray:
+    """Gradient float32 [3, H, W] in the result of `latent_to_picture` -> that in its latent, [D, h, w]."""
+    h, w = gradient.shape[1:]
+    y = (colour_transform() @ gradient.reshape(3, -1)).reshape(3, h, w)
+    return _channels(unlift_adjoint(y, levels), levels) / channel_gains(levels)
+
+
+def _channels(y: np.ndarray, levels: int) -> np.ndarray:
+    """Coefficients [3, H, W] in place -> channels [D, h, w] in their order."""
+    side, (h, w) = 2**levels, y.shape[1:]
+    blocks = y.reshape(3, h // side, side, w // side, side).transpose(0, 2, 4, 1, 3)
+    found: np.ndarray = blocks.reshape(-1, h // side, w // side)[channel_order(levels)]
     return found

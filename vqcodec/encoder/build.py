@@ -21,8 +21,8 @@ from .selectors import ContextSelector, IndividualSelector, Selector
 
 INDEX_PASSES = {6: 2, 7: 4, 8: 6, 9: 10}
 """Passes of latent refinement of index models by effort; none below."""
-SCALAR_PASSES = {7: 1, 8: 2, 9: 6}
-"""Passes of latent refinement of scalar models by effort, which torch runs; none below."""
+SCALAR_PASSES = {6: 2, 7: 3, 8: 5, 9: 10}
+"""Passes of latent refinement of scalar models by effort; none below."""
 ADAPTIVE_LAYERS = 7
 """Lowest effort that leaves out layers block by block."""
 UNREFINED = ONE_PASS
@@ -39,7 +39,10 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
     if has_step(model.config):
         from .scalar_encoder import ScalarEncoder
 
-        return ScalarEncoder(picture, model, name, pixels_to_latent(model, picture.pixels), passes_of(model, effort))
+        passes = passes_of(model, effort)
+        if passes:
+            prepare_refinement(model, picture)
+        return ScalarEncoder(picture, model, name, pixels_to_latent(model, picture.pixels), passes)
     if not has_index_search(model):
         return NearestEncoder(picture, model, name, ladder(model.config))
     return index_encoder(picture, model, name, effort)

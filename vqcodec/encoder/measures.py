@@ -19,8 +19,13 @@ from .distortion import Distortion, Measures
 
 def measures_of(model: Model) -> Measures:
     """The measures in the library that runs the networks of `model`."""
-    if runs_compiled(model) and not has_step(model.config):
-        from .compiled_measures import CompiledMeasures  # loads OpenVINO
+    if runs_compiled(model):
+        # Both load OpenVINO.
+        if has_step(model.config):
+            from .wavelet_measures import WaveletMeasures
+
+            return WaveletMeasures(networks_of(model))
+        from .compiled_measures import CompiledMeasures
 
         return CompiledMeasures(networks_of(model))
     check_torch(f"latent refinement with model '{model.config.name}'")

@@ -19,7 +19,7 @@ import numpy as np
 from ..config.quantizers import LARGEST
 from ..entropy.rans import TileEncoder
 from ..entropy.scalar_context import ScalarContextAt, mirrored
-from ..entropy.scalar_network import KnownValues
+from ..entropy.scalar_known import KnownValues
 from ..entropy.scalar_order import Band, Pass
 
 BALANCE = 0.1155
@@ -41,7 +41,7 @@ def select_values(
     the same pass.
     """
     values = np.zeros(coefficients.shape, np.int32)
-    known = KnownValues((coefficients.shape[1], coefficients.shape[2]))
+    known = KnownValues(model.model.layers, (coefficients.shape[1], coefficients.shape[2]))
     error_per_bit = tolerance * np.float32(weight * BALANCE)
     for k in layers:
         layer, own = model.model.layers[k], model.model.planes(k)
@@ -74,13 +74,18 @@ def _cheapest(
 ) -> np.ndarray:
     """Coefficients of any shape -> the candidates of least cost, int32."""
     nearest = np.round(x)
-    best = np.zeros(x.shape, np.int32)
-    least = np.full(x.shape, np.inf, np.float32)
     predicted = (location + 4) >> 3
+    best = np.zeros(x.shape, np.int32)
+    # Most positions have no candidate but 0.
+    places = np.nonzero((nearest != 0) | (predicted != 0))
+    x, nearest, predicted = x[places], nearest[places], predicted[places]
+    location, scale, error_per_bit = location[places], scale[places], error_per_bit[places]
+    chosen, least = np.zeros(x.shape, np.int32), np.full(x.shape, np.inf, np.float32)
     for candidate in (nearest, nearest - np.sign(nearest), nearest - np.sign(nearest - predicted)):
         value = candidate.clip(-LARGEST, LARGEST).astype(np.int32)
         row, residual = mirrored(location, scale, value)
         cost = np.square(x - value) + error_per_bit * model.model.tables.bits_of(row, residual)
         better = cost < least
-        best, least = np.where(better, value, best), np.where(better, cost, least)
+        chosen, least = np.where(better, value, chosen), np.where(better, cost, least)
+    best[places] = chosen
     return best

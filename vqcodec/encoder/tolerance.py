@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-EXPONENT = 0.3
+EXPONENT = 0.15
 """0: all positions alike; 1: errors relative to the local variance."""
 FLOOR = 30.0
 """Variance in squared levels of 255 below which positions are alike, about the constant of structural similarity."""

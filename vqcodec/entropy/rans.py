@@ -22,6 +22,8 @@ from ..errors import FormatError
 
 MAX_TOTAL = 2**24
 """Largest sum of a table: integers up to it are exact in float32."""
+MANY, SHORT, PEAKED = 1000, 32, 0.9
+"""Least number of symbols, most table entries and least share of the likeliest entry of a lazy model."""
 _FAMILY = constriction.stream.model.Categorical(perfect=False)
 
 
@@ -82,7 +84,7 @@ class TileEncoder:
             starts.append(int(coder.pos()[0]))
             for table, symbols in reversed(layer):
                 if table.ndim == 1:
-                    coder.encode_reverse(symbols, constriction.stream.model.Categorical(table, perfect=False))
+                    coder.encode_reverse(symbols, _model(table, len(symbols)))
                 else:
                     coder.encode_reverse(symbols, _FAMILY, table)
         words = np.ascontiguousarray(coder.get_compressed())
@@ -110,8 +112,11 @@ class TileDecoder:
         if len(table) < 2:
             symbols[:] = 0
         elif len(symbols) and not self.exhausted:
-            model = constriction.stream.model.Categorical(_row(table), perfect=False)
-            self._take(symbols, lambda coder, a, b: coder.decode(model, b - a))
+            model = _model(_row(table), len(symbols))
+            if self.cut:
+                self._take(symbols, lambda coder, a, b: coder.decode(model, b - a))
+            else:
+                symbols[:] = self.coder.decode(model, len(symbols))
 
     def code_rows(self, rows: np.ndarray, symbols: np.ndarray) -> None:
         """Fill `symbols` int32 [n], each by its row of frequencies [n, K]."""
@@ -119,7 +124,10 @@ class TileDecoder:
             symbols[:] = 0
         elif len(symbols) and not self.exhausted:
             rows = _row(rows)
-            self._take(symbols, lambda coder, a, b: coder.decode(_FAMILY, rows[a:b]))
+            if self.cut:
+                self._take(symbols, lambda coder, a, b: coder.decode(_FAMILY, rows[a:b]))
+            else:
+                symbols[:] = self.coder.decode(_FAMILY, rows)
 
     def code_choice(self, options: int, decide: Callable[[], int]) -> int:
         """Number 0..options - 1 from the stream; `decide` is not called."""
@@ -140,9 +148,7 @@ class TileDecoder:
             raise FormatError("entropy-coded data: the stream does not end where it should; the file is damaged")
 
     def _take(self, symbols: np.ndarray, decode: Callable[[Any, int, int], np.ndarray]) -> None:
-        if not self.cut:
-            symbols[:] = decode(self.coder, 0, len(symbols))
-            return
+        """Fill the symbols that a cut stream holds."""
         # A cut stream holds a symbol as long as the state can be refilled after the symbol before it.
         before = self.coder.clone()
         values = decode(self.coder, 0, len(symbols))
@@ -160,10 +166,19 @@ def _row(table: np.ndarray) -> np.ndarray:
     """Tables as contiguous float32. Raises ValueError for sums beyond MAX_TOTAL, whose float32 sums are not exact."""
     table = np.ascontiguousarray(table, dtype=np.float32)
     # In float32 a sum up to MAX_TOTAL is exact, and no larger one is rounded to less.
-    total = (table @ all_ones(table.shape[-1])).max()
+    total = table @ all_ones(table.shape[-1])
+    if table.ndim > 1:
+        total = total.max()
     if not 0 < total <= MAX_TOTAL:
         raise ValueError(f"table: the sum of its frequencies is {total}, beyond 1..{MAX_TOTAL}")
     return table
+
+
+def _model(table: np.ndarray, count: int) -> Any:
+    """The distribution of `count` symbols with frequencies [K]."""
+    # A lazy model is the same distribution. It tries symbol after symbol, which is faster where most are the same.
+    lazy = count >= MANY and len(table) <= SHORT and table.max() >= PEAKED * table.sum()
+    return constriction.stream.model.Categorical(table, lazy=lazy, perfect=False)
 
 
 @lru_cache(maxsize=64)

@@ -13,6 +13,7 @@ network: `at(step)` is the model of files of one step.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -22,8 +23,9 @@ from ..planes import MISSING, Layers, Planes
 from .adaptive_tables import AdaptiveTables
 from .interface import WholeIndexModel
 from .rans import Coder
-from .scalar_network import BandContext, KnownValues, digest_of, read_net
-from .scalar_order import LayerBands, Pass, layers_of
+from .scalar_known import KnownValues
+from .scalar_network import BandContext, Prediction, digest_of, read_net
+from .scalar_order import PARITIES, Band, LayerBands, Pass, layers_of
 from .scalar_residuals import FRACTIONS, TOTAL, UNKNOWN, ResidualTables
 
 ALPHABET = 2 * LARGEST + 1
@@ -42,10 +44,6 @@ MODEL = "scalar."
 """Prefix of the model's tensor names."""
 CHECK = MODEL + "check"
 """Name of the digest of the self-test, uint8 [32]."""
-
-
-Prediction = tuple[Pass, np.ndarray, np.ndarray]
-"""A pass, with location in 1/8 steps int32 and scale class int16 [rows, columns] of its positions."""
 
 
 Visit = Callable[[Pass, np.ndarray, np.ndarray], np.ndarray]
@@ -119,10 +117,11 @@ class ScalarContext:
         rows = [((p * p * (2 * c + 3) + 7 * p + c) % 65521 % 9 - 4) / (1 + c // 16) for c in channels]
         values = np.trunc(np.stack(rows)).astype(np.int32).reshape(-1, *CHECK_SHAPE)
         for step in CHECK_STEPS:
-            at, known = self.at(step), KnownValues(CHECK_SHAPE)
+            at, known = self.at(step), KnownValues(self.layers, CHECK_SHAPE)
             for k, layer in enumerate(self.layers):
                 bands = layer.split(values[self.planes(k)])
-                for _, location, scale in at.select(k, known, lambda part, *_, b=bands: part.of(b[part.band]))[1]:
+                for found in at.select(k, known, lambda part, *_, b=bands: part.of(b[part.band]))[1]:
+                    location, scale = found.dense()
                     digest.update(location.astype("<i4").tobytes() + scale.astype("<i4").tobytes())
         return digest.digest()
 
@@ -150,8 +149,8 @@ class ScalarContextAt(WholeIndexModel):
         return self.model.identity()
 
     def workers(self) -> int:
-        """2: most of the time is spent in matrix products, which release Python's lock."""
-        return 2
+        """1: a tile uses all threads by itself."""
+        return 1
 
     def code_tiles(self, coders: Sequence[Coder], tiles: Sequence[Planes], layers: Layers) -> None:
         """Code planes int32 [h, w] of the first layers of each tile; decoders fill them in place."""
@@ -159,14 +158,17 @@ class ScalarContextAt(WholeIndexModel):
             self._code_tile(coder, planes, len(layers))
 
     def _code_tile(self, coder: Coder, planes: Sequence[np.ndarray], n_layers: int) -> None:
-        known = KnownValues((planes[0].shape[0], planes[0].shape[1]))
+        known = KnownValues(self.model.layers, (planes[0].shape[0], planes[0].shape[1]))
         for k in range(n_layers):
             part = planes[self.model.planes(k)]
-            given = np.stack(part)
-            values = np.where(given < 0, 0, given - LARGEST).astype(np.int32)
+            values = None
+            if coder.encodes:
+                given = np.stack(part)
+                values = np.where(given < 0, 0, given - LARGEST).astype(np.int32, copy=False)
             found = self.code_layer(coder, k, known, values)
             for plane, row in zip(part, found, strict=True):
-                plane[...] = np.where(row == UNKNOWN, MISSING, row + LARGEST)
+                np.add(row, LARGEST, out=plane)
+                np.maximum(plane, MISSING, out=plane)  # of UNKNOWN
             coder.end_layer()
 
     def code_layer(
@@ -174,90 +176,97 @@ class ScalarContextAt(WholeIndexModel):
         coder: Coder,
         k: int,
         known: KnownValues,
-        values: np.ndarray,
+        values: np.ndarray | None,
         predicted: Sequence[Prediction] | None = None,
     ) -> np.ndarray:
         """Code `values` int32 [n, h, w] of layer k, given the layers before it, and add them to `known`.
 
-        `predicted` are the predictions of `select`, where it selected the values. Returns the values; in a decoder
-        they are UNKNOWN beyond the end of a cut stream.
+        Decoders pass None. `predicted` are the predictions of `select`, where it selected the values. Returns the
+        values; in a decoder they are UNKNOWN beyond the end of a cut stream.
         """
         layer, tables = self.model.layers[k], self.model.tables
-        predictions = list(predicted or ())
+        bands = {} if values is None else layer.split(values)
+        coded: list[tuple[Prediction, np.ndarray, np.ndarray]] = []
 
         def decide() -> int:
+            assert values is not None
             if not values.any():
                 return EMPTY
-            bands = layer.split(values)
-            if not predictions:
-                predictions.extend(self._predictions(k, known, lambda part, *_: part.of(bands[part.band])))
-            bits = 0.0
-            for part, location, scale in predictions:
-                row, residual = mirrored(location, scale, part.of(bands[part.band]))
-                bits += float(tables.bits_of(row, residual).sum(dtype=np.float64))
+
+            def given(found: Prediction) -> np.ndarray:
+                return found.part.of(bands[found.part.band])
+
+            for found in predicted or self._predictions(k, known, given):
+                coded.append((found, *_residuals(found, given(found))))
+            bits = sum(_bits(tables, *row) for row in coded)
             return ADAPTIVE if _adaptive_wins(self.model.adaptive, list(bands.values()), bits) else CONTEXT
 
         mode = known.mode = code_mode(coder, known.mode, decide)
         if mode == CONTEXT:
-            return self._code_context(coder, k, known, values, predictions)
-        found = np.zeros_like(values)
+            if values is None:
+                return self._decode_context(coder, k, known)
+            for found, row, residual in coded:
+                tables.code(coder, row, residual, found.at, found.quiet * FRACTIONS)
+            return values
+        known.begin_layer(layer)
         if mode == ADAPTIVE:
-            found = self._code_adaptive(coder, layer, values)
-        elif mode != EMPTY:
-            found = np.full_like(values, UNKNOWN)
-        known.end_layer(layer, np.where(found == UNKNOWN, 0, found))
-        return found
+            return self._code_adaptive(coder, layer, known, bands)
+        return np.full((layer.width, *known.shape), 0 if mode == EMPTY else UNKNOWN, np.int32)
 
-    def _predictions(self, k: int, known: KnownValues, visit: Visit) -> Iterator[Prediction]:
-        """Predictions of the passes of layer k; `visit` returns the values of each pass, which are added to `known`."""
+    def _predictions(
+        self, k: int, known: KnownValues, visit: Callable[[Prediction], np.ndarray]
+    ) -> Iterator[Prediction]:
+        """Predictions of the passes of layer k; `visit` returns the values of each, which are added to `known`."""
         layer = self.model.layers[k]
         known.begin_layer(layer)
         for colour in layer.colours:
-            context = BandContext(self.model.nets[k][colour], layer, known, self.step)
+            context = BandContext(self.model.nets[k][colour], layer, known, self.step, self.model.tables.classes)
             for part in layer.passes(colour):
-                location, scale = context.predict(part)
-                scale = scale.clip(0, self.model.tables.classes - 1)
-                known.canvases[part.band].fill(part.number, visit(part, location, scale))
-                yield part, location, scale
+                found = context.predict(part)
+                known.fill(part, visit(found))
+                yield found
 
-    def _code_context(
-        self,
-        coder: Coder,
-        k: int,
-        known: KnownValues,
-        values: np.ndarray,
-        predictions: Sequence[Prediction],
-    ) -> np.ndarray:
+    def _decode_context(self, coder: Coder, k: int, known: KnownValues) -> np.ndarray:
         layer, tables = self.model.layers[k], self.model.tables
-        bands = {band: part.copy() for band, part in layer.split(values).items()}
+        planes = np.zeros((layer.width, *known.shape), np.int32)
+        places = {band: layer.places(band, known.shape) for band in layer.shapes(known.shape)}
 
-        def code(part: Pass, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
-            here = part.of(bands[part.band])
-            row, residual = mirrored(location, scale, here)
-            flat = residual.reshape(-1)
-            tables.code(coder, row.reshape(-1), flat)
-            residual = flat.reshape(residual.shape)
-            value = np.where(residual == UNKNOWN, UNKNOWN, _unmirrored(location, residual).clip(-LARGEST, LARGEST))
-            here[...] = value
-            return np.where(value == UNKNOWN, 0, value)
+        def decode(found: Prediction) -> np.ndarray:
+            values = np.empty(found.shape, np.int32)
+            flat = values.reshape(-1)
+            tables.code(coder, _rows(found.location, found.scale), flat, found.at, found.quiet * FRACTIONS)
+            flat[found.at] = _unmirrored(found.location, flat[found.at])
+            other = np.flatnonzero(flat != 0)  # few
+            some = np.where(flat[other] == UNKNOWN, UNKNOWN, flat[other].clip(-LARGEST, LARGEST))
+            row, column = np.divmod(other, found.shape[1])
+            rows, columns = (
+                of_axis[parity::2]
+                for of_axis, parity in zip(places[found.part.band], PARITIES[found.part.number], strict=True)
+            )
+            planes.reshape(-1)[rows[row] + columns[column]] = some
+            flat[other] = np.where(some == UNKNOWN, 0, some)
+            return values
 
-        if predictions:  # encoders have them already
-            for part, location, scale in predictions:
-                code(part, location, scale)
-        else:
-            for _ in self._predictions(k, known, code):
-                pass
-        return layer.join(bands, known.shape)
+        for _ in self._predictions(k, known, decode):
+            pass
+        return planes
 
-    def _code_adaptive(self, coder: Coder, layer: LayerBands, values: np.ndarray) -> np.ndarray:
-        bands = layer.split(values)
-        for band in (band for colour in layer.colours for band in layer.bands(colour) if bands[band].size):
+    def _code_adaptive(
+        self, coder: Coder, layer: LayerBands, known: KnownValues, values: Mapping[Band, np.ndarray]
+    ) -> np.ndarray:
+        bands = {}
+        shapes = layer.shapes(known.shape)
+        for band in (band for colour in layer.colours for band in layer.bands(colour)):
             # Symbols beyond the end of a cut stream stay MISSING.
-            given = bands[band] + LARGEST if coder.encodes else np.full_like(bands[band], MISSING)
-            flat = np.array(given.reshape(-1), np.int32)
-            self.model.adaptive.code_plane(coder, 0, flat)
-            bands[band] = np.where(flat < 0, UNKNOWN, flat - LARGEST).astype(np.int32).reshape(given.shape)
-        return layer.join(bands, values.shape[1:])
+            flat = np.full(math.prod(shapes[band]), MISSING, np.int32)
+            if coder.encodes:
+                flat[:] = values[band].reshape(-1) + LARGEST
+            if flat.size:
+                self.model.adaptive.code_plane(coder, 0, flat)
+            found = np.where(flat < 0, UNKNOWN, flat - LARGEST).reshape(shapes[band])
+            known.put(band, np.where(found == UNKNOWN, 0, found))
+            bands[band] = found
+        return layer.join(bands, known.shape)
 
     def select(self, k: int, known: KnownValues, visit: Visit) -> tuple[np.ndarray, list[Prediction]]:
         """Values int32 [n, h, w] of layer k, selected by `visit` pass by pass, and their predictions.
@@ -265,12 +274,11 @@ class ScalarContextAt(WholeIndexModel):
         The values are added to `known`.
         """
         layer = self.model.layers[k]
-        values = np.zeros((layer.width, *known.shape), np.int32)
-        bands = {band: part.copy() for band, part in layer.split(values).items()}
+        bands = {band: np.zeros(shape, np.int32) for band, shape in layer.shapes(known.shape).items()}
 
-        def keep(part: Pass, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
-            here = part.of(bands[part.band])
-            here[...] = visit(part, location, scale)
+        def keep(found: Prediction) -> np.ndarray:
+            here = found.part.of(bands[found.part.band])
+            here[...] = visit(found.part, *found.dense())
             return here
 
         predictions = list(self._predictions(k, known, keep))
@@ -290,37 +298,64 @@ def code_mode(coder: Coder, before: int, decide: Callable[[], int]) -> int:
 
 
 def mirrored(location: np.ndarray, scale: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values of any shape -> row of the residual tables int64, and residual int32.
+    """Values of any shape -> row of the residual tables, and residual int32.
 
     The residual is mirrored where the location is below its rounded value.
     """
     rounded = (location + 4) >> 3
-    fraction = location - 8 * rounded
     residual = values - rounded
-    row = scale.astype(np.int64) * FRACTIONS + np.abs(fraction)
-    return row, np.where(fraction < 0, -residual, residual).astype(np.int32)
+    residual = np.where(location < 8 * rounded, -residual, residual)
+    return _rows(location, scale), residual.astype(np.int32, copy=False)
+
+
+def _rows(location: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Rows of the residual tables."""
+    found: np.ndarray = scale.astype(np.int32) * FRACTIONS + np.abs(location - 8 * ((location + 4) >> 3))
+    return found
 
 
 def _unmirrored(location: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """The inverse of `mirrored`: values of residuals."""
+    """The inverse of `mirrored`: values of residuals; UNKNOWN ones stay."""
     rounded = (location + 4) >> 3
-    found: np.ndarray = rounded + np.where(location - 8 * rounded < 0, -residual, residual)
-    return found
+    found = rounded + np.where(location < 8 * rounded, -residual, residual)
+    return np.where(residual == UNKNOWN, UNKNOWN, found)
+
+
+def _residuals(found: Prediction, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values of the positions of a pass -> rows int32 of those in `at`, residuals int32 of all, flattened."""
+    residual = np.array(values, np.int32).reshape(-1)
+    row, residual[found.at] = mirrored(found.location, found.scale, residual[found.at])
+    return row, residual
+
+
+def _bits(tables: ResidualTables, found: Prediction, row: np.ndarray, residual: np.ndarray) -> float:
+    """Bits of the residuals of a pass."""
+    rest = np.array(residual)
+    rest[found.at] = 0
+    others = rest[rest != 0]
+    zeros = len(rest) - len(found.at) - len(others)
+    rows = np.full(len(others) + 1, found.quiet * FRACTIONS)
+    of_others = tables.bits_of(rows, np.append(others, 0)).astype(np.float64)
+    return float(
+        tables.bits_of(row, residual[found.at]).sum(dtype=np.float64)
+        + of_others @ np.append(np.ones(len(others)), zeros)
+    )
 
 
 def _adaptive_wins(adaptive: AdaptiveTables, bands: Sequence[np.ndarray], bits: float) -> bool:
     """True if adaptive tables take fewer than `bits` for the values int32 [rows, columns] of the bands of a layer."""
-    flat = [band.reshape(-1) for band in bands if band.size]
+    flat = [band.reshape(-1) + LARGEST for band in bands if band.size]
     zero_order = 0.0
     for row in flat:
-        counts = np.unique(row, return_counts=True)[1]
+        counts = np.bincount(row)
+        counts = counts[counts > 0]
         zero_order += float((counts * np.log2(len(row) / counts)).sum())
     # Adaptive tables rarely take less than the empirical entropy, which is faster to compute.
     if zero_order >= bits:
         return False
     total = 0.0
     for row in flat:
-        total += adaptive.least_bits(0, row + LARGEST)
+        total += adaptive.least_bits(0, row)
         if total >= bits:
             return False
     return True

@@ -17,10 +17,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 
 from ..config.quantizers import LOW_LEVELS
+
+Array = TypeVar("Array")
 
 PARITIES = ((0, 0), (1, 1), (0, 1), (1, 0))
 """(row, column) modulo 2 of the positions of each of the four passes over a band."""
@@ -29,6 +33,8 @@ DETAILS = ("h", "v", "d")
 RADIUS = 2
 """Largest offset of an input."""
 _SQUARE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+AROUND = tuple(offset for offset in _SQUARE if offset != (0, 0))
+"""Offsets (dy, dx) of the inputs from the low-pass picture, see scalar_lowpass.py."""
 _WIDE = tuple((dy, dx) for dy in range(-2, 3) for dx in range(-2, 3))
 
 
@@ -57,6 +63,10 @@ class Input:
     back: int = 0
     """Number of colours between the band and the pass's own; 0: the same colour."""
 
+    def band_of(self, own: Band) -> Band:
+        """Its band, for a pass over the band `own`."""
+        return Band(own.colour - self.back, own.level + self.up, self.name)
+
 
 def own_inputs(name: str, number: int) -> tuple[Input, ...]:
     """The coded neighbours, within two positions, of pass `number` in the pass's own band."""
@@ -82,6 +92,13 @@ def inputs(colour: int, name: str, number: int) -> tuple[Input, ...]:
     return tuple(found)
 
 
+@cache
+def grouped_inputs(colour: int, name: str, number: int) -> tuple[tuple[Input, ...], ...]:
+    """`inputs` in groups of adjacent ones from the same band."""
+    groups = groupby(inputs(colour, name, number), lambda source: (source.name, source.up, source.back))
+    return tuple(tuple(group) for _, group in groups)
+
+
 def _parity(number: int, dy: int, dx: int) -> tuple[int, int]:
     """Parity of the position at an offset from the positions of pass `number`."""
     py, px = PARITIES[number]
@@ -101,10 +118,10 @@ class Pass:
         """Key of its weights: the band's name and the number."""
         return f"{self.band.name}{self.number}"
 
-    def of(self, plane: np.ndarray) -> np.ndarray:
-        """Its positions in an array [..., h, w] of the band, as a view."""
+    def of(self, plane: Array) -> Array:
+        """Its positions in an array or tensor [..., h, w] of the band, as a view."""
         py, px = PARITIES[self.number]
-        part: np.ndarray = plane[..., py::2, px::2]
+        part: Array = plane[..., py::2, px::2]  # type: ignore[index]
         return part
 
 
@@ -162,6 +179,40 @@ class LayerBands:
             found += [Pass(band, number) for number in range(4) for band in (h, v)]
             found += [Pass(d, number) for number in range(4)]
         return tuple(found)
+
+    def shapes(self, shape: tuple[int, int]) -> dict[Band, tuple[int, int]]:
+        """Rows and columns of each band, for planes of `shape`."""
+        found = {}
+        for colour in self.colours:
+            h, w = shape
+            if not self.low:
+                of_level = (h * self._side, w * self._side)
+                found.update(dict.fromkeys(self.bands(colour), of_level))
+                continue
+            for level in reversed(self.level_numbers):
+                found[Band(colour, level, "h")] = (h + 1) // 2, w // 2
+                found[Band(colour, level, "v")] = h // 2, (w + 1) // 2
+                found[Band(colour, level, "d")] = h // 2, w // 2
+                h, w = (h + 1) // 2, (w + 1) // 2
+            found[Band(colour, self.level_numbers[0], "low")] = h, w
+        return found
+
+    def places(self, band: Band, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Indices int64 of a band's rows and of its columns in flattened planes [n, h, w] of `shape`.
+
+        The sum of both is the index of a position.
+        """
+        (h, w), (rows, columns) = shape, self.shapes(shape)[band]
+        y, x = np.arange(rows), np.arange(columns)
+        first = self.colours.index(band.colour) * self.width // len(self.colours)
+        if self.low:
+            step = 2 ** (band.level - self.level_numbers[-1])
+            if band.name == "low":
+                return first * h * w + 2 * step * y * w, 2 * step * x
+            return first * h * w + (2 * y + (band.name in "vd")) * step * w, (2 * x + (band.name in "hd")) * step
+        side = self._side
+        first += DETAILS.index(band.name) * side**2
+        return (first + y % side * side) * h * w + y // side * w, x % side * h * w + x // side
 
     def split(self, planes: np.ndarray) -> dict[Band, np.ndarray]:
         """Planes [n, h, w] of the layer -> its bands [rows, columns], as views or copies."""

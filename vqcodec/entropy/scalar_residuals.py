@@ -45,7 +45,7 @@ class ResidualTables:
                 or row.sum() != TOTAL
             ):
                 raise ValueError(f"residual table {i}: an even number of positive entries with sum {TOTAL} needed")
-        self.reach = np.array([len(row) // 2 - 1 for row in self.rows])
+        self.reach = np.array([len(row) // 2 - 1 for row in self.rows], np.int32)
         self._float = [row.astype(np.float32) for row in self.rows]
         self.bits = np.full((len(self.rows), 2 * int(self.reach.max()) + 3), np.inf, np.float32)
         """Bits of residual r under row i at [i, r + largest reach]; last column: an escape with 4 bits of excess."""
@@ -68,36 +68,86 @@ class ResidualTables:
         found: np.ndarray = self.bits[row, column]
         return found
 
-    def code(self, coder: Coder, row: np.ndarray, residual: np.ndarray) -> None:
-        """Code mirrored residuals int32 [n] by the rows `row` [n]; a decoder fills `residual` in place.
+    def code(
+        self, coder: Coder, row: np.ndarray, residual: np.ndarray, at: np.ndarray | None = None, rest: int = 0
+    ) -> None:
+        """Code mirrored residuals int32 [n]; a decoder fills `residual` in place.
 
         Rows are coded in falling order, so that a cut stream holds the residuals of the largest scales.
-        """
-        order = np.argsort(-row, kind="stable")
-        ends = np.flatnonzero(np.diff(row[order], append=-1)) + 1
-        start = 0
-        for end in ends:
-            positions = order[start:end]
-            self._code_row(coder, int(row[positions[0]]), positions, residual)
-            start = int(end)
 
-    def _code_row(self, coder: Coder, i: int, positions: np.ndarray, residual: np.ndarray) -> None:
+        Args:
+            coder: encoder or decoder.
+            row: rows [m] of the residuals at `at`.
+            residual: the residuals.
+            at: their positions [m], rising; None: all.
+            rest: row of all other residuals.
+        """
+        at = np.arange(len(residual)) if at is None else at
+        others = len(at) < len(residual)
+        if others:
+            apart = np.flatnonzero(row != rest)
+            at, row = at[apart], row[apart]
+        order = np.argsort((MAX_ROWS - row).astype(np.uint16), kind="stable")  # a radix sort
+        row, places = row[order], at[order]
+        found = residual[places]
+        before = int(np.count_nonzero(row > rest)) if others else len(row)
+        self._code_sorted(coder, row[:before], found[:before])
+        if others:
+            self._code_rest(coder, rest, residual, at)
+        self._code_sorted(coder, row[before:], found[before:])
+        residual[places] = found
+
+    def _code_sorted(self, coder: Coder, row: np.ndarray, residual: np.ndarray) -> None:
+        """Code residuals by their rows, which are in falling order."""
+        if not len(row):
+            return
+        reach = self.reach[row]
+        symbols = _symbols(coder, residual, reach)
+        starts = [0, *(np.flatnonzero(row[1:] != row[:-1]) + 1).tolist()]
+        numbers, largest = row[starts].tolist(), reach[starts].tolist()
+        escaped = []
+        for start, end, i, r in zip(starts, [*starts[1:], len(row)], numbers, largest, strict=True):
+            part = symbols[start:end]
+            coder.code(self._float[i], part)
+            escapes = part == 2 * r + 1
+            if np.count_nonzero(escapes):
+                places = start + np.flatnonzero(escapes)
+                escaped.append((places, _code_excess(coder, residual[places], r)))
+        residual[:] = np.where(symbols < 0, UNKNOWN, symbols - reach)
+        for places, values in escaped:
+            residual[places] = values
+
+    def _code_rest(self, coder: Coder, i: int, residual: np.ndarray, apart: np.ndarray) -> None:
+        """Code by row i all residuals but those at `apart`, rising; a decoder sets the latter to 0. Most are 0."""
         reach = int(self.reach[i])
-        given = residual[positions]
+        given = np.zeros(len(residual) - len(apart), np.int32)
         if coder.encodes:
-            symbols = np.where(np.abs(given) > reach, 2 * reach + 1, given + reach).astype(np.int32)
-        else:
-            symbols = np.full(len(given), MISSING, np.int32)
+            there = np.ones(len(residual), bool)
+            there[apart] = False
+            given = residual[there]
+        symbols = _symbols(coder, given, np.int32(reach))
         coder.code(self._float[i], symbols)
-        found = np.where(symbols < 0, UNKNOWN, symbols - reach).astype(np.int32)
-        beyond = np.flatnonzero(symbols == 2 * reach + 1)
-        if len(beyond):
-            found[beyond] = _code_excess(coder, given[beyond], reach)
-        residual[positions] = found
+        places = np.flatnonzero(symbols != reach)
+        found = np.where(symbols[places] < 0, UNKNOWN, symbols[places] - reach)
+        escapes = np.flatnonzero(found == reach + 1)
+        if len(escapes):
+            found[escapes] = _code_excess(coder, given[places[escapes]], reach)
+        if not coder.encodes:
+            residual[:] = 0
+            # As many of `apart` come before a place as there are others before it.
+            residual[places + np.searchsorted(apart - np.arange(len(apart)), places, "right")] = found
 
 
 UNKNOWN = np.int32(-(2**30))
 """Residual of a position beyond the end of a cut stream."""
+
+
+def _symbols(coder: Coder, residual: np.ndarray, reach: np.ndarray | np.int32) -> np.ndarray:
+    """Symbols int32 [n] of residuals; a decoder's are MISSING."""
+    if not coder.encodes:
+        return np.full(len(residual), MISSING, np.int32)
+    found: np.ndarray = np.where(np.abs(residual) > reach, 2 * reach + 1, residual + reach)
+    return found.astype(np.int32, copy=False)
 
 
 def _code(coder: Coder, table: np.ndarray, symbols: np.ndarray) -> None:

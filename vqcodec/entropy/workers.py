@@ -1,10 +1,12 @@
-"""Threads for batches of tiles, in which numpy's matrix products start no threads of their own."""
+"""Threads for batches of tiles and for parts of a tile, in which numpy's products start no threads of their own."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import lru_cache
 from typing import TypeVar
 
 from ..runtime.blas import single_threaded_blas
@@ -26,3 +28,20 @@ def for_each(work: Callable[[T], None], items: Iterable[T], workers: int) -> Non
         contexts = [copy_context() for _ in items]  # threads report to the caller's observers of progress
         for _ in pool.map(lambda context, item: context.run(work, item), contexts, items):
             pass
+
+
+def share_out(work: Callable[[int], None], count: int) -> None:
+    """Call `work` on 0..count - 1, in as many threads as are in use; raise the first error."""
+    threads = min(thread_count(), count)
+    if threads < 2:
+        for i in range(count):
+            work(i)
+        return
+    for _ in _pool(thread_count(), os.getpid()).map(work, range(count)):
+        pass
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads that wait for work without using the processor; those of a parent process are not in a forked one."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="vqcodec-part")

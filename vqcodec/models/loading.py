@@ -47,7 +47,7 @@ class Model:
 
     def __init__(self, entry: Entry, device: str = "cpu") -> None:
         self.entry, self.config, self.device = entry, entry.config, device
-        self.tensors = _read_tensors(entry.folder / WEIGHTS, self.config.weights_sha256)
+        self.tensors = read_tensors(entry.folder / WEIGHTS, self.config.weights_sha256)
         self.entropy: EntropyModel = _entropy_model(entry, self.tensors)
         self.built_tokenizer: Tokenizer | None = None
         """Networks; None until `tokenizer` is first accessed."""
@@ -122,7 +122,7 @@ def load_model(name: str | None = None, device: str = "cpu") -> Model:
     return load(find(next(iter(candidates())) if name is None else name), device)
 
 
-def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
+def read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
     """Tensors of model.safetensors, 8-bit weights unpacked; `sha256` is that of config.json."""
     from safetensors.numpy import load as parse
 

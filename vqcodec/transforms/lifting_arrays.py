@@ -30,6 +30,17 @@ def unlift(z: np.ndarray, levels: int = LOW_LEVELS) -> np.ndarray:
     return z
 
 
+def unlift_adjoint(gradient: np.ndarray, levels: int = LOW_LEVELS) -> np.ndarray:
+    """Gradient in the output of `unlift`, float32 [C, h, w] -> that in its input, in place."""
+    for level in range(levels):
+        step = 1 << level
+        part = np.ascontiguousarray(gradient[:, ::step, ::step])
+        _backward_adjoint(part)
+        _backward_adjoint(part.transpose(0, 2, 1))
+        gradient[:, ::step, ::step] = part
+    return gradient
+
+
 def _forward(x: np.ndarray) -> None:
     """One level along the last axis, in place: even positions become the low, odd ones the high band."""
     if x.shape[-1] < 2:
@@ -58,6 +69,20 @@ def _backward(x: np.ndarray) -> None:
             _add_to_odd(odd, even, -weight)
 
 
+def _backward_adjoint(x: np.ndarray) -> None:
+    """Adjoint of `_backward`: its steps in reverse, each transposed."""
+    if x.shape[-1] < 2:
+        return
+    even, odd = x[..., 0::2], x[..., 1::2]
+    for i, weight in enumerate(STEPS):
+        if i % 2:
+            _add_from_even(even, odd, -weight)
+        else:
+            _add_from_odd(odd, even, -weight)
+    even *= np.float32(1 / SCALE)
+    odd *= np.float32(SCALE)
+
+
 def _add_to_odd(odd: np.ndarray, even: np.ndarray, weight: float) -> None:
     """Add `weight` times the sum of the even neighbours; beyond the border mirrored."""
     n, w = even.shape[-1], np.float32(weight)
@@ -73,3 +98,24 @@ def _add_to_even(even: np.ndarray, odd: np.ndarray, weight: float) -> None:
     even[..., 1:n] += w * (odd[..., : n - 1] + odd[..., 1:])
     if even.shape[-1] > n:
         even[..., -1] += 2 * w * odd[..., -1]
+
+
+def _add_from_odd(odd: np.ndarray, even: np.ndarray, weight: float) -> None:
+    """Adjoint of `_add_to_odd`: add to the even positions."""
+    n, w = even.shape[-1], np.float32(weight)
+    part = w * odd[..., : n - 1]
+    even[..., : n - 1] += part
+    even[..., 1:] += part
+    if odd.shape[-1] == n:
+        even[..., -1] += 2 * w * odd[..., -1]
+
+
+def _add_from_even(even: np.ndarray, odd: np.ndarray, weight: float) -> None:
+    """Adjoint of `_add_to_even`: add to the odd positions."""
+    n, w = odd.shape[-1], np.float32(weight)
+    odd[..., 0] += 2 * w * even[..., 0]
+    part = w * even[..., 1:n]
+    odd[..., : n - 1] += part
+    odd[..., 1:] += part
+    if even.shape[-1] > n:
+        odd[..., -1] += 2 * w * even[..., -1]

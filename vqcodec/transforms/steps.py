@@ -28,3 +28,9 @@ def coordinate(step: float) -> float:
     """Decoder input for a step number: about -1..1, linear in the logarithm of the step."""
     low, high = (math.log2(size) for size in COORDINATE)
     return 2 * (math.log2(step_size(step)) - low) / (high - low) - 1
+
+
+def size_of_coordinate(coordinate: float) -> float:
+    """Quantization step of a decoder input, the inverse of `coordinate`."""
+    low, high = (math.log2(size) for size in COORDINATE)
+    return float(2 ** (low + (coordinate + 1) * ((high - low) / 2)))

@@ -26,7 +26,6 @@ C1, C2 = 0.01**2, 0.03**2
 """Constants of SSIM for values in 0..1."""
 LEAST = 1e-12
 """Lower bound of the measure of a scale as a divisor."""
-CHANNELS = 3
 
 
 class Similarity(NamedTuple):
@@ -51,11 +50,11 @@ class _Scale(NamedTuple):
     light: Node
     """l."""
     measure: Node
-    """[1, 3, 1, 1], at least 0."""
+    """[1, C, 1, 1], at least 0."""
 
 
 def similarity(y: Node, x: Node, shape: tuple[int, int], weights: Sequence[float]) -> Similarity:
-    """Nodes for pictures y and x, [1, 3, H, W] in 0..1, with one of `weights` for each scale, finest first.
+    """Nodes for pictures y and x, [1, C, H, W] in 0..1, with one of `weights` for each scale, finest first.
 
     `shape` is (H, W), both at least WINDOW at the coarsest scale. Every scale has half the sides of the one before it.
     """
@@ -73,7 +72,7 @@ def similarity(y: Node, x: Node, shape: tuple[int, int], weights: Sequence[float
     for number in reversed(range(len(weights))):
         h, w = shapes[number]
         positions = (h - WINDOW + 1) * (w - WINDOW + 1)
-        share = constant(np.full((1, 1, 1, 1), -weights[number] / CHANNELS / positions))
+        share = constant(np.full((1, 1, 1, 1), -weights[number] / _channels(y) / positions))
         by_measure = multiply(share, divide(product, opset13.maximum(scales[number].measure, constant([LEAST]))))
         here = _scale_gradient(scales[number], by_measure, is_last=number == len(weights) - 1)
         gradient = here if gradient is None else add(here, doubled(gradient, shapes[number]))
@@ -95,7 +94,7 @@ def _scale(x: Node, y: Node, is_last: bool) -> _Scale:
 
 
 def _scale_gradient(scale: _Scale, by_measure: Node, is_last: bool) -> Node:
-    """Derivative in y, given that of the sum of cs (or l cs) over positions, `by_measure` [1, 3, 1, 1].
+    """Derivative in y, given that of the sum of cs (or l cs) over positions, `by_measure` [1, C, 1, 1].
 
     The filter is linear and `by_measure` the same at all positions, so it is multiplied last.
     """
@@ -117,21 +116,22 @@ def _scale_gradient(scale: _Scale, by_measure: Node, is_last: bool) -> Node:
 
 
 def _filtered(maps: Sequence[Node], padding: int) -> list[Node]:
-    """The Gaussian filter of each of `maps` [1, 3, H, W], as one convolution with a channel for each.
+    """The Gaussian filter of each of `maps` [1, C, H, W], as one convolution with a channel for each.
 
-    The reshape makes the result planar: the convolution interleaves channels, and operations on three interleaved
+    The reshape makes the result planar: the convolution interleaves channels, and operations on few interleaved
     channels are many times slower.
     """
     offsets = np.arange(WINDOW) - WINDOW // 2
     taps = np.exp(-(offsets**2) / (2 * SIGMA**2))
     taps /= taps.sum()
-    channels = CHANNELS * len(maps)
+    each = _channels(maps[0])
+    channels = each * len(maps)
     found = opset13.concat(list(maps), 1)
     for shape, pads in (((WINDOW, 1), [padding, 0]), ((1, WINDOW), [0, padding])):
         filters = constant(np.tile(taps.reshape(1, 1, 1, *shape), (channels, 1, 1, 1, 1)))
         found = opset13.group_convolution(found, filters, [1, 1], pads, pads, [1, 1])
     height, width = (found.get_output_shape(0)[axis] for axis in (2, 3))
-    planar = opset13.reshape(found, opset13.constant(np.array([len(maps), CHANNELS, height, width])), False)
+    planar = opset13.reshape(found, opset13.constant(np.array([len(maps), each, height, width])), False)
     parts = opset13.split(planar, opset13.constant(0), len(maps))
     return [parts.output(i) for i in range(len(maps))]
 
@@ -148,11 +148,12 @@ def halved(x: Node, shape: tuple[int, int]) -> Node:
 
 
 def doubled(gradient: Node, shape: tuple[int, int]) -> Node:
-    """Adjoint of `halved`: a gradient [1, 3, h, w] -> that of the finer scale, [1, 3, *shape]."""
+    """Adjoint of `halved`: a gradient [1, C, h, w] -> that of the finer scale, [1, C, *shape]."""
     h, w = half(shape)
-    column = opset13.reshape(gradient, opset13.constant(np.array([1, CHANNELS, h, 1, w, 1])), False)
-    spread = opset13.broadcast(column, opset13.constant(np.array([1, CHANNELS, h, 2, w, 2])))
-    whole = opset13.reshape(spread, opset13.constant(np.array([1, CHANNELS, 2 * h, 2 * w])), False)
+    channels = _channels(gradient)
+    column = opset13.reshape(gradient, opset13.constant(np.array([1, channels, h, 1, w, 1])), False)
+    spread = opset13.broadcast(column, opset13.constant(np.array([1, channels, h, 2, w, 2])))
+    whole = opset13.reshape(spread, opset13.constant(np.array([1, channels, 2 * h, 2 * w])), False)
     (top, left), (rows, columns) = (shape[0] % 2, shape[1] % 2), shape
     part = opset13.slice(
         whole,
@@ -162,3 +163,9 @@ def doubled(gradient: Node, shape: tuple[int, int]) -> Node:
         opset13.constant(np.array([2, 3])),
     )
     return multiply(part, constant([0.25]))
+
+
+def _channels(x: Node) -> int:
+    """C of a node [1, C, H, W]."""
+    found: int = x.get_output_shape(0)[1]
+    return found
