@@ -33,7 +33,7 @@ from .image.picture import strip as strip_picture
 from .models import loading, registry
 from .models.file_info import Info, read_info
 from .models.ladder import default_step
-from .runtime.memory import BYTES_PER_PIXEL, check_memory
+from .runtime.memory import BYTES_PER_PIXEL, STEPPED_BYTES_PER_PIXEL, check_memory
 from .runtime.progress import Part, expect, working
 from .runtime.torch_state import check_device, codec_modes, in_codec_modes
 from .tokens.reading import read_tokens
@@ -76,8 +76,8 @@ def encode(
         bpp: budget for the whole file in bits per pixel.
         min_quality: ("psnr", dB) or ("ms-ssim", 0..1); the smallest file found that reaches it.
         effort: 1..9, default 6. Low efforts select indices by rate-distortion cost under the context model, in one
-            pass. Latent refinement comes before it from effort 7 on, with models of codebooks from 6 on; these also
-            leave out layers of blocks from 7 on. Models trained without a rate term ignore it.
+            pass. Latent refinement comes before it from effort 6 on; models of codebooks also leave out layers of
+            blocks from 7 on. Models trained without a rate term ignore it.
         strip: leave out ICC (after conversion to sRGB), Exif and XMP.
         device: torch device of the networks.
 
@@ -172,7 +172,7 @@ def decode_picture(
         file = container.read(data, allow_partial, max_pixels)
     header = file.header
     area = _check_region(region, header.width, header.height)
-    check_memory("", BYTES_PER_PIXEL * area.area)
+    check_memory("", _least_bytes(header, area.area))
     expect(Part.DECODER, area.area)
     model = loading.load(registry.find_by_id(header.token_id, header.entropy_id), device)
     size = (header.width, header.height)
@@ -182,6 +182,11 @@ def decode_picture(
         tokens = keep_only_group(tokens, model.config, only_group)
     picture = render(tokens, model, area)
     return picture if file.complete else replace(picture, warnings=(*picture.warnings, damage(file, len(data))))
+
+
+def _least_bytes(header: container.Header, pixels: int) -> int:
+    """Least memory that decoding so many pixels of a file takes, bytes."""
+    return pixels * (BYTES_PER_PIXEL if header.step is None else STEPPED_BYTES_PER_PIXEL)
 
 
 def inspect(data: BytesLike, max_pixels: int | None = MAX_PIXELS) -> Info:
@@ -228,7 +233,7 @@ def previews(
     with working(Part.CONTAINER):
         file = container.read(data, allow_partial=True, max_pixels=max_pixels)
     keeps = preview_steps(file.header.n_layers, steps)
-    check_memory("", BYTES_PER_PIXEL * file.header.width * file.header.height)
+    check_memory("", _least_bytes(file.header, file.header.width * file.header.height))
     expect(Part.DECODER, len(keeps) * file.header.width * file.header.height)
     with codec_modes(device):
         model = loading.load(registry.find_by_id(file.header.token_id, file.header.entropy_id), device)

@@ -119,3 +119,19 @@ def test_distance_per_bit_by_measured_curvatures() -> None:
     nothing, error = latent_refinement.measured_weights(weights, np.zeros(4), np.zeros(4))
     assert error == 0
     np.testing.assert_array_equal(nothing, weights)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("effort", [6, 7])
+def test_refinement_of_the_default_model_raises_ms_ssim_at_equal_bytes(picture: Image.Image, effort: int) -> None:
+    pixels = np.asarray(picture)
+
+    def points(effort: int) -> list[tuple[float, float]]:
+        files = [vqcodec.encode(picture, quality=quality, effort=effort) for quality in (20, 40, 60)]
+        return [(np.log(len(f)), METRICS["ms-ssim"].measure(pixels, np.asarray(vqcodec.decode(f)))) for f in files]
+
+    (plain_bytes, plain), (refined_bytes, refined) = (zip(*points(e), strict=True) for e in (5, effort))
+    inside = [i for i, size in enumerate(refined_bytes) if plain_bytes[0] <= size <= plain_bytes[-1]]
+    assert len(inside) >= 2
+    for i in inside:
+        assert refined[i] > np.interp(refined_bytes[i], plain_bytes, plain)

@@ -9,7 +9,7 @@ import threading
 import pytest
 from threadpoolctl import ThreadpoolController, threadpool_info
 
-from vqcodec.entropy.workers import for_each
+from vqcodec.entropy.workers import for_each, share_out
 from vqcodec.runtime import blas, threads
 
 
@@ -65,3 +65,15 @@ def test_the_limit_of_blas_is_stated_only_where_it_still_counts(monkeypatch: pyt
     monkeypatch.setenv(blas.VARIABLE, "3")
     blas.prepare()
     assert os.environ[blas.VARIABLE] == "3"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_parts_are_shared_out(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_count", count)
+    seen: list[int] = []
+    share_out(seen.append, 20)
+    assert sorted(seen) == list(range(20))
+    share_out(seen.append, 0)
+    assert len(seen) == 20
+    with pytest.raises(ZeroDivisionError):
+        share_out(lambda i: 1 // (i - 7), 20)

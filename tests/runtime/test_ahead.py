@@ -10,8 +10,8 @@ import openvino
 import pytest
 from openvino import opset13
 
-from vqcodec.runtime import threads
-from vqcodec.runtime.ahead import run_ahead
+from vqcodec.runtime import ahead, threads
+from vqcodec.runtime.ahead import in_order, run_ahead
 from vqcodec.runtime.compilation import GraphCache
 
 
@@ -75,3 +75,14 @@ def test_networks_compile_at_the_same_time_and_each_once() -> None:
     second_done.set()
     np.testing.assert_array_equal(graphs.get("first", slow)(np.float32([3, 4]))[0], [6, 8])
     assert builds == ["first"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_results_come_in_order_and_errors_reach_the_caller(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "thread_count", lambda: threads)
+    assert list(in_order(lambda x: x * x, [3, 1, 2])) == [9, 1, 4]
+    assert list(in_order(str, [])) == []
+    found = in_order(lambda x: 1 // x, [1, 0, 1])
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError):
+        list(found)

@@ -100,3 +100,13 @@ def test_commands_refuse_and_write_nothing(
     assert not list(tmp_path.glob("y.*"))
     code, _, _ = invoke("decode", str(coded), "-o", str(tmp_path / "part.png"), "--region", "0,0,64,64")
     assert code == 0
+
+
+def test_planes_of_stepped_files_count(system: Path, monkeypatch: pytest.MonkeyPatch, stepped: str) -> None:
+    """The pixels alone would fit."""
+    data = vqcodec.encode(np.zeros((300, 400, 3), np.uint8), stepped)
+    monkeypatch.setattr(memory, "UNCHECKED", 0)
+    (system / "meminfo").write_text("MemAvailable: 1000 kB\n")
+    assert 300 * 400 * memory.BYTES_PER_PIXEL < 1000 * 1024
+    with pytest.raises(LimitError, match=r"needs at least 0\.00 GB"):
+        vqcodec.decode(data)

@@ -21,8 +21,10 @@ from .selectors import ContextSelector, IndividualSelector, Selector
 
 INDEX_PASSES = {6: 2, 7: 4, 8: 6, 9: 10}
 """Passes of latent refinement of index models by effort; none below."""
-SCALAR_PASSES = {6: 2, 7: 3, 8: 5, 9: 10}
+SCALAR_PASSES = {6: 2, 7: 2, 8: 4, 9: 10}
 """Passes of latent refinement of scalar models by effort; none below."""
+SELECTED_DRAFTS = 7
+"""Lowest effort whose passes start from selected values of scalar models instead of rounded ones."""
 ADAPTIVE_LAYERS = 7
 """Lowest effort that leaves out layers block by block."""
 UNREFINED = ONE_PASS
@@ -42,7 +44,8 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
         passes = passes_of(model, effort)
         if passes:
             prepare_refinement(model, picture)
-        return ScalarEncoder(picture, model, name, pixels_to_latent(model, picture.pixels), passes)
+        latent = pixels_to_latent(model, picture.pixels)
+        return ScalarEncoder(picture, model, name, latent, passes, effort >= SELECTED_DRAFTS)
     if not has_index_search(model):
         return NearestEncoder(picture, model, name, ladder(model.config))
     return index_encoder(picture, model, name, effort)

@@ -31,7 +31,7 @@ from ..image.picture import Picture
 from ..inference.backend import networks_of
 from ..inference.networks import decoder_windows, lifted_channels
 from ..models.loading import Model
-from ..runtime.ahead import run_ahead
+from ..runtime.ahead import in_order, run_ahead
 from ..runtime.progress import Part, working
 from .distortion import Area
 from .latent import Latent
@@ -97,11 +97,14 @@ def descend(
     windows = _windows(model, (values.shape[1], values.shape[2]))
     codewords = DecodedLatent(model, planes, step)
     gradient, measures = np.zeros(values.shape, np.float32), measures_of(model)
-    for window in windows:
-        # The pixels of a window depend on codewords around it, too.
+
+    def gradient_of(window: Window) -> np.ndarray:
         with working(Part.REFINEMENT, window.inner.times(model.stride).area):
-            area = _area(model.stride, picture, window)
-            gradient[:, *window.outer.slices] += measures.gradient(*codewords.at(window.outer), area)
+            return measures.gradient(*codewords.at(window.outer), _area(model.stride, picture, window))
+
+    # The pixels of a window depend on codewords around it, too.
+    for window, found in zip(windows, in_order(gradient_of, windows), strict=True):
+        gradient[:, *window.outer.slices] += found
     codewords.networks.release()
     products, squared_lengths, squared_gradients = (np.zeros(len(spans)) for _ in range(3))
     for window in windows:

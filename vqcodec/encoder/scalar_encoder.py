@@ -29,15 +29,23 @@ from .latent_refinement import descend, step_fractions
 from .scalar_selection import select_values
 from .tolerance import tolerance_of
 
+DRAFT_OFFSET = 0.3
+"""Rounding offset of drafts: a value x becomes sign(x) floor(|x| + DRAFT_OFFSET)."""
+
 
 class ScalarEncoder(PictureEncoder):
-    """Tokens and files of the picture whose encoder latent [D, h, w] is `latent`, with `passes` of refinement."""
+    """Tokens and files of the picture whose encoder latent [D, h, w] is `latent`, with `passes` of refinement.
+
+    Each pass decodes a draft. With `select_drafts` its values are selected as those of the file, else rounded.
+    """
 
     uses_lmbda = True
 
-    def __init__(self, picture: Picture, model: Model, name: str, latent: np.ndarray, passes: int) -> None:
+    def __init__(
+        self, picture: Picture, model: Model, name: str, latent: np.ndarray, passes: int, select_drafts: bool = False
+    ) -> None:
         super().__init__(picture, model, name, model.config.ladder)
-        self.latent, self.passes = latent, passes
+        self.latent, self.passes, self.select_drafts = latent, passes, select_drafts
         entropy: EntropyModel | ScalarContext = model.entropy
         assert isinstance(entropy, ScalarContext)
         self.entropy = entropy
@@ -70,16 +78,14 @@ class ScalarEncoder(PictureEncoder):
 
         The segments of each access tile, encoded in the same pass, are appended to `segments`.
         """
-        quantizer = self.model.config.tokenizer.quantizer
-        assert isinstance(quantizer, UniformConfig)
-        low = lift(np.array(latent[: quantizer.lifted], np.float32))
+        low = self._lifted(latent)
         planes = [np.full(latent.shape[1:], MISSING, np.int32) for _ in latent]
         kept = [s for layer in self.model.layers[:keep] for s in layer]
         for index in self._tiles:
             coder = None if segments is None else TileEncoder()
             # Tile by tile in float32: a large latent is stored in float16.
             coefficients = np.array(latent[:, *index], np.float32)
-            coefficients[: quantizer.lifted] = low[:, *index]
+            coefficients[: len(low)] = low[:, *index]
             coefficients /= np.float32(step_size(step))
             with working(Part.SELECTION, coefficients.size):
                 values = select_values(
@@ -100,9 +106,35 @@ class ScalarEncoder(PictureEncoder):
     def _refine(self, step: int, weight: float, keep: int) -> np.ndarray:
         target = self.latent
         for fraction in step_fractions(self.passes):
-            planes = self._select_planes(target, step, weight, keep)
+            if self.select_drafts:
+                planes = self._select_planes(target, step, weight, keep)
+            else:
+                planes = self._round_planes(target, step, keep)
             target = descend(self.model, self.picture, target, planes, fraction, step).values
         return target
+
+    def _round_planes(self, latent: np.ndarray, step: int, keep: int) -> list[np.ndarray]:
+        """Index planes int32 [h, w] of `latent` [D, h, w] rounded towards 0, MISSING beyond the first `keep` layers.
+
+        About those that the selection takes, without its time.
+        """
+        kept = {s for layer in self.model.layers[:keep] for s in layer}
+        low = self._lifted(latent)
+        planes = []
+        for s, plane in enumerate(latent):
+            if s not in kept:
+                planes.append(np.full(plane.shape, MISSING, np.int32))
+                continue
+            x = (low[s] if s < len(low) else plane.astype(np.float32)) / np.float32(step_size(step))
+            size = np.minimum(np.floor(np.abs(x) + np.float32(DRAFT_OFFSET)), LARGEST)
+            planes.append(np.copysign(size, x).astype(np.int32) + LARGEST)
+        return planes
+
+    def _lifted(self, latent: np.ndarray) -> np.ndarray:
+        """Wavelet coefficients float32 of the low band, the first planes of `latent`."""
+        quantizer = self.model.config.tokenizer.quantizer
+        assert isinstance(quantizer, UniformConfig)
+        return lift(np.array(latent[: quantizer.lifted], np.float32))
 
     @cached_property
     def _tolerance(self) -> np.ndarray:

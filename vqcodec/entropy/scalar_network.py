@@ -48,7 +48,7 @@ SHAPE_UNIT, MOST_SHAPE, MOST_SLOPE = 128, 1023, 8191
 """Location from the shape: its unit is M/SHAPE_UNIT, its largest value, and the largest M that it counts for."""
 ROWS = 128
 """Power of two, at least the number of inputs and slopes of any pass."""
-CHUNK = 6144
+CHUNK = 8192
 """Most positions computed together. numpy is slow with rows of fewer than 4096 positions, and with more than the cache
 holds."""
 
@@ -249,7 +249,7 @@ class BandContext:
         return Prediction(part, shape, at, location, scale, int(quiet))
 
     def _array(self, name: str, rows: int, columns: int) -> np.ndarray:
-        """Array float32 [rows, columns] in memory of the thread, used again: new memory takes as long as the products."""
+        """Array float32 [rows, columns] in memory that the thread uses again: new memory takes as long as products."""
         memory: dict[str, np.ndarray] = self._memory.__dict__
         if name not in memory or memory[name].size < rows * columns:
             memory[name] = np.empty(rows * CHUNK, np.float32)
