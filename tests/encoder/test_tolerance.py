@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vqcodec.encoder.tolerance import tolerance_of
+from vqcodec.encoder.tolerance import EXPONENT, FLOOR, tolerance_of
 
 
 def test_texture_tolerates_more_than_a_smooth_area() -> None:
@@ -13,7 +13,10 @@ def test_texture_tolerates_more_than_a_smooth_area() -> None:
     pixels[:, 48:] = np.random.default_rng(0).integers(0, 256, (64, 48, 1), np.uint8)
     found = tolerance_of(pixels, 8)
     assert found.shape == (8, 12)
-    assert found[:, 8:].min() > 3 * found[:, :4].max()
+    variance = pixels[:, 64:].var()
+    expected = ((variance + FLOOR) / FLOOR) ** EXPONENT
+    assert found[:, 8:] / found[:, :4].max() == pytest.approx(expected, rel=0.1)
+    assert expected > 1.5
     assert float(np.log(found).mean()) == pytest.approx(0, abs=1e-5)
 
 

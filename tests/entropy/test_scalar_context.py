@@ -11,11 +11,13 @@ import torch
 from safetensors.numpy import load_file
 
 from vqcodec.config.quantizers import LARGEST
+from vqcodec.entropy import scalar_network
 from vqcodec.entropy.rans import TileEncoder
 from vqcodec.entropy.scalar_context import ADAPTIVE, CONTEXT, EMPTY, MODEL, ScalarContext, mirrored
 from vqcodec.entropy.scalar_known import KnownValues
 from vqcodec.entropy.scalar_order import PARITIES
 from vqcodec.entropy.tile_segments import decode_tile, encode_tile
+from vqcodec.runtime import threads
 from vqcodec.sampling.draw import Drawer
 
 from ..rans import AnsDecoder, decode_adaptive_plane
@@ -85,6 +87,19 @@ def test_cut_streams_hold_their_first_values(model: ScalarContext) -> None:
         assert now >= known
         known = now
     assert known == 3 * 256
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_parts_of_a_pass_do_not_change_the_stream(
+    model: ScalarContext, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes, at = planes_of(values((33, 20))), model.at(20)
+    expected = encode_tile(at, planes, LAYERS)
+    monkeypatch.setattr(scalar_network, "CHUNK", 7)
+    monkeypatch.setattr(threads, "_count", count)
+    assert encode_tile(at, planes, LAYERS) == expected
+    found = decode_tile(at, expected, [(33, 20)] * D, LAYERS)
+    assert all((a == b).all() for a, b in zip(found, planes, strict=True))
 
 
 def test_bits_depend_on_the_step(model: ScalarContext) -> None:

@@ -77,3 +77,9 @@ def test_parts_are_shared_out(count: int, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(seen) == 20
     with pytest.raises(ZeroDivisionError):
         share_out(lambda i: 1 // (i - 7), 20)
+
+
+def test_parts_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_count", 2)
+    both = threading.Barrier(2, timeout=20)
+    share_out(lambda _: both.wait() and None, 4)

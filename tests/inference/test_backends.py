@@ -112,7 +112,7 @@ def test_distortions_agree(photograph: np.ndarray, shape: tuple[int, int], monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("effort", [5, 7])
+@pytest.mark.parametrize("effort", [5, 6, 7])
 def test_the_number_of_threads_changes_no_byte(photograph: np.ndarray, effort: int, set_threads: object) -> None:
     files = []
     for count in (1, 2):

@@ -77,6 +77,17 @@ def test_networks_compile_at_the_same_time_and_each_once() -> None:
     assert builds == ["first"]
 
 
+def test_the_next_item_is_begun_beside_the_present_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "thread_count", lambda: 2)
+    both = threading.Barrier(2, timeout=20)
+
+    def work(item: int) -> int:
+        both.wait()
+        return item
+
+    assert list(in_order(work, [1, 2, 3, 4])) == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_results_come_in_order_and_errors_reach_the_caller(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "thread_count", lambda: threads)

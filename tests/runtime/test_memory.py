@@ -12,6 +12,7 @@ from PIL import Image
 import vqcodec
 from tests.commands import Invoke
 from vqcodec.errors import LimitError
+from vqcodec.models import loading
 from vqcodec.runtime import control_groups, memory
 
 GIB = 2**30
@@ -103,10 +104,11 @@ def test_commands_refuse_and_write_nothing(
 
 
 def test_planes_of_stepped_files_count(system: Path, monkeypatch: pytest.MonkeyPatch, stepped: str) -> None:
-    """The pixels alone would fit."""
+    """The pixels alone would fit, and so would the planes; both are checked before the model is loaded."""
     data = vqcodec.encode(np.zeros((300, 400, 3), np.uint8), stepped)
     monkeypatch.setattr(memory, "UNCHECKED", 0)
-    (system / "meminfo").write_text("MemAvailable: 1000 kB\n")
-    assert 300 * 400 * memory.BYTES_PER_PIXEL < 1000 * 1024
+    (system / "meminfo").write_text("MemAvailable: 1500 kB\n")
+    assert 300 * 400 * 12 < 1500 * 1024 < 300 * 400 * memory.STEPPED_BYTES_PER_PIXEL
+    monkeypatch.setattr(loading, "load", lambda *_: pytest.fail("the model was loaded"))
     with pytest.raises(LimitError, match=r"needs at least 0\.00 GB"):
         vqcodec.decode(data)

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import vqcodec
-from vqcodec.encoder.build import INDEX_PASSES
+from vqcodec.encoder import build
+from vqcodec.encoder.build import INDEX_PASSES, SCALAR_PASSES
 from vqcodec.entropy.workers import for_each
 from vqcodec.runtime.progress import Part, WorkDone, expect, observing, working
 
@@ -40,18 +41,25 @@ def small_photo(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.stack([(x * 3 + y) % 256, (x + y * 2) % 256, (x * y) % 251], -1).astype(np.uint8))
 
 
-@pytest.mark.parametrize("effort", [5, 6])
-def test_an_encoder_reports_all_that_it_announces(effort: int) -> None:
+@pytest.mark.parametrize("small_px", [0, 2**20])
+@pytest.mark.parametrize(
+    ("model", "layers", "passes"), [("photo", 12, INDEX_PASSES), ("photo-wavelet", 8, SCALAR_PASSES)]
+)
+@pytest.mark.parametrize("effort", [5, 6, 7])
+def test_an_encoder_reports_all_that_it_announces(
+    effort: int, model: str, layers: int, passes: dict[int, int], small_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "SMALL_PX", small_px)
     log, shares = Log(), list[float]()
     with observing(log, WorkDone(shares.append)):
-        data = vqcodec.encode(small_photo(96, 64), "photo", quality=50, effort=effort)
+        data = vqcodec.encode(small_photo(96, 64), model, quality=50, effort=effort)
     assert shares == sorted(shares)
     assert shares[0] < 0.5
     assert shares[-1] == pytest.approx(1)
     assert log.done[Part.ENCODER] == 96 * 64
-    assert log.done[Part.REFINEMENT] == INDEX_PASSES.get(effort, 0) * 96 * 64
+    assert log.done[Part.REFINEMENT] == passes.get(effort, 0) * 96 * 64
     assert log.open == 0
-    assert len(vqcodec.inspect(data).layers) == 12
+    assert len(vqcodec.inspect(data).layers) == layers
 
 
 def test_decoding_and_previews_report_all_that_they_announce(tiny_vqc: bytes) -> None:

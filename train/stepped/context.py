@@ -66,7 +66,7 @@ UNITS_BY_KIND = {
 }
 """Units of the weights that differ between kinds of passes."""
 BIASES_BY_KIND = ("bias", "shape_bias")
-"""Those of them that are biases of activations."""
+"""Biases of activations among them."""
 HALF = 1 / 2 / INPUT
 """Half of the unit of activations. It is added to their biases in the integer network, whose floor then rounds."""
 LEAST = 1e-6

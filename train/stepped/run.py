@@ -242,7 +242,7 @@ class SteppedRun:
                 tensors = read_tensors(entry.folder / WEIGHTS, entry.config.weights_sha256)
                 self.model.load_state_dict(weights_of_model(tensors, self.model.context))
                 self.pixels = round(1e6 * float(entry.config.extra.get("megapixels", 0)))
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, IndexError, RuntimeError) as error:
             raise InputError(f"{source}: of another recipe: {str(error).splitlines()[0]}") from error
         self.average.reset()
 

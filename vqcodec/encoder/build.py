@@ -25,6 +25,8 @@ SCALAR_PASSES = {6: 2, 7: 2, 8: 4, 9: 10}
 """Passes of latent refinement of scalar models by effort; none below."""
 SELECTED_DRAFTS = 7
 """Lowest effort whose passes start from selected values of scalar models instead of rounded ones."""
+SMALL_PX = 2**20
+"""Pictures of at most so many pixels have selected drafts at every effort with passes: that takes little time."""
 ADAPTIVE_LAYERS = 7
 """Lowest effort that leaves out layers block by block."""
 UNREFINED = ONE_PASS
@@ -37,15 +39,16 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
     Runs the encoder network once. Raises ModelError, LimitError.
     """
     model = loading.load_model(name, device)
-    expect_file(picture, model, passes_of(model, effort))
+    passes = passes_of(model, effort)
     if has_step(model.config):
         from .scalar_encoder import ScalarEncoder
 
-        passes = passes_of(model, effort)
+        selected = effort >= SELECTED_DRAFTS or picture.width * picture.height <= SMALL_PX
+        expect_file(picture, model, passes, passes if selected else 0)
         if passes:
             prepare_refinement(model, picture)
-        latent = pixels_to_latent(model, picture.pixels)
-        return ScalarEncoder(picture, model, name, latent, passes, effort >= SELECTED_DRAFTS)
+        return ScalarEncoder(picture, model, name, pixels_to_latent(model, picture.pixels), passes, selected)
+    expect_file(picture, model, passes)
     if not has_index_search(model):
         return NearestEncoder(picture, model, name, ladder(model.config))
     return index_encoder(picture, model, name, effort)

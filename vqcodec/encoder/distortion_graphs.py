@@ -15,6 +15,8 @@ from ..runtime.compilation import GraphCache
 from ..runtime.once import Once
 from .distortion import COARSE_WEIGHTS, LEAST_DISSIMILARITY, SIMILARITY, Area, Distortion, scale_weights
 
+LARGEST_STRIDE = 32
+"""A window that holds a whole picture is larger than it by less than a stride, pixels."""
 ROUNDED = 64
 """Sides of areas are rounded up to multiples of it, pixels."""
 
@@ -76,8 +78,9 @@ def area_inputs(area: Area, place: Rect, window: tuple[int, int]) -> list[np.nda
 def widened(place: Rect, window: tuple[int, int]) -> Rect:
     """`place` with sides that are multiples of ROUNDED where the `window` (H, W) allows it.
 
-    Areas of nearly the same size then share a graph. The added pixels have an alpha of 0. Odd sides stay: MS-SSIM
-    halves them from another first pixel than even ones, and the gradient of its finest scale depends on that.
+    Areas of nearly the same size then share a graph. The added pixels have an alpha of 0. An odd side of a picture
+    that one window holds stays: MS-SSIM halves it from another first pixel than even ones, and the gradient of its
+    finest scale depends on that.
     """
     y0, y1 = _widened_span(place.y0, place.y1, window[0])
     x0, x1 = _widened_span(place.x0, place.x1, window[1])
@@ -85,7 +88,7 @@ def widened(place: Rect, window: tuple[int, int]) -> Rect:
 
 
 def _widened_span(start: int, end: int, length: int) -> tuple[int, int]:
-    if (end - start) % 2:
+    if start == 0 and end % 2 and length - end < LARGEST_STRIDE:
         return start, end
     size = min(-(-(end - start) // ROUNDED) * ROUNDED, length)
     first = min(start, length - size)

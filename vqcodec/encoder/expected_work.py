@@ -12,12 +12,15 @@ SEARCH_FILES = 3
 """Files that a search over the ladder usually makes beyond the first one; drafts aside."""
 
 
-def expect_file(picture: Picture, model: Model, passes: int) -> None:
-    """Announce one file: the encoder network, `passes` of latent refinement, and a selection for each and the file."""
+def expect_file(picture: Picture, model: Model, passes: int, drafts: int | None = None) -> None:
+    """Announce one file: the encoder network, `passes` of latent refinement, and a selection.
+
+    There are as many selections more as `drafts`; None: one for each pass.
+    """
     pixels = picture.width * picture.height
     expect(Part.ENCODER, pixels)
     expect(Part.REFINEMENT, passes * pixels)
-    expect(Part.SELECTION, (passes + 1) * _indices(picture, model))
+    expect(Part.SELECTION, (1 + (passes if drafts is None else drafts)) * _indices(picture, model))
 
 
 def expect_search(picture: Picture, model: Model, steps: int, passes: int, decoded: bool) -> None:

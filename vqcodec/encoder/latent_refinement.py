@@ -28,7 +28,7 @@ import numpy as np
 from ..config.quantizers import ProductVQConfig, UniformConfig
 from ..geometry.rectangles import Rect, Window, grid_size
 from ..image.picture import Picture
-from ..inference.backend import networks_of
+from ..inference.backend import networks_of, runs_compiled
 from ..inference.networks import decoder_windows, lifted_channels
 from ..models.loading import Model
 from ..runtime.ahead import in_order, run_ahead
@@ -103,7 +103,9 @@ def descend(
             return measures.gradient(*codewords.at(window.outer), _area(model.stride, picture, window))
 
     # The pixels of a window depend on codewords around it, too.
-    for window, found in zip(windows, in_order(gradient_of, windows), strict=True):
+    # Compiled networks take turns; two graphs of torch would take twice the memory.
+    results = in_order(gradient_of, windows) if runs_compiled(model) else map(gradient_of, windows)
+    for window, found in zip(windows, results, strict=True):
         gradient[:, *window.outer.slices] += found
     codewords.networks.release()
     products, squared_lengths, squared_gradients = (np.zeros(len(spans)) for _ in range(3))

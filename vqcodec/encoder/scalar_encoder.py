@@ -106,17 +106,20 @@ class ScalarEncoder(PictureEncoder):
     def _refine(self, step: int, weight: float, keep: int) -> np.ndarray:
         target = self.latent
         for fraction in step_fractions(self.passes):
-            if self.select_drafts:
-                planes = self._select_planes(target, step, weight, keep)
-            else:
-                planes = self._round_planes(target, step, keep)
-            target = descend(self.model, self.picture, target, planes, fraction, step).values
+            draft = self._draft_planes(target, step, weight, keep)
+            target = descend(self.model, self.picture, target, draft, fraction, step).values
+            del draft  # before the next one is made
         return target
 
-    def _round_planes(self, latent: np.ndarray, step: int, keep: int) -> list[np.ndarray]:
-        """Index planes int32 [h, w] of `latent` [D, h, w] rounded towards 0, MISSING beyond the first `keep` layers.
+    def _draft_planes(self, latent: np.ndarray, step: int, weight: float, keep: int) -> list[np.ndarray]:
+        if self.select_drafts:
+            return self._select_planes(latent, step, weight, keep)
+        return self._round_planes(latent, step, keep)
 
-        About those that the selection takes, without its time.
+    def _round_planes(self, latent: np.ndarray, step: int, keep: int) -> list[np.ndarray]:
+        """Index planes int32 [h, w] of `latent` [D, h, w] rounded by DRAFT_OFFSET, MISSING beyond `keep` layers.
+
+        The values are close to the selected ones, which take longer.
         """
         kept = {s for layer in self.model.layers[:keep] for s in layer}
         low = self._lifted(latent)

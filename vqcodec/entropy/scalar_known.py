@@ -186,7 +186,7 @@ class KnownValues:
             values[start:] -= canvas[RADIUS * pitch + RADIUS :].take(here)
 
     def prepare(self, part: Pass) -> None:
-        """Make what several threads that `gather` for a pass share."""
+        """Compute the low-pass picture that threads share in `gather`."""
         if part.band.name != "low":
             self._canvas_of(part.band)
 
@@ -284,7 +284,7 @@ class KnownValues:
         return self._nearby[band]
 
     def _inner(self, band: Band, border: int) -> np.ndarray | None:
-        """Where a band holds values other than 0, with some of its border; None: nowhere."""
+        """Mask of the positions of a band with values other than 0, with some of its border; None: there are none."""
         if band not in self._filled:
             return None
         rows, columns = (n - 1 for n in self._grids[band.level].shape)
@@ -294,7 +294,7 @@ class KnownValues:
 
 
 def _spread(masks: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Where any mask is True within one position, without their border of 1; None without masks."""
+    """Mask of positions with any mask True within one position, without their border of 1; None without masks."""
     given = [mask for mask in masks if mask is not None]
     if not given:
         return None

@@ -16,7 +16,8 @@ from ..transforms.lifting_steps import SCALE, STEPS
 FRACTION = 3
 """Binary digits of a low-pass value after the point, in quantization steps."""
 LIMIT = 2**17
-"""Values are clamped to -LIMIT..LIMIT before each pass, so that all products fit into 32 bits."""
+"""Values are clamped to -LIMIT..LIMIT before each pass. A pass makes them less than 12 times as large, so that all
+products fit into 32 bits."""
 PRECISION = 10
 """Binary digits of the weights after the point."""
 STRIP = 2**16

@@ -15,7 +15,7 @@ For each position of a pass (scalar_order.py) over a band h, v or d
 A position whose values v are all 0 has location 0 and no shape: its h2 is without s2. Positions of the band `low` have
 no shape either; their location is linear in the neighbours, and h1 has signed differences from it in place of sizes.
 
-Weights are int16, inputs and activations at most 127 in absolute value, and every sum stays below 2**24: exact in
+Weights are integers, inputs and activations at most 127 in absolute value, and every sum stays below 2**24: exact in
 float32 in any order of summation, so every machine gives the same result. Each colour of each layer has a network.
 
 Legend: N positions, H hidden units, F inputs, K neighbours in the band itself.

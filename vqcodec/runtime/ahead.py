@@ -33,8 +33,8 @@ def _run(work: Callable[[], object]) -> None:
 def in_order(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Results of `work` for each item, in order; the next item is begun beside the present one.
 
-    So the parts of `work` that use one thread run beside those that use all. One after the other where the codec uses
-    one thread.
+    Parts of `work` that use one thread then run beside those that use all. Where the codec uses one thread, items are
+    processed one after the other.
     """
     if thread_count() < 2 or len(items) < 2:
         yield from map(work, items)

@@ -16,8 +16,8 @@ UNCHECKED = 2**26
 BYTES_PER_PIXEL = 7
 """An array of pixels, 3 bytes, and an image of Pillow, 4: the least that a picture takes."""
 
-STEPPED_BYTES_PER_PIXEL = BYTES_PER_PIXEL + 12
-"""The least that decoding a file with a quantization step takes: its planes hold three values a pixel besides."""
+STEPPED_BYTES_PER_PIXEL = 15
+"""The least that decoding a file with a quantization step takes: three planes of int32 a pixel, beside the pixels."""
 
 
 def free_memory() -> int:
