@@ -117,7 +117,7 @@ class ScalarEncoder(PictureEncoder):
         return self._round_planes(latent, step, keep)
 
     def _round_planes(self, latent: np.ndarray, step: int, keep: int) -> list[np.ndarray]:
-        """Index planes int32 [h, w] of `latent` [D, h, w] rounded by DRAFT_OFFSET, MISSING beyond `keep` layers.
+        """Index planes int16 [h, w] of `latent` [D, h, w] rounded by DRAFT_OFFSET, MISSING beyond `keep` layers.
 
         The values are close to the selected ones, which take longer.
         """
@@ -126,11 +126,11 @@ class ScalarEncoder(PictureEncoder):
         planes = []
         for s, plane in enumerate(latent):
             if s not in kept:
-                planes.append(np.full(plane.shape, MISSING, np.int32))
+                planes.append(np.full(plane.shape, MISSING, np.int16))
                 continue
             x = (low[s] if s < len(low) else plane.astype(np.float32)) / np.float32(step_size(step))
             size = np.minimum(np.floor(np.abs(x) + np.float32(DRAFT_OFFSET)), LARGEST)
-            planes.append(np.copysign(size, x).astype(np.int32) + LARGEST)
+            planes.append((np.copysign(size, x) + LARGEST).astype(np.int16))
         return planes
 
     def _lifted(self, latent: np.ndarray) -> np.ndarray:
