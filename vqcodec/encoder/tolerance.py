@@ -2,8 +2,8 @@
 
 Structural similarity (Wang et al. 2003) divides an error by the variance around it, so an error counts less in texture
 than in a smooth area. The tolerance is the local variance of luma, plus FLOOR, to the power EXPONENT, with a geometric
-mean of 1. On three validation pictures, with two passes of latent refinement, an exponent of 0.15 against 0 lowers bytes
-at equal MS-SSIM by 2.7 % and raises those at equal PSNR by 2.9 %; 0.3 against 0.15 by another 2.5 and 4.6 %.
+mean of 1. On three validation pictures, with two passes of latent refinement, an exponent of 0.15 against 0 lowers
+bytes at equal MS-SSIM by 2.7 % and raises those at equal PSNR by 2.9 %; 0.3 against 0.15 by another 2.5 and 4.6 %.
 """
 
 from __future__ import annotations
