@@ -21,12 +21,15 @@ from .selectors import ContextSelector, IndividualSelector, Selector
 
 INDEX_PASSES = {6: 2, 7: 4, 8: 6, 9: 10}
 """Passes of latent refinement of index models by effort; none below."""
-SCALAR_PASSES = {6: 2, 7: 2, 8: 4, 9: 10}
+SCALAR_PASSES = {6: 1, 7: 2, 8: 4, 9: 10}
 """Passes of latent refinement of scalar models by effort; none below."""
 SELECTED_DRAFTS = 7
 """Lowest effort whose passes start from selected values of scalar models instead of rounded ones."""
 SMALL_PX = 2**20
-"""Pictures of at most so many pixels have selected drafts at every effort with passes: that takes little time."""
+"""Pictures of at most so many pixels have selected drafts and SMALL_PASSES at every effort with passes, since these
+take little time."""
+SMALL_PASSES = 2
+"""Fewest passes of small pictures, where there are any."""
 ADAPTIVE_LAYERS = 7
 """Lowest effort that leaves out layers block by block."""
 UNREFINED = ONE_PASS
@@ -43,7 +46,9 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
     if has_step(model.config):
         from .scalar_encoder import ScalarEncoder
 
-        selected = effort >= SELECTED_DRAFTS or picture.width * picture.height <= SMALL_PX
+        small = picture.width * picture.height <= SMALL_PX
+        passes = max(passes, SMALL_PASSES) if small and passes else passes
+        selected = small or effort >= SELECTED_DRAFTS
         expect_file(picture, model, passes, passes if selected else 0)
         if passes:
             prepare_refinement(model, picture)
