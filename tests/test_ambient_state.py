@@ -174,7 +174,7 @@ def test_locks_are_re_entrant_and_renewed() -> None:
 
 def test_threads_that_begin_together_load_once(small: Image.Image, fresh: str, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {"load": 0, "build": 0, "arrays": 0}
-    read, build, arrays = loading._read_tensors, CompiledNetworks.__init__, loading.arrays_from_tensors
+    read, build, arrays = loading.read_tensors, CompiledNetworks.__init__, loading.arrays_from_tensors
 
     def counted_read(*args: object) -> object:
         counts["load"] += 1
@@ -188,7 +188,7 @@ def test_threads_that_begin_together_load_once(small: Image.Image, fresh: str, m
         counts["arrays"] += 1
         return arrays(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loading, "_read_tensors", counted_read)
+    monkeypatch.setattr(loading, "read_tensors", counted_read)
     monkeypatch.setattr(loading, "arrays_from_tensors", counted_arrays)
     monkeypatch.setattr(CompiledNetworks, "__init__", counted_build)
     together, results = threading.Barrier(8), []
@@ -223,7 +223,7 @@ def test_threads_that_first_decode_different_models(
         return call
 
     loading._load.cache_clear()
-    monkeypatch.setattr(loading, "_read_tensors", counted("load", loading._read_tensors))
+    monkeypatch.setattr(loading, "read_tensors", counted("load", loading.read_tensors))
     monkeypatch.setattr(CompiledNetworks, "__init__", counted("build", CompiledNetworks.__init__))
     monkeypatch.setattr(compilation, "Compiled", counted("compile", compilation.Compiled))
     together, found = threading.Barrier(8), list[tuple[int, np.ndarray]]()
