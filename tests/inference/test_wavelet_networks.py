@@ -60,6 +60,27 @@ def test_both_libraries_have_the_same_gradient(
     np.testing.assert_allclose(ours, theirs, atol=2e-3 * np.abs(theirs).max())
 
 
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_gradients_of_a_part_agree(
+    stepped: str, photo: Image.Image, grey: bool, transparent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An area inside its window, with alpha and of a grey picture."""
+    monkeypatch.setattr(wavelet_measures, "fast_kind", lambda: openvino.Type.f32)
+    monkeypatch.setattr(torch_measures, "in_bfloat16", lambda _: nullcontext())
+    pixels = np.asarray(photo.convert("RGB").resize((320, 256)))
+    model, data = load_model(stepped), vqcodec.encode(Image.fromarray(pixels), stepped, quality=60, effort=5)
+    tokens, networks = vqcodec.decode_tokens(data), networks_of(model)
+    z, kept = networks.dequantize(tokens.planes, tokens.step)
+    place = Rect(32, 224, 64, 256)
+    alpha = np.random.default_rng(0).integers(0, 256, place.shape, np.uint8) if transparent else None
+    area = Area(place, np.ascontiguousarray(pixels[place.slices]), alpha, grey)
+    measures = (wavelet_measures.WaveletMeasures(networks), torch_measures.TorchMeasures(model))
+    ours, theirs = (each.gradient(z, kept, area) for each in measures)
+    np.testing.assert_allclose(ours, theirs, atol=2e-3 * np.abs(theirs).max())
+    assert np.abs(theirs).max() > 0
+
+
 @pytest.mark.parametrize("levels", [2, 3])
 def test_the_transform_is_that_of_the_backbone(stepped: str, levels: int) -> None:
     from vqcodec.backbones.wavelet import WaveletDecoder, WaveletEncoder
