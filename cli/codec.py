@@ -16,6 +16,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from vqcodec.errors import UsageError
+from vqcodec.models.registry import DEFAULT_MODEL
 from vqcodec.remote import url_of
 from vqcodec.runtime.progress import Part, expect, working
 
@@ -38,7 +39,7 @@ def encode(
             "-o", "--output", metavar="OUT", show_default="IN.vqc", help="A .vqc file, a directory (made), or -."
         ),
     ] = None,
-    model: options.ModelName = None,
+    model: options.ModelName = DEFAULT_MODEL,
     quality: options.Quality = None,
     bpp: options.Bpp = None,
     target_size: options.TargetSize = None,
@@ -84,7 +85,7 @@ def encode(
         from vqcodec.image.picture import strip as strip_picture
         from vqcodec.models import registry
 
-    check_size_options(registry.candidates(model), **rate)
+    check_size_options(model, registry.find(model).config, **rate)
     with file_bar("encoding", [source for source, _ in pairs], quiet, json) as progress:
         for source, target in pairs:
             start = time.perf_counter()

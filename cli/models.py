@@ -31,8 +31,8 @@ def list_models(json: options.Json = False, debug: options.Debug = False) -> Non
     """List the installed models: bundled ones, and those in the cache folder ($VQCODEC_MODELS).
 
     Stride is in pixels, size in bytes of the weights. A folder that cannot be used is listed with the reason. A model
-    is shadowed if an earlier one has its name: it can only be given by its folder. Column -q lists the qualities for
-    which encode uses the model without -m; the others need -m.
+    is shadowed if an earlier one has its name: it can only be given by its folder. Column -q lists the qualities of
+    the default model; the others need -m.
 
     JSON keys: name, stride, layers, planes, bytes, quality (lowest and highest without -m, or null), bundled, folder,
     token_id, entropy_id, license, description; of a broken folder: name, bundled, folder, error.
@@ -145,9 +145,7 @@ def _broken(bad: Broken) -> dict[str, Any]:
 
 
 def _used_for(part: tuple[int, int] | None) -> str:
-    if part is None:
-        return "not used"
-    return f"used for -q {part[0]}..{part[1]}; for --bpp and others see `vqcodec encode --help`"
+    return "not used" if part is None else "used for -q {}..{}".format(*part)
 
 
 def _place(step: LadderStep) -> str:
@@ -166,11 +164,8 @@ def _one_line(text: str) -> str:
 def _part(entry: Entry) -> tuple[int, int] | None:
     """Lowest and highest quality for which encode uses the model without -m; None if it never does."""
     from vqcodec.models import registry
-    from vqcodec.models.ladder import parts
 
-    family = registry.family(registry.entries())
-    name = entry.config.name
-    return parts(family).get(name) if name in family and registry.name_of(entry) == name else None
+    return (1, 100) if registry.name_of(entry) == registry.DEFAULT_MODEL else None
 
 
 def _codes(quantizer: QuantizerConfig) -> str:

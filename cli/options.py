@@ -12,7 +12,6 @@ import typer
 
 from vqcodec.config.effort import EFFORT
 from vqcodec.errors import UsageError
-from vqcodec.models.registry import FAMILY
 from vqcodec.runtime.backend import set_backend
 from vqcodec.runtime.threads import set_thread_count
 from vqcodec.runtime.torch_state import check_device
@@ -91,12 +90,11 @@ MaxPixels = Annotated[
     ),
 ]
 ModelName = Annotated[
-    str | None,
+    str,
     typer.Option(
         "-m",
         "--model",
         autocompletion=model_names,
-        show_default=f"{' or '.join(FAMILY)}, by the requested size or quality",
         help="Model name (see `vqcodec models list`) or model folder.",
     ),
 ]
@@ -124,7 +122,7 @@ KeepOfModel = Annotated[
         "--keep",
         metavar="K",
         show_default="all",
-        help=f"Only the first K layers of the model, 1..16; without -m those of {FAMILY[0]}.",
+        help="Only the first K layers of the model, 1..16.",
     ),
 ]
 TargetSize = Annotated[
@@ -144,7 +142,7 @@ Quality = Annotated[
         "-q",
         "--quality",
         metavar="Q",
-        help="Quality 1 (smallest file) .. 100 (best); one scale for all bundled models.",
+        help="Quality 1 (smallest file) .. 100 (best).",
     ),
 ]
 PictureQuality = Annotated[

@@ -12,7 +12,7 @@ from . import messages
 from .progress import is_terminal
 
 if TYPE_CHECKING:
-    from vqcodec.encoder.model_search import Encoded
+    from vqcodec.encoder.bounded_files import Encoded
     from vqcodec.models.file_info import Info
 
 

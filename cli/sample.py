@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vqcodec.errors import UsageError
+from vqcodec.models.registry import DEFAULT_MODEL
 
 from . import files, messages, options
 
@@ -17,7 +18,7 @@ def sample(
     out: Annotated[
         Path, typer.Option("-o", "--output", metavar="OUT", show_default=False, help="A picture, or - for stdout.")
     ],
-    model: options.ModelName = None,
+    model: options.ModelName = DEFAULT_MODEL,
     size: Annotated[
         str, typer.Option("--size", metavar="WxH", help="Width and height in pixels, 1..4096 each.")
     ] = "256x256",
@@ -73,12 +74,10 @@ def sample(
     files.check_target(out, force)
     from vqcodec import api
     from vqcodec.image.files import as_picture, write_picture
-    from vqcodec.models import registry
     from vqcodec.sampling.draw import draw_tokens
 
-    name = model or next(iter(registry.candidates()))
     tokens = draw_tokens(
-        name,
+        model,
         int(found[1]),
         int(found[2]),
         seed,
@@ -93,4 +92,4 @@ def sample(
     data, _ = write_picture(as_picture(api.detokenize(tokens, device=device)), kind, quality)
     files.write_new(out, data, force)
     if not quiet:
-        messages.say(f"{out}: drawn from '{name}', seed {seed}")
+        messages.say(f"{out}: drawn from '{model}', seed {seed}")

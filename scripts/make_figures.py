@@ -20,7 +20,7 @@ import vqcodec
 from vqcodec.evaluation.codecs import make_codec
 from vqcodec.evaluation.rate_sweep import RateSweep
 from vqcodec.metrics import Pixels, ms_ssim, psnr
-from vqcodec.models.registry import FAMILY
+from vqcodec.models.registry import DEFAULT_MODEL
 
 DOCS = Path(__file__).parents[1] / "docs"
 STEPS = (1, 2, 8, 12)
@@ -90,7 +90,7 @@ def draw_steps(target: Path) -> None:
     from skimage import data as photographs
 
     image = Image.fromarray(photographs.coffee())
-    data = vqcodec.encode(image, FAMILY[0])
+    data = vqcodec.encode(image, DEFAULT_MODEL)
     steps = [step for step in vqcodec.previews(data) if step.keep in STEPS]
     width, height = PANEL_PX
     sheet = Image.new("RGB", (len(steps) * (width + GAP_PX) - GAP_PX, height + LABEL_PX), "white")

@@ -90,20 +90,19 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models of one family: `coarse` of one layer, `small`, and `large` of stride 8."""
-    base = tmp_path_factory.mktemp("family")
-    write_tiny_model(base / "coarse", "coarse", groups=1, ladder=[(1, 1)])
+def two_models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models: `small`, and `large` of stride 8, whose ladder begins at 51."""
+    base = tmp_path_factory.mktemp("two")
     write_tiny_model(base / "small", "small", ladder=[(1, 1), (18, 2), (34, 3), (50, 4)])
     write_tiny_model(base / "large", "large", seed=1, stride=8, ladder=[(51, 2), (75, 3), (100, 4)])
     return base
 
 
 @pytest.fixture
-def family(family_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make `small` and `large` the default models."""
-    monkeypatch.setenv("VQCODEC_MODELS", str(family_folder))
-    monkeypatch.setattr("vqcodec.models.registry.FAMILY", ("small", "large"))
+def two_models(two_models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install `small` and `large`, and make `small` the default model of the library, not of the commands."""
+    monkeypatch.setenv("VQCODEC_MODELS", str(two_models_folder))
+    monkeypatch.setattr("vqcodec.models.registry.DEFAULT_MODEL", "small")
 
 
 @pytest.fixture(scope="session")

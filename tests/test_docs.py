@@ -15,7 +15,7 @@ import pytest
 import vqcodec
 from vqcodec.errors import VqcError
 from vqcodec.models import registry
-from vqcodec.models.ladder import at_quality
+from vqcodec.models.ladder import step_for_quality
 
 from .pages import PAGES, ROOT, blocks, command_names, commands, lines, parse, read, write_small_samples
 
@@ -26,7 +26,7 @@ FOLDERS = r"(?:vqcodec|cli|train|tests|benchmarks|samples|scripts|docs|\.github|
 PICTURE_BYTES, PICTURES_BYTES = 150_000, 400_000
 """Most bytes of a picture in docs/, and of all together."""
 
-needs_model = pytest.mark.skipif(not (registry.BUNDLED / registry.FAMILY[0]).is_dir(), reason="no bundled model")
+needs_model = pytest.mark.skipif(not (registry.BUNDLED / registry.DEFAULT_MODEL).is_dir(), reason="no bundled model")
 
 
 @pytest.fixture
@@ -70,21 +70,21 @@ def test_files_and_links_exist(page: Path) -> None:
             assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings], link
 
 
-def test_identities_are_those_of_the_bundled_models() -> None:
-    for name in registry.FAMILY:
-        folder = registry.BUNDLED / name
-        config = registry.read_config(folder)
-        card = (folder / "README.md").read_text(encoding="utf-8")
-        for page in (card, read("docs/models.md")):
-            assert f"`{config.token_id}`" in page
-            assert f"`{config.entropy_id}`" in page
+def test_identity_is_that_of_the_bundled_model() -> None:
+    folder = registry.BUNDLED / registry.DEFAULT_MODEL
+    config = registry.read_config(folder)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for page in (card, read("docs/models.md")):
+        assert f"`{config.token_id}`" in page
+        assert f"`{config.entropy_id}`" in page
 
 
 @needs_model
 def test_neighbouring_qualities_that_make_the_same_file() -> None:
     page = read("docs/cli.md")
     assert "49 to 51 do, 52 is the next\nstep" in page
-    steps = [at_quality(registry.candidates(), quality) for quality in (48, 49, 50, 51, 52)]
+    config = registry.find(registry.DEFAULT_MODEL).config
+    steps = [step_for_quality(config, quality) for quality in (48, 49, 50, 51, 52)]
     assert steps[0] != steps[1] == steps[2] == steps[3] != steps[4]
 
 
@@ -145,6 +145,6 @@ def test_command_examples(clone: Path, invoke: Callable[..., tuple[int, str, str
         assert code == 0, f"{line}: {err}"
     data = (clone / "out" / "40k.vqc").read_bytes()
     assert len(data) <= 40_000
-    assert vqcodec.inspect(data).model in registry.FAMILY
+    assert vqcodec.inspect(data).model == registry.DEFAULT_MODEL
     assert len(list((clone / "out" / "pictures").glob("*.jpg"))) == len(list((clone / "samples").iterdir()))
     assert b'type="range"' in (clone / "out" / "lake.html").read_bytes()

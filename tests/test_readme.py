@@ -33,7 +33,7 @@ def test_the_table_has_every_command() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (registry.BUNDLED / registry.FAMILY[0]).is_dir(), reason="no bundled model")
+@pytest.mark.skipif(not (registry.BUNDLED / registry.DEFAULT_MODEL).is_dir(), reason="no bundled model")
 def test_the_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_small_samples(tmp_path)
     monkeypatch.chdir(tmp_path)

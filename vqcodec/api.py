@@ -41,7 +41,7 @@ from .tokens.single_group import only_group as keep_only_group
 from .tokens.tokens import Tokens, as_arrays, check_tokens, write_tokens
 
 if TYPE_CHECKING:
-    from .encoder.model_search import Encoded
+    from .encoder.bounded_files import Encoded
 
 BytesLike = bytes | bytearray | memoryview | mmap | np.ndarray
 """A .vqc file in memory: any object with a buffer of bytes."""
@@ -70,7 +70,7 @@ def encode(
     Args:
         image: Picture, Pillow image, array uint8 [H, W], [H, W, 3] or [H, W, 4], or path of an image file.
         model: name or folder; default `photo-wavelet`.
-        quality: 1..100, a step of the ladder; one scale for all bundled models.
+        quality: 1..100, a step of the model's ladder.
         keep: the first 1..N layers.
         max_bytes: budget for the whole file.
         bpp: budget for the whole file in bits per pixel.
@@ -108,10 +108,10 @@ def encode_measured(
     """`encode`, with the quality that the search for the file has measured on the way, if it has."""
     from .encoder.by_size_option import encode_picture  # decoders load no encoder
 
-    candidates = registry.candidates(model)
-    check_size_options(candidates, **size)
+    name = registry.name_or_default(model)
+    check_size_options(name, registry.find(name).config, **size)
     _check_effort(effort)
-    return encode_picture(_to_picture(image, strip, stacklevel=5), candidates, device, effort, **size)
+    return encode_picture(_to_picture(image, strip, stacklevel=5), name, device, effort, **size)
 
 
 def decode(
@@ -286,7 +286,7 @@ def tokenize(
 
     Args:
         image: as for `encode`.
-        model: name or folder; default the first bundled model that is installed.
+        model: name or folder; default `photo-wavelet`.
         rate: Lagrangian multiplier, at least 0: the weight of bits against distortion in the selection of indices. 0
             selects the nearest codewords; default that of files without a size option. Models trained without a rate
             term ignore it.
@@ -298,9 +298,8 @@ def tokenize(
     _check_effort(effort)
     from .encoder.build import encoder_for  # loads torch
 
-    name, config = next(iter(registry.candidates(model).items()))
-    encoder = encoder_for(_to_picture(image), name, device, effort)
-    return encoder.tokens(default_step(config).lmbda if rate is None else rate)
+    encoder = encoder_for(_to_picture(image), registry.name_or_default(model), device, effort)
+    return encoder.tokens(default_step(encoder.model.config).lmbda if rate is None else rate)
 
 
 @in_codec_modes
@@ -319,7 +318,7 @@ def encode_tokens(tokens: Tokens, *, keep: int | None = None, max_bytes: int | N
 
     Raises UsageError, ModelError, and TargetError if not even the first layer fits.
     """
-    from .encoder.model_search import cut_to_budget  # decoders load no encoder
+    from .encoder.bounded_files import cut_to_budget  # decoders load no encoder
 
     tokens = as_arrays(tokens)
     tokens = tokens if keep is None else tokens.kept(keep)

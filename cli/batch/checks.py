@@ -35,21 +35,17 @@ def check(settings: Settings) -> str:
         return _digest({"to": settings.to} | ({} if quality is None else {"quality": quality}))
     from vqcodec.encoder.size_options import check_size_options
     from vqcodec.models import loading, registry
-    from vqcodec.models.ladder import at_quality, possible
+    from vqcodec.models.ladder import step_for_quality
 
-    candidates = registry.candidates(settings.model)
-    check_size_options(candidates, **settings.rate)
-    names = possible(candidates, **settings.rate)
-    for name in names:
-        loading.load_model(name)  # a damaged model is one error instead of one per file
+    config = registry.find(settings.model).config
+    check_size_options(settings.model, config, **settings.rate)
+    loading.load_model(settings.model)  # a damaged model is one error instead of one per file
     if settings.rate["quality"] is not None:  # the digest holds the step, since a model's ladder may change
-        step = at_quality(candidates, settings.rate["quality"])[1]
+        step = step_for_quality(config, settings.rate["quality"])
         rates |= {"-q": None, "--keep": step.keep} | ({"rate": step.lmbda} if step.lmbda != 1 else {})
-    digests = [candidates[name].weights_sha256 for name in names]
-    made_by = digests[0] if len(digests) == 1 else digests
     effort = same_files(settings.effort)
     more = {} if effort == options.DEFAULT_EFFORT else {"effort": effort}
-    return _digest({"to": "vqc", "model": made_by, "strip": settings.strip} | rates | more)
+    return _digest({"to": "vqc", "model": config.weights_sha256, "strip": settings.strip} | rates | more)
 
 
 def takes_shards(settings: Settings) -> bool:

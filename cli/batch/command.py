@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from vqcodec.models.registry import DEFAULT_MODEL
+
 from .. import options
 from .checks import check, check_folders
 from .manifest import MANIFEST
@@ -55,7 +57,7 @@ def batch(
             "tokens packs each .tar shard of .vqc files to one .vqtok file for training.",
         ),
     ] = To.vqc,
-    model: options.ModelName = None,
+    model: options.ModelName = DEFAULT_MODEL,
     quality: options.Quality = None,
     bpp: options.Bpp = None,
     target_size: options.TargetSize = None,

@@ -168,7 +168,7 @@ def _identity(key: _Hashed) -> str:
 def _absolute(settings: Settings) -> Settings:
     """Settings whose paths do not depend on the working directory, which workers of a cluster do not share."""
     model = settings.model
-    if model is not None and os.path.isdir(model):
+    if os.path.isdir(model):
         model = os.path.abspath(model)
     return replace(settings, src=settings.src.absolute(), dst=settings.dst.absolute(), model=model)
 

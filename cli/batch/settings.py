@@ -19,7 +19,7 @@ class Settings:
     dst: Place
     to: str
     """vqc, png, jpg, webp, avif, tiff or npz."""
-    model: str | None
+    model: str
     """None: chosen for each picture, as `encode` does."""
     rate: dict[str, Any]
     """Keywords of `vqcodec.encode`, from `options.parse_rate`; `quality` is that of JPEG, WebP and AVIF too."""

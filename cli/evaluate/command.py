@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vqcodec.errors import UsageError
-from vqcodec.models.registry import FAMILY
+from vqcodec.models.registry import DEFAULT_MODEL
 
 from .. import messages, options
 from ..batch.capacity import workforce
@@ -55,7 +55,7 @@ def evaluate(
         typer.Option(
             "-m",
             "--model",
-            show_default=f"{' and '.join(FAMILY)}, if installed",
+            show_default=DEFAULT_MODEL,
             help="Model name or folder; may be repeated.",
         ),
     ] = None,

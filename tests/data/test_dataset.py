@@ -185,7 +185,7 @@ def test_damaged_files_and_labels_are_named(samples: Samples, tmp_path: Path) ->
         list(data)
 
 
-def test_files_of_several_models_are_refused(family: None, photo: object, tmp_path: Path) -> None:
+def test_files_of_several_models_are_refused(two_models: None, photo: object, tmp_path: Path) -> None:
     for model in ("small", "large"):
         (tmp_path / f"{model}.vqc").write_bytes(vqcodec.encode(photo, model))  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"small\.vqc: is of model 'small', the data set of 'large'"):

@@ -136,8 +136,9 @@ def test_min_quality_does_not_count_hidden_pixels(work: Path, invoke: Invoke, ti
 
 
 @pytest.mark.parametrize("shape", ["disc", "cut-out"])
-def test_the_choice_of_a_model_does_not_depend_on_hidden_colour(photo: Image.Image, family: None, shape: str) -> None:
-    """Within a budget that no model fills, the model of the better visible image is used."""
+def test_a_file_within_a_budget_does_not_depend_on_hidden_colour(
+    photo: Image.Image, two_models: None, shape: str
+) -> None:
     rgba = disc() if shape == "disc" else cut_out(photo)
     for max_bytes in (1400, 2000, 4000):
         assert len({vqcodec.encode(hiding(rgba, name), max_bytes=max_bytes) for name in HIDDEN}) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -163,7 +162,7 @@ def test_bundled_models_are_what_they_say() -> None:
     bundled = [entry for entry in registry.entries() if entry.bundled]
     names = [entry.config.name for entry in bundled]
     assert sorted(names) == ["photo", "photo-hq", "photo-wavelet"]
-    assert set(registry.FAMILY) <= set(names)
+    assert registry.DEFAULT_MODEL in names
     for entry in bundled:
         model = loading.load(entry)
         assert model.tokenizer.stride == entry.config.tokenizer.stride
@@ -171,14 +170,12 @@ def test_bundled_models_are_what_they_say() -> None:
         assert (entry.folder / "README.md").stat().st_size > 500
 
 
-def test_bundled_models_share_the_scale_of_quality() -> None:
-    bundled = registry.family([entry for entry in registry.entries() if entry.bundled])
-    ladders = [config.ladder for config in bundled.values()]
-    assert ladders[0][0].quality == 1
-    for config in bundled.values():
-        assert config.ladder[-1].keep == len(config.layers)
-    for lower, upper in itertools.pairwise(ladders):
-        assert lower[-1].quality < upper[0].quality
+def test_the_default_model_covers_the_scale_of_quality() -> None:
+    config = registry.find(registry.DEFAULT_MODEL).config
+    qualities = [step.quality for step in config.ladder]
+    assert (qualities[0], qualities[-1]) == (1, 100)
+    assert qualities == sorted(set(qualities))
+    assert config.ladder[-1].keep == len(config.layers)
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,7 @@ class TokenizerConfig(Settings, frozen=True):
 
 
 class LadderStep(Settings, frozen=True):
-    """One step of a model's quality ladder: from `quality` on, the first `keep` layers at multiplier `lmbda`.
-
-    Quality is one scale for all bundled models; the part of a model begins at its first step.
-    """
+    """One step of a model's quality ladder: from `quality` on, the first `keep` layers at multiplier `lmbda`."""
 
     quality: Annotated[int, Meta(ge=1, le=100)]
     keep: Positive

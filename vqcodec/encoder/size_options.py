@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TypedDict, Unpack
 
 from ..config.model import ModelConfig
@@ -16,7 +15,7 @@ class SizeOptions(TypedDict, total=False):
     """At most one of these is not None; see `vqcodec.encode`."""
 
     quality: int | None
-    """1..100, a place on the models' ladders."""
+    """1..100, a place on the model's ladder."""
     keep: int | None
     """Layers, 1..N."""
     max_bytes: int | None
@@ -27,14 +26,14 @@ class SizeOptions(TypedDict, total=False):
     """(name of a metric, least value)."""
 
 
-def check_size_options(candidates: Mapping[str, ModelConfig], **size: Unpack[SizeOptions]) -> None:
-    """Raise UsageError for more than one option, and for a value that no file of the candidate models can have."""
+def check_size_options(name: str, config: ModelConfig, **size: Unpack[SizeOptions]) -> None:
+    """Raise UsageError for more than one option, and for a value that no file of the model `name` can have."""
     if sum(value is not None for value in size.values()) > 1:
         raise UsageError("only one of quality, keep, max_bytes, bpp and min_quality can be given")
     if (quality := size.get("quality")) is not None:
         check_quality(quality)
-    if (keep := size.get("keep")) is not None:
-        _check_keep(keep, candidates)
+    if (keep := size.get("keep")) is not None and not 1 <= keep <= len(config.layers):
+        raise UsageError(f"keep {keep}: model '{name}' has layers 1..{len(config.layers)}")
     if (max_bytes := size.get("max_bytes")) is not None and max_bytes < 1:
         raise UsageError(f"max_bytes {max_bytes}: at least 1")
     if (bpp := size.get("bpp")) is not None:
@@ -45,15 +44,6 @@ def check_size_options(candidates: Mapping[str, ModelConfig], **size: Unpack[Siz
             raise UsageError(f"min_quality: metric '{metric}' is not one of {', '.join(METRICS)}")
         if not math.isfinite(target):
             raise UsageError(f"min_quality: {metric} {target:g} is not a finite number")
-
-
-def _check_keep(keep: int, candidates: Mapping[str, ModelConfig]) -> None:
-    """Raise UsageError unless the first candidate has `keep` layers; the message names another one that has."""
-    (name, first), *others = candidates.items()
-    n = len(first.layers)
-    if not 1 <= keep <= n:
-        more = [f"; model '{other}' has 1..{len(c.layers)}" for other, c in others if 1 <= keep <= len(c.layers)]
-        raise UsageError(f"keep {keep}: model '{name}' has layers 1..{n}{''.join(more[:1])}")
 
 
 def budget_for_bpp(bpp: float, width: int, height: int) -> int:

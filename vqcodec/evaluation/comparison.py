@@ -126,7 +126,7 @@ def compare(
 
     Args:
         pictures: (name, pixels uint8 [H, W, 3]), for example `read_pictures(["folder"])`; names must differ.
-        models: names or folders; None: the bundled models; empty: reference codecs alone.
+        models: names or folders; None: the default model; empty: reference codecs alone.
         codecs: names of reference codecs (`vqcodec.evaluation.CODECS`), `NAME=ENCODE => DECODE` for two commands, or
             `NAME=FOLDER` for decoded pictures.
         metrics: names of metrics (`vqcodec.evaluation.quality.NAMES`).
@@ -152,9 +152,9 @@ def compare(
         raise UsageError(f"by={by!r}: use {' or '.join(MODEL_CODECS)}")
     if models is not None and not models and not codecs:
         raise UsageError("nothing to measure: name a model or a codec")
-    for model in models or ():
-        registry.find(model)
-    names = tuple(dict.fromkeys(registry.candidates() if models is None else models))
+    names = (registry.DEFAULT_MODEL,) if models is None else tuple(dict.fromkeys(models))
+    for name in names:
+        registry.find(name)
     with_curves = curves or anchor is not None or not names
     paths, stored = tuple(map(Path, weights)), None if cache is None else Path(cache)
     options = Options(

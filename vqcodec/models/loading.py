@@ -29,7 +29,7 @@ from ..runtime.forking import ForkLock
 from ..runtime.progress import Part, working
 from ..runtime.torch_state import codec_modes
 from .identity import CODEBOOKS, REFINEMENTS, token_identity
-from .registry import CONFIG, WEIGHTS, Entry, candidates, find, read_config
+from .registry import CONFIG, WEIGHTS, Entry, find, name_or_default, read_config
 from .tensor_names import file_name, state_name
 from .weights_int8 import unpack
 
@@ -115,11 +115,11 @@ def load(entry: Entry, device: str = "cpu") -> Model:
 
 
 def load_model(name: str | None = None, device: str = "cpu") -> Model:
-    """Load the model called `name`, or in the folder `name`; without a name the first installed of FAMILY.
+    """Load the model called `name`, or in the folder `name`; None: the default model.
 
     Its networks are shared by all calls of the codec. Raises ModelError.
     """
-    return load(find(next(iter(candidates())) if name is None else name), device)
+    return load(find(name_or_default(name)), device)
 
 
 def read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,8 @@ CONFIG = "config.json"
 MAX_CONFIG_BYTES = 2**22
 """Largest accepted config.json."""
 BUNDLED = Path(__file__).parent
-FAMILY = ("photo-wavelet",)
-"""Bundled models that share one quality scale, smallest files first: the candidates if no model is named."""
+DEFAULT_MODEL = "photo-wavelet"
+"""Name of the bundled model, which is used where no model is named."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,11 @@ def read_config(folder: Path) -> ModelConfig:
     return config
 
 
+def name_or_default(name: str | None) -> str:
+    """`name`, or DEFAULT_MODEL for None; an empty name is kept, and `find` refuses it."""
+    return DEFAULT_MODEL if name is None else name
+
+
 def find(name: str) -> Entry:
     """Look up the model called `name`, or in the folder `name`. Raises ModelError with the installed names."""
     if not name:
@@ -105,29 +109,6 @@ def find(name: str) -> Entry:
     hint = "see `vqcodec models list`, or give a model folder"
     near = did_you_mean(name, known)
     raise ModelError(f"model '{name}': not found{near}; installed: {', '.join(known) or 'none'} ({hint})")
-
-
-def family(found: Sequence[Entry]) -> dict[str, ModelConfig]:
-    """Name -> configuration of the models of FAMILY among `found`, smallest files first."""
-    first = {entry.config.name: entry.config for entry in reversed(found)}
-    return {name: first[name] for name in FAMILY if name in first}
-
-
-def candidates(model: str | None = None) -> dict[str, ModelConfig]:
-    """Name -> configuration of the models that may encode: `model` alone, or without one the installed of FAMILY.
-
-    Raises ModelError if there is none, or if one of FAMILY is broken.
-    """
-    if model is not None:
-        return {model: find(model).config}
-    found, broken = survey()
-    chosen = family(found)
-    for bad in broken:
-        if bad.folder.name in FAMILY and bad.folder.name not in chosen:
-            raise ModelError(f"model '{bad.folder.name}': broken: {bad.reason}; name another model with -m")
-    if not chosen:
-        raise ModelError(f"none of {', '.join(FAMILY)} is installed: name a model (see `vqcodec models list`)")
-    return chosen
 
 
 def name_of(entry: Entry) -> str:

@@ -1,7 +1,4 @@
-"""Search over models: a file within a budget of bytes or of at least a quality, models of smallest files first.
-
-For each model, ladder_search.py searches the ladder of that model.
-"""
+"""A file within a budget of bytes, or of at least a quality; ladder_search.py searches the ladder of the model."""
 
 from __future__ import annotations
 
@@ -19,8 +16,6 @@ from ..geometry.rectangles import Rect
 from ..image.picture import Picture
 from ..metrics import LEAST_SIDE, visible, window_px
 from ..models import loading
-from ..models.ladder import fills
-from ..tokens.reading import read_tokens
 from ..tokens.tokens import Tokens
 from .expected_work import expect_search
 from .ladder_search import CLOSE, encode_at_least, encode_near
@@ -61,53 +56,26 @@ def cut_to_budget(data: bytes, max_bytes: int, first_layer: Callable[[], bytes])
         ) from None
 
 
-def encode_within(names: list[str], picture: Picture, max_bytes: int, device: str, effort: int) -> Encoded:
-    """The file of the first model whose largest complete file fills the budget, or else the file of higher PSNR.
+def encode_within(name: str, picture: Picture, max_bytes: int, device: str, effort: int) -> Encoded:
+    """The largest file found within the budget: complete, or the next larger one cut where that is not close to it.
 
-    It is the largest complete file found within the budget, or, where that is not close to it, the next larger file,
-    cut.
+    Raises TargetError if not even the first layer fits.
     """
     from .build import encoder_for  # loads torch
 
-    best, best_psnr = None, -math.inf
-    for name in names:
-        encoder = encoder_for(picture, name, device, effort)
-        expect_search(picture, encoder.model, len(encoder.ladder), encoder.passes, decoded=False)
-        try:
-            data = _within(encoder, max_bytes)
-        except TargetError:
-            if best is None:
-                raise
-            return Encoded(best, {"psnr": best_psnr})
-        filled = fills(encoder.draft.file_at_step(len(encoder.ladder) - 1), max_bytes)
-        if best is None and (filled or name == names[-1]):
-            return Encoded(data)
-        # A smooth picture takes few bits of the first model; the file of the next one may be larger and worse.
-        tokens = read_tokens(container.read(data, max_pixels=None), encoder.model)
-        psnr = _quality("psnr", picture, tokens, encoder.model)
-        if psnr > best_psnr:
-            best, best_psnr = data, psnr
-        if filled:
-            break
-    assert best is not None
-    return Encoded(best, {"psnr": best_psnr})
-
-
-def _within(encoder: PictureEncoder, max_bytes: int) -> bytes:
-    """The largest file found within the budget, complete or cut. Raises TargetError."""
+    encoder = encoder_for(picture, name, device, effort)
+    expect_search(picture, encoder.model, len(encoder.ladder), encoder.passes, decoded=False)
     within, beyond = encode_near(encoder, max_bytes)
     if within is not None and len(within) >= CLOSE * max_bytes:
-        return within
+        return Encoded(within)
     part = cut_to_budget(beyond, max_bytes, lambda: encoder.file(encoder.ladder[0].lmbda, 1))
-    return max(within or b"", part, key=len)
+    return Encoded(max(within or b"", part, key=len))
 
 
-def encode_reaching(
-    names: list[str], picture: Picture, metric: str, target: float, device: str, effort: int
-) -> Encoded:
-    """The smallest file found whose `metric` is at least `target`, of the first model whose last step reaches it.
+def encode_reaching(name: str, picture: Picture, metric: str, target: float, device: str, effort: int) -> Encoded:
+    """The smallest file found whose `metric` is at least `target`.
 
-    Raises TargetError if none does.
+    Raises TargetError if the last step of the ladder does not reach it.
     """
     from .build import encoder_for  # loads torch
 
@@ -119,13 +87,10 @@ def encode_reaching(
     def quality(encoder: PictureEncoder, lmbda: float, keep: int) -> float:
         return _quality(metric, picture, encoder.tokens(lmbda, keep), encoder.model)
 
-    reached = 0.0
-    for name in names:
-        encoder = encoder_for(picture, name, device, effort)
-        last = encoder.ladder[-1]
-        reached = quality(encoder.draft, last.lmbda, last.keep)
-        if is_far(metric, reached, target):
-            continue
+    encoder = encoder_for(picture, name, device, effort)
+    last = encoder.ladder[-1]
+    reached = quality(encoder.draft, last.lmbda, last.keep)
+    if not is_far(metric, reached, target):
         found = encode_at_least(encoder, quality, target)
         if found is not None:
             return Encoded(found.data, {metric: found.quality})
