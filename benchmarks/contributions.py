@@ -1,6 +1,6 @@
 """BD-rates of the parts of index selection: context model, selection under it, latent refinement, adaptive layers.
 
-    python benchmarks/contributions.py PICTURES... --tables TRAIN... [-m photo] [--every 1]
+    python benchmarks/contributions.py PICTURES... --tables TRAIN... -m MODEL [--every 1]
 
 All variants use the same networks and codebooks. Rates are those of whole files. Adaptive tables start from tables
 fitted to the indices of other images (`--tables`), as in an exported model. Needs the extra `eval`.
@@ -99,7 +99,7 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="+", type=Path)
-    parser.add_argument("-m", default="photo")
+    parser.add_argument("-m", required=True, help="a model with a product vector quantizer")
     parser.add_argument("--tables", nargs="+", required=True, help="other pictures: folders or tar shards")
     parser.add_argument("--steps", type=int, default=1, help="take every n-th step of the ladder")
     parser.add_argument("--every", type=int, default=1, help="take every n-th picture")

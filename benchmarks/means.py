@@ -1,6 +1,6 @@
 """Bits of a position of the first plane, the luma means of blocks, picture by picture and by entropy model.
 
-python -m benchmarks.means PICTURES... [-m photo-hq] [-q 51]
+python -m benchmarks.means PICTURES... -m MODEL [-q 50]
 
 learned     the model's context model, tile by tile as in a file
 adaptive    adaptive tables without prepared ones, tile by tile
@@ -50,8 +50,8 @@ def med_bits(values: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="+", type=Path)
-    parser.add_argument("-m", "--model", default="photo-hq", help="default: %(default)s")
-    parser.add_argument("-q", "--quality", type=int, default=51, help="default: %(default)s")
+    parser.add_argument("-m", "--model", required=True, help="a model with a product vector quantizer")
+    parser.add_argument("-q", "--quality", type=int, default=50, help="default: %(default)s")
     given = parser.parse_args()
     model = load_model(given.model)
     if not isinstance(model.entropy, ContextModel):

@@ -1,6 +1,6 @@
 """Substitutes for the missing layers of a preview: the learned fill, or the expectation of the context model.
 
-    python benchmarks/preview_fill.py PICTURES... [-m photo] [--rates 4,1] [--keeps 1,2,4,8] [--every 1]
+    python benchmarks/preview_fill.py PICTURES... -m MODEL [--rates 4,1] [--keeps 1,2,4,8] [--every 1]
 
 The context model continues from the present layers. A missing plane is replaced by the mean codeword under its
 frequencies and marked as kept for the decoder; later planes are conditioned on its most likely indices, or on nothing.
@@ -140,7 +140,7 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="+", type=Path)
-    parser.add_argument("-m", default="photo")
+    parser.add_argument("-m", required=True, help="a model with a product vector quantizer")
     parser.add_argument("--rates", default="4,1")
     parser.add_argument("--keeps", default="1,2,4,8", help="numbers of present layers")
     parser.add_argument("--every", type=int, default=1, help="take every n-th picture")

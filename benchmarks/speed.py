@@ -37,15 +37,16 @@ def measure(path: Path, model_name: str, runs: int) -> tuple[str, dict[str, floa
     from vqcodec.encoder.build import UNREFINED
     from vqcodec.geometry.rectangles import Rect
     from vqcodec.image.files import read_picture
-    from vqcodec.inference.networks import pixels_to_planes, planes_to_pixels
+    from vqcodec.inference.networks import pixels_to_latent, pixels_to_planes, planes_to_pixels
     from vqcodec.models import loading
     from vqcodec.tokens.reading import read_tokens
-    from vqcodec.tokens.tokens import write_tokens
+    from vqcodec.tokens.tokens import has_step, write_tokens
 
     model = loading.load_model(model_name)
     seconds: dict[str, float] = {}
     picture, seconds["read picture"] = timed(lambda: read_picture(path), runs)
-    _, seconds["network encode"] = timed(lambda: pixels_to_planes(model, picture.pixels), runs)
+    to_network = pixels_to_latent if has_step(model.config) else pixels_to_planes
+    _, seconds["network encode"] = timed(lambda: to_network(model, picture.pixels), runs)
     tokens = vqcodec.tokenize(picture, model_name, effort=UNREFINED)
     data, both = timed(lambda: write_tokens(tokens, model), runs)
     file, reading = timed(lambda: container.read(data), runs)
@@ -54,7 +55,9 @@ def measure(path: Path, model_name: str, runs: int) -> tuple[str, dict[str, floa
     seconds |= {"entropy encode": both - writing, "write container": writing, "read container": reading}
     found, seconds["entropy decode"] = timed(lambda: read_tokens(file, model), runs)
     whole = Rect(0, picture.height, 0, picture.width)
-    _, seconds["network decode"] = timed(lambda: planes_to_pixels(model, list(found.planes), whole), runs)
+    _, seconds["network decode"] = timed(
+        lambda: planes_to_pixels(model, list(found.planes), whole, step=found.step), runs
+    )
     size = f"{picture.width}x{picture.height}"
     title = f"{path.name}, {size} pixels, model {model.config.name}, {tokens.n_layers} layers, {len(data):,} bytes"
     return title, seconds, picture.n_pixels

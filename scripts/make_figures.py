@@ -3,8 +3,8 @@
     python scripts/make_figures.py    writes docs/equal-bytes.jpg, docs/coarse-to-fine.jpg and docs/rate-distortion.png
 
 The photographs are scikit-image's `chelsea` and `coffee`, both CC0. The curves are the tables of docs/figures.md, which
-are means of `vqcodec eval` over 16 photographs: a point of another codec is its largest file that is not larger than
-ours, at the rate of ours, where it has one for every photograph. Needs the extras `dev` and `eval`.
+are means over 16 photographs: a point of another codec is its largest file within a limit, where it has one for every
+photograph. Needs the extras `dev` and `eval`.
 """
 
 from __future__ import annotations
@@ -38,13 +38,12 @@ EQUAL_LABEL_PX = 40
 COLOURS = {"JPEG": "#D55E00", "WebP": "#009E73", "AVIF": "#000000", "JPEG XL": "#CC79A7"}
 OUR_COLOUR = "#0072B2"
 """Colours of Okabe and Ito, distinguishable with any colour vision."""
-LINES = {"vqcodec photo": "--", "vqcodec photo-hq": ":"}
 BPP_TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2)
 MS_SSIM_TICKS = (0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 MS_SSIM_RANGE = (0.8, 0.9935)
 TITLE = (
     "means over 16 small photographs, 481x321 (BSDS500), whole files; "
-    "other codecs: their largest file of at most our size"
+    "other codecs: their largest file within a limit"
 )
 
 Point = tuple[float, float, float]
@@ -104,22 +103,24 @@ def draw_steps(target: Path) -> None:
 
 
 def read_curves(page: str) -> dict[str, list[Point]]:
-    """Points of each codec from the tables of docs/figures.md, by rising rate.
-
-    Other codecs are taken from the columns `Delta`: ours minus theirs, over all of the images.
-    """
+    """Points of each codec from the tables of docs/figures.md, by rising rate."""
     curves: dict[str, list[Point]] = {}
-    for model, table in re.findall(r"^`(photo[\w-]*)`\n\n((?:\|.*\n)+)", page, re.MULTILINE):
-        for row in table.splitlines()[2:]:
-            _, rate, psnr, ms_ssim, *others = (cell.strip() for cell in row.strip("|").split("|"))
-            bpp, ours = float(rate), (float(psnr), float(ms_ssim))
-            curves.setdefault(f"vqcodec {model}", []).append((bpp, *ours))
-            for codec, cell in zip(COLOURS, others, strict=True):
-                match = re.fullmatch(r"(\d+) of (\d+), (\S+) dB, (\S+)", cell)
-                if match and match[1] == match[2]:
-                    theirs = (ours[0] - float(match[3]), ours[1] - float(match[4]))
-                    curves.setdefault(codec, []).append((bpp, *theirs))
-    return {name: sorted(curves[name]) for name in sorted(curves, key=lambda name: name in COLOURS)}
+    for row in _rows(page, rf"^`{DEFAULT_MODEL}`\n\n"):
+        bpp, psnr, ms_ssim = map(float, row[1:])
+        curves.setdefault("vqcodec", []).append((bpp, psnr, ms_ssim))
+    for row in _rows(page, r"^(?=\| limit, bpp )"):
+        for codec, cell in zip(COLOURS, row[1:], strict=True):
+            if cell != "n/a":
+                psnr, ms_ssim = map(float, cell.split(", "))
+                curves.setdefault(codec, []).append((float(row[0]), psnr, ms_ssim))
+    return {name: sorted(points) for name, points in curves.items()}
+
+
+def _rows(page: str, before: str) -> list[list[str]]:
+    """Cells of the table that follows the pattern `before`, without its head."""
+    table = re.search(before + r"((?:\|.*\n)+)", page, re.MULTILINE)
+    assert table is not None, before
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1].splitlines()[2:]]
 
 
 def draw_curves(curves: dict[str, list[Point]], target: Path) -> None:
@@ -135,7 +136,6 @@ def draw_curves(curves: dict[str, list[Point]], target: Path) -> None:
                 [point[0] for point in points],
                 [point[column] for point in points],
                 color=OUR_COLOUR if own else COLOURS[name],
-                linestyle=LINES.get(name, "-"),
                 linewidth=2.6 if own else 1.6,
                 marker="o" if own else None,
                 markersize=4,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,8 @@ from PIL import Image
 from .browser import browser, phone, tab  # noqa: F401 (fixtures)
 
 TINY = "tiny"
+MODELS_FOR_TESTS = Path(__file__).parent / "models_for_tests"
+"""Trained models that are not part of the package: `product-vq`."""
 SLOW_FOLDERS = ("train", "importing", "sampling")
 """Folders of tests whose tests are all slow: they train, or build networks of full size."""
 
@@ -79,14 +82,21 @@ def write_tiny_model(
     write_model(folder, config, state | tables)
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Name of a model that `-m`, and commands in other processes, find by $VQCODEC_MODELS."""
+@pytest.fixture(scope="session", autouse=True)
+def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Cache folder of models, $VQCODEC_MODELS: those of MODELS_FOR_TESTS, and what fixtures of the session add."""
     base = tmp_path_factory.mktemp("models")
-    write_tiny_model(base / TINY)
+    shutil.copytree(MODELS_FOR_TESTS, base, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VQCODEC_MODELS", str(base))
-        yield TINY
+        yield base
+
+
+@pytest.fixture(scope="session")
+def tiny_model(models_folder: Path) -> str:
+    """Name of a model that `-m`, and commands in other processes, find by $VQCODEC_MODELS."""
+    write_tiny_model(models_folder / TINY)
+    return TINY
 
 
 @pytest.fixture(scope="session")

@@ -104,10 +104,8 @@ with Image.open({str(vqc_file)!r}) as image:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "effort"), [("photo-wavelet", 1), ("photo-wavelet", 6), ("photo-wavelet", 7), ("photo", 7)]
-)
-def test_bundled_models_run_without_torch(tmp_path: Path, model: str, effort: int) -> None:
+@pytest.mark.parametrize(("model", "effort"), [("photo", 1), ("photo", 6), ("photo", 7), ("product-vq", 7)])
+def test_trained_models_run_without_torch(tmp_path: Path, model: str, effort: int) -> None:
     """Encoding with latent refinement and adaptive layers, decoding and previews."""
     from PIL import Image
 

@@ -69,7 +69,7 @@ def encode(
 
     Args:
         image: Picture, Pillow image, array uint8 [H, W], [H, W, 3] or [H, W, 4], or path of an image file.
-        model: name or folder; default `photo-wavelet`.
+        model: name or folder; default `photo`.
         quality: 1..100, a step of the model's ladder.
         keep: the first 1..N layers.
         max_bytes: budget for the whole file.
@@ -286,7 +286,7 @@ def tokenize(
 
     Args:
         image: as for `encode`.
-        model: name or folder; default `photo-wavelet`.
+        model: name or folder; default `photo`.
         rate: Lagrangian multiplier, at least 0: the weight of bits against distortion in the selection of indices. 0
             selects the nearest codewords; default that of files without a size option. Models trained without a rate
             term ignore it.

@@ -77,10 +77,10 @@ def test_seconds_of_a_file_are_the_network_once_and_its_own_coding(
 def test_files_are_those_of_the_effort(kind: type[ByLayers]) -> None:
     with Image.open(Path(__file__).parents[2] / "samples" / "still_life.png") as image:
         part = image.convert("RGB").crop((0, 0, 64, 64))
-    tokens = vqcodec.tokenize(part, "photo", effort=1)
-    last = list(kind("photo", effort=1).files(np.asarray(part)))[-1][1]
-    assert last == vqcodec.encode(part, "photo", effort=1) == vqcodec.encode_tokens(tokens)
-    assert last != vqcodec.encode(part, "photo")
+    tokens = vqcodec.tokenize(part, "product-vq", effort=1)
+    last = list(kind("product-vq", effort=1).files(np.asarray(part)))[-1][1]
+    assert last == vqcodec.encode(part, "product-vq", effort=1) == vqcodec.encode_tokens(tokens)
+    assert last != vqcodec.encode(part, "product-vq")
 
 
 def test_a_model_in_a_folder_that_no_file_would_be_decoded_with(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from vqcodec.entropy.tile_segments import encode_tiles
 from vqcodec.errors import FormatError, UsageError
 from vqcodec.geometry.rectangles import Rect
 from vqcodec.image.files import as_picture
-from vqcodec.models.registry import BUNDLED, read_config
+from vqcodec.models.registry import find
 from vqcodec.planes import MISSING
 from vqcodec.tokens.tokens import write_tokens
 
@@ -84,15 +84,15 @@ def picture() -> Image.Image:
 @pytest.fixture(scope="module")
 def mapped(picture: Image.Image) -> bytes:
     """A small file with maps, of two tiles."""
-    quality = read_config(BUNDLED / "photo").ladder[0].quality
-    data = vqcodec.encode(picture, "photo", quality=quality, effort=7)
+    quality = find("product-vq").config.ladder[0].quality
+    data = vqcodec.encode(picture, "product-vq", quality=quality, effort=7)
     assert container.read(data).header.mapped
     return data
 
 
 @pytest.mark.slow
 def test_files_with_maps(picture: Image.Image, mapped: bytes, tmp_path: Path) -> None:
-    encoder = encoder_for(as_picture(picture), "photo", effort=7)
+    encoder = encoder_for(as_picture(picture), "product-vq", effort=7)
     step = encoder.ladder[0]
     tokens = encoder.tokens(step.lmbda, step.keep)
     found = vqcodec.decode_tokens(mapped)
@@ -112,7 +112,7 @@ def test_files_with_maps(picture: Image.Image, mapped: bytes, tmp_path: Path) ->
 
 def test_adaptive_layers_lower_distortion_plus_bits(picture: Image.Image) -> None:
     """The Lagrangian, with the decoder's distortion over the whole picture, decreases."""
-    encoder = encoder_for(as_picture(picture), "photo", effort=7)
+    encoder = encoder_for(as_picture(picture), "product-vq", effort=7)
     assert isinstance(encoder, IndexEncoder)
     final, tiles, layers = encoder.final_selector, encoder.tiles, encoder.model.layers[:8]
     assert isinstance(final, AdaptiveLayers)

@@ -111,8 +111,7 @@ def test_bundled_models_spend_no_more_on_grey_than_on_colour(photo: Image.Image,
     assert vqcodec.encode(tripled(grey), quality=quality) == small
     plain = vqcodec.encode(grey, quality=quality, effort=5)
     assert len(plain) <= len(vqcodec.encode(photo, quality=quality, effort=5))
-    model = "photo" if quality < 51 else "photo-hq"  # efforts up to 6 of the default model do not refine
-    files = [vqcodec.encode(grey, model, quality=quality, effort=effort) for effort in (5, 6)]
+    files = [vqcodec.encode(grey, "product-vq", quality=quality, effort=effort) for effort in (5, 6)]
     gained = [psnr(tripled(grey), tripled(np.asarray(vqcodec.decode(data)))) for data in files]
     assert gained[1] > gained[0]
 

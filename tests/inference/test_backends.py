@@ -21,7 +21,7 @@ from vqcodec.metrics import psnr
 from vqcodec.models.loading import load_model
 from vqcodec.runtime import backend, threads
 
-BUNDLED = ["photo", "photo-hq"]
+PRODUCT_VQ = "product-vq"
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,8 @@ def set_threads() -> Iterator[object]:
     threads.set_thread_count(None)
 
 
-@pytest.mark.parametrize("name", BUNDLED)
-def test_pixels_and_latents_agree(name: str, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = load_model(name)
+def test_pixels_and_latents_agree(photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(PRODUCT_VQ)
     monkeypatch.setenv(backend.VARIABLE, "openvino")
     compiled = networks_of(model)
     monkeypatch.setenv(backend.VARIABLE, "torch")
@@ -56,15 +55,12 @@ def test_pixels_and_latents_agree(name: str, photograph: np.ndarray, monkeypatch
     assert np.abs(pixels[0].astype(int) - pixels[1]).max() <= 4
 
 
-@pytest.mark.parametrize("name", BUNDLED)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_bfloat16_keeps_the_quality(
-    name: str, device: str, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bfloat16_keeps_the_quality(device: str, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """The element type of CUDA devices; on the CPU with their context."""
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    exact, fast = TorchNetworks(load_model(name)), TorchNetworks(load_model(name, device=device))
+    exact, fast = TorchNetworks(load_model(PRODUCT_VQ)), TorchNetworks(load_model(PRODUCT_VQ, device=device))
     if device == "cpu":
         monkeypatch.setattr(fast, "precision", lambda: torch.autocast("cpu", torch.bfloat16))
     latent, rounded = (networks.encode(photograph) for networks in (exact, fast))
@@ -81,7 +77,7 @@ def test_gradients_agree(
     photograph: np.ndarray, place: Rect, least: float, grey: bool, with_alpha: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The window, and a part of it, whose sides OpenVINO rounds up with pixels of alpha 0: they count in MS-SSIM."""
-    model = load_model("photo")
+    model = load_model(PRODUCT_VQ)
     original = photograph[place.slices]
     alpha = np.full(place.shape, 255, np.uint8)
     alpha[:90] = 40
@@ -104,7 +100,7 @@ def test_distortions_agree(photograph: np.ndarray, shape: tuple[int, int], monke
     found = []
     for name in ("openvino", "torch"):
         monkeypatch.setenv(backend.VARIABLE, name)
-        found.append(measures_of(load_model("photo")).distortion(decoded, original, None))
+        found.append(measures_of(load_model(PRODUCT_VQ)).distortion(decoded, original, None))
     assert found[0].squared_error == pytest.approx(found[1].squared_error, rel=1e-4)
     assert (found[0].dissimilarity is None) == (shape[0] == 100)
     if found[1].dissimilarity is not None:
@@ -131,8 +127,8 @@ def test_an_unknown_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_model_that_openvino_does_not_run_is_an_error_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(backend.VARIABLE, "openvino")
-    with pytest.raises(UsageError, match="backend openvino: it does not run model 'photo' on meta; use auto"):
-        networks_of(load_model("photo", "meta"))
+    with pytest.raises(UsageError, match="backend openvino: it does not run model 'product-vq' on meta; use auto"):
+        networks_of(load_model(PRODUCT_VQ, "meta"))
 
 
 def test_float32_without_bfloat16(photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +147,7 @@ def test_float32_without_bfloat16(photograph: np.ndarray, monkeypatch: pytest.Mo
     assert compilation.fast_kind() == openvino.Type.f32
     compilation.fast_kind.cache_clear()
     monkeypatch.undo()
-    model = load_model("photo")
+    model = load_model(PRODUCT_VQ)
     monkeypatch.setattr(compiled, "fast_kind", lambda: openvino.Type.f32)
     planes = networks_of(model).quantize(networks_of(model).encode(photograph[:64, :96]), 0.5)
     networks = CompiledNetworks(model.config.tokenizer, model.tensors, model.product)

@@ -20,7 +20,7 @@ from vqcodec.tokenizer import training_only
 
 from ..codes import EVERY
 
-BUNDLED = {"photo": ("38c3cdf42837", "0b54da2f"), "photo-hq": ("17457724a5c5", "2d7058c5")}
+TRAINED = {"photo": ("1d9c2dec68d6", "af7f93fc"), "product-vq": ("38c3cdf42837", "0b54da2f")}
 
 CONFIGS: tuple[QuantizerConfig, ...] = (
     *EVERY,
@@ -65,11 +65,11 @@ def test_every_configuration_has_a_golden_identity() -> None:
     assert len(CONFIGS) == len(GOLDEN) == len(set(GOLDEN))
 
 
-@pytest.mark.parametrize("name", BUNDLED)
-def test_golden_identity_of_the_bundled_models(name: str) -> None:
+@pytest.mark.parametrize("name", TRAINED)
+def test_golden_identity_of_trained_models(name: str) -> None:
     model = load(registry.find(name))
-    assert (token_identity(model.config, model.tensors).hex(), model.entropy.identity().hex()) == BUNDLED[name]
-    assert (model.config.token_id, model.config.entropy_id) == BUNDLED[name]
+    assert (token_identity(model.config, model.tensors).hex(), model.entropy.identity().hex()) == TRAINED[name]
+    assert (model.config.token_id, model.config.entropy_id) == TRAINED[name]
 
 
 def test_golden_identity_of_adaptive_tables() -> None:

@@ -14,7 +14,7 @@ def config(*qualities: int) -> ModelConfig:
     from msgspec import structs
 
     steps = tuple(LadderStep(quality, 1, 1 / quality) for quality in qualities)
-    return structs.replace(registry.find("photo").config, ladder=steps)
+    return structs.replace(registry.find(registry.DEFAULT_MODEL).config, ladder=steps)
 
 
 def test_the_last_step_at_or_below_a_quality() -> None:

@@ -21,10 +21,10 @@ import os, sys
 import numpy as np
 import vqcodec
 pixels = np.zeros((32, 32, 3), np.uint8)
-data = vqcodec.encode(pixels, "photo", effort=1)
+data = vqcodec.encode(pixels, "product-vq", effort=1)
 if child := os.fork():
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-sys.exit(0 if vqcodec.encode(pixels, "photo", effort=1) == data else 3)
+sys.exit(0 if vqcodec.encode(pixels, "product-vq", effort=1) == data else 3)
 """
 
 

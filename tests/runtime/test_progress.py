@@ -42,9 +42,7 @@ def small_photo(width: int, height: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("small_px", [0, 2**20])
-@pytest.mark.parametrize(
-    ("model", "layers", "passes"), [("photo", 12, INDEX_PASSES), ("photo-wavelet", 8, SCALAR_PASSES)]
-)
+@pytest.mark.parametrize(("model", "layers", "passes"), [("product-vq", 12, INDEX_PASSES), ("photo", 8, SCALAR_PASSES)])
 @pytest.mark.parametrize("effort", [5, 6, 7])
 def test_an_encoder_reports_all_that_it_announces(
     effort: int, model: str, layers: int, passes: dict[int, int], small_px: int, monkeypatch: pytest.MonkeyPatch
@@ -58,7 +56,7 @@ def test_an_encoder_reports_all_that_it_announces(
     assert shares[-1] == pytest.approx(1)
     assert log.done[Part.ENCODER] == 96 * 64
     expected = passes.get(effort, 0)
-    if model == "photo-wavelet" and small_px and expected:
+    if model == "photo" and small_px and expected:
         expected = max(expected, build.SMALL_PASSES)
     assert log.done[Part.REFINEMENT] == expected * 96 * 64
     assert log.open == 0

@@ -16,7 +16,7 @@ from PIL import Image
 from vqcodec.config.backbones import VitConfig, VqganConfig
 from vqcodec.config.quantizers import BinaryConfig, ResidualConfig, SoftVQConfig, SplitConfig
 from vqcodec.errors import UsageError
-from vqcodec.models.registry import BUNDLED, read_config
+from vqcodec.models.registry import read_config
 from vqcodec.tokenizer import Tokenizer
 from vqcodec.train.export import make_ladder
 from vqcodec.train.recipe import schema
@@ -24,6 +24,7 @@ from vqcodec.train.recipe.load import RECIPES, load_recipe, read_tree
 from vqcodec.train.run import CHECKPOINT
 from vqcodec.train.stepped.recipe import is_stepped
 
+from ..conftest import MODELS_FOR_TESTS
 from ..teachers import SmallTeacher
 
 pytest.importorskip("accelerate", reason="the trainer's way to several processes")
@@ -320,16 +321,15 @@ def test_lpips_without_its_trunk_is_one_line(photos: Path, tmp_path: Path, monke
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["photo", "photo-hq"])
-def test_the_stages_of_a_bundled_model_follow_each_other(name: str) -> None:
-    first, refined = (load_recipe(f"{name}{end}") for end in ("", "-refined"))
+def test_the_stages_of_a_product_vq_model_follow_each_other() -> None:
+    first, refined = (load_recipe(f"photo{end}") for end in ("", "-refined"))
     quantizer = refined.tokenizer.quantizer
     assert structs.replace(quantizer, refinements=()) == first.tokenizer.quantizer
     assert refined.tokenizer.backbone == first.tokenizer.backbone
-    assert (refined.start_from, refined.codebook.refit) == (f"runs/{name}", ("balance", "refinements"))
-    bundled = read_config(BUNDLED / name)
-    assert bundled.tokenizer == refined.tokenizer
-    assert bundled.ladder == make_ladder(refined)
+    assert (refined.start_from, refined.codebook.refit) == ("runs/photo", ("balance", "refinements"))
+    trained = read_config(MODELS_FOR_TESTS / "product-vq")
+    assert trained.tokenizer == refined.tokenizer
+    assert trained.ladder == make_ladder(refined)
 
 
 def choices(table: type[object], key: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""3x3 convolutions with a bounded receptive field: the backbone of `photo` and `photo-hq`.
+"""3x3 convolutions with a bounded receptive field.
 
 There is no normalisation, attention or other global operation, so an output depends on at most `halo` pixels to each
 side, and a large picture is computed window by window without seams.

@@ -1,7 +1,7 @@
 """Configurations of backbones.
 
-conv      convolutions of bounded reach: pictures of any size, window by window with a halo (`photo`, `photo-hq`)
-wavelet   a wavelet, and a decoder network of bounded reach conditioned on the quantization step (`photo-wavelet`)
+conv      convolutions of bounded reach: pictures of any size, window by window with a halo
+wavelet   a wavelet, and a decoder network of bounded reach conditioned on the quantization step (`photo`)
 dcae      MGVQ: attention over the whole picture, any size
 vqgan     LlamaGen, XQ-GAN's CNN, FQGAN: attention over the whole picture, any size; one size with adapters
 vit       XQ-GAN, SoftVQ-VAE: vision transformers, one size

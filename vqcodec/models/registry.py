@@ -15,13 +15,14 @@ from pathlib import Path
 from ..config.model import ModelConfig, check_model
 from ..config.reading import read
 from ..errors import ModelError, did_you_mean
+from .retired import RETIRED
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 MAX_CONFIG_BYTES = 2**22
 """Largest accepted config.json."""
 BUNDLED = Path(__file__).parent
-DEFAULT_MODEL = "photo-wavelet"
+DEFAULT_MODEL = "photo"
 """Name of the bundled model, which is used where no model is named."""
 
 
@@ -128,6 +129,12 @@ def find_by_id(token_id: bytes, entropy_id: bytes) -> Entry:
             return entry
     wanted = f"{token_id.hex()}/{entropy_id.hex()}"
     hint = f" ({len(broken)} broken there or bundled: see `vqcodec models list`)" if broken else ""
+    if wanted in RETIRED:
+        name, version = RETIRED[wanted]
+        raise ModelError(
+            f"model {wanted}: '{name}' of vqcodec {version}, not part of this version; decode with vqcodec {version}, "
+            f"or put its folder into {cache_folder()}{hint}"
+        )
     if same := next((entry.config.name for entry in found if entry.config.token_id == token_id.hex()), None):
         raise ModelError(
             f"model {wanted}: not installed; '{same}' has these tokens with another entropy model: decode with the "
