@@ -1,6 +1,6 @@
 """Crops per second and shares of the time of a training step, by batch size.
 
-    python benchmarks/training.py photo --train 'shards/*.tar' [--batch 4 8 16 32] [--steps 20] [--device cpu]
+    python benchmarks/training.py product-vq --train 'shards/*.tar' [--batch 4 8 16 32] [--steps 20] [--device cpu]
 
 Measured after 5 warm-up steps. Shares are of wall time; on a GPU forward and backward are timed as
 they are queued.

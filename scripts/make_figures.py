@@ -42,8 +42,7 @@ BPP_TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2)
 MS_SSIM_TICKS = (0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 MS_SSIM_RANGE = (0.8, 0.9935)
 TITLE = (
-    "means over 16 small photographs, 481x321 (BSDS500), whole files; "
-    "other codecs: their largest file within a limit"
+    "means over 16 small photographs, 481x321 (BSDS500), whole files; other codecs: their largest file within a limit"
 )
 
 Point = tuple[float, float, float]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the model `photo-stepped` on a folder of pictures (or tar shards): all stages, each resumable.
+# Trains the model `photo` on a folder of pictures (or tar shards): all stages, each resumable.
 #
 #   scripts/train_photo.sh PICTURES OUT [VALIDATION]
 #
@@ -31,7 +31,7 @@ stage() {
   for pair in "data.train=[\"$pictures\"]" "data.val=[\"$validation\"]" "optimizer.steps=$steps" "data.crop=$crop" "$@"; do
     sets+=(--set "$pair")
   done
-  vqcodec train tokenizer photo-stepped -o "$run" --device "${DEVICE:-cpu}" "${resume[@]}" "${sets[@]}"
+  vqcodec train tokenizer photo -o "$run" --device "${DEVICE:-cpu}" "${resume[@]}" "${sets[@]}"
   touch "$run/finished"
 }
 

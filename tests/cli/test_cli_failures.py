@@ -145,7 +145,8 @@ def test_debug_keeps_the_exit_code(work: Path, invoke: Invoke) -> None:
 
 def test_train_refuses_what_cannot_be_meant(work: Path, invoke: Invoke) -> None:
     fails(invoke("train", "tokenizer", "none.toml"), 3, "none.toml")
-    fails(invoke("train", "tokenizer", "photo", "--set", "optimizer.stepz=1"), 2, "stepz")
-    fails(invoke("train", "tokenizer", "photo", "--set", "data.train=['nowhere']"), 3, "nowhere")
+    for recipe in ("photo", "product-vq"):
+        fails(invoke("train", "tokenizer", recipe, "--set", "optimizer.stepz=1"), 2, "stepz")
+        fails(invoke("train", "tokenizer", recipe, "--set", "data.train=['nowhere']"), 3, "nowhere")
     fails(invoke("train", "export", "none", "-o", "model"), 3, "none")
     assert names(work) == {"cat.png", "kitty.vqc"}

@@ -55,7 +55,7 @@ def test_layers_are_what_training_can_leave_out(
 
 
 def test_refinements_of_groups_that_are_always_there_are_a_layer() -> None:
-    recipe = load_recipe("photo-refined", ["masking.full=1.0", "export.layers=[]"])
+    recipe = load_recipe("product-vq-refined", ["masking.full=1.0", "export.layers=[]"])
     groups, planes = recipe.tokenizer.quantizer.groups, len(recipe.tokenizer.quantizer.sizes)
     assert planes > groups
     assert file_layers(recipe) == (tuple(range(groups)), tuple(range(groups, planes)))

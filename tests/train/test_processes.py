@@ -58,7 +58,7 @@ def train(folder: Path, out: Path, processes: int, batch: int, extra: list[str])
         "run.tensorboard=false",
         *extra,
     ]
-    arguments = ["train", "tokenizer", "photo", "-o", str(out), *(a for c in changes for a in ("--set", c))]
+    arguments = ["train", "tokenizer", "product-vq", "-o", str(out), *(a for c in changes for a in ("--set", c))]
     launch = [] if processes == 1 else ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
     done = subprocess.run(
         [sys.executable, "-m", *launch, "vqcodec.cli", *arguments],

@@ -148,7 +148,7 @@ TABLE: dict[str, Published] = {
     **dict.fromkeys(("softvq-l-64", "softvq-l-32"), SOFTVQ_L),
     **dict.fromkeys(("softvq-bl-64", "softvq-b-64"), SOFTVQ_B),
     **dict.fromkeys(("mgvq-f16-g4", "mgvq-f16-g4-mix", "mgvq-f16-g8", "mgvq-f32-g8", "mgvq-f8-g4", "mgvq-f8-g8"), MGVQ),
-    **dict.fromkeys(("photo", "photo-refined", "photo-hq", "photo-hq-refined", "tiny", "tiny-mgvq"), OURS),
+    **dict.fromkeys(("product-vq", "product-vq-refined", "tiny", "tiny-mgvq"), OURS),
     **dict.fromkeys(("tiny-xqgan-vq", "tiny-xqgan-vp2", "tiny-xqgan-msvr", "tiny-xqgan-bsq"), OURS),
     **dict.fromkeys(("tiny-fqgan", "tiny-softvq"), OURS),
 }

@@ -159,7 +159,7 @@ def test_every_recipe_takes_steps(name: str, photos: Path, tmp_path: Path) -> No
     assert (tmp_path / "run" / "tensorboard").exists() == (name == "tiny")
 
 
-@pytest.mark.parametrize("name", ["photo", "mgvq-f16-g4", "fqgan-dual-16", "xqgan-vq-4096"])
+@pytest.mark.parametrize("name", ["product-vq", "mgvq-f16-g4", "fqgan-dual-16", "xqgan-vq-4096"])
 @pytest.mark.usefixtures("small_teachers")
 def test_every_backbone_has_an_adaptive_adversary(name: str, photos: Path, tmp_path: Path) -> None:
     from vqcodec.train.train_tokenizer import train_tokenizer
@@ -209,7 +209,7 @@ def test_released_quantizers(name: str) -> None:
     assert sum(math.prod(shape) for shape in shapes) == branches * indices
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("tiny", "photo"))])
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("tiny", "product-vq"))])
 def test_large_networks_can_be_built(name: str) -> None:
     recipe = load_recipe(name)
     with torch.device("meta"):
@@ -322,11 +322,11 @@ def test_lpips_without_its_trunk_is_one_line(photos: Path, tmp_path: Path, monke
 
 
 def test_the_stages_of_a_product_vq_model_follow_each_other() -> None:
-    first, refined = (load_recipe(f"photo{end}") for end in ("", "-refined"))
+    first, refined = (load_recipe(f"product-vq{end}") for end in ("", "-refined"))
     quantizer = refined.tokenizer.quantizer
     assert structs.replace(quantizer, refinements=()) == first.tokenizer.quantizer
     assert refined.tokenizer.backbone == first.tokenizer.backbone
-    assert (refined.start_from, refined.codebook.refit) == ("runs/photo", ("balance", "refinements"))
+    assert (refined.start_from, refined.codebook.refit) == ("runs/product-vq", ("balance", "refinements"))
     trained = read_config(MODELS_FOR_TESTS / "product-vq")
     assert trained.tokenizer == refined.tokenizer
     assert trained.ladder == make_ladder(refined)

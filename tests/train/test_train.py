@@ -227,9 +227,9 @@ FULL = [
 def test_resumed_run_equals_the_unbroken_one(
     changes: list[str], extra: list[str], killed_at: int, tmp_path: Path
 ) -> None:
-    recipe = load_recipe("photo", [*changes, *extra, "run.val_every=4"])
+    recipe = load_recipe("product-vq", [*changes, *extra, "run.val_every=4"])
     whole = train_tokenizer(recipe, tmp_path / "whole", report=silent)
-    broken = load_recipe("photo", [*changes, *extra, "run.val_every=4", f"run.stop_at={killed_at}"])
+    broken = load_recipe("product-vq", [*changes, *extra, "run.val_every=4", f"run.stop_at={killed_at}"])
     train_tokenizer(broken, tmp_path / "part", report=silent)
     # State after an interruption: steps that were logged after the last checkpoint, and half a line.
     with open(tmp_path / "part" / LOG, "a") as log:
@@ -245,7 +245,7 @@ def test_resumed_run_equals_the_unbroken_one(
 
 def test_a_killed_run_goes_on(changes: list[str], tmp_path: Path) -> None:
     arguments = [arg for change in [*changes, "optimizer.steps=100000", "run.log_every=1"] for arg in ("--set", change)]
-    command = [sys.executable, "-m", "vqcodec.cli", "train", "tokenizer", "photo", "-o", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "vqcodec.cli", "train", "tokenizer", "product-vq", "-o", str(tmp_path / "run")]
     process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
     log = tmp_path / "run" / LOG
     try:
@@ -260,14 +260,14 @@ def test_a_killed_run_goes_on(changes: list[str], tmp_path: Path) -> None:
         process.stderr.close()
     step = int(read_checkpoint(tmp_path / "run" / CHECKPOINT)["step"])
     assert step >= 5
-    recipe = load_recipe("photo", [*changes, f"optimizer.steps={step + 2}", "optimizer.decay=0"])
+    recipe = load_recipe("product-vq", [*changes, f"optimizer.steps={step + 2}", "optimizer.decay=0"])
     assert train_tokenizer(recipe, tmp_path / "run", resume=True, report=silent).step == step + 2
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(
     changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = load_recipe("photo", [*changes, "run.stop_at=3"])
+    recipe = load_recipe("product-vq", [*changes, "run.stop_at=3"])
     train_tokenizer(recipe, tmp_path / "run", report=silent)
     before = (tmp_path / "run" / CHECKPOINT).read_bytes()
 
@@ -276,15 +276,15 @@ def test_a_full_disk_leaves_the_last_checkpoint(
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        train_tokenizer(load_recipe("photo", changes), tmp_path / "run", resume=True, report=silent)
+        train_tokenizer(load_recipe("product-vq", changes), tmp_path / "run", resume=True, report=silent)
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
     assert not list((tmp_path / "run").glob("*.tmp"))
 
 
 def test_a_run_can_start_from_another_ones_weights(changes: list[str], tmp_path: Path) -> None:
-    train_tokenizer(load_recipe("photo", changes), tmp_path / "first", report=silent)
+    train_tokenizer(load_recipe("product-vq", changes), tmp_path / "first", report=silent)
     more = [*changes, f"start_from={tmp_path / 'first'}", "optimizer.steps=1", "optimizer.decay=0", "optimizer.lr=1e-9"]
-    run = train_tokenizer(load_recipe("photo", more), tmp_path / "second", report=silent)
+    run = train_tokenizer(load_recipe("product-vq", more), tmp_path / "second", report=silent)
     averaged = read_checkpoint(tmp_path / "first" / CHECKPOINT)["ema"]
     for name, value in run.model.named_parameters():
         torch.testing.assert_close(value, averaged[name], rtol=1e-4, atol=1e-6)
@@ -300,21 +300,21 @@ def test_the_linear_path_starts_as_the_best_linear_transform(changes: list[str],
         "optimizer.decay=0",
         "optimizer.lr=1e-9",
     ]
-    model = train_tokenizer(load_recipe("photo", linear), tmp_path / "run", report=silent).model
+    model = train_tokenizer(load_recipe("product-vq", linear), tmp_path / "run", report=silent).model
     assert model.channels == 6
     encode, decode = (layer.weight.detach()[:, :, 0, 0] for layer in (model.encoder.linear, model.decoder.linear))
     torch.testing.assert_close(encode @ decode[:, :6], torch.eye(6), rtol=1e-3, atol=1e-3)
 
 
 def test_a_run_is_never_overwritten_by_accident(changes: list[str], tmp_path: Path) -> None:
-    recipe = load_recipe("photo", [*changes, "optimizer.steps=1", "optimizer.decay=0"])
+    recipe = load_recipe("product-vq", [*changes, "optimizer.steps=1", "optimizer.decay=0"])
     train_tokenizer(recipe, tmp_path / "run", report=silent)
     with pytest.raises(OutputError, match="--resume"):
         train_tokenizer(recipe, tmp_path / "run", report=silent)
 
 
 def test_exported_model_encodes_at_once(changes: list[str], tmp_path: Path) -> None:
-    recipe = load_recipe("photo", changes)
+    recipe = load_recipe("product-vq", changes)
     train_tokenizer(recipe, tmp_path / "run", report=silent)
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "rec/rmse" in row] == [2, 4, 6, 8, 10, 12]
@@ -328,12 +328,14 @@ def test_exported_model_encodes_at_once(changes: list[str], tmp_path: Path) -> N
     again = export_run(tmp_path / "run", tmp_path / "again", report=silent, prior=str(tmp_path / "model"))
     assert (again.token_id, again.entropy_id) == (config.token_id, config.entropy_id)
     with pytest.raises(ModelError, match="for other tokens"):
-        export_run(tmp_path / "run", tmp_path / "wrong", report=silent, prior="photo")
+        export_run(tmp_path / "run", tmp_path / "wrong", report=silent, prior="product-vq")
     assert not (tmp_path / "wrong").exists()
 
 
 def test_learning_rate_warms_up_and_decays() -> None:
-    optimizer = load_recipe("photo", ["optimizer.steps=1000", "optimizer.decay=200", "optimizer.warmup=100"]).optimizer
+    optimizer = load_recipe(
+        "product-vq", ["optimizer.steps=1000", "optimizer.decay=200", "optimizer.warmup=100"]
+    ).optimizer
     assert learning_rate_at(optimizer, 0) == pytest.approx(optimizer.lr / 100)
     assert learning_rate_at(optimizer, 500) == optimizer.lr
     assert learning_rate_at(optimizer, 999) < 0.01 * optimizer.lr
@@ -358,7 +360,7 @@ def test_learning_rate_warms_up_and_decays() -> None:
 )
 def test_bad_recipes_end_in_one_line(change: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        load_recipe("photo", [change])
+        load_recipe("product-vq", [change])
 
 
 def test_unknown_recipe_lists_known_ones() -> None:

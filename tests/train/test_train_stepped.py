@@ -200,7 +200,7 @@ def test_the_bundled_recipe_is_whole() -> None:
     from vqcodec.train.recipe.load import read_tree
     from vqcodec.train.stepped.export import ladder_of
 
-    recipe = stepped_recipe(read_tree("photo-stepped"))
+    recipe = stepped_recipe(read_tree("photo"))
     assert recipe.tokenizer.quantizer.channels == 192
     assert len(recipe.tokenizer.quantizer.layers) == 8
     ladder = ladder_of(recipe)
