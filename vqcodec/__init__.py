@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 importlib.import_module(".runtime.forking", __name__)  # prepares for forks; loads no torch
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "api": (
