@@ -44,7 +44,7 @@ SYSTEMS = "reference/systems.md"
 XQ_GAN, FQGAN, SOFTVQ = (f"papers/{name}.txt" for name in ("xq-gan", "fqgan", "softvq-vae"))
 
 OURS = Published({}, ())
-"""Recipes of this project: the bundled models, and small examples that download nothing."""
+"""Recipes of this project: a product VQ model, and small examples that download nothing."""
 MGVQ = Published(
     {}, (Source(SYSTEMS, "1.4", "L2 weight 2, Charbonnier weight 1, commit 0.25, VQ 1, GAN 0.5, LPIPS 1"),)
 )

@@ -1,1 +1,1 @@
-"""Bundled models, a folder each."""
+"""Models: folders, identities, loading; the bundled one is in the folder `photo`."""
