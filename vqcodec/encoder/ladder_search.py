@@ -1,9 +1,8 @@
 """Search over the ladder of one model: a file within a budget of bytes, or of at least a quality.
 
-bounded_files.py calls this search for one model after another. A ladder step is found first: by bisection with the
-draft encoder, corrected with the encoder itself. Then multipliers between the step and its neighbour are tried. Both
-searches assume that files shrink, and quality falls, as the multiplier grows; where a picture is an exception, the file
-found is still within the budget, or of the quality.
+A ladder step is found first: by bisection with the draft encoder, corrected with the encoder itself. Then multipliers
+between the step and its neighbour are tried. Both searches assume that files shrink, and quality falls, as the
+multiplier grows; where a picture is an exception, the file found is still within the budget, or of the quality.
 """
 
 from __future__ import annotations
