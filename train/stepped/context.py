@@ -1,7 +1,7 @@
 """Scalar context network in floating point, and its rounding to the integers that files are coded with.
 
 Twin of `vqcodec.entropy.scalar_network`, pass by pass: same inputs, same sums, without the rounding of activations.
-Inputs and activations are in units of 1/16, so that all weights are of the order of 1.
+Activations are in units of 1/16, so that all weights are of the order of 1; inputs are divided by INPUT.
 
 For each value v (a whole number of quantization steps) the network predicts a location m and a real scale class c from
 values coded before. The probability of v is the mass of a mixture of two logistic distributions within 1/2 of v:
@@ -29,6 +29,8 @@ Legend: B tiles, D channels, H hidden units, F inputs, K neighbours in the band 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -41,7 +43,7 @@ from vqcodec.entropy.scalar_network import LOCATION_UNIT, UNIT
 from vqcodec.entropy.scalar_order import AROUND, PARITIES, Band, LayerBands, Pass, inputs, layers_of, own_inputs
 from vqcodec.entropy.scalar_residuals import FRACTIONS, TOTAL
 
-from .context_inputs import INPUT, KnownBatch, join, log_value, split
+from .context_inputs import INPUT, KnownBatch, join, log_value, own_count, relative, split
 
 HIDDEN = 32
 """Hidden units."""
@@ -77,6 +79,22 @@ def step_basis(steps: Tensor) -> Tensor:
     """Step numbers [B] -> smooth functions of them [B, 7], the basis of tables with one row per step number."""
     r = (steps / CENTRE - 1)[:, None]
     return torch.cat([torch.ones_like(r), r, r**2, r**3, torch.relu(r), torch.relu(r - 0.5), torch.relu(r + 0.5)], 1)
+
+
+class Detail(NamedTuple):
+    """Inputs of positions of one kind of pass over a detail band, of float32 in the units of the integer network."""
+
+    kind: str
+    sizes: Tensor
+    """[n, F]."""
+    shape: Tensor
+    """[n, F + 8], values and slopes in 1/127 of the largest."""
+    largest: Tensor
+    """[n], M with its sign."""
+    own: Tensor
+    """[n, K], neighbours in the band itself."""
+    bias: Tensor
+    """[n, H], constants of the first layer in the unit of activations."""
 
 
 class ContextPart(nn.Module):
@@ -127,20 +145,18 @@ class ContextPart(nn.Module):
         if part.band.name == "low":
             sample, row, column = (part.reshape(-1) for part in _all_positions(positions))
             values, _ = known.gather(part, (sample, row, column))
-            location, given = self._low(part.kind, values)
-            sums = bias[sample] if given is None else given @ self.first[part.kind] + bias[sample]
-            h1 = sums.clamp(0, MOST / INPUT)
-            scale = self._scale(h1, h1 @ self.hidden) + constant[sample]
-            return location.reshape(positions.shape), scale.reshape(positions.shape) * CLASS_UNIT
+            location, scale = self.low(part.kind, values, bias[sample])
+            return location.reshape(positions.shape), self.classes(scale, constant[sample]).reshape(positions.shape)
         # Positions without an input other than 0 have location 0 and one class.
-        h1 = bias.clamp(0, MOST / INPUT)
-        quiet = (self._scale(h1, h1 @ self.hidden) + constant) * CLASS_UNIT
+        quiet = self.classes(self.quiet(bias), constant)
         whole = torch.zeros_like(positions), quiet[:, None, None].expand(positions.shape)
         at, values, sizes = known.active(part)
         if not len(values):
             return whole
-        location, scale = self._detail(part.kind, values, sizes, known.slopes(part, at), bias[at[0]])
-        found = (location, (scale + constant[at[0]]) * CLASS_UNIT)
+        shape, largest = relative(torch.cat([values, known.slopes(part, at)], 1))
+        own = values[:, : own_count(part)]
+        location, scale = self.detail([Detail(part.kind, sizes, shape, largest, own, bias[at[0]])])
+        found = location, self.classes(scale, constant[at[0]])
         placed = [plane.index_put(at, value) for plane, value in zip(whole, found, strict=True)]
         return placed[0], placed[1]
 
@@ -150,32 +166,39 @@ class ContextPart(nn.Module):
         bias = self.bias[part.kind] + self.level[level] + basis @ self.step
         return bias, self.scale_kind[part.kind] + self.scale_level[level] + basis @ self.scale_step
 
-    def _low(self, kind: str, values: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Neighbours [n, K] in the low band -> locations [n], inputs of the first layer [n, K]."""
-        if kind not in self.linear:
-            return values.new_zeros(len(values)), None
-        location = values @ self.linear[kind]
-        return location, log_value(values - torch.round(location.detach())[:, None])
-
-    def _detail(self, kind: str, values: Tensor, sizes: Tensor, slopes: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [n, F], slopes [n, 8] and constants [n, H] -> locations [n], scales [n] without their constant."""
-        relative, largest = _relative(torch.cat([values, slopes], 1))
-        h1 = (sizes @ self.first[kind] + bias).clamp(0, MOST / INPUT)
-        s1 = (relative @ self.shape_first[kind] + h1 @ self.shape_gate + self.shape_bias[kind]).clamp(0, MOST / INPUT)
-        s2 = (s1 + s1 @ self.shape_hidden + self.shape_hidden_bias).clamp(0, MOST / INPUT)
-        location = largest * (s2 @ self.shape_location[kind])
+    def low(self, kind: str, values: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Neighbours [n, K] in the low band, constants [n, H] -> locations [n], scales [n] without their constant."""
+        location, sums = values.new_zeros(len(values)), bias
         if kind in self.linear:
-            location = location + values[:, : len(self.linear[kind])] @ self.linear[kind]
-        return location, self._scale(h1, h1 @ self.hidden + s2 @ self.shape_scale)
+            location = values @ self.linear[kind]
+            sums = bias + log_value(values - torch.round(location.detach())[:, None]) @ self.first[kind]
+        return location, self.quiet(sums)
+
+    def quiet(self, sums: Tensor) -> Tensor:
+        """Sums of the first layer [n, H] -> scales [n] without their constant, for positions without a shape."""
+        h1 = sums.clamp(0, MOST / INPUT)
+        return self._scale(h1, h1 @ self.hidden)
+
+    def detail(self, groups: Sequence[Detail]) -> tuple[Tensor, Tensor]:
+        """Positions of detail bands -> locations [n], scales [n] without their constant, one group after the other."""
+        sums = [torch.addmm(g.bias, g.sizes, self.first[g.kind] / INPUT) for g in groups]
+        h1 = torch.cat(sums).clamp(0, MOST / INPUT)
+        sums = [torch.addmm(self.shape_bias[g.kind], g.shape, self.shape_first[g.kind] / INPUT) for g in groups]
+        s1 = (torch.cat(sums) + h1 @ self.shape_gate).clamp(0, MOST / INPUT)
+        s2 = (s1 + torch.addmm(self.shape_hidden_bias, s1, self.shape_hidden)).clamp(0, MOST / INPUT)
+        locations = []
+        for g, s in zip(groups, s2.split([len(g.sizes) for g in groups]), strict=True):
+            location = g.largest * (s @ self.shape_location[g.kind])
+            locations.append(location + g.own @ self.linear[g.kind] if g.kind in self.linear else location)
+        return torch.cat(locations), self._scale(h1, h1 @ self.hidden + s2 @ self.shape_scale)
+
+    @staticmethod
+    def classes(scale: Tensor, constant: Tensor) -> Tensor:
+        """Scales and their constants [n] -> scale classes [n], real."""
+        return (scale + constant) * CLASS_UNIT
 
     def _scale(self, h1: Tensor, more: Tensor) -> Tensor:
         return (h1 + more + self.hidden_bias).clamp(0, MOST / INPUT) @ self.scale
-
-
-def _relative(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs [n, F], none of them all 0, divided by the first largest one of each row, and these [n]."""
-    largest = x.gather(1, x.abs().argmax(1, keepdim=True))[:, 0]
-    return torch.round(x * (MOST / largest)[:, None]) / INPUT, largest
 
 
 def _all_positions(plane: Tensor) -> tuple[Tensor, ...]:
@@ -186,12 +209,20 @@ def _all_positions(plane: Tensor) -> tuple[Tensor, ...]:
 class ContextNet(nn.Module):
     """Networks of all layers and the shape of the residuals' distribution in each class."""
 
-    def __init__(self, levels: int, hidden: int = HIDDEN) -> None:
-        """`levels`: wavelet levels within a stride, see `ScalarContext`."""
+    def __init__(self, levels: int, hidden: Sequence[int] = ()) -> None:
+        """`levels`: wavelet levels within a stride, see `ScalarContext`; `hidden`: units of each layer, default HIDDEN.
+
+        Raises ValueError unless `hidden` is empty or has an entry for each layer.
+        """
         super().__init__()
         self.layers = layers_of(levels)
+        widths = tuple(hidden) or (HIDDEN,) * len(self.layers)
+        if len(widths) != len(self.layers):
+            raise ValueError(f"{len(widths)} hidden widths for {len(self.layers)} layers")
         self.parts = nn.ModuleList(
-            ContextPart(layer, colour, hidden) for layer in self.layers for colour in layer.colours
+            ContextPart(layer, colour, width)
+            for layer, width in zip(self.layers, widths, strict=True)
+            for colour in layer.colours
         )
         self.mixture = nn.Parameter(torch.zeros(CLASSES, 2))
 

@@ -1,6 +1,6 @@
 """Inputs of the scalar context network for a batch of tiles: twin of `vqcodec.entropy.scalar_known`.
 
-Inputs and activations are in units of 1/16, so that all weights are of the order of 1.
+`KnownBatch` gives inputs as the integer network has them; networks here divide them by INPUT.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from vqcodec.entropy.scalar_order import (
     LayerBands,
     Pass,
     grouped_inputs,
+    own_inputs,
 )
 
 INPUT = 16
@@ -31,13 +32,24 @@ INPUT = 16
 
 
 def log_size(values: Tensor) -> Tensor:
-    """`scalar_known.log_size` divided by INPUT."""
-    return torch.round(18 * torch.log2(1 + values.abs())).clamp_max(MOST) / INPUT
+    """`scalar_known.log_size`."""
+    return torch.round(18 * torch.log2(1 + values.abs())).clamp_max(MOST)
 
 
 def log_value(values: Tensor) -> Tensor:
-    """`log_size` with the sign of the value."""
-    return torch.sign(values) * log_size(values)
+    """`log_size` with the sign of the value, in the unit of activations."""
+    return torch.sign(values) * log_size(values) / INPUT
+
+
+def relative(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs [n, F], none of them all 0, in 1/127 of the first largest one of each row, whole, and these [n]."""
+    largest = x.gather(1, x.abs().argmax(1, keepdim=True))[:, 0]
+    return torch.round(x * (MOST / largest)[:, None]), largest
+
+
+def own_count(part: Pass) -> int:
+    """Number of coded neighbours in the pass's own band, the first of its inputs."""
+    return len(own_inputs(part.band.name, part.number))
 
 
 def split(layer: LayerBands, planes: Tensor) -> dict[Band, Tensor]:

@@ -14,6 +14,8 @@ from vqcodec.errors import ModelError, UsageError
 
 from ..recipe.schema import Above0, AtLeast0, Below1, DataRecipe, Quality
 
+Effort: TypeAlias = Annotated[int, Meta(ge=1, le=9)]
+"""Effort of an encoder, 1..9."""
 StepNumber: TypeAlias = Annotated[int, Meta(ge=0, le=STEPS - 1)]
 """Number of a quantization step, 0..63."""
 SMALLEST_MS_SSIM = 160
@@ -58,6 +60,31 @@ class RateRecipe(Settings, frozen=True):
     the last stage, when the network predicts the bits well."""
     plain: Count = 0
     """Number of first layers whose values are rounded to the nearest."""
+
+
+class ContextRecipe(Settings, frozen=True):
+    """The context network."""
+
+    hidden: tuple[Positive, ...] = ()
+    """Hidden units of the networks of each layer; empty: 32 each."""
+
+
+class EncodedRecipe(Settings, frozen=True):
+    """Training of the context network alone, on values that the encoder of a finished model selects.
+
+    Crops are encoded once; inputs of the network at their positions (rows) are kept in memory and serve all steps.
+    """
+
+    model: str = ""
+    """Name or folder of the model; empty: crops and values of `data` and `rate`."""
+    effort: Effort = 5
+    """Effort of the encoder."""
+    side: Positive = 1024
+    """Longest side of the crops, pixels."""
+    megapixels: Above0 = 180.0
+    """Size of all crops."""
+    rows: Positive = 16384
+    """Rows of a luma part in a step; chroma parts have a third."""
 
 
 class LossRecipe(Settings, frozen=True):
@@ -116,6 +143,8 @@ class SteppedRecipe(Settings, frozen=True):
     tokenizer: TokenizerConfig
     data: DataRecipe
     optimizer: OptimizerRecipe
+    context: ContextRecipe = field(default_factory=ContextRecipe)
+    encoded: EncodedRecipe = field(default_factory=EncodedRecipe)
     rate: RateRecipe = field(default_factory=RateRecipe)
     loss: LossRecipe = field(default_factory=LossRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
@@ -150,6 +179,11 @@ def _problems(recipe: SteppedRecipe) -> Iterator[str]:
         yield "tokenizer: a uniform quantizer needs the backbone of kind 'wavelet'"
     if steps[0] > steps[1]:
         yield "rate.steps: the smaller one first"
+    hidden, layers = recipe.context.hidden, tokenizer.quantizer.layers
+    if hidden and len(hidden) != len(layers):
+        yield f"context.hidden: {len(layers)} values needed, one for each layer, not {len(hidden)}"
+    if recipe.encoded.model and recipe.optimizer.frozen != ("decoder",):
+        yield 'encoded.model: trains the context network alone; set optimizer.frozen to ["decoder"]'
     if recipe.data.crop % tokenizer.stride:
         yield f"data.crop: a multiple of {tokenizer.stride} needed"
     if recipe.loss.ms_ssim and recipe.data.crop <= SMALLEST_MS_SSIM:

@@ -53,7 +53,7 @@ class Codec(nn.Module):
         self.tokenizer = Tokenizer(recipe.tokenizer)
         quantizer = recipe.tokenizer.quantizer
         assert isinstance(quantizer, UniformConfig)
-        self.context = ContextNet(quantizer.levels)
+        self.context = ContextNet(quantizer.levels, recipe.context.hidden)
 
 
 class SteppedRun:
@@ -89,22 +89,27 @@ class SteppedRun:
     def train_step(self, batch: Tensor) -> dict[str, Tensor]:
         """One step on uint8 crops [B, 3, H, W]; returns unweighted means by `group/name`."""
         recipe = self.recipe
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * self._schedule()
         x = to_unit(batch.to(self.device).contiguous(memory_format=self.order))
         generator = torch.Generator().manual_seed(recipe.run.seed * 1_000_003 + self.step)
         drawn = self._draw(len(x), generator)
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
         loss, values = self._loss(x, *(part.to(self.device) for part in drawn))
+        return values | self.descend(loss, x.shape[0] * x.shape[2] * x.shape[3])
+
+    def descend(self, loss: Tensor, pixels: int) -> dict[str, Tensor]:
+        """Step of the optimizer on `loss` of `pixels` pixels; returns the norm of the gradient."""
+        optimizer = self.recipe.optimizer
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * self._schedule()
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         trained = [value for value in self.model.parameters() if value.requires_grad]
-        values["run/grad_norm"] = torch.nn.utils.clip_grad_norm_(trained, recipe.optimizer.clip)
+        norm = torch.nn.utils.clip_grad_norm_(trained, optimizer.clip)
         self.optimizer.step()
         self.step += 1
-        self.pixels += x.shape[0] * x.shape[2] * x.shape[3]
-        self.average.update(min(recipe.optimizer.ema, 1 - 1 / (self.step + 1)))
-        return values
+        self.pixels += pixels
+        self.average.update(min(optimizer.ema, 1 - 1 / (self.step + 1)))
+        return {"run/grad_norm": norm}
 
     def _schedule(self) -> float:
         optimizer = self.recipe.optimizer

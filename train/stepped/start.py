@@ -11,6 +11,7 @@ from torch import Tensor
 from vqcodec.config.quantizers import STEPS
 from vqcodec.entropy.scalar_context import MODEL
 from vqcodec.entropy.scalar_network import UNIT
+from vqcodec.entropy.scalar_order import layers_of
 from vqcodec.entropy.scalar_residuals import FRACTIONS
 
 from .context import (
@@ -27,6 +28,8 @@ from .context import (
     step_basis,
 )
 
+UNSEEN = ("scale", "shape_location", "shape_gate", "shape_scale")
+"""Weights by which a unit acts on outputs or on another network; those of added units start at 0."""
 GRID = torch.linspace(-4, 4, 41)
 """Values that the parameters of a mixture are chosen from, in units of 1 / MIXTURE_UNIT."""
 
@@ -42,8 +45,16 @@ def weights_of_model(tensors: Mapping[str, np.ndarray], context: ContextNet) -> 
     return state | {f"context.{name}": value for name, value in context_weights(tensors, context).items()}
 
 
+def hidden_widths(tensors: Mapping[str, np.ndarray], levels: int) -> list[int]:
+    """Hidden units of the networks of each layer in the tensors `scalar.*`. Raises KeyError if they lack one."""
+    return [len(tensors[f"{MODEL}{layer.number}.{layer.colours[0]}.hidden_bias"]) for layer in layers_of(levels)]
+
+
 def context_weights(tensors: Mapping[str, np.ndarray], context: ContextNet) -> dict[str, Tensor]:
-    """State of `context` from the tensors `scalar.*`."""
+    """State of `context` from the tensors `scalar.*`.
+
+    A part with more hidden units than there has the same outputs at first; one with fewer keeps its own weights.
+    """
     basis = step_basis(torch.arange(STEPS, dtype=torch.float32)).double().numpy()
     prefixes = {
         f"parts.{i}.": f"{MODEL}{part.layer.number}.{part.colour}."
@@ -51,7 +62,7 @@ def context_weights(tensors: Mapping[str, np.ndarray], context: ContextNet) -> d
         if isinstance(part, ContextPart)
     }
     state = {"mixture": _mixture(tensors)}
-    for name in context.state_dict():
+    for name, present in context.state_dict().items():
         for prefix, stored in prefixes.items():
             if name.startswith(prefix):
                 own = name.removeprefix(prefix)
@@ -61,8 +72,22 @@ def context_weights(tensors: Mapping[str, np.ndarray], context: ContextNet) -> d
                     value -= HALF
                 if kind in ("step", "scale_step"):
                     value = np.linalg.lstsq(basis, value, rcond=None)[0]
-                state[name] = torch.from_numpy(value).float()
+                state[name] = _widened(torch.from_numpy(value).float(), present, kind)
     return state
+
+
+def _widened(value: Tensor, present: Tensor, kind: str) -> Tensor:
+    """`value` with the hidden units that `present` has beyond its own; `present` if it has fewer.
+
+    Weights of further units are those of `present`, except that no output and no other unit depends on them.
+    """
+    if value.shape == present.shape or any(a > b for a, b in zip(value.shape, present.shape, strict=True)):
+        return value if value.shape == present.shape else present
+    found = torch.zeros_like(present) if kind in UNSEEN else present.clone()
+    if kind in ("hidden", "shape_hidden"):
+        found[len(value) :, : value.shape[1]] = 0
+    found[tuple(slice(n) for n in value.shape)] = value
+    return found
 
 
 def _unit(kind: str) -> int:

@@ -1,0 +1,189 @@
+"""Rows of inputs of the context network: positions of coded crops, drawn so that all parts have about as many.
+
+The inputs of a position depend on coded values alone, so they are computed once and serve many steps. A row is one
+position of a pass with an input other than 0; the layers of fine levels have most of the positions and keep a share of
+them. All other positions of a pass have the same inputs, none, and are counted by level, step and absolute value.
+
+The weight of a row is that of its crop, the reciprocal of the crop's bits per pixel, divided by the share of positions
+kept: a sum over rows estimates relative bits, in which crops of all rates count alike.
+
+Legend: n rows, F inputs, K neighbours in the band itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vqcodec.config.quantizers import UniformConfig
+from vqcodec.entropy.scalar_order import Band, LayerBands, Pass, layers_of
+from vqcodec.models.loading import read_tensors
+from vqcodec.models.registry import WEIGHTS, find
+
+from ..data.pictures import Pictures
+from ..logs import Report
+from .context import ContextNet
+from .context_inputs import KnownBatch, own_count, relative, split
+from .encoded import EncodedCrop, encoded_crops
+from .recipe import SteppedRecipe
+from .start import context_weights, hidden_widths
+
+Fields = dict[str, Tensor]
+"""Columns of rows: value, level (its index in the layer), step, weight [n]; of detail bands sizes int8 [n, F], shape
+int8 [n, F + 8], largest [n] and own [n, K], see `ContextPart`; of the low band neighbours [n, K]."""
+LEAST_BPP = 0.02
+"""Added to the bits per pixel of a crop: flat crops do not outweigh all others."""
+LARGEST_QUIET = 20
+"""Absolute values at positions without inputs are clamped to it."""
+WHOLE = torch.int16
+"""Type of values and neighbours."""
+ROWS = "rows.pt"
+"""Name of the file of rows in a run's folder."""
+
+
+class ContextRows:
+    """Rows of each part (colour of a layer, in coding order) and kind of pass."""
+
+    def __init__(self, levels: int, seed: int = 0) -> None:
+        """`levels`: wavelet levels within a stride, see `ScalarContext`."""
+        self.layers = layers_of(levels)
+        self.parts = [(layer, colour) for layer in self.layers for colour in layer.colours]
+        self.pixels = 0
+        """Pixels of the crops."""
+        self.generator = torch.Generator().manual_seed(seed)
+        self._found: dict[tuple[int, str], list[Fields]] = {}
+        self._quiet: dict[tuple[int, str], Counter[tuple[int, int, int]]] = {}
+
+    @torch.no_grad()
+    def add(self, crop: EncodedCrop, bits: Callable[[Tensor, Tensor], Tensor], everything: bool = False) -> None:
+        """Add the rows of a crop.
+
+        Args:
+            crop: the crop.
+            bits: (values [1, D, h, w], steps [1]) -> bits of each, by which the crop is weighted.
+            everything: keep all positions.
+        """
+        values = torch.from_numpy(crop.values).float()[None]
+        bpp = float(bits(values, torch.tensor([float(crop.step)])).sum()) / crop.pixels
+        weight = 1 / (bpp + LEAST_BPP)
+        bands: dict[Band, Tensor] = {}
+        widths = [layer.width for layer in self.layers]
+        for layer, planes in zip(self.layers, values.split(widths, 1), strict=True):
+            bands |= split(layer, planes)
+        known = KnownBatch(bands)
+        for number, (layer, colour) in enumerate(self.parts):
+            share = 1.0 if everything else kept_share(layer)
+            for part in layer.passes(colour):
+                if part.of(bands[part.band]).numel():
+                    self._add_pass(known, part, number, layer, crop.step, weight, share)
+        self.pixels += crop.pixels
+
+    def _add_pass(
+        self, known: KnownBatch, part: Pass, number: int, layer: LayerBands, step: int, weight: float, share: float
+    ) -> None:
+        targets = part.of(known.bands[part.band])
+        level = layer.level_numbers.index(part.band.level)
+        if part.band.name == "low":
+            grid = (torch.arange(n) for n in targets.shape)
+            at = tuple(index.reshape(-1) for index in torch.meshgrid(*grid, indexing="ij"))
+            values, _ = known.gather(part, (at[0], at[1], at[2]))
+            fields = {"neighbours": values.to(WHOLE)}
+        else:
+            active, values, sizes = known.active(part)
+            quiet = targets.clone()
+            quiet[active] = 0
+            others = quiet[quiet != 0].abs().clamp_max(LARGEST_QUIET).int().tolist()
+            counts = self._quiet.setdefault((number, part.kind), Counter())
+            counts[level, step, 0] += weight * (targets.numel() - len(values) - len(others))  # type: ignore[assignment]
+            for size in others:
+                counts[level, step, size] += weight  # type: ignore[assignment]
+            kept = torch.rand(len(values), generator=self.generator) < share
+            at, values, sizes = tuple(index[kept] for index in active), values[kept], sizes[kept]
+            if not len(values):
+                return
+            shape, largest = relative(torch.cat([values, known.slopes(part, (at[0], at[1], at[2]))], 1))
+            own = values[:, : own_count(part)]
+            fields = {"sizes": sizes.to(torch.int8), "shape": shape.to(torch.int8)}
+            fields |= {"largest": largest.to(WHOLE), "own": own.to(WHOLE)}
+        n = len(values)
+        fields |= {"value": targets[at].to(WHOLE), "level": torch.full((n,), level, dtype=torch.uint8)}
+        fields |= {"step": torch.full((n,), step, dtype=torch.uint8), "weight": torch.full((n,), weight / share)}
+        self._found.setdefault((number, part.kind), []).append(fields)
+
+    def finish(self) -> None:
+        """Join the rows of all crops and shuffle them, so that consecutive ones are a sample."""
+        for key, pieces in self._found.items():
+            joined = joined_fields(pieces)
+            order = torch.randperm(len(joined["value"]), generator=self.generator)
+            self._found[key] = [{name: column[order] for name, column in joined.items()}]
+
+    def save(self, path: Path) -> None:
+        """Write the finished rows; a file that is cut off never has the name `path`."""
+        part = path.with_suffix(".part")
+        quiet = {key: dict(counts) for key, counts in self._quiet.items()}
+        torch.save({"pixels": self.pixels, "rows": self._found, "quiet": quiet}, part)
+        part.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Read finished rows."""
+        state = torch.load(path, weights_only=True)
+        self.pixels, self._found = state["pixels"], state["rows"]
+        self._quiet = {key: Counter(counts) for key, counts in state["quiet"].items()}
+
+    def of(self, number: int) -> dict[str, Fields]:
+        """Rows of a part by kind of pass, after `finish`."""
+        return {kind: pieces[0] for (part, kind), pieces in self._found.items() if part == number}
+
+    def quiet(self, number: int) -> dict[str, Fields]:
+        """Positions of a part without inputs, by kind of pass: level, step, absolute value and their total weight."""
+        found = {}
+        for (part, kind), counts in self._quiet.items():
+            if part == number:
+                levels, steps, sizes = (torch.tensor(column) for column in zip(*counts, strict=True))
+                weights = torch.tensor([float(weight) for weight in counts.values()])
+                found[kind] = {"level": levels, "step": steps, "value": sizes.float(), "weight": weights}
+        return found
+
+
+def kept_share(layer: LayerBands) -> float:
+    """Share of a layer's positions that are kept."""
+    return min(1.0, 2.0 * 4.0 ** -(layer.number // 2))
+
+
+def joined_fields(pieces: Iterable[Fields]) -> Fields:
+    """Rows one after the other."""
+    pieces = list(pieces)
+    return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+@torch.no_grad()
+def rows_of(
+    pictures: Pictures, recipe: SteppedRecipe, folder: Path, damaged: dict[str, str], report: Report
+) -> ContextRows:
+    """Rows of crops that the encoder of `recipe.encoded.model` codes; kept in `folder` for a resumed run.
+
+    Pictures that cannot be decoded are added to `damaged`. Raises ModelError for a model that is not installed.
+    """
+    stored = folder / ROWS
+    quantizer = recipe.tokenizer.quantizer
+    assert isinstance(quantizer, UniformConfig)
+    rows = ContextRows(quantizer.levels, recipe.run.seed)
+    if stored.exists():
+        rows.load(stored)
+        report(f"{stored}: rows of {rows.pixels / 1e6:,.0f} megapixels")
+        return rows
+    entry = find(recipe.encoded.model)
+    tensors = read_tensors(entry.folder / WEIGHTS, entry.config.weights_sha256)
+    net = ContextNet(quantizer.levels, hidden_widths(tensors, quantizer.levels))
+    net.load_state_dict(context_weights(tensors, net))
+    for crop in encoded_crops(pictures, recipe.encoded, recipe.rate, recipe.run.seed, damaged):
+        rows.add(crop, net)
+    rows.finish()
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.save(stored)
+    report(f"{recipe.encoded.model}: coded {rows.pixels / 1e6:,.0f} megapixels, rows in {stored}")
+    return rows

@@ -1,0 +1,63 @@
+"""Crops of training pictures as the encoder of a finished model codes them, for networks trained on real values."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vqcodec.config.quantizers import LARGEST
+from vqcodec.encoder.build import encoder_for
+from vqcodec.image.picture import Picture
+from vqcodec.transforms.steps import step_size
+
+from ..data.pictures import Member, Pictures
+from .recipe import EncodedRecipe, RateRecipe
+
+
+@dataclass(frozen=True)
+class EncodedCrop:
+    """Values that the encoder selected for a crop."""
+
+    values: np.ndarray
+    """int32 [D, h, w], in quantization steps."""
+    step: int
+    """Number of the step."""
+    pixels: int
+    """Pixels of the crop."""
+
+
+def encoded_crops(
+    pictures: Pictures, recipe: EncodedRecipe, rate: RateRecipe, seed: int, report_damaged: dict[str, str]
+) -> Iterator[EncodedCrop]:
+    """Crops of `recipe.megapixels` in all, each of a picture, a place and a step number drawn from `seed`.
+
+    A picture that cannot be decoded is added to `report_damaged` and left out. Raises ModelError if the model is not
+    installed.
+    """
+    rng = random.Random(seed)
+    members = list(pictures.members)
+    pixels = 0
+    while members and pixels < 1e6 * recipe.megapixels:
+        member = rng.choice(members)
+        try:
+            crop = _crop(member, recipe.side, rng)
+        except Exception as error:  # Pillow raises many kinds for damaged data
+            report_damaged[member.name] = str(error)
+            members.remove(member)
+            continue
+        encoder = encoder_for(Picture(crop), recipe.model, effort=recipe.effort)
+        tokens = encoder.tokens(step_size(rng.randint(*rate.steps)) ** 2)
+        assert tokens.step is not None
+        pixels += crop.shape[0] * crop.shape[1]
+        yield EncodedCrop(np.stack(tokens.planes) - LARGEST, tokens.step, crop.shape[0] * crop.shape[1])
+
+
+def _crop(member: Member, side: int, rng: random.Random) -> np.ndarray:
+    """A crop uint8 [H, W, 3] of at most `side` pixels a side, mirrored in half of the cases."""
+    pixels = member.decode()
+    y, x = (rng.randint(0, max(0, length - side)) for length in pixels.shape[:2])
+    crop = pixels[y : y + side, x : x + side]
+    return np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
