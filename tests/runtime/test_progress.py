@@ -57,7 +57,7 @@ def test_an_encoder_reports_all_that_it_announces(
     assert log.done[Part.ENCODER] == 96 * 64
     expected = passes.get(effort, 0)
     if model == "photo" and small_px and expected:
-        expected = max(expected, build.SMALL_PASSES)
+        expected = min(build.MOST_PASSES, build.MOST_REPEATED * expected)
     assert log.done[Part.REFINEMENT] == expected * 96 * 64
     assert log.open == 0
     assert len(vqcodec.inspect(data).layers) == layers
@@ -133,3 +133,19 @@ def test_worker_threads_report_to_the_observers_of_the_caller(monkeypatch: pytes
         for_each(work, [1, 2], 2)
     assert log.done[Part.CODING] == 3
     assert len(log.threads) == 2
+
+
+def test_small_pictures_have_more_passes_of_about_equal_work_in_all() -> None:
+    found = {side: build.scalar_passes(6, side * side) for side in (100, 512, 724, 1100, 1143, 1200, 2000)}
+    assert found == {
+        100: (10, True),
+        512: (10, True),
+        724: (5, True),
+        1100: (2, True),
+        1143: (2, True),
+        1200: (1, False),
+        2000: (1, False),
+    }
+    assert build.scalar_passes(5, 100) == (0, True)
+    assert [build.scalar_passes(effort, 2000**2) for effort in (7, 8, 9)] == [(2, True), (4, True), (10, True)]
+    assert [build.scalar_passes(effort, 100**2) for effort in (7, 8, 9)] == [(20, True)] * 3

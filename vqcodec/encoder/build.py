@@ -22,14 +22,14 @@ from .selectors import ContextSelector, IndividualSelector, Selector
 INDEX_PASSES = {6: 2, 7: 4, 8: 6, 9: 10}
 """Passes of latent refinement of index models by effort; none below."""
 SCALAR_PASSES = {6: 1, 7: 2, 8: 4, 9: 10}
-"""Passes of latent refinement of scalar models by effort; none below."""
+"""Passes of latent refinement of scalar models by effort, of pictures beyond half of SMALL_PX; none below."""
 SELECTED_DRAFTS = 7
 """Lowest effort whose passes start from selected values of scalar models instead of rounded ones."""
-SMALL_PX = 2**20
-"""Pictures of at most so many pixels have selected drafts and SMALL_PASSES at every effort with passes, since these
-take little time."""
-SMALL_PASSES = 2
-"""Fewest passes of small pictures, where there are any."""
+SMALL_PX = 5 * 2**19
+"""A picture that fits n times into so many pixels has n times the passes, each from selected values: all pictures up to
+it then take about as long as one of it."""
+MOST_REPEATED, MOST_PASSES = 10, 20
+"""Largest n, and most passes of scalar models."""
 ADAPTIVE_LAYERS = 7
 """Lowest effort that leaves out layers block by block."""
 UNREFINED = ONE_PASS
@@ -42,27 +42,30 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
     Runs the encoder network once. Raises ModelError, LimitError.
     """
     model = loading.load_model(name, device)
-    passes = passes_of(model, effort)
     if has_step(model.config):
         from .scalar_encoder import ScalarEncoder
 
-        small = picture.width * picture.height <= SMALL_PX
-        passes = max(passes, SMALL_PASSES) if small and passes else passes
-        selected = small or effort >= SELECTED_DRAFTS
+        passes, selected = scalar_passes(effort, picture.width * picture.height)
         expect_file(picture, model, passes, passes if selected else 0)
         if passes:
             prepare_refinement(model, picture)
         return ScalarEncoder(picture, model, name, pixels_to_latent(model, picture.pixels), passes, selected)
+    passes = index_passes(model, effort)
     expect_file(picture, model, passes)
     if not has_index_search(model):
         return NearestEncoder(picture, model, name, ladder(model.config))
     return index_encoder(picture, model, name, effort)
 
 
-def passes_of(model: loading.Model, effort: int) -> int:
-    """Passes of latent refinement at `effort` 1..9."""
-    if has_step(model.config):
-        return SCALAR_PASSES.get(effort, 0)
+def scalar_passes(effort: int, pixels: int) -> tuple[int, bool]:
+    """Passes of latent refinement of a scalar model at `effort` 1..9, and whether they start from selected values."""
+    repeated = max(1, min(MOST_REPEATED, SMALL_PX // pixels))
+    passes = min(MOST_PASSES, SCALAR_PASSES.get(effort, 0) * repeated)
+    return passes, repeated > 1 or effort >= SELECTED_DRAFTS
+
+
+def index_passes(model: loading.Model, effort: int) -> int:
+    """Passes of latent refinement of an index model at `effort` 1..9."""
     return INDEX_PASSES.get(effort, 0) if has_index_search(model) else 0
 
 
@@ -90,7 +93,7 @@ def index_encoder(picture: Picture, model: loading.Model, name: str, effort: int
         draft = final = context = ContextSelector(model, codewords)
         if effort >= ADAPTIVE_LAYERS and can_map(model):
             final = AdaptiveLayers(context, model, picture)
-    passes = passes_of(model, effort)
+    passes = index_passes(model, effort)
     if passes:
         prepare_refinement(model, picture)
     latent = encode_latent(model, picture.pixels)
