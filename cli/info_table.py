@@ -9,6 +9,7 @@ from typing import Any
 
 from vqcodec.container import MAX_HEAD_BYTES
 from vqcodec.models.file_info import HEADER_NAMES, read_info
+from vqcodec.models.retired import RETIRED
 
 from . import files, messages
 
@@ -57,6 +58,14 @@ def one_line(record: dict[str, Any]) -> str:
     return f"{record['input']}: {size}, {layers} layer{'s' if layers != 1 else ''} of {model}{cut}"
 
 
+def _absent(ids: str) -> str:
+    """What is known of a model that is not installed."""
+    if ids in RETIRED:
+        name, version = RETIRED[ids]
+        return f"not installed ('{name}' of vqcodec {version})"
+    return f"not installed (id {ids})"
+
+
 def table(record: dict[str, Any]) -> Iterator[str]:
     """The record with its key `input` as lines of text."""
     pixels = record["width"] * record["height"]
@@ -66,7 +75,7 @@ def table(record: dict[str, Any]) -> Iterator[str]:
     rows = [
         ("size", f"{record['width']} x {record['height']} pixels, {_mega(pixels)} megapixels"),
         ("file", f"{record['file_bytes']:,} bytes, {record['bpp']:.3f} bpp"),
-        ("model", record["model"] or f"not installed (id {ids})"),
+        ("model", record["model"] or _absent(ids)),
         ("identity", f"{ids} (tokens/entropy)"),
         ("layers", _layers(len(record["layers"]), record["model_layers"], record["stride"])),
         ("format", f"version {record['version']}"),

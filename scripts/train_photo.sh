@@ -6,15 +6,16 @@
 # OUT receives the runs and the model folder OUT/model. VALIDATION defaults to PICTURES. After an interruption run it
 # again: finished stages are skipped, an unfinished one continues from its last checkpoint.
 #
-# Environment: STEPS (of each of the first two stages), LAST_STEPS (of the last), DEVICE (cpu, cuda), CROP and LAST_CROP
-# (pixels), SETTINGS and LAST_SETTINGS (further KEY=VALUE pairs, separated by spaces). On a GPU, for example:
+# Environment: STEPS (of each of the first two stages), LAST_STEPS (of the third), CODED_STEPS and CODED_MEGAPIXELS (of
+# the last), DEVICE (cpu, cuda), CROP and LAST_CROP (pixels), SETTINGS, LAST_SETTINGS and CODED_SETTINGS (further KEY=VALUE
+# pairs, separated by spaces). On a GPU, for example:
 #   DEVICE=cuda STEPS=20000 SETTINGS="data.batch=64 data.resident=true run.compile=true run.precision=bf16" \
 #   LAST_SETTINGS="data.batch=16 data.resident=true run.compile=true run.precision=bf16"
 set -euo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,15p' "$0" | cut -c3-; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,16p' "$0" | cut -c3-; exit 2; }
 pictures=$1 out=$2 validation=${3:-$1}
-steps=${STEPS:-20000} last_steps=${LAST_STEPS:-5000}
+steps=${STEPS:-20000} last_steps=${LAST_STEPS:-5000} coded_steps=${CODED_STEPS:-4000}
 case $pictures$validation in *[\"\\]*) echo "$0: folders with quotes or backslashes in their names" >&2; exit 2 ;; esac
 
 # stage NAME STEPS CROP KEY=VALUE...: run or resume a stage unless it has finished.
@@ -37,6 +38,7 @@ stage() {
 
 read -r -a settings <<<"${SETTINGS:-}"
 read -r -a last_settings <<<"${LAST_SETTINGS:-}"
+read -r -a coded_settings <<<"${CODED_SETTINGS:-}"
 
 stage context "$steps" "${CROP:-256}" "optimizer.decay=$((steps * 3 / 4))" 'optimizer.frozen=["decoder"]' \
   loss.ms_ssim=0 "${settings[@]}"
@@ -45,4 +47,9 @@ stage decoder "$steps" "${CROP:-256}" "start_from=$out/context" "optimizer.decay
 # Both networks, large crops, values as the encoder selects them, the learning rate to zero.
 stage large-crops "$last_steps" "${LAST_CROP:-512}" "start_from=$out/decoder" "optimizer.decay=$last_steps" \
   rate.select=true data.batch=2 optimizer.lr=1e-4 optimizer.context_lr=3e-4 "${last_settings[@]}"
-vqcodec train export "$out/large-crops" -o "$out/model" -f
+# The context network once more, on values that the encoder emits with the networks so far.
+[ -f "$out/coded/finished" ] || vqcodec train export "$out/large-crops" -o "$out/first" -f
+stage coded "$coded_steps" "${CROP:-256}" "start_from=$out/large-crops" "optimizer.decay=$((coded_steps * 3 / 4))" \
+  'optimizer.frozen=["decoder"]' loss.ms_ssim=0 optimizer.ema=0.998 "encoded.model=$out/first" \
+  "encoded.megapixels=${CODED_MEGAPIXELS:-400}" "${coded_settings[@]}"
+vqcodec train export "$out/coded" -o "$out/model" -f

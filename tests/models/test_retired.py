@@ -41,6 +41,8 @@ def test_a_file_of_a_retired_model(
     fails(outcome, 5, "old.vqc", message, str(tmp_path / "none"))
     with pytest.raises(ModelError, match=re.escape(message)):
         registry.find_by_id(token_id, entropy_id)
+    code, out, _ = invoke("info", tmp_path / "old.vqc")
+    assert (code, f"not installed ('{name}' of vqcodec {version})" in out) == (0, True)
 
 
 def test_no_installed_model_is_retired_unless_it_is_in_the_cache_folder(photo: Image.Image) -> None:

@@ -1,11 +1,12 @@
 """Rows of inputs of the context network: positions of coded crops, drawn so that all parts have about as many.
 
 The inputs of a position depend on coded values alone, so they are computed once and serve many steps. A row is one
-position of a pass with an input other than 0; the layers of fine levels have most of the positions and keep a share of
-them. All other positions of a pass have the same inputs, none, and are counted by level, step and absolute value.
+position of a pass with an input other than 0. The layers of fine levels have most of the positions and keep a share of
+them, a larger one where the value is not 0. All other positions of a pass have the same inputs, none, and are counted
+by level, step and absolute value.
 
-The weight of a row is that of its crop, the reciprocal of the crop's bits per pixel, divided by the share of positions
-kept: a sum over rows estimates relative bits, in which crops of all rates count alike.
+The weight of a row is that of its crop, the reciprocal of the crop's bits per pixel, divided by the share of such
+positions that is kept: a sum over rows estimates relative bits, in which crops of all rates count alike.
 
 Legend: n rows, F inputs, K neighbours in the band itself.
 """
@@ -39,6 +40,8 @@ LEAST_BPP = 0.02
 """Added to the bits per pixel of a crop: flat crops do not outweigh all others."""
 LARGEST_QUIET = 20
 """Absolute values at positions without inputs are clamped to it."""
+NONZERO = 4
+"""Share of positions with a value other than 0 that are kept, relative to the others."""
 WHOLE = torch.int16
 """Type of values and neighbours."""
 ROWS = "rows.pt"
@@ -92,6 +95,7 @@ class ContextRows:
             at = tuple(index.reshape(-1) for index in torch.meshgrid(*grid, indexing="ij"))
             values, _ = known.gather(part, (at[0], at[1], at[2]))
             fields = {"neighbours": values.to(WHOLE)}
+            weights = torch.full((len(values),), weight)
         else:
             active, values, sizes = known.active(part)
             quiet = targets.clone()
@@ -101,8 +105,11 @@ class ContextRows:
             counts[level, step, 0] += weight * (targets.numel() - len(values) - len(others))  # type: ignore[assignment]
             for size in others:
                 counts[level, step, size] += weight  # type: ignore[assignment]
-            kept = torch.rand(len(values), generator=self.generator) < share
+            # Values other than 0 have most of the bits.
+            shares = torch.where(targets[active] != 0, min(1.0, NONZERO * share), share)
+            kept = torch.rand(len(values), generator=self.generator) < shares
             at, values, sizes = tuple(index[kept] for index in active), values[kept], sizes[kept]
+            weights = weight / shares[kept]
             if not len(values):
                 return
             shape, largest = relative(torch.cat([values, known.slopes(part, (at[0], at[1], at[2]))], 1))
@@ -111,7 +118,7 @@ class ContextRows:
             fields |= {"largest": largest.to(WHOLE), "own": own.to(WHOLE)}
         n = len(values)
         fields |= {"value": targets[at].to(WHOLE), "level": torch.full((n,), level, dtype=torch.uint8)}
-        fields |= {"step": torch.full((n,), step, dtype=torch.uint8), "weight": torch.full((n,), weight / share)}
+        fields |= {"step": torch.full((n,), step, dtype=torch.uint8), "weight": weights}
         self._found.setdefault((number, part.kind), []).append(fields)
 
     def finish(self) -> None:
@@ -150,8 +157,8 @@ class ContextRows:
 
 
 def kept_share(layer: LayerBands) -> float:
-    """Share of a layer's positions that are kept."""
-    return min(1.0, 2.0 * 4.0 ** -(layer.number // 2))
+    """Share of a layer's positions with a value of 0 that are kept."""
+    return min(1.0, 4.0 * 3.6 ** -(layer.number // 2))
 
 
 def joined_fields(pieces: Iterable[Fields]) -> Fields:
