@@ -11,9 +11,11 @@
 # pairs, separated by spaces). On a GPU, for example:
 #   DEVICE=cuda STEPS=20000 SETTINGS="data.batch=64 data.resident=true run.compile=true run.precision=bf16" \
 #   LAST_SETTINGS="data.batch=16 data.resident=true run.compile=true run.precision=bf16"
+# The last stage encodes crops on the CPU and keeps about 30 bytes for each of their pixels, in memory and, until it has
+# finished, in OUT/coded/rows.pt. OUT/first is the model that encodes them.
 set -euo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,16p' "$0" | cut -c3-; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,15p' "$0" | cut -c3-; exit 2; }
 pictures=$1 out=$2 validation=${3:-$1}
 steps=${STEPS:-20000} last_steps=${LAST_STEPS:-5000} coded_steps=${CODED_STEPS:-4000}
 case $pictures$validation in *[\"\\]*) echo "$0: folders with quotes or backslashes in their names" >&2; exit 2 ;; esac
@@ -51,5 +53,6 @@ stage large-crops "$last_steps" "${LAST_CROP:-512}" "start_from=$out/decoder" "o
 [ -f "$out/coded/finished" ] || vqcodec train export "$out/large-crops" -o "$out/first" -f
 stage coded "$coded_steps" "${CROP:-256}" "start_from=$out/large-crops" "optimizer.decay=$((coded_steps * 3 / 4))" \
   'optimizer.frozen=["decoder"]' loss.ms_ssim=0 optimizer.ema=0.998 "encoded.model=$out/first" \
-  "encoded.megapixels=${CODED_MEGAPIXELS:-400}" "${coded_settings[@]}"
+  "encoded.megapixels=${CODED_MEGAPIXELS:-180}" "${coded_settings[@]}"
+rm -f "$out/coded/rows.pt"
 vqcodec train export "$out/coded" -o "$out/model" -f

@@ -132,7 +132,6 @@ def stand_in(patch: pytest.MonkeyPatch) -> list[str]:
         built.cache_clear()
     patch.setattr("vqcodec.models.registry.find", lookup)
     patch.setattr("vqcodec.models.loading.load_model", lookup)
-    patch.setattr("vqcodec.models.registry.DEFAULT_MODEL", "photo")
     return calls
 
 

@@ -168,8 +168,6 @@ def batch(
     Hidden files, linked folders and files of other kinds are ignored. a.jpg becomes a.vqc; if there is an a.png too,
     they become a.jpg.vqc and a.png.vqc, but a source that an earlier batch has named keeps its name.
 
-    Without -m the model is chosen for each picture, as by encode.
-
     A file that fails does not end the batch; it is named at the end, and the exit code is 10. Ctrl-C ends the batch
     after the files in work, with exit code 130.
 

@@ -18,6 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vqcodec.errors import LimitError, ModelError, UsageError, VqcError
+from vqcodec.models.registry import entries
 from vqcodec.runtime.threads import set_thread_count
 
 from .checks import check
@@ -168,7 +169,8 @@ def _identity(key: _Hashed) -> str:
 def _absolute(settings: Settings) -> Settings:
     """Settings whose paths do not depend on the working directory, which workers of a cluster do not share."""
     model = settings.model
-    if os.path.isdir(model):
+    # A folder that is called as an installed model is not meant.
+    if model not in [entry.config.name for entry in entries()] and os.path.isdir(model):
         model = os.path.abspath(model)
     return replace(settings, src=settings.src.absolute(), dst=settings.dst.absolute(), model=model)
 

@@ -20,7 +20,7 @@ class Settings:
     to: str
     """vqc, png, jpg, webp, avif, tiff or npz."""
     model: str
-    """None: chosen for each picture, as `encode` does."""
+    """Name or folder."""
     rate: dict[str, Any]
     """Keywords of `vqcodec.encode`, from `options.parse_rate`; `quality` is that of JPEG, WebP and AVIF too."""
     strip: bool

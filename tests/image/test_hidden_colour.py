@@ -140,8 +140,12 @@ def test_a_file_within_a_budget_does_not_depend_on_hidden_colour(
     photo: Image.Image, two_models: None, shape: str
 ) -> None:
     rgba = disc() if shape == "disc" else cut_out(photo)
-    for max_bytes in (1400, 2000, 4000):
-        assert len({vqcodec.encode(hiding(rgba, name), max_bytes=max_bytes) for name in HIDDEN}) == 1
+    smallest, largest = (len(vqcodec.encode(hiding(rgba, "black"), quality=q)) for q in (1, 100))
+    for share in (0.25, 0.5, 0.75):
+        max_bytes = round(smallest + share * (largest - smallest))
+        files = {vqcodec.encode(hiding(rgba, name), max_bytes=max_bytes) for name in HIDDEN}
+        assert len(files) == 1
+        assert smallest <= len(next(iter(files))) <= max_bytes < largest
 
 
 def visible_psnr(data: bytes) -> float:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vqcodec.errors import ModelError, UsageError
+from vqcodec.errors import InputError, ModelError, UsageError
 from vqcodec.models.loading import read_tensors
 from vqcodec.models.registry import WEIGHTS, find
 from vqcodec.train.data.pictures import scan
@@ -99,15 +99,44 @@ def test_rows_come_back_from_their_file(tmp_path: Path) -> None:
     rows = ContextRows(LEVELS)
     rows.add(some_crop(), random_net())
     rows.finish()
-    rows.save(tmp_path / ROWS)
+    rows.save(tmp_path / ROWS, "key")
     back = ContextRows(LEVELS)
-    back.load(tmp_path / ROWS)
+    back.load(tmp_path / ROWS, "key")
     assert back.pixels == rows.pixels
     assert [path.name for path in tmp_path.iterdir()] == [ROWS]
     for number in range(len(rows.parts)):
         for mine, theirs in ((rows.of(number), back.of(number)), (rows.quiet(number), back.quiet(number))):
             assert mine.keys() == theirs.keys()
             assert all(torch.equal(mine[k][name], theirs[k][name]) for k in mine for name in mine[k])
+
+
+def test_stored_rows_of_other_settings_or_damaged_ones_are_refused(tmp_path: Path) -> None:
+    rows = ContextRows(LEVELS)
+    rows.add(some_crop(), random_net())
+    rows.finish()
+    rows.save(tmp_path / ROWS, "key")
+    with pytest.raises(InputError, match=r"rows.pt: rows of other settings, pictures or weights; delete it"):
+        rows.load(tmp_path / ROWS, "another")
+    (tmp_path / ROWS).write_bytes((tmp_path / ROWS).read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"rows.pt: not a readable checkpoint"):
+        rows.load(tmp_path / ROWS, "key")
+
+
+def test_batches_visit_all_rows(stepped: str) -> None:
+    rows = ContextRows(LEVELS)
+    rows.add(some_crop(), random_net())
+    rows.finish()
+    run = RowsRun(stepped_recipe(tree(encoded={"model": stepped, "rows": 200}, optimizer=frozen())), rows)
+    kinds = rows.of(3)
+    seen: dict[str, list[torch.Tensor]] = {kind: [] for kind in kinds}
+    while any(sum(map(len, found)) < len(kinds[kind]["shape"]) for kind, found in seen.items()):
+        for kind, fields in run._batch(3).items():
+            seen[kind].append(fields["shape"])
+        run.step += 1
+    assert run.step > 1
+    for kind, found in seen.items():
+        n = len(kinds[kind]["shape"])
+        assert torch.equal(torch.cat(found)[:n], kinds[kind]["shape"])
 
 
 def test_crops_are_coded_by_the_model(stepped: str, pictures: Path) -> None:
@@ -159,6 +188,8 @@ def test_training_lowers_bits_and_resumes(stepped: str, pictures: Path, tmp_path
     decoder = run.model.tokenizer.decoder.state_dict()
     assert all(torch.equal(v, decoder[n]) for n, v in before.model.tokenizer.decoder.state_dict().items())
     trained(tmp_path / "parts", 12, stop_at=5)
+    with pytest.raises(InputError, match="of other settings"):
+        trained(tmp_path / "parts", 12, resume=True, seed=3)
     again = trained(tmp_path / "parts", 12, resume=True)
     assert again.pixels == run.pixels > 0
     assert all(torch.equal(value, again.average.values[name]) for name, value in run.average.values.items())
@@ -192,6 +223,13 @@ def test_a_wider_network_starts_with_the_outputs_of_the_model(stepped: str) -> N
 def test_wrong_settings_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         stepped_recipe(tree(**changes))
+
+
+def test_a_model_of_another_quantizer_is_refused(pictures: Path, tmp_path: Path, tiny_model: str) -> None:
+    data = {"train": [str(pictures)], "val": [str(pictures)], "crop": 64, "batch": 2}
+    recipe = stepped_recipe(tree(data=data, encoded={"model": tiny_model}, optimizer=frozen()))
+    with pytest.raises(UsageError, match=r"recipe.encoded.model: '.*' has another quantizer than the recipe"):
+        train_stepped(recipe, tmp_path / "run", False, "cpu", lambda _: None, False)
 
 
 def test_a_missing_model_is_named(pictures: Path, tmp_path: Path) -> None:

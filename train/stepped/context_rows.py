@@ -13,18 +13,23 @@ Legend: n rows, F inputs, K neighbours in the band itself.
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from msgspec import to_builtins
 from torch import Tensor
 
 from vqcodec.config.quantizers import UniformConfig
 from vqcodec.entropy.scalar_order import Band, LayerBands, Pass, layers_of
+from vqcodec.errors import InputError, UsageError
 from vqcodec.models.loading import read_tensors
 from vqcodec.models.registry import WEIGHTS, find
 
+from ..checkpoint import read_checkpoint
 from ..data.pictures import Pictures
 from ..logs import Report
 from .context import ContextNet
@@ -88,6 +93,7 @@ class ContextRows:
     def _add_pass(
         self, known: KnownBatch, part: Pass, number: int, layer: LayerBands, step: int, weight: float, share: float
     ) -> None:
+        """Add the rows of a pass of part `number`, with the `weight` of the crop; `share` of zeros are kept."""
         targets = part.of(known.bands[part.band])
         level = layer.level_numbers.index(part.band.level)
         if part.band.name == "low":
@@ -124,20 +130,29 @@ class ContextRows:
     def finish(self) -> None:
         """Join the rows of all crops and shuffle them, so that consecutive ones are a sample."""
         for key, pieces in self._found.items():
-            joined = joined_fields(pieces)
+            joined = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
             order = torch.randperm(len(joined["value"]), generator=self.generator)
             self._found[key] = [{name: column[order] for name, column in joined.items()}]
 
-    def save(self, path: Path) -> None:
-        """Write the finished rows; a file that is cut off never has the name `path`."""
-        part = path.with_suffix(".part")
+    def save(self, path: Path, key: str) -> None:
+        """Write the finished rows and `key`, which tells what they were made from. Raises OSError."""
         quiet = {key: dict(counts) for key, counts in self._quiet.items()}
-        torch.save({"pixels": self.pixels, "rows": self._found, "quiet": quiet}, part)
-        part.replace(path)
+        state = {"key": key, "pixels": self.pixels, "rows": self._found, "quiet": quiet}
+        draft = path.with_suffix(".tmp")
+        try:
+            with open(draft, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
 
-    def load(self, path: Path) -> None:
-        """Read finished rows."""
-        state = torch.load(path, weights_only=True)
+    def load(self, path: Path, key: str) -> None:
+        """Read finished rows. Raises InputError for a damaged file and for one with another `key`."""
+        state = read_checkpoint(path)
+        if state.get("key") != key:
+            raise InputError(f"{path}: rows of other settings, pictures or weights; delete it, or name another folder")
         self.pixels, self._found = state["pixels"], state["rows"]
         self._quiet = {key: Counter(counts) for key, counts in state["quiet"].items()}
 
@@ -161,36 +176,37 @@ def kept_share(layer: LayerBands) -> float:
     return min(1.0, 4.0 * 3.6 ** -(layer.number // 2))
 
 
-def joined_fields(pieces: Iterable[Fields]) -> Fields:
-    """Rows one after the other."""
-    pieces = list(pieces)
-    return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
-
-
 @torch.no_grad()
 def rows_of(
     pictures: Pictures, recipe: SteppedRecipe, folder: Path, damaged: dict[str, str], report: Report
 ) -> ContextRows:
     """Rows of crops that the encoder of `recipe.encoded.model` codes; kept in `folder` for a resumed run.
 
-    Pictures that cannot be decoded are added to `damaged`. Raises ModelError for a model that is not installed.
+    Pictures that cannot be decoded are added to `damaged`. Raises ModelError for a model that is not installed,
+    UsageError for one with another quantizer, InputError where no picture is left or stored rows are of other settings.
     """
     stored = folder / ROWS
+    entry = find(recipe.encoded.model)
     quantizer = recipe.tokenizer.quantizer
     assert isinstance(quantizer, UniformConfig)
+    if entry.config.tokenizer.quantizer != quantizer:
+        raise UsageError(f"recipe.encoded.model: '{recipe.encoded.model}' has another quantizer than the recipe")
     rows = ContextRows(quantizer.levels, recipe.run.seed)
+    made_from = recipe.encoded, recipe.rate.steps, recipe.run.seed, recipe.data.train, entry.config.weights_sha256
+    key = json.dumps(to_builtins(made_from))
     if stored.exists():
-        rows.load(stored)
+        rows.load(stored, key)
         report(f"{stored}: rows of {rows.pixels / 1e6:,.0f} megapixels")
         return rows
-    entry = find(recipe.encoded.model)
     tensors = read_tensors(entry.folder / WEIGHTS, entry.config.weights_sha256)
     net = ContextNet(quantizer.levels, hidden_widths(tensors, quantizer.levels))
     net.load_state_dict(context_weights(tensors, net))
     for crop in encoded_crops(pictures, recipe.encoded, recipe.rate, recipe.run.seed, damaged):
         rows.add(crop, net)
+    if not rows.pixels:
+        raise InputError(f"{', '.join(recipe.data.train)}: no picture that can be decoded")
     rows.finish()
     folder.mkdir(parents=True, exist_ok=True)
-    rows.save(stored)
+    rows.save(stored, key)
     report(f"{recipe.encoded.model}: coded {rows.pixels / 1e6:,.0f} megapixels, rows in {stored}")
     return rows

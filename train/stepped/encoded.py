@@ -30,12 +30,12 @@ class EncodedCrop:
 
 
 def encoded_crops(
-    pictures: Pictures, recipe: EncodedRecipe, rate: RateRecipe, seed: int, report_damaged: dict[str, str]
+    pictures: Pictures, recipe: EncodedRecipe, rate: RateRecipe, seed: int, damaged: dict[str, str]
 ) -> Iterator[EncodedCrop]:
     """Crops of `recipe.megapixels` in all, each of a picture, a place and a step number drawn from `seed`.
 
-    A picture that cannot be decoded is added to `report_damaged` and left out. Raises ModelError if the model is not
-    installed.
+    The encoder runs on the CPU. A picture that cannot be decoded is added to `damaged` and left out. Raises ModelError
+    if the model is not installed.
     """
     rng = random.Random(seed)
     members = list(pictures.members)
@@ -45,7 +45,7 @@ def encoded_crops(
         try:
             crop = _crop(member, recipe.side, rng)
         except Exception as error:  # Pillow raises many kinds for damaged data
-            report_damaged[member.name] = str(error)
+            damaged[member.name] = str(error)
             members.remove(member)
             continue
         encoder = encoder_for(Picture(crop), recipe.model, effort=recipe.effort)

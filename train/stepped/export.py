@@ -71,6 +71,9 @@ def ladder_of(recipe: SteppedRecipe) -> tuple[LadderStep, ...]:
 
 
 def _card(recipe: SteppedRecipe, config: ModelConfig) -> str:
+    batch = f"{recipe.data.batch} crops of {recipe.data.crop} px"
+    if recipe.encoded.model:
+        batch = f"rows of {recipe.encoded.megapixels:g} megapixels that the encoder of `{recipe.encoded.model}` coded"
     return "\n".join(
         [
             f"# {config.name}",
@@ -78,7 +81,7 @@ def _card(recipe: SteppedRecipe, config: ModelConfig) -> str:
             recipe.description,
             "",
             f"Trained on {config.extra['megapixels']:,} megapixels, the last run for {config.extra['steps']:,} steps "
-            f"of {recipe.data.batch} crops of {recipe.data.crop} px, with the recipe `{recipe.name}`.",
+            f"of {batch}, with the recipe `{recipe.name}`.",
             "",
         ]
     )

@@ -1,7 +1,7 @@
 """Training of the context network on rows: positions of crops that an encoder has coded.
 
-The loss is the sum over parts of the logarithm of their weighted bits, so that each part, a network of its own, is told
-its relative improvement. Batches are consecutive rows of shuffled ones, a function of the step.
+The loss is the sum over parts of the logarithm of their weighted bits: the gradient of each part, a network of its own,
+depends on its relative change. Batches are consecutive rows of shuffled ones, a function of the step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RowsRun(SteppedRun):
         self.rows = rows
         count = range(len(rows.parts))
         self.by_part = [rows.of(number) for number in count]
-        self.quiet = [rows.quiet(number) for number in count]
+        self.quiet = [{kind: self._moved(fields) for kind, fields in rows.quiet(number).items()} for number in count]
         self.total = [sum(len(fields["value"]) for fields in kinds.values()) for kinds in self.by_part]
 
     def rows_step(self) -> dict[str, Tensor]:
@@ -61,13 +61,17 @@ class RowsRun(SteppedRun):
         for kind, fields in kinds.items():
             length = len(fields["value"])
             n = min(length, max(FEWEST, round(wanted * length / total)))
-            start = self.step * n % (length - n + 1)
-            found[kind] = {name: column[start : start + n].to(self.device) for name, column in fields.items()}
+            rows = torch.arange(self.step * n, (self.step + 1) * n) % length
+            found[kind] = self._moved({name: column[rows] for name, column in fields.items()})
         return found
+
+    def _moved(self, fields: Fields) -> Fields:
+        """Columns on the device of the run."""
+        return {name: column.to(self.device) for name, column in fields.items()}
 
 
 def rows_bits(net: ContextNet, part: ContextPart, batch: Mapping[str, Fields]) -> tuple[Tensor, int]:
-    """Sum of weighted bits of the rows of a part by kind of pass, and their number."""
+    """Sum [] of weighted bits of the rows of a part, given by kind of pass, and the number of rows."""
     detail = [(kind, fields) for kind, fields in batch.items() if "sizes" in fields]
     low = [(kind, fields) for kind, fields in batch.items() if "neighbours" in fields]
     locations, scales = [], []
@@ -88,7 +92,7 @@ def rows_bits(net: ContextNet, part: ContextPart, batch: Mapping[str, Fields]) -
 
 
 def quiet_bits(net: ContextNet, part: ContextPart, quiet: Mapping[str, Fields]) -> Tensor:
-    """Sum of weighted bits of a part's positions without inputs."""
+    """Sum [] of weighted bits of a part's positions without inputs, given by kind of pass."""
     total = net.mixture.new_zeros(())
     for kind, fields in quiet.items():
         scale = part.classes(part.quiet(_bias(part, kind, fields)), _constant(part, kind, fields))
@@ -97,6 +101,7 @@ def quiet_bits(net: ContextNet, part: ContextPart, quiet: Mapping[str, Fields]) 
 
 
 def _detail(part: ContextPart, kind: str, fields: Fields) -> Detail:
+    """Rows of a detail band as inputs of the network."""
     sizes, shape, largest, own = (fields[name].float() for name in ("sizes", "shape", "largest", "own"))
     return Detail(kind, sizes, shape, largest, own, _bias(part, kind, fields))
 

@@ -53,7 +53,8 @@ def hidden_widths(tensors: Mapping[str, np.ndarray], levels: int) -> list[int]:
 def context_weights(tensors: Mapping[str, np.ndarray], context: ContextNet) -> dict[str, Tensor]:
     """State of `context` from the tensors `scalar.*`.
 
-    A part with more hidden units than there has the same outputs at first; one with fewer keeps its own weights.
+    A part with more hidden units than there has the same outputs at first; one with fewer keeps its own weights where
+    these depend on hidden units.
     """
     basis = step_basis(torch.arange(STEPS, dtype=torch.float32)).double().numpy()
     prefixes = {
