@@ -20,7 +20,7 @@ from vqcodec.tokenizer import training_only
 
 from ..codes import EVERY
 
-TRAINED = {"photo": ("1d9c2dec68d6", "af7f93fc"), "product-vq": ("38c3cdf42837", "0b54da2f")}
+TRAINED = {"photo": ("1d9c2dec68d6", "ca4bdc79"), "product-vq": ("38c3cdf42837", "0b54da2f")}
 
 CONFIGS: tuple[QuantizerConfig, ...] = (
     *EVERY,
