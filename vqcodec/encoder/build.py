@@ -26,8 +26,8 @@ SCALAR_PASSES = {6: 1, 7: 2, 8: 4, 9: 10}
 SELECTED_DRAFTS = 7
 """Lowest effort whose passes start from selected values of scalar models instead of rounded ones."""
 SMALL_PX = 5 * 2**19
-"""A picture that fits n times into so many pixels has n times the passes, each from selected values: all pictures up to
-it then take about as long as one of it."""
+"""A picture that fits n > 1 times into so many pixels has n times the passes, each from selected values: it then takes
+about as long as a larger one."""
 MOST_REPEATED, MOST_PASSES = 10, 20
 """Largest n, and most passes of scalar models."""
 ADAPTIVE_LAYERS = 7
@@ -58,7 +58,10 @@ def encoder_for(picture: Picture, name: str, device: str = "cpu", effort: int = 
 
 
 def scalar_passes(effort: int, pixels: int) -> tuple[int, bool]:
-    """Passes of latent refinement of a scalar model at `effort` 1..9, and whether they start from selected values."""
+    """Passes of latent refinement of a scalar model at `effort` 1..9 for a picture of `pixels` px, 0..MOST_PASSES.
+
+    Returns them, and whether they start from selected values instead of rounded ones.
+    """
     repeated = max(1, min(MOST_REPEATED, SMALL_PX // pixels))
     passes = min(MOST_PASSES, SCALAR_PASSES.get(effort, 0) * repeated)
     return passes, repeated > 1 or effort >= SELECTED_DRAFTS
