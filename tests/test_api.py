@@ -356,3 +356,12 @@ def test_the_smallest_budget_is_the_shortest_file(tiny_model: str, photo: Image.
     assert vqcodec.encode_tokens(tokens, max_bytes=len(smallest)) == smallest
     with pytest.raises(TargetError, match=f"at least {len(smallest)} bytes"):
         vqcodec.encode_tokens(tokens, max_bytes=len(smallest) - 1)
+
+
+def test_budgets_between_two_quantization_steps_have_complete_files(photo: Image.Image) -> None:
+    """Sizes jump by 2 to 5 % from one step to the next; budgets in such a gap are filled as well as others."""
+    sizes = [len(vqcodec.encode(photo, quality=quality, effort=1)) for quality in (30, 70)]
+    for budget in np.linspace(*sizes, 14).round().astype(int).tolist():
+        data = vqcodec.encode(photo, max_bytes=budget, effort=1)
+        assert 0.97 * budget <= len(data) <= budget
+        assert not vqcodec.inspect(data).cut, budget

@@ -50,6 +50,10 @@ class PictureEncoder(ABC):
     def draft(self) -> PictureEncoder:
         """A faster encoder of nearly the same files: a first guess for searches over the ladder."""
 
+    def holding(self, lmbda: float) -> PictureEncoder:
+        """An encoder of the same files at `lmbda`, whose sizes do not jump as the multiplier grows beyond it."""
+        return self
+
     def file(self, lmbda: float, keep: int | None = None) -> bytes:
         """The complete file of `tokens(lmbda, keep)`; a second call returns the same bytes at once."""
         place = (lmbda if self.uses_lmbda else 0.0, keep or len(self.model.layers))

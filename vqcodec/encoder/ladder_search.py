@@ -19,6 +19,8 @@ NEAR = 1.002
 """Multipliers of less than this ratio make the same files."""
 MAX_TRIES = 6
 """Most files made between two steps of the ladder."""
+HOLD_AFTER, HELD_TRIES, HELD_RANGE = 4, 2, 1.5
+"""Tries after which the encoder holds its quantization step, further tries with it, and ratio of their multipliers."""
 
 Quality = Callable[[PictureEncoder, float, int], float]
 """(encoder, lmbda, keep) -> quality of the decoded file, higher is better."""
@@ -68,7 +70,10 @@ def encode_near(encoder: PictureEncoder, max_bytes: int) -> FilesAroundBudget:
         return FilesAroundBudget(under, over)
     # Files between two steps have the layers of the later one.
     low, high = encoder.ladder[i].lmbda, encoder.ladder[i - 1].lmbda
-    for _ in range(MAX_TRIES):
+    for tried in range(MAX_TRIES + HELD_TRIES):
+        if tried == HOLD_AFTER:
+            # Sizes jump where the multiplier passes to another quantization step; a budget may lie between.
+            encoder, high = encoder.holding(low), max(high, HELD_RANGE * low)
         if len(under) >= CLOSE * max_bytes or high / max(low, 1e-9) < NEAR:
             break
         share = (len(over) - max_bytes * (1 + CLOSE) / 2) / max(len(over) - len(under), 1)

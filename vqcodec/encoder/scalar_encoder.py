@@ -49,6 +49,8 @@ class ScalarEncoder(PictureEncoder):
         entropy: EntropyModel | ScalarContext = model.entropy
         assert isinstance(entropy, ScalarContext)
         self.entropy = entropy
+        self.held: int | None = None
+        """Number of the step of all files; None: that of their multiplier."""
         self._refined = RecentResults[tuple[int, float, int], np.ndarray]()
 
     @override
@@ -64,9 +66,21 @@ class ScalarEncoder(PictureEncoder):
         """The same without latent refinement."""
         return ScalarEncoder(self.picture, self.model, self.name, self.latent, 0) if self.passes else self
 
+    @override
+    def holding(self, lmbda: float) -> ScalarEncoder:
+        found = ScalarEncoder(self.picture, self.model, self.name, self.latent, self.passes, self.select_drafts)
+        found.held = self._place(lmbda)[0]
+        return found
+
+    def _place(self, lmbda: float) -> tuple[int, float]:
+        """Step number and weight of bits at a multiplier, of the step that is held, if any."""
+        if self.held is None:
+            return step_and_weight(lmbda)
+        return self.held, max(lmbda, 1e-6) / step_size(self.held) ** 2
+
     def _select(self, lmbda: float, keep: int) -> tuple[Tokens, list[list[bytes]]]:
         """Tokens of the first `keep` layers, and the segments [tile][layer] that hold them."""
-        step, weight = step_and_weight(lmbda)
+        step, weight = self._place(lmbda)
         segments: list[list[bytes]] = []
         planes = self._select_planes(self._target(step, weight, keep), step, weight, keep, segments)
         return replace(self._tokens(planes), step=step, layers=self.model.layers[:keep]), segments
