@@ -10,7 +10,7 @@ from vqcodec.config.quantizers import LARGEST
 from vqcodec.entropy.scalar_known import SIZE, KnownValues, log_size
 from vqcodec.entropy.scalar_network import ROWS, largest_of
 from vqcodec.entropy.scalar_order import AROUND, DETAILS, PARITIES, Band, Pass, inputs, layers_of
-from vqcodec.train.stepped.context_inputs import INPUT, KnownBatch
+from vqcodec.train.stepped.context_inputs import KnownBatch
 
 LAYERS = layers_of(2)
 
@@ -81,7 +81,7 @@ def test_the_float_network_sees_the_same(shape: tuple[int, int]) -> None:
                     of_found = np.zeros((values.shape[1], n), np.float32)
                     known.gather(part, active, found, of_found)
                     assert (found == torch.cat([values, batch.slopes(part, at)], 1)[n:].numpy().T).all()
-                    assert (of_found == sizes[n:].numpy().T * INPUT * SIZE).all()
+                    assert (of_found == sizes[n:].numpy().T * SIZE).all()
             known.fill(part, np.ascontiguousarray(part.of(whole[part.band])))
 
 
