@@ -58,14 +58,6 @@ def one_line(record: dict[str, Any]) -> str:
     return f"{record['input']}: {size}, {layers} layer{'s' if layers != 1 else ''} of {model}{cut}"
 
 
-def _absent(ids: str) -> str:
-    """What is known of a model that is not installed."""
-    if ids in RETIRED:
-        name, version = RETIRED[ids]
-        return f"not installed ('{name}' of vqcodec {version})"
-    return f"not installed (id {ids})"
-
-
 def table(record: dict[str, Any]) -> Iterator[str]:
     """The record with its key `input` as lines of text."""
     pixels = record["width"] * record["height"]
@@ -107,6 +99,14 @@ def _layers(n_layers: int, model_layers: int | None, stride: int | None) -> str:
     if model_layers is None:
         return f"{n_layers}"
     return f"{n_layers} of the model's {model_layers}, one token per {stride} x {stride} pixels"
+
+
+def _absent(ids: str) -> str:
+    """Line about a model that is not installed, by its ids `tokens/entropy`; a retired one is named."""
+    if ids in RETIRED:
+        name, version = RETIRED[ids]
+        return f"not installed ('{name}' of vqcodec {version})"
+    return f"not installed (id {ids})"
 
 
 def _mega(pixels: int) -> str:

@@ -46,7 +46,7 @@ def test_a_file_of_a_retired_model(
 
 
 def test_no_installed_model_is_retired_unless_it_is_in_the_cache_folder(photo: Image.Image) -> None:
-    """With its folder in the cache folder a retired model decodes."""
+    """A retired model decodes if its folder is in the cache folder."""
     bundled = [entry.config for entry in registry.entries() if entry.bundled]
     assert not {f"{config.token_id}/{config.entropy_id}" for config in bundled} & set(RETIRED)
     config = registry.find("product-vq").config

@@ -135,7 +135,7 @@ def test_worker_threads_report_to_the_observers_of_the_caller(monkeypatch: pytes
     assert len(log.threads) == 2
 
 
-def test_small_pictures_have_more_passes_of_about_equal_work_in_all() -> None:
+def test_small_pictures_have_more_passes() -> None:
     found = {side: build.scalar_passes(6, side * side) for side in (100, 512, 724, 1100, 1143, 1200, 2000)}
     assert found == {
         100: (10, True),

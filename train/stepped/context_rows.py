@@ -14,7 +14,6 @@ Legend: n rows, F inputs, K neighbours in the band itself.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +28,7 @@ from vqcodec.errors import InputError, UsageError
 from vqcodec.models.loading import read_tensors
 from vqcodec.models.registry import WEIGHTS, find
 
-from ..checkpoint import read_checkpoint
+from ..checkpoint import read_checkpoint, write_checkpoint
 from ..data.pictures import Pictures
 from ..logs import Report
 from .context import ContextNet
@@ -137,16 +136,7 @@ class ContextRows:
     def save(self, path: Path, key: str) -> None:
         """Write the finished rows and `key`, which tells what they were made from. Raises OSError."""
         quiet = {key: dict(counts) for key, counts in self._quiet.items()}
-        state = {"key": key, "pixels": self.pixels, "rows": self._found, "quiet": quiet}
-        draft = path.with_suffix(".tmp")
-        try:
-            with open(draft, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_checkpoint(path, {"key": key, "pixels": self.pixels, "rows": self._found, "quiet": quiet})
 
     def load(self, path: Path, key: str) -> None:
         """Read finished rows. Raises InputError for a damaged file and for one with another `key`."""

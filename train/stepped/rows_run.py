@@ -7,6 +7,7 @@ depends on its relative change. Batches are consecutive rows of shuffled ones, a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -118,9 +119,12 @@ def _constant(part: ContextPart, kind: str, fields: Fields) -> Tensor:
 
 def _place(part: ContextPart, fields: Fields) -> Tensor:
     """One column for each level of the layer, 1 for that of the row, and the basis of its step, [n, levels + 7]."""
-    n_levels = len(part.layer.level_numbers)
-    basis = step_basis(torch.arange(STEPS, device=part.step.device, dtype=torch.float32))
-    table = torch.cat(
-        [torch.eye(n_levels, device=basis.device).repeat_interleave(STEPS, 0), basis.repeat(n_levels, 1)], 1
-    )
+    table = _places(len(part.layer.level_numbers), part.step.device)
     return table[fields["level"].long() * STEPS + fields["step"].long()]
+
+
+@cache
+def _places(n_levels: int, device: torch.device) -> Tensor:
+    """Rows of `_place` for each level and step, [n_levels * STEPS, n_levels + 7]."""
+    basis = step_basis(torch.arange(STEPS, device=device, dtype=torch.float32))
+    return torch.cat([torch.eye(n_levels, device=device).repeat_interleave(STEPS, 0), basis.repeat(n_levels, 1)], 1)

@@ -28,7 +28,7 @@ from .context import (
     step_basis,
 )
 
-UNSEEN = ("scale", "shape_location", "shape_gate", "shape_scale")
+OUTGOING = ("scale", "shape_location", "shape_gate", "shape_scale")
 """Weights by which a unit acts on outputs or on another network; those of added units start at 0."""
 GRID = torch.linspace(-4, 4, 41)
 """Values that the parameters of a mixture are chosen from, in units of 1 / MIXTURE_UNIT."""
@@ -82,9 +82,9 @@ def _widened(value: Tensor, present: Tensor, kind: str) -> Tensor:
 
     Weights of further units are those of `present`, except that no output and no other unit depends on them.
     """
-    if value.shape == present.shape or any(a > b for a, b in zip(value.shape, present.shape, strict=True)):
-        return value if value.shape == present.shape else present
-    found = torch.zeros_like(present) if kind in UNSEEN else present.clone()
+    if any(a > b for a, b in zip(value.shape, present.shape, strict=True)):
+        return present
+    found = torch.zeros_like(present) if kind in OUTGOING else present.clone()
     if kind in ("hidden", "shape_hidden"):
         found[len(value) :, : value.shape[1]] = 0
     found[tuple(slice(n) for n in value.shape)] = value
