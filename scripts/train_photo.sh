@@ -11,7 +11,7 @@
 # pairs, separated by spaces). On a GPU, for example:
 #   DEVICE=cuda STEPS=20000 SETTINGS="data.batch=64 data.resident=true run.compile=true run.precision=bf16" \
 #   LAST_SETTINGS="data.batch=16 data.resident=true run.compile=true run.precision=bf16"
-# The last stage encodes crops on the CPU and keeps about 20 bytes for each of their pixels, in memory and, until it has
+# The last stage encodes crops on the CPU and keeps about 25 bytes for each of their pixels, in memory and, until it has
 # finished, in OUT/coded/rows.pt. OUT/first is the model that encodes them.
 set -euo pipefail
 

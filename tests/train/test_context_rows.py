@@ -48,7 +48,7 @@ def some_crop(seed: int = 0, shape: tuple[int, int] = (9, 12)) -> EncodedCrop:
     values = np.round(rng.laplace(0, 0.6, (sum(WIDTHS), *shape))).astype(np.int32)
     values[:, :, 6:] = 0  # positions without inputs
     values[30, 3, 10] = -2  # and one of them with a value
-    return EncodedCrop(values, 20, shape[0] * shape[1] * 16)
+    return EncodedCrop(values, 20, 700, shape[0] * shape[1] * 16)
 
 
 @torch.no_grad()
@@ -57,9 +57,9 @@ def test_all_rows_have_the_bits_of_all_positions() -> None:
     values, step = torch.from_numpy(crop.values).float()[None], torch.tensor([20.0])
     bits = float(net(values, step).sum())
     rows = ContextRows(LEVELS)
-    rows.add(crop, net, everything=True)
+    rows.add(crop, everything=True)
     rows.finish()
-    weight = 1 / (bits / crop.pixels + LEAST_BPP)
+    weight = 1 / (crop.bits / crop.pixels + LEAST_BPP)
     total = 0.0
     for number, part in enumerate(net.parts):
         assert isinstance(part, ContextPart)
@@ -68,12 +68,11 @@ def test_all_rows_have_the_bits_of_all_positions() -> None:
 
 
 def test_the_kept_share_is_weighted_up() -> None:
-    net = random_net()
     whole, some = ContextRows(LEVELS), ContextRows(LEVELS)
     for seed in range(8):
         crop = some_crop(seed, (18, 24))
-        whole.add(crop, net, everything=True)
-        some.add(crop, net)
+        whole.add(crop, everything=True)
+        some.add(crop)
     for rows in (whole, some):
         rows.finish()
     number = len(whole.parts) - 1
@@ -97,7 +96,7 @@ def test_the_kept_share_is_weighted_up() -> None:
 
 def test_rows_come_back_from_their_file(tmp_path: Path) -> None:
     rows = ContextRows(LEVELS)
-    rows.add(some_crop(), random_net())
+    rows.add(some_crop())
     rows.finish()
     rows.save(tmp_path / ROWS, "key")
     back = ContextRows(LEVELS)
@@ -112,7 +111,7 @@ def test_rows_come_back_from_their_file(tmp_path: Path) -> None:
 
 def test_stored_rows_of_other_settings_or_damaged_ones_are_refused(tmp_path: Path) -> None:
     rows = ContextRows(LEVELS)
-    rows.add(some_crop(), random_net())
+    rows.add(some_crop())
     rows.finish()
     rows.save(tmp_path / ROWS, "key")
     with pytest.raises(InputError, match=r"rows.pt: rows of other settings, pictures or weights; delete it"):
@@ -124,7 +123,7 @@ def test_stored_rows_of_other_settings_or_damaged_ones_are_refused(tmp_path: Pat
 
 def test_batches_visit_all_rows(stepped: str) -> None:
     rows = ContextRows(LEVELS)
-    rows.add(some_crop(), random_net())
+    rows.add(some_crop())
     rows.finish()
     run = RowsRun(stepped_recipe(tree(encoded={"model": stepped, "rows": 200}, optimizer=frozen())), rows)
     kinds = rows.of(3)

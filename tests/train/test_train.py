@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 import vqcodec
 from vqcodec.errors import InputError, ModelError, OutputError, UsageError
 from vqcodec.models.loading import load_model
-from vqcodec.train.checkpoint import read_checkpoint
+from vqcodec.train.checkpoint import read_checkpoint, write_checkpoint
 from vqcodec.train.data.crops import Crops
 from vqcodec.train.data.loader import Loader
 from vqcodec.train.data.pictures import Pictures, scan
@@ -279,6 +279,15 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         train_tokenizer(load_recipe("product-vq", changes), tmp_path / "run", resume=True, report=silent)
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
     assert not list((tmp_path / "run").glob("*.tmp"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("n", [10, 10**6])
+def test_a_disk_that_fills_up_while_writing_is_an_os_error(n: int, tmp_path: Path) -> None:
+    """torch alone reports it as a RuntimeError."""
+    (tmp_path / "full.tmp").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space"):
+        write_checkpoint(tmp_path / "full.pt", {"values": torch.zeros(n)})
 
 
 def test_a_run_can_start_from_another_ones_weights(changes: list[str], tmp_path: Path) -> None:

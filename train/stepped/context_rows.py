@@ -15,27 +15,26 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from itertools import accumulate, pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from msgspec import to_builtins
 from torch import Tensor
 
 from vqcodec.config.quantizers import UniformConfig
-from vqcodec.entropy.scalar_order import Band, LayerBands, Pass, layers_of
+from vqcodec.entropy.scalar_known import SIZE, KnownValues
+from vqcodec.entropy.scalar_order import AROUND, Band, LayerBands, Pass, inputs, layers_of
 from vqcodec.errors import InputError, UsageError
-from vqcodec.models.loading import read_tensors
-from vqcodec.models.registry import WEIGHTS, find
+from vqcodec.models.registry import find
 
 from ..checkpoint import read_checkpoint, write_checkpoint
 from ..data.pictures import Pictures
 from ..logs import Report
-from .context import ContextNet
-from .context_inputs import KnownBatch, own_count, relative, split
+from .context_inputs import own_count, relative
 from .encoded import EncodedCrop, encoded_crops
 from .recipe import SteppedRecipe
-from .start import context_weights, hidden_widths
 
 Fields = dict[str, Tensor]
 """Columns of rows: value, level (its index in the layer), step, weight [n]; of detail bands sizes int8 [n, F], shape
@@ -61,76 +60,78 @@ class ContextRows:
         self.parts = [(layer, colour) for layer in self.layers for colour in layer.colours]
         self.pixels = 0
         """Pixels of the crops."""
-        self.generator = torch.Generator().manual_seed(seed)
+        self.random = np.random.default_rng(seed)
         self._found: dict[tuple[int, str], list[Fields]] = {}
         self._quiet: dict[tuple[int, str], Counter[tuple[int, int, int]]] = {}
 
-    @torch.no_grad()
-    def add(self, crop: EncodedCrop, bits: Callable[[Tensor, Tensor], Tensor], everything: bool = False) -> None:
-        """Add the rows of a crop.
-
-        Args:
-            crop: the crop.
-            bits: (values [1, D, h, w], steps [1]) -> bits of each, by which the crop is weighted.
-            everything: keep all positions.
-        """
-        values = torch.from_numpy(crop.values).float()[None]
-        bpp = float(bits(values, torch.tensor([float(crop.step)])).sum()) / crop.pixels
-        weight = 1 / (bpp + LEAST_BPP)
-        bands: dict[Band, Tensor] = {}
-        widths = [layer.width for layer in self.layers]
-        for layer, planes in zip(self.layers, values.split(widths, 1), strict=True):
-            bands |= split(layer, planes)
-        known = KnownBatch(bands)
+    def add(self, crop: EncodedCrop, everything: bool = False) -> None:
+        """Add the rows of a crop: all positions with `everything`, else a sample of them."""
+        weight = 1 / (crop.bits / crop.pixels + LEAST_BPP)
+        known = KnownValues(self.layers, (crop.values.shape[1], crop.values.shape[2]))
+        ends = accumulate((layer.width for layer in self.layers), initial=0)
+        bands: dict[Band, np.ndarray] = {}
+        for layer, (start, end) in zip(self.layers, pairwise(ends), strict=True):
+            bands |= layer.split(crop.values[start:end])
         for number, (layer, colour) in enumerate(self.parts):
+            if colour == layer.colours[0]:
+                known.begin_layer(layer)
             share = 1.0 if everything else kept_share(layer)
             for part in layer.passes(colour):
-                if part.of(bands[part.band]).numel():
-                    self._add_pass(known, part, number, layer, crop.step, weight, share)
+                targets = np.ascontiguousarray(part.of(bands[part.band]))
+                if targets.size:
+                    self._add_pass(known, part, number, targets.reshape(-1), crop.step, weight, share)
+                    known.fill(part, targets)
         self.pixels += crop.pixels
 
     def _add_pass(
-        self, known: KnownBatch, part: Pass, number: int, layer: LayerBands, step: int, weight: float, share: float
+        self, known: KnownValues, part: Pass, number: int, targets: np.ndarray, step: int, weight: float, share: float
     ) -> None:
-        """Add the rows of a pass of part `number`, with the `weight` of the crop; `share` of zeros are kept."""
-        targets = part.of(known.bands[part.band])
-        level = layer.level_numbers.index(part.band.level)
-        if part.band.name == "low":
-            grid = (torch.arange(n) for n in targets.shape)
-            at = tuple(index.reshape(-1) for index in torch.meshgrid(*grid, indexing="ij"))
-            values, _ = known.gather(part, (at[0], at[1], at[2]))
-            fields = {"neighbours": values.to(WHOLE)}
-            weights = torch.full((len(values),), weight)
-        else:
-            active, values, sizes = known.active(part)
-            quiet = targets.clone()
-            quiet[active] = 0
-            others = quiet[quiet != 0].abs().clamp_max(LARGEST_QUIET).int().tolist()
+        """Add the rows of a pass of part `number`, whose values are `targets` [n], with the `weight` of the crop.
+
+        `share` of the zeros are kept.
+        """
+        level = self.parts[number][0].level_numbers.index(part.band.level)
+        n_inputs = len(inputs(part.band.colour, part.band.name, part.number))
+        low = part.band.name == "low"
+        at = np.arange(len(targets)) if low else known.active(part)
+        weights = np.full(len(at), weight)
+        if not low:
+            quiet = targets.copy()
+            quiet[at] = 0
+            others = np.abs(quiet[quiet != 0]).clip(max=LARGEST_QUIET).tolist()
             counts = self._quiet.setdefault((number, part.kind), Counter())
-            counts[level, step, 0] += weight * (targets.numel() - len(values) - len(others))  # type: ignore[assignment]
+            counts[level, step, 0] += weight * (len(targets) - len(at) - len(others))  # type: ignore[assignment]
             for size in others:
                 counts[level, step, size] += weight  # type: ignore[assignment]
             # Values other than 0 have most of the bits.
-            shares = torch.where(targets[active] != 0, min(1.0, NONZERO * share), share)
-            kept = torch.rand(len(values), generator=self.generator) < shares
-            at, values, sizes = tuple(index[kept] for index in active), values[kept], sizes[kept]
-            weights = weight / shares[kept]
-            if not len(values):
-                return
-            shape, largest = relative(torch.cat([values, known.slopes(part, (at[0], at[1], at[2]))], 1))
-            own = values[:, : own_count(part)]
-            fields = {"sizes": sizes.to(torch.int8), "shape": shape.to(torch.int8)}
-            fields |= {"largest": largest.to(WHOLE), "own": own.to(WHOLE)}
-        n = len(values)
-        fields |= {"value": targets[at].to(WHOLE), "level": torch.full((n,), level, dtype=torch.uint8)}
-        fields |= {"step": torch.full((n,), step, dtype=torch.uint8), "weight": weights}
+            shares = np.where(targets[at] != 0, min(1.0, NONZERO * share), share)
+            kept = self.random.random(len(at)) < shares
+            at, weights = at[kept], (weights / shares)[kept]
+        if not len(at):
+            return
+        values = np.empty((n_inputs if low else n_inputs + len(AROUND), len(at)), np.float32)
+        sizes = np.empty((n_inputs, len(at)), np.float32)
+        known.gather(part, at, values, sizes)
+        x = torch.from_numpy(values.T)
+        if low:
+            fields = {"neighbours": x.to(WHOLE)}
+        else:
+            shape, largest = relative(x)
+            fields = {"sizes": torch.from_numpy(np.rint(sizes.T / SIZE).astype(np.int8)), "shape": shape.to(torch.int8)}
+            fields |= {"largest": largest.to(WHOLE), "own": x[:, : own_count(part)].to(WHOLE)}
+        n = len(at)
+        fields |= {
+            "value": torch.from_numpy(targets[at]).to(WHOLE),
+            "level": torch.full((n,), level, dtype=torch.uint8),
+        }
+        fields |= {"step": torch.full((n,), step, dtype=torch.uint8), "weight": torch.from_numpy(weights).float()}
         self._found.setdefault((number, part.kind), []).append(fields)
 
     def finish(self) -> None:
         """Join the rows of all crops and shuffle them, so that consecutive ones are a sample."""
         for key, pieces in self._found.items():
             joined = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
-            order = torch.randperm(len(joined["value"]), generator=self.generator)
+            order = torch.from_numpy(self.random.permutation(len(joined["value"])))
             self._found[key] = [{name: column[order] for name, column in joined.items()}]
 
     def save(self, path: Path, key: str) -> None:
@@ -163,10 +164,9 @@ class ContextRows:
 
 def kept_share(layer: LayerBands) -> float:
     """Share of a layer's positions with a value of 0 that are kept."""
-    return min(1.0, 4.0 * 3.6 ** -(layer.number // 2))
+    return min(1.0, 2.0 * 3.6 ** -(layer.number // 2))
 
 
-@torch.no_grad()
 def rows_of(
     pictures: Pictures, recipe: SteppedRecipe, folder: Path, damaged: dict[str, str], report: Report
 ) -> ContextRows:
@@ -188,11 +188,8 @@ def rows_of(
         rows.load(stored, key)
         report(f"{stored}: rows of {rows.pixels / 1e6:,.0f} megapixels")
         return rows
-    tensors = read_tensors(entry.folder / WEIGHTS, entry.config.weights_sha256)
-    net = ContextNet(quantizer.levels, hidden_widths(tensors, quantizer.levels))
-    net.load_state_dict(context_weights(tensors, net))
     for crop in encoded_crops(pictures, recipe.encoded, recipe.rate, recipe.run.seed, damaged):
-        rows.add(crop, net)
+        rows.add(crop)
     if not rows.pixels:
         raise InputError(f"{', '.join(recipe.data.train)}: no picture that can be decoded")
     rows.finish()

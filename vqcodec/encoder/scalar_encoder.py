@@ -55,10 +55,10 @@ class ScalarEncoder(PictureEncoder):
 
     @override
     def tokens(self, lmbda: float, keep: int | None = None) -> Tokens:
-        return self._select(lmbda, keep or len(self.model.layers))[0]
+        return self.select(lmbda, keep or len(self.model.layers))[0]
 
     def _encode(self, lmbda: float, keep: int) -> bytes:
-        tokens, segments = self._select(lmbda, keep)
+        tokens, segments = self.select(lmbda, keep)
         return assemble(tokens, header_of(tokens, self.model.config), segments)
 
     @cached_property
@@ -78,7 +78,7 @@ class ScalarEncoder(PictureEncoder):
             return step_and_weight(lmbda)
         return self.held, max(lmbda, 1e-6) / step_size(self.held) ** 2
 
-    def _select(self, lmbda: float, keep: int) -> tuple[Tokens, list[list[bytes]]]:
+    def select(self, lmbda: float, keep: int) -> tuple[Tokens, list[list[bytes]]]:
         """Tokens of the first `keep` layers, and the segments [tile][layer] that hold them."""
         step, weight = self._place(lmbda)
         segments: list[list[bytes]] = []
