@@ -44,6 +44,24 @@ def test_the_adjoint_of_the_inverse_wavelet(h: int, w: int, levels: int) -> None
     assert left == pytest.approx(right, rel=1e-3, abs=2e-3)
 
 
+@settings(max_examples=40)
+@given(st.integers(1, 20), st.integers(1, 20))
+def test_a_level_with_bands_apart_is_that_in_place(h: int, w: int) -> None:
+    def bands(whole: np.ndarray) -> list[np.ndarray]:
+        return [whole[:, y::2, x::2] for y, x in ((0, 0), (0, 1), (1, 0), (1, 1))]
+
+    def apart(found: tuple[np.ndarray, lifting_arrays.Details]) -> list[np.ndarray]:
+        return [found[0], *found[1]]
+
+    x = np.random.default_rng(0).normal(size=(2, 2 * h, 2 * w)).astype(np.float32)
+    np.testing.assert_array_equal(apart(lifting_arrays.split(x.copy())), bands(lifting_arrays.lift(x.copy(), 1)))
+    adjoint = bands(lifting_arrays.unlift_adjoint(x.copy(), 1))
+    np.testing.assert_array_equal(apart(lifting_arrays.merge_adjoint(x.copy())), adjoint)
+    low, *details = (np.ascontiguousarray(band) for band in bands(x.copy()))
+    found = lifting_arrays.merge(low, (details[0], details[1], details[2]))
+    np.testing.assert_array_equal(found, lifting_arrays.unlift(x.copy(), 1))
+
+
 @pytest.mark.parametrize("shape", [(384, 512), (181, 203), (100, 90)])
 def test_both_libraries_have_the_same_gradient(
     stepped: str, photo: Image.Image, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch

@@ -10,11 +10,12 @@ Channels of the latent, for a stride of S = 2**levels:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
-from ..transforms.lifting_arrays import lift, unlift, unlift_adjoint
+from ..transforms.lifting_arrays import Details, merge, merge_adjoint, split
 
 GAINS = (1.56, 2.0, 2.25)
 """Factors from pixels in -1..1 to the scale of coefficients, of level 0 (the finest), level 1, and all others.
@@ -90,32 +91,48 @@ def pixels_to_latent(pixels: np.ndarray, levels: int) -> np.ndarray:
     h, w = pixels.shape[:2]
     planar = np.ascontiguousarray(pixels.transpose(2, 0, 1)).reshape(3, -1).astype(np.float32)
     planar = (planar - np.float32(HALF_RANGE)) / np.float32(HALF_RANGE)
-    y = lift((colour_transform() @ planar).reshape(3, h, w), levels)
-    return _channels(y, levels) * channel_gains(levels)
+    z = _channels((colour_transform() @ planar).reshape(3, h, w), levels, split)
+    z *= channel_gains(levels)
+    return z
 
 
 def latent_to_picture(z: np.ndarray) -> np.ndarray:
     """Latent float32 [D, h, w] -> pixels float32 [3, S h, S w], about -1..1. Inverse of `pixels_to_latent`."""
     levels = levels_of(len(z))
-    side, (h, w) = 2**levels, z.shape[1:]
-    blocks = np.empty(z.shape, np.float32)
-    blocks[channel_order(levels)] = z / channel_gains(levels)
-    y = np.ascontiguousarray(blocks.reshape(3, side, side, h, w).transpose(0, 3, 1, 4, 2)).reshape(3, h * side, -1)
-    flat = unlift(y, levels).reshape(3, -1)
-    found: np.ndarray = (colour_transform().T @ flat).reshape(3, h * side, w * side)
+    gains = channel_gains(levels)
+    h, w = z.shape[1:]
+    y = z[:3] / gains[:3]
+    start = 3
+    for level in reversed(range(levels)):
+        side = 2 ** (levels - 1 - level)
+        some = slice(start, start + 9 * side**2)
+        bands = (z[some] / gains[some]).reshape(3, 3, side, side, h, w).transpose(1, 0, 4, 2, 5, 3)
+        of_level = np.ascontiguousarray(bands).reshape(3, 3, h * side, w * side)
+        y = merge(y, (of_level[0], of_level[1], of_level[2]))
+        start = some.stop
+    found: np.ndarray = (colour_transform().T @ y.reshape(3, -1)).reshape(y.shape)
     return found
 
 
 def gradient_to_latent(gradient: np.ndarray, levels: int) -> np.ndarray:
     """Gradient float32 [3, H, W] in the result of `latent_to_picture` -> that in its latent, [D, h, w]."""
     h, w = gradient.shape[1:]
-    y = (colour_transform() @ gradient.reshape(3, -1)).reshape(3, h, w)
-    return _channels(unlift_adjoint(y, levels), levels) / channel_gains(levels)
+    z = _channels((colour_transform() @ gradient.reshape(3, -1)).reshape(3, h, w), levels, merge_adjoint)
+    z /= channel_gains(levels)
+    return z
 
 
-def _channels(y: np.ndarray, levels: int) -> np.ndarray:
-    """Coefficients [3, H, W] in place -> channels [D, h, w] in their order."""
-    side, (h, w) = 2**levels, y.shape[1:]
-    blocks = y.reshape(3, h // side, side, w // side, side).transpose(0, 2, 4, 1, 3)
-    found: np.ndarray = blocks.reshape(-1, h // side, w // side)[channel_order(levels)]
-    return found
+def _channels(y: np.ndarray, levels: int, split: Callable[[np.ndarray], tuple[np.ndarray, Details]]) -> np.ndarray:
+    """Colours [3, H, W] -> channels [D, h, w] in their order, level by level by `split`."""
+    h, w = y.shape[1] // 2**levels, y.shape[2] // 2**levels
+    z = np.empty((3 * 4**levels, h, w), np.float32)
+    end = len(z)
+    for level in range(levels):
+        side = 2 ** (levels - 1 - level)
+        y, details = split(y)
+        blocks = z[end - 9 * side**2 : end].reshape(3, 3, side, side, h, w)
+        for i, band in enumerate(details):
+            blocks[:, i] = band.reshape(3, h, side, w, side).transpose(0, 2, 4, 1, 3)
+        end -= 9 * side**2
+    z[:end] = y
+    return z
