@@ -82,7 +82,8 @@ class EncodedRecipe(Settings, frozen=True):
     side: Positive = 1024
     """Longest side of the crops, pixels."""
     megapixels: Above0 = 180.0
-    """Size of all crops. Rows take about 25 bytes of memory for each of their pixels, and as much in `rows.pt`."""
+    """Size of all crops. Rows take about 25 bytes of memory for each of their pixels, and as much in `rows.pt`;
+    while they are shuffled, twice as much memory."""
     rows: Positive = 16384
     """Rows of a luma part in a step; chroma parts have a third."""
 
