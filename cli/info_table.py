@@ -104,7 +104,7 @@ def _layers(n_layers: int, model_layers: int | None, stride: int | None) -> str:
 def _absent(ids: str) -> str:
     """Line about a model that is not installed, by its ids `tokens/entropy`; a retired one is named."""
     if ids in RETIRED:
-        name, version = RETIRED[ids]
+        name, version, _ = RETIRED[ids]
         return f"not installed ('{name}' of vqcodec {version})"
     return f"not installed (id {ids})"
 

@@ -106,7 +106,7 @@ class Reader:
             for y, x in itertools.product(range(rows), range(columns)):
                 if y % 2 == x % 2 == 0:
                     low = coarser[y // 2][x // 2]
-                    found[y][x] = (910 * low + 512) // 1024 if level + 1 == 1 else low
+                    found[y][x] = (768 * low + 512) // 1024 if level + 1 == 1 else low
                 else:
                     band = {(0, 1): "h", (1, 0): "v", (1, 1): "d"}[y % 2, x % 2]
                     found[y][x] = 8 * self.at(colour, level + 1, band, y // 2, x // 2)

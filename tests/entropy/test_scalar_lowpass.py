@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vqcodec.backbones.wavelet_arrays import GAINS
-from vqcodec.config.quantizers import LARGEST
+from vqcodec.config.quantizers import GAINS, LARGEST
 from vqcodec.entropy.scalar_known import KnownValues
 from vqcodec.entropy.scalar_lowpass import FRACTION, LEVEL_1, LIMIT, STRIP, add_level, in_steps
 from vqcodec.entropy.scalar_order import DETAILS, Band, layers_of

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import vqcodec
-from vqcodec.backbones.wavelet_arrays import GAINS
+from vqcodec.config.quantizers import GAINS
 from vqcodec.entropy.scalar_context import MODEL, ScalarContext
 from vqcodec.entropy.scalar_residuals import TOTAL
 from vqcodec.errors import ModelError, OutputError, UsageError

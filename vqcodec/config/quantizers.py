@@ -37,6 +37,7 @@ from .single import (
 )
 
 __all__ = [
+    "GAINS",
     "LARGEST",
     "LOW_LEVELS",
     "MAX_LAYERS",
@@ -67,6 +68,14 @@ LOW_LEVELS = 4
 """Wavelet levels of the low band over the grid of a latent."""
 STEPS = 64
 """Number of quantization steps that a file can choose from."""
+GAINS = (1.3, 1.95, 2.6)
+"""Factors from pixels in -1..1 to the scale of wavelet coefficients, which steps refer to: of level 0 (the finest),
+level 1, and all others.
+
+Equal factors would give the least squared error. MS-SSIM weights the finest scale least: 1.56, 2.0 and 2.25 take 10 %
+fewer bytes at equal MS-SSIM and 3 % more at equal PSNR than equal ones (three small validation pictures), these another
+3 % fewer and 4 % more (ten training pictures, networks trained with the former).
+"""
 
 
 class ProductVQConfig(QuantizerSettings, frozen=True, tag="product-vq"):

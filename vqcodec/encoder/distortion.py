@@ -19,7 +19,7 @@ import numpy as np
 
 from ..geometry.rectangles import Rect
 
-SIMILARITY = 0.2
+SIMILARITY = 0.4
 """Share of the dissimilarity in the distortion, 0..1."""
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights of the five scales of MS-SSIM, finest first."""

@@ -14,11 +14,16 @@ By the choice of k the step is orthogonal to z - y, so the mean distance of the 
 the balance of distance and bits, stays. cos is that of the angle between -g and z - y. Where it is small, in strong
 channels whose errors reach into their neighbours, a whole step would oscillate. f falls from pass to pass.
 
+For models with a quantization step the curvature differs from position to position by a factor r, see
+relative_curvature.py. There g / (k r) takes the place of g / k, k = -g.(z - y) / sum(r |z - y|^2), and cos is that of
+the angle in these units.
+
 Only encoders refine, so floating-point rounding here cannot affect decoding.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -36,11 +41,14 @@ from ..runtime.progress import Part, working
 from .distortion import Area
 from .latent import Latent
 from .measures import measures_of
+from .relative_curvature import relative_curvatures
 
 WINDOW_PX = 800
 """Square root of the most pixels of the inner part of a window; memory grows with their number."""
 STEP = 1.05
 """f of the first pass as the number of passes grows; see `step_fractions`."""
+SELECTED_STEP = 1.4
+"""The same where drafts hold scalar values that are selected as those of the file."""
 HALO = 0.25
 """Share of the decoder's halo that windows have here, 0..1: 2 % error of the gradient for 25 % less time."""
 MAX_RATIO = 4.0
@@ -48,9 +56,9 @@ MAX_RATIO = 4.0
 TINY = 1e-12
 
 
-def step_fractions(passes: int) -> list[float]:
-    """f of each pass, 0..1, falling: later selections differ less and less from the last one."""
-    return [STEP * (passes - done) / (passes + 1) for done in range(passes)]
+def step_fractions(passes: int, step: float = STEP) -> list[float]:
+    """f of each pass, falling: later selections differ less and less from the last one."""
+    return [step * (passes - done) / (passes + 1) for done in range(passes)]
 
 
 def refine(model: Model, picture: Picture, latent: Latent, planes: Sequence[np.ndarray], fraction: float) -> Latent:
@@ -108,14 +116,16 @@ def descend(
     for window, found in zip(windows, results, strict=True):
         gradient[:, *window.outer.slices] += found
     codewords.networks.release()
+    weights = None if step is None else relative_curvatures(picture.pixels, round(math.log2(model.stride)))
     products, squared_lengths, squared_gradients = (np.zeros(len(spans)) for _ in range(3))
     for window in windows:
         inner = window.inner.slices
         offset = values[:, *inner] - codewords.values(window.inner)  # z - y
         for g, span in enumerate(spans):
             products[g] -= float((offset[span] * gradient[span, *inner]).sum())
-            squared_lengths[g] += float(np.square(offset[span]).sum())
-            squared_gradients[g] += float(np.square(gradient[span, *inner]).sum())
+            weight = _weight(weights, g, window)
+            squared_lengths[g] += float((weight * np.square(offset[span])).sum())
+            squared_gradients[g] += float((np.square(gradient[span, *inner]) / weight).sum())
     useful = products > 0
     products, squared_lengths = np.where(useful, products, 1), np.where(useful, squared_lengths, 0)
     cosines2 = np.where(useful, products**2 / np.maximum(squared_lengths * squared_gradients, TINY), 0)
@@ -125,9 +135,15 @@ def descend(
         inner = window.inner.slices
         offset = values[:, *inner] - codewords.values(window.inner)
         for g, span in enumerate(spans):
-            newton = -gradient[span, *inner] * (squared_lengths[g] / products[g])  # -g / k
+            relative = gradient[span, *inner] / _weight(weights, g, window)
+            newton = -relative * (squared_lengths[g] / products[g])  # -g / (k r)
             moved[span, *inner] = values[span, *inner] + fraction * cosines2[g] * (newton - offset[span])
     return Descent(moved, squared_lengths, products / np.maximum(squared_lengths, TINY))
+
+
+def _weight(weights: Sequence[np.ndarray] | None, group: int, window: Window) -> np.ndarray:
+    """Relative curvature r [h, w] of a group in the inner part of a window, 1 without weights."""
+    return np.ones((1, 1), np.float32) if weights is None else weights[group][window.inner.slices]
 
 
 def measured_weights(

@@ -25,7 +25,7 @@ from ..tokens.tokens import Tokens, assemble, header_of
 from ..transforms.lifting_arrays import lift
 from ..transforms.steps import step_number, step_size
 from .base import PictureEncoder, RecentResults
-from .latent_refinement import descend, step_fractions
+from .latent_refinement import SELECTED_STEP, STEP, descend, step_fractions
 from .scalar_selection import select_values
 from .tolerance import tolerance_of
 
@@ -119,7 +119,7 @@ class ScalarEncoder(PictureEncoder):
 
     def _refine(self, step: int, weight: float, keep: int) -> np.ndarray:
         target = self.latent
-        for fraction in step_fractions(self.passes):
+        for fraction in step_fractions(self.passes, SELECTED_STEP if self.select_drafts else STEP):
             draft = self._draft_planes(target, step, weight, keep)
             target = descend(self.model, self.picture, target, draft, fraction, step).values
             del draft  # before the next one is made

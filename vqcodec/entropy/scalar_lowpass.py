@@ -22,7 +22,7 @@ PRECISION = 10
 """Binary digits of the weights after the point."""
 STRIP = 2**16
 """Values computed together."""
-LEVEL_1 = 8 / 9
+LEVEL_1 = 3 / 4
 """Gain of level 1 divided by that of coarser levels (backbones/wavelet_arrays.py)."""
 
 

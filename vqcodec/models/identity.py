@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from ..config.model import ModelConfig
 from ..config.quantizers import (
+    GAINS,
     BinaryConfig,
     FSQConfig,
     GMMVQConfig,
@@ -91,7 +92,7 @@ def quantizer_space(quantizer: QuantizerConfig) -> dict[str, Any]:
         case SoftVQConfig():
             return {"kind": "soft-vq", **_mixture_space(quantizer)}
         case UniformConfig(levels=levels):
-            return {"kind": "uniform", "levels": levels}
+            return {"kind": "uniform", "levels": levels, "gains": list(GAINS)}
         case _:
             assert_never(quantizer)
 

@@ -130,10 +130,11 @@ def find_by_id(token_id: bytes, entropy_id: bytes) -> Entry:
     wanted = f"{token_id.hex()}/{entropy_id.hex()}"
     hint = f" ({len(broken)} broken there or bundled: see `vqcodec models list`)" if broken else ""
     if wanted in RETIRED:
-        name, version = RETIRED[wanted]
+        name, version, loads = RETIRED[wanted]
+        folder = f", or put its folder into {cache_folder()}{hint}" if loads else ""
         raise ModelError(
-            f"model {wanted}: '{name}' of vqcodec {version}, not part of this version; decode with vqcodec {version}, "
-            f"or put its folder into {cache_folder()}{hint}"
+            f"model {wanted}: '{name}' of vqcodec {version}, not part of this version; decode with vqcodec {version}"
+            f"{folder}"
         )
     if same := next((entry.config.name for entry in found if entry.config.token_id == token_id.hex()), None):
         raise ModelError(
