@@ -123,9 +123,9 @@ def test_stored_rows_of_other_settings_or_damaged_ones_are_refused(tmp_path: Pat
 
 def test_batches_visit_all_rows(stepped: str) -> None:
     rows = ContextRows(LEVELS)
-    rows.add(some_crop())
+    rows.add(some_crop(shape=(18, 24)))
     rows.finish()
-    run = RowsRun(stepped_recipe(tree(encoded={"model": stepped, "rows": 60}, optimizer=frozen())), rows)
+    run = RowsRun(stepped_recipe(tree(encoded={"model": stepped, "rows": 200}, optimizer=frozen())), rows)
     kinds = rows.of(3)
     seen: dict[str, list[torch.Tensor]] = {kind: [] for kind in kinds}
     while any(sum(map(len, found)) < len(kinds[kind]["shape"]) for kind, found in seen.items()):
