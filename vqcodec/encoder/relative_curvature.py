@@ -15,7 +15,7 @@ from ..entropy.scalar_order import layers_of
 from .distortion import LEAST_PX, SIMILARITY, WEIGHTS
 
 BLOCK = 4
-"""Side of the blocks whose variance is taken at each scale, px: about the Gaussian window of MS-SSIM."""
+"""Side of the blocks whose variance is taken at each scale, px: two halvings, about the Gaussian window of MS-SSIM."""
 C2 = (0.03 * 255) ** 2
 """The constant C2 of structural similarity, in squared levels of 255."""
 
@@ -42,24 +42,25 @@ def _sensitivities(pixels: np.ndarray, stride: int, grid: tuple[int, int]) -> li
     """1 / (2 v + C2) float32 [h, w] at each scale of MS-SSIM, with v the variance of luma in blocks of it."""
     whole = max(stride, BLOCK * 2 ** (len(WEIGHTS) - 1))
     padding = [(0, -side % whole) for side in pixels.shape[:2]]
-    x = np.pad(pixels.mean(2, dtype=np.float32), padding, mode="edge")
+    luma = (pixels[..., 0].astype(np.uint16) + pixels[..., 1] + pixels[..., 2]) / np.float32(3)
+    x = np.pad(luma, padding, mode="edge")
     found = []
     for scale in range(len(WEIGHTS)):
-        if scale:
-            x = _means(x, 2)
-        variance = np.maximum(_means(np.square(x), BLOCK) - np.square(_means(x, BLOCK)), 0)
+        side, half = BLOCK * 2**scale, _halved(x)
+        variance = np.maximum(_halved(_halved(np.square(x))) - np.square(_halved(half)), 0)
         sensitivity = 1 / (2 * variance + np.float32(C2))
-        side = BLOCK * 2**scale
         if side < stride:
-            sensitivity = _means(sensitivity, stride // side)
+            times = stride // side
+            sensitivity = sensitivity.reshape(sensitivity.shape[0] // times, times, -1, times).mean((1, 3))
         elif side > stride:
             sensitivity = sensitivity.repeat(side // stride, 0).repeat(side // stride, 1)
         found.append(sensitivity[: grid[0], : grid[1]])
+        x = half
     return found
 
 
-def _means(x: np.ndarray, side: int) -> np.ndarray:
-    """Means of blocks of `side` x `side` values."""
-    h, w = x.shape
-    found: np.ndarray = x.reshape(h // side, side, w // side, side).mean((1, 3))
+def _halved(x: np.ndarray) -> np.ndarray:
+    """Means of blocks of 2 x 2 values."""
+    rows = x[0::2] + x[1::2]
+    found: np.ndarray = (rows[:, 0::2] + rows[:, 1::2]) * np.float32(0.25)
     return found
