@@ -35,12 +35,15 @@ def test_the_wavelet_in_numpy_is_that_of_torch(h: int, w: int, levels: int) -> N
 
 
 @settings(max_examples=40)
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 4))
-def test_the_adjoint_of_the_inverse_wavelet(h: int, w: int, levels: int) -> None:
-    """<unlift(x), y> = <x, unlift_adjoint(y)> for all x and y."""
-    x, y = np.random.default_rng(0).normal(size=(2, 1, h, w)).astype(np.float32)
-    left = (lifting_arrays.unlift(x.copy(), levels) * y).sum()
-    right = (x * lifting_arrays.unlift_adjoint(y.copy(), levels)).sum()
+@given(st.integers(1, 20), st.integers(1, 20))
+def test_the_adjoint_of_the_inverse_wavelet(h: int, w: int) -> None:
+    """<merge(x), y> = <x, merge_adjoint(y)> for all x and y."""
+    rng = np.random.default_rng(0)
+    low, *details = rng.normal(size=(4, 1, h, w)).astype(np.float32)
+    y = rng.normal(size=(1, 2 * h, 2 * w)).astype(np.float32)
+    bands, (low_of_y, details_of_y) = [low.copy(), *details], lifting_arrays.merge_adjoint(y.copy())
+    right = sum(float((x * g).sum()) for x, g in zip(bands, (low_of_y, *details_of_y), strict=True))
+    left = float((lifting_arrays.merge(low, (details[0].copy(), details[1].copy(), details[2].copy())) * y).sum())
     assert left == pytest.approx(right, rel=1e-3, abs=2e-3)
 
 
@@ -55,8 +58,6 @@ def test_a_level_with_bands_apart_is_that_in_place(h: int, w: int) -> None:
 
     x = np.random.default_rng(0).normal(size=(2, 2 * h, 2 * w)).astype(np.float32)
     np.testing.assert_array_equal(apart(lifting_arrays.split(x.copy())), bands(lifting_arrays.lift(x.copy(), 1)))
-    adjoint = bands(lifting_arrays.unlift_adjoint(x.copy(), 1))
-    np.testing.assert_array_equal(apart(lifting_arrays.merge_adjoint(x.copy())), adjoint)
     low, *details = (np.ascontiguousarray(band) for band in bands(x.copy()))
     found = lifting_arrays.merge(low, (details[0], details[1], details[2]))
     np.testing.assert_array_equal(found, lifting_arrays.unlift(x.copy(), 1))

@@ -36,17 +36,6 @@ def unlift(z: np.ndarray, levels: int = LOW_LEVELS) -> np.ndarray:
     return z
 
 
-def unlift_adjoint(gradient: np.ndarray, levels: int = LOW_LEVELS) -> np.ndarray:
-    """Gradient in the output of `unlift`, float32 [C, h, w] -> that in its input, in place."""
-    for level in range(levels):
-        step = 1 << level
-        part = np.ascontiguousarray(gradient[:, ::step, ::step])
-        _backward_adjoint(part)
-        _backward_adjoint(part.transpose(0, 2, 1))
-        gradient[:, ::step, ::step] = part
-    return gradient
-
-
 def merge(low: np.ndarray, details: Details) -> np.ndarray:
     """One level of `unlift` whose bands are apart: the low band and h, v, d, float32 [C, h, w] each -> [C, 2 h, 2 w].
 
@@ -130,13 +119,6 @@ def _undo_steps(even: np.ndarray, odd: np.ndarray) -> None:
             _add_to_even(even, odd, -weight)
         else:
             _add_to_odd(odd, even, -weight)
-
-
-def _backward_adjoint(x: np.ndarray) -> None:
-    """Adjoint of `_backward`: its steps in reverse, each transposed."""
-    if x.shape[-1] < 2:
-        return
-    _undo_steps_adjoint(x[..., 0::2], x[..., 1::2])
 
 
 def _undo_steps_adjoint(even: np.ndarray, odd: np.ndarray) -> None:
