@@ -82,7 +82,7 @@ class Descent(NamedTuple):
     values: np.ndarray
     """The new latent [D, h, w]."""
     squared_lengths: np.ndarray
-    """|z - y|^2 of each group over the picture [G]; 0 where no curvature could be measured."""
+    """sum(r |z - y|^2) of each group over the picture [G]; 0 where no curvature could be measured."""
     curvatures: np.ndarray
     """k [G]."""
 
@@ -95,7 +95,7 @@ def descend(
     fraction: float,
     step: int | None = None,
 ) -> Descent:
-    """A step from the latent `values` [D, h, w]; other arguments as in `refine`.
+    """A step from the latent `values` [D, h, w]; other arguments as in `refine`, `fraction` up to SELECTED_STEP.
 
     `step` is the number of the quantization step, of models that have one.
     """

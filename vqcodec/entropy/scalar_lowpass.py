@@ -23,7 +23,7 @@ PRECISION = 10
 STRIP = 2**16
 """Values computed together."""
 LEVEL_1 = 3 / 4
-"""Gain of level 1 divided by that of coarser levels (backbones/wavelet_arrays.py)."""
+"""Gain of level 1 divided by that of coarser levels (config/quantizers.py)."""
 
 
 def add_level(low: Any, details: tuple[Any, Any, Any], level: int) -> Any:

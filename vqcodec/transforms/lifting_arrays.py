@@ -1,4 +1,7 @@
-"""The 9/7 wavelet of lifting.py in numpy, for files without torch. Twin of that module, in place and line by line."""
+"""The 9/7 wavelet of lifting.py in numpy, for files without torch. Twin of that module.
+
+`lift` and `unlift` work in place; `split` and `merge` have the bands apart.
+"""
 
 from __future__ import annotations
 
