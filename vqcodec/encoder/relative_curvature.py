@@ -1,8 +1,9 @@
 """Relative curvature of the distortion by wavelet level and position, for steps of latent refinement.
 
-MS-SSIM (Wang et al. 2003) divides a squared error at scale j by the local variance v_j around it: the second derivative of
-1 - MS-SSIM in the error is about proportional to w_j / (2 v_j + C2), w_j the weight of the scale. An error of level l is part of the
-scales 0..l, and one of the low band of all. The distortion (distortion.py) has a share SIMILARITY of it, so its curvature is
+MS-SSIM (Wang et al. 2003) divides a squared error at scale j by the local variance v_j around it: the second derivative
+of 1 - MS-SSIM in the error is about as w_j / (2 v_j + C2), w_j the weight of the scale. An error of level l
+is part of the scales 0..l, and one of the low band of all. The distortion (distortion.py) has a share SIMILARITY of
+1 - MS-SSIM, so its curvature is
 
     (1 - SIMILARITY) + SIMILARITY * W / mean(W)        W = sum over the scales of w_j / (2 v_j + C2)
 """
