@@ -3,7 +3,7 @@
 python -m benchmarks.means PICTURES... [-m photo] [-q 50]
 
 Product VQ models: the means are the first plane. Models with a quantization step: those of blocks of a stride, coded as
-the wavelet coefficients of the first layer; the last two columns are of the means themselves, rounded to steps.
+wavelet coefficients in the first layer; the last two columns are of the means themselves, rounded to steps.
 
 learned     the model's context model, tile by tile as in a file; with a step, over the whole picture
 adaptive    adaptive tables, without prepared ones for product VQ
@@ -26,8 +26,7 @@ from vqcodec.entropy.adaptive_tables import AdaptiveTables
 from vqcodec.entropy.context_model import ContextModel
 from vqcodec.entropy.index_order import scan
 from vqcodec.entropy.interface import EntropyModel
-from vqcodec.entropy.rans import TileEncoder
-from vqcodec.entropy.scalar_context import ScalarContext
+from vqcodec.entropy.scalar_context import ScalarContext, pass_bits
 from vqcodec.entropy.scalar_known import KnownValues
 from vqcodec.entropy.scalar_lowpass import in_steps
 from vqcodec.geometry.rectangles import Rect, split
@@ -76,19 +75,24 @@ def plane_bits(model: Model, tokens: Tokens) -> tuple[float, float, float, float
 
 
 def layer_bits(model: Model, tokens: Tokens) -> tuple[float, float, float, float]:
-    """Bits of the first layer of a model with a quantization step: learned, adaptive, zero-order, MED."""
+    """Bits of luma in the first layer of a model with a quantization step: learned, adaptive, zero-order, MED."""
     context: EntropyModel | ScalarContext = model.entropy
     assert isinstance(context, ScalarContext)
     assert tokens.step is not None
-    values = np.stack(tokens.planes[:1]).astype(np.int32) - LARGEST
-    known, coder = KnownValues(context.layers, tokens.planes[0].shape), TileEncoder()
-    context.at(tokens.step).code_layer(coder, 0, known, values)
-    coder.end_layer()
+    values = np.stack(tokens.planes[context.planes(0)]).astype(np.int32) - LARGEST
     bands = context.layers[0].split(values)
-    adaptive = sum(context.adaptive.least_bits(0, band.reshape(-1) + LARGEST) for band in bands.values() if band.size)
+    known = KnownValues(context.layers, tokens.planes[0].shape)
+    _, predicted = context.at(tokens.step).select(0, known, lambda part, *_: part.of(bands[part.band]))
+    learned = sum(
+        pass_bits(context.tables, found, found.part.of(bands[found.part.band]))
+        for found in predicted
+        if found.part.band.colour == 0
+    )
+    luma = [band for name, band in bands.items() if name.colour == 0 and band.size]
+    adaptive = sum(context.adaptive.least_bits(0, band.reshape(-1) + LARGEST) for band in luma)
     means = in_steps(known.lowpass(0, context.layers[0].level_numbers[-1] - 1))
     zero_order = entropy(np.bincount((means - means.min()).ravel()))
-    return 8.0 * len(coder.segments()[0]), adaptive, zero_order, med_bits(means)
+    return learned, adaptive, zero_order, med_bits(means)
 
 
 def main() -> None:

@@ -130,7 +130,7 @@ class Reader:
         """Location in 1/8 steps and scale class of a coefficient."""
         get = lambda name: self.t[f"{k}.{colour}.{name}"]  # noqa: E731
         kind = f"{band}{number}"
-        row = max(self.levels + 3 - level, 0) if k < 2 else 0
+        row = self.levels + 3 - level if k == 0 else 0
         u = np.array([self.at(colour, level, band, y + dy, x + dx) for dy, dx in self.own(number)], np.int64)
         total = int(u @ get(f"linear.{kind}")) if len(u) else 0
         q = (total + 32) // 64
@@ -169,9 +169,9 @@ class Reader:
     def passes(self, k: int) -> list[tuple[int, int, str, int]]:
         """(colour, level, band, number) of each pass of a layer."""
         found = []
-        for colour in (1, 2) if k % 2 else (0,):
-            levels = range(self.levels + 3, self.levels - 1, -1) if k < 2 else [self.levels - k // 2]
-            if k < 2:
+        for colour in (0, 1, 2) if k == 0 else (0,) if k % 2 else (1, 2):
+            levels = range(self.levels + 3, self.levels - 1, -1) if k == 0 else [self.levels - (k + 1) // 2]
+            if k == 0:
                 found += [(colour, levels[0], "low", number) for number in range(4)]
             for level in levels:
                 found += [(colour, level, band, number) for number in range(4) for band in "hv"]

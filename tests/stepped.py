@@ -9,7 +9,7 @@ import torch
 from msgspec import to_builtins
 
 LEVELS = 2
-WIDTHS = [1, 2, 3, 6, 12, 24]
+WIDTHS = [3, 3, 6, 12, 24]
 
 
 def tree(**changes: Any) -> dict[str, Any]:

@@ -92,4 +92,4 @@ def test_settings_that_are_not_used_leave_the_identity_alone() -> None:
 
 def test_the_bundled_model_is_the_one_its_files_name() -> None:
     config = registry.read_config(registry.BUNDLED / "photo")
-    assert config.token_id == "7af9e37b94cc"
+    assert config.token_id == "c1c0b6a7c203"

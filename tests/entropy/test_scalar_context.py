@@ -66,8 +66,8 @@ def test_round_trip_of_every_prefix(model: ScalarContext, shape: tuple[int, int]
     planes = planes_of(values(shape, step, 0.1 if step == 63 else 40.0))
     at = model.at(step)
     segments = encode_tile(at, planes, LAYERS)
-    for keep in range(1, 7):
-        found = decode_tile(at, segments[:keep], [shape] * D, LAYERS, "complete" if keep == 6 else "layer")
+    for keep in range(1, 6):
+        found = decode_tile(at, segments[:keep], [shape] * D, LAYERS, "complete" if keep == 5 else "layer")
         there = {s for layer in LAYERS[:keep] for s in layer}
         for s, (plane, back) in enumerate(zip(planes, found, strict=True)):
             assert (back == (plane if s in there else -1)).all()
@@ -83,10 +83,10 @@ def test_cut_streams_hold_their_first_values(model: ScalarContext) -> None:
         found = decode_tile(at, parts, [(16, 16)] * D, LAYERS, "cut")
         for plane, back in zip(planes, found, strict=True):
             assert ((back == plane) | (back == -1)).all()
-        now = sum(int((back >= 0).sum()) for back in found[:3])
+        now = sum(int((back >= 0).sum()) for back in found[:6])
         assert now >= known
         known = now
-    assert known == 3 * 256
+    assert known == 6 * 256
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -173,9 +173,9 @@ def test_a_layer_never_costs_more_than_adaptive_tables(model: ScalarContext) -> 
     given[24:] = 77
     coder = _Modes()
     model.at(10).code_tiles([coder], [planes_of(given)], LAYERS)
-    assert coder.modes == [EMPTY] * 5 + [ADAPTIVE]
+    assert coder.modes == [EMPTY] * 4 + [ADAPTIVE]
     coded = 8 * sum(map(len, coder.segments()))
-    bands = model.layers[5].split(given[24:]).values()
+    bands = model.layers[4].split(given[24:]).values()
     adaptive = sum(model.adaptive.least_bits(0, band.reshape(-1) + LARGEST) for band in bands)
     assert coded <= adaptive + 16 + 64
     found = decode_tile(model.at(10), coder.segments(), [(24, 24)] * D, LAYERS)
@@ -189,7 +189,7 @@ def test_empty_layers_take_few_bits(model: ScalarContext) -> None:
 
 def test_frequencies_do_not_depend_on_blas_or_order(model: ScalarContext) -> None:
     """All sums are integers below 2**24, so float64 gives the same frequencies."""
-    first = model.nets[3][2].first["d3"]
+    first = model.nets[2][2].first["d3"]
     assert 127 * np.abs(first).sum(0).max() < 2**24
     inputs = np.random.default_rng(0).integers(-127, 128, (50, len(first))).astype(np.float32)
     assert ((inputs @ first) == (inputs.astype(np.float64) @ first.astype(np.float64))).all()
@@ -202,25 +202,25 @@ def test_frequencies_do_not_depend_on_blas_or_order(model: ScalarContext) -> Non
         (lambda t: t.pop("scalar.0.0.hidden_bias"), "integers of shape"),
         (lambda t: t.update({"scalar.0.0.hidden": np.int8([3])[0]}), "integers of shape"),
         (lambda t: t.update({"scalar.0.0.level": t["scalar.0.0.level"].astype(np.float32)}), "integers of shape"),
-        (lambda t: t.update({"scalar.1.2.first.h1": t["scalar.1.2.first.h1"][:-1]}), "integers of shape"),
+        (lambda t: t.update({"scalar.0.2.first.h1": t["scalar.0.2.first.h1"][:-1]}), "integers of shape"),
         (lambda t: t.update({"scalar.other": np.zeros(1, np.int8)}), "scalar.other: unknown"),
         (lambda t: t.update({"scalar.0.0.bias.low0": np.full(32, 2**24, np.int32)}), "beyond the exact"),
         (lambda t: t.update({"scalar.tables": t["scalar.tables"] * 2}), "residual table 0"),
-        (lambda t: t.pop("scalar.2.0.shape_location.d3"), "scalar.2.0.shape_location.d3: missing"),
+        (lambda t: t.pop("scalar.1.0.shape_location.d3"), "scalar.1.0.shape_location.d3: missing"),
         (lambda t: t.update({"scalar.0.0.shape_first.low1": np.zeros((12, 32), np.int8)}), "low1: unknown"),
-        (lambda t: t.update({"scalar.2.0.shape_first.h1": t["scalar.2.0.shape_first.h1"][:-8]}), "integers of shape"),
+        (lambda t: t.update({"scalar.1.0.shape_first.h1": t["scalar.1.0.shape_first.h1"][:-8]}), "integers of shape"),
         *(
             (lambda t, name=name: t.update({name: np.full_like(t[name], 4300, np.int16)}), message)
             for name, message in (
-                ("scalar.2.0.shape_first.h1", "first layer of the shape: sums"),
-                ("scalar.2.0.shape_gate", "first layer of the shape: sums"),
-                ("scalar.2.0.shape_hidden", "hidden layer of the shape: sums"),
-                ("scalar.2.0.shape_location.v2", "location of the shape: sums"),
-                ("scalar.2.0.shape_scale", "hidden layer: sums"),
+                ("scalar.1.0.shape_first.h1", "first layer of the shape: sums"),
+                ("scalar.1.0.shape_gate", "first layer of the shape: sums"),
+                ("scalar.1.0.shape_hidden", "hidden layer of the shape: sums"),
+                ("scalar.1.0.shape_location.v2", "location of the shape: sums"),
+                ("scalar.1.0.shape_scale", "hidden layer: sums"),
             )
         ),
-        (lambda t: t.update({"scalar.2.0.shape_bias.d0": np.full(32, -(2**24), np.int32)}), "of the shape: sums"),
-        (lambda t: t.update({"scalar.2.0.shape_hidden_bias": np.full(32, 2**24, np.int32)}), "of the shape: sums"),
+        (lambda t: t.update({"scalar.1.0.shape_bias.d0": np.full(32, -(2**24), np.int32)}), "of the shape: sums"),
+        (lambda t: t.update({"scalar.1.0.shape_hidden_bias": np.full(32, 2**24, np.int32)}), "of the shape: sums"),
     ],
 )
 def test_bad_tensors_are_refused(tensors: dict[str, np.ndarray], change: object, message: str) -> None:
@@ -304,6 +304,6 @@ def test_predictions_are_those_of_an_independent_reader(
 
 
 def test_the_self_test_refuses_other_frequencies(tensors: dict[str, np.ndarray]) -> None:
-    bias = tensors["scalar.1.2.scale_step"].astype(np.int32) + 4096
+    bias = tensors["scalar.0.2.scale_step"].astype(np.int32) + 4096
     with pytest.raises(ValueError, match=r"scalar\.check: frequencies on this machine"):
-        ScalarContext(LEVELS, {**tensors, "scalar.1.2.scale_step": bias})
+        ScalarContext(LEVELS, {**tensors, "scalar.0.2.scale_step": bias})

@@ -200,14 +200,14 @@ def test_a_wider_network_starts_with_the_outputs_of_the_model(stepped: str) -> N
     tensors = read_tensors(entry.folder / WEIGHTS, entry.config.weights_sha256)
     widths = hidden_widths(tensors, LEVELS)
     assert widths == [32] * len(WIDTHS)
-    nets = [ContextNet(LEVELS, hidden) for hidden in (widths, [40, 33, 32, 32, 64, 32])]
+    nets = [ContextNet(LEVELS, hidden) for hidden in (widths, [40, 33, 32, 64, 32])]
     for net in nets:
         net.load_state_dict(context_weights(tensors, net))
     crop = some_crop()
     values, step = torch.from_numpy(crop.values).float()[None], torch.tensor([20.0])
     found = [net(values, step) for net in nets]
     assert torch.allclose(found[0], found[1], atol=1e-3)
-    narrow = ContextNet(LEVELS, [32] * 5 + [16])
+    narrow = ContextNet(LEVELS, [32] * 4 + [16])
     narrow.load_state_dict(context_weights(tensors, narrow))
     assert torch.allclose(found[0][:, : -WIDTHS[-1]], narrow(values, step)[:, : -WIDTHS[-1]], atol=1e-3)
 
@@ -215,7 +215,7 @@ def test_a_wider_network_starts_with_the_outputs_of_the_model(stepped: str) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"context": {"hidden": [32, 32]}}, "recipe.context.hidden: 6 values needed, one for each layer, not 2"),
+        ({"context": {"hidden": [32, 32]}}, "recipe.context.hidden: 5 values needed, one for each layer, not 2"),
         ({"encoded": {"model": "stepped"}}, 'recipe.encoded.model: .* set optimizer.frozen to \\["decoder"\\]'),
     ],
 )

@@ -70,7 +70,7 @@ def test_export_makes_a_model_that_encodes(
     train(recipe_of(pictures), tmp_path / "run")
     code, out, err = invoke("train", "export", tmp_path / "run", "-o", tmp_path / "model", "--json")
     assert code == 0, err
-    assert json.loads(out)["layers"] == 6
+    assert json.loads(out)["layers"] == 5
     config = json.loads((tmp_path / "model/config.json").read_text())
     rates = [step["rate"] for step in config["ladder"]]
     assert rates == sorted(rates, reverse=True)
@@ -133,7 +133,7 @@ def test_frozen_parts_stay(pictures: Path, tmp_path: Path) -> None:
 def test_rounding_and_coordinates(pictures: Path) -> None:
     from vqcodec.transforms.steps import coordinate
 
-    run = SteppedRun(recipe_of(pictures, rate={"plain": 2}))
+    run = SteppedRun(recipe_of(pictures, rate={"plain": 1}))
     z = torch.full((1, 48, 1, 1), 0.55)
     rounded = run.rounded(z, torch.tensor([0.4]))
     assert rounded.flatten().tolist() == [1.0] * 3 + [0.0] * 45  # the plain layers round to the nearest
@@ -202,7 +202,7 @@ def test_the_bundled_recipe_is_whole() -> None:
 
     recipe = stepped_recipe(read_tree("photo"))
     assert recipe.tokenizer.quantizer.channels == 192
-    assert len(recipe.tokenizer.quantizer.layers) == 8
+    assert len(recipe.tokenizer.quantizer.layers) == 7
     ladder = ladder_of(recipe)
     assert (ladder[0].quality, ladder[-1].quality) == (1, 100)
 

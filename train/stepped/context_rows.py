@@ -164,7 +164,7 @@ class ContextRows:
 
 def kept_share(layer: LayerBands) -> float:
     """Share of a layer's positions with a value of 0 that are kept."""
-    return min(1.0, 2.0 * 3.6 ** -(layer.number // 2))
+    return min(1.0, 2.0 * 3.6 ** -((layer.number + 1) // 2))
 
 
 def rows_of(

@@ -313,8 +313,8 @@ class UniformConfig(QuantizerSettings, frozen=True, tag="uniform"):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of each layer, coarse to fine: luma, then chroma, of the low band and of each level."""
-        return (1, 2, *(width * 4**level for level in range(self.levels) for width in (3, 6)))
+        """Channels of each layer, coarse to fine: the low band of all colours; luma, then chroma, of each level."""
+        return (3, *(width * 4**level for level in range(self.levels) for width in (3, 6)))
 
     @property
     def lifted(self) -> int:

@@ -328,6 +328,11 @@ def _residuals(found: Prediction, values: np.ndarray) -> tuple[np.ndarray, np.nd
     return row, residual
 
 
+def pass_bits(tables: ResidualTables, found: Prediction, values: np.ndarray) -> float:
+    """Bits of the values int32 [rows, columns] of a pass in a context layer; an estimate for escapes."""
+    return _bits(tables, found, *_residuals(found, values))
+
+
 def _bits(tables: ResidualTables, found: Prediction, row: np.ndarray, residual: np.ndarray) -> float:
     """Bits of the residuals of a pass."""
     rest = np.array(residual)

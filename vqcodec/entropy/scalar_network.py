@@ -32,6 +32,7 @@ from functools import cached_property
 import numpy as np
 
 from ..config.quantizers import LARGEST, STEPS
+from ..runtime.threads import thread_count
 from .scalar_known import MOST, SIZE, KnownValues, log_size
 from .scalar_order import AROUND, LayerBands, Pass, inputs, own_inputs
 from .workers import share_out
@@ -48,9 +49,8 @@ SHAPE_UNIT, MOST_SHAPE, MOST_SLOPE = 128, 1023, 8191
 """Location from the shape: its unit is M/SHAPE_UNIT, its largest value, and the largest M that it counts for."""
 ROWS = 128
 """Power of two, at least the number of inputs and slopes of any pass."""
-CHUNK = 8192
-"""Most positions computed together. numpy is slow with rows of fewer than 4096 positions, and with more than the cache
-holds."""
+CHUNK, LEAST = 8192, 1024
+"""Most positions computed together, as many as the cache holds, and fewest that are worth a thread."""
 
 
 def log_value(values: np.ndarray) -> np.ndarray:
@@ -237,7 +237,7 @@ class BandContext:
         (quiet,) = self._classes(net.scaled.hidden, one, constant)
         location, scale = np.zeros(len(at), np.int32), np.zeros(len(at), np.int32)
         of_kind = self._low if low else self._detail
-        count = -(-len(at) // CHUNK)
+        count = _parts(len(at))
 
         def predict_some(i: int) -> None:
             some = slice(len(at) * i // count, len(at) * (i + 1) // count)
@@ -321,6 +321,12 @@ class BandContext:
         _limited(np.matmul(weights, given, out=h2), given[1 : 1 + hidden])
         found = np.floor((self.net.scale @ h2 + np.float32(constant + UNIT // 16)) * np.float32(8 / UNIT))
         return found.clip(0, self.classes - 1)
+
+
+def _parts(n: int) -> int:
+    """Number of parts that `n` positions are computed in: if these are long enough, as many in each thread."""
+    least, threads = -(-n // CHUNK), thread_count()
+    return max(least, min(-(-least // threads) * threads, n // LEAST))
 
 
 def _limited(sums: np.ndarray, before: np.ndarray | None = None) -> None:

@@ -2,8 +2,8 @@
 
 The planes of a layer are the positions of its bands (backbones/wavelet.py, transforms/lifting.py):
 
-    first two layers   the low band at the latent's stride, in place: band `low` and LOW_LEVELS levels of `h`, `v`, `d`
-    further layers     one level of `h`, `v`, `d`, each of P x P planes
+    first layer       the low band at the latent's stride, in place: band `low` and LOW_LEVELS levels of `h`, `v`, `d`
+    further layers    one level of `h`, `v`, `d`, each of P x P planes, of luma, then of chroma
 
 Colours are coded one after the other, levels from the coarsest to the finest. A level of a colour has 12 passes: for
 each of four parities of (row, column) the positions of `h`, then those of `v`; after these the four passes of `d`. So
@@ -128,7 +128,7 @@ class Pass:
 KINDS = tuple(f"{name}{number}" for name in DETAILS for number in range(4))
 """Kinds of the passes of a level."""
 LOW_KINDS = tuple(f"low{number}" for number in range(4)) + KINDS
-"""Kinds of the passes of the first two layers."""
+"""Kinds of the passes of the first layer."""
 
 
 @dataclass(frozen=True)
@@ -137,24 +137,26 @@ class LayerBands:
 
     levels: int
     number: int
-    """Number of the layer, 0..2 * levels + 1: even ones are luma."""
+    """Number of the layer, 0..2 * levels: the first has all colours, further odd ones luma, even ones chroma."""
 
     @property
     def colours(self) -> tuple[int, ...]:
         """Colours of the layer."""
-        return (1, 2) if self.number % 2 else (0,)
+        if self.low:
+            return (0, 1, 2)
+        return (0,) if self.number % 2 else (1, 2)
 
     @property
     def low(self) -> bool:
-        """True for the layers of the low band."""
-        return self.number < 2
+        """True for the layer of the low band."""
+        return self.number == 0
 
     @property
     def level_numbers(self) -> tuple[int, ...]:
         """Levels of the layer, coarse to fine."""
         if self.low:
             return tuple(range(self.levels + LOW_LEVELS - 1, self.levels - 1, -1))
-        return (self.levels - self.number // 2,)
+        return (self.levels - (self.number + 1) // 2,)
 
     @property
     def width(self) -> int:
@@ -263,4 +265,4 @@ class LayerBands:
 
 def layers_of(levels: int) -> tuple[LayerBands, ...]:
     """Layers of a latent with `levels` levels within a stride."""
-    return tuple(LayerBands(levels, number) for number in range(2 * levels + 2))
+    return tuple(LayerBands(levels, number) for number in range(2 * levels + 1))

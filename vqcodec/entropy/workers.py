@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -31,14 +32,25 @@ def for_each(work: Callable[[T], None], items: Iterable[T], workers: int) -> Non
 
 
 def share_out(work: Callable[[int], None], count: int) -> None:
-    """Call `work` on 0..count - 1, in as many threads as are in use; raise the first error."""
-    threads = min(thread_count(), count)
-    if threads < 2:
-        for i in range(count):
+    """Call `work` on 0..count - 1, in as many threads as are in use, the calling one among them; raise the first error."""
+    waiting = deque(range(count))
+
+    def take() -> None:
+        while waiting:
+            try:
+                i = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
             work(i)
-        return
-    for _ in _pool(thread_count(), os.getpid()).map(work, range(count)):
-        pass
+
+    others = min(thread_count(), count) - 1
+    pool = _pool(thread_count(), os.getpid()) if others > 0 else None
+    futures = [] if pool is None else [pool.submit(take) for _ in range(others)]
+    try:
+        take()
+    finally:
+        for future in futures:
+            future.result()
 
 
 @lru_cache(maxsize=1)
