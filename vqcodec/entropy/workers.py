@@ -32,20 +32,22 @@ def for_each(work: Callable[[T], None], items: Iterable[T], workers: int) -> Non
 
 
 def share_out(work: Callable[[int], None], count: int) -> None:
-    """Call `work` on 0..count - 1, in as many threads as are in use, the calling one among them; raise the first error."""
+    """Call `work` on 0..count - 1, in as many threads as are in use; raise the first error.
+
+    The calling thread is one of them: to hand over small parts takes about as long as to compute them.
+    """
     waiting = deque(range(count))
 
     def take() -> None:
         while waiting:
             try:
                 i = waiting.popleft()
-            except IndexError:  # another thread was faster
+            except IndexError:  # another thread took the last one
                 return
             work(i)
 
     others = min(thread_count(), count) - 1
-    pool = _pool(thread_count(), os.getpid()) if others > 0 else None
-    futures = [] if pool is None else [pool.submit(take) for _ in range(others)]
+    futures = [_pool(thread_count(), os.getpid()).submit(take) for _ in range(others)]
     try:
         take()
     finally:
