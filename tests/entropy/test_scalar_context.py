@@ -102,6 +102,15 @@ def test_parts_of_a_pass_do_not_change_the_stream(
     assert all((a == b).all() for a, b in zip(found, planes, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("n", "count", "parts"),
+    [(0, 2, 0), (1, 2, 1), (2047, 2, 1), (2048, 2, 2), (8193, 1, 2), (20_000, 2, 4), (20_000, 3, 3), (5000, 8, 4)],
+)
+def test_threads_have_as_many_parts(n: int, count: int, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_count", count)
+    assert scalar_network.parts_of(n) == parts
+
+
 def test_bits_depend_on_the_step(model: ScalarContext) -> None:
     planes = planes_of(typical(model, (16, 16), 5))
     assert encode_tile(model.at(5), planes, LAYERS) != encode_tile(model.at(45), planes, LAYERS)

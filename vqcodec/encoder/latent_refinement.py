@@ -23,7 +23,6 @@ Only encoders refine, so floating-point rounding here cannot affect decoding.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -41,7 +40,6 @@ from ..runtime.progress import Part, working
 from .distortion import Area
 from .latent import Latent
 from .measures import measures_of
-from .relative_curvature import relative_curvatures
 
 WINDOW_PX = 800
 """Square root of the most pixels of the inner part of a window; memory grows with their number."""
@@ -94,10 +92,12 @@ def descend(
     planes: Sequence[np.ndarray],
     fraction: float,
     step: int | None = None,
+    relative: Sequence[np.ndarray] | None = None,
 ) -> Descent:
     """A step from the latent `values` [D, h, w]; other arguments as in `refine`, `fraction` up to SELECTED_STEP.
 
-    `step` is the number of the quantization step, of models that have one.
+    Models with a quantization step have its number, `step`, and the `relative` curvature [h, w] of each group, or None
+    for 1 everywhere.
     """
     quantizer = model.config.tokenizer.quantizer
     assert isinstance(quantizer, ProductVQConfig | UniformConfig)
@@ -116,14 +116,13 @@ def descend(
     for window, found in zip(windows, results, strict=True):
         gradient[:, *window.outer.slices] += found
     codewords.networks.release()
-    weights = None if step is None else relative_curvatures(picture.pixels, round(math.log2(model.stride)))
     products, squared_lengths, squared_gradients = (np.zeros(len(spans)) for _ in range(3))
     for window in windows:
         inner = window.inner.slices
         offset = values[:, *inner] - codewords.values(window.inner)  # z - y
         for g, span in enumerate(spans):
             products[g] -= float((offset[span] * gradient[span, *inner]).sum())
-            weight = _weight(weights, g, window)
+            weight = _weight(relative, g, window)
             squared_lengths[g] += float((weight * np.square(offset[span])).sum())
             squared_gradients[g] += float((np.square(gradient[span, *inner]) / weight).sum())
     useful = products > 0
@@ -135,15 +134,15 @@ def descend(
         inner = window.inner.slices
         offset = values[:, *inner] - codewords.values(window.inner)
         for g, span in enumerate(spans):
-            relative = gradient[span, *inner] / _weight(weights, g, window)
-            newton = -relative * (squared_lengths[g] / products[g])  # -g / (k r)
+            scaled = gradient[span, *inner] / _weight(relative, g, window)
+            newton = -scaled * (squared_lengths[g] / products[g])  # -g / (k r)
             moved[span, *inner] = values[span, *inner] + fraction * cosines2[g] * (newton - offset[span])
     return Descent(moved, squared_lengths, products / np.maximum(squared_lengths, TINY))
 
 
-def _weight(weights: Sequence[np.ndarray] | None, group: int, window: Window) -> np.ndarray:
-    """Relative curvature r [h, w] of a group in the inner part of a window, 1 without weights."""
-    return np.ones((1, 1), np.float32) if weights is None else weights[group][window.inner.slices]
+def _weight(relative: Sequence[np.ndarray] | None, group: int, window: Window) -> np.ndarray:
+    """Relative curvature r [h, w] of a group in the inner part of a window."""
+    return np.ones((1, 1), np.float32) if relative is None else relative[group][window.inner.slices]
 
 
 def measured_weights(

@@ -26,6 +26,7 @@ from ..transforms.lifting_arrays import lift
 from ..transforms.steps import step_number, step_size
 from .base import PictureEncoder, RecentResults
 from .latent_refinement import SELECTED_STEP, STEP, descend, step_fractions
+from .relative_curvature import relative_curvatures
 from .scalar_selection import select_values
 from .tolerance import tolerance_of
 
@@ -121,7 +122,7 @@ class ScalarEncoder(PictureEncoder):
         target = self.latent
         for fraction in step_fractions(self.passes, SELECTED_STEP if self.select_drafts else STEP):
             draft = self._draft_planes(target, step, weight, keep)
-            target = descend(self.model, self.picture, target, draft, fraction, step).values
+            target = descend(self.model, self.picture, target, draft, fraction, step, self._curvatures).values
             del draft  # before the next one is made
         return target
 
@@ -149,14 +150,23 @@ class ScalarEncoder(PictureEncoder):
 
     def _lifted(self, latent: np.ndarray) -> np.ndarray:
         """Wavelet coefficients float32 of the low band, the first planes of `latent`."""
+        return lift(np.array(latent[: self._quantizer.lifted], np.float32))
+
+    @property
+    def _quantizer(self) -> UniformConfig:
         quantizer = self.model.config.tokenizer.quantizer
         assert isinstance(quantizer, UniformConfig)
-        return lift(np.array(latent[: quantizer.lifted], np.float32))
+        return quantizer
 
     @cached_property
     def _tolerance(self) -> np.ndarray:
         """Relative weight of bits at each position of the grid."""
         return tolerance_of(self.picture.pixels, self.model.stride)
+
+    @cached_property
+    def _curvatures(self) -> list[np.ndarray] | None:
+        """Relative curvature of the distortion [h, w] of each layer."""
+        return relative_curvatures(self.picture.pixels, self._quantizer.levels)
 
     @cached_property
     def _tiles(self) -> list[tuple[slice, slice]]:

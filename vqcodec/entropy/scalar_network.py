@@ -237,7 +237,7 @@ class BandContext:
         (quiet,) = self._classes(net.scaled.hidden, one, constant)
         location, scale = np.zeros(len(at), np.int32), np.zeros(len(at), np.int32)
         of_kind = self._low if low else self._detail
-        count = _parts(len(at))
+        count = parts_of(len(at))
 
         def predict_some(i: int) -> None:
             some = slice(len(at) * i // count, len(at) * (i + 1) // count)
@@ -323,7 +323,7 @@ class BandContext:
         return found.clip(0, self.classes - 1)
 
 
-def _parts(n: int) -> int:
+def parts_of(n: int) -> int:
     """Number of parts that `n` positions are computed in: if these are long enough, as many in each thread."""
     least, threads = -(-n // CHUNK), thread_count()
     return max(least, min(-(-least // threads) * threads, n // LEAST))
