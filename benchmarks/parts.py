@@ -2,7 +2,7 @@
 
     python -m benchmarks.parts PICTURES... [-m photo] [--steps 4]
 
-The weights are the same everywhere, so what is left out was trained for: another model without the part would lose less.
+The weights are the same everywhere and were trained with all parts: a model trained without one would lose less.
 PICTURES are of at most one access tile. Needs the extra `eval`.
 """
 
