@@ -23,7 +23,7 @@ from vqcodec.metrics import Pixels, ms_ssim, psnr
 from vqcodec.models.registry import DEFAULT_MODEL
 
 DOCS = Path(__file__).parents[1] / "docs"
-STEPS = (1, 2, 8, 12)
+STEPS = (1, 2, 7)
 """Numbers of layers of the panels of the coarse-to-fine picture."""
 MAX_BYTES = 150_000
 """Limit on the file of a picture."""

@@ -111,10 +111,7 @@ def test_files_with_maps(picture: Image.Image, mapped: bytes, tmp_path: Path) ->
 
 
 def test_adaptive_layers_lower_distortion_plus_bits() -> None:
-    """The Lagrangian, with the decoder's distortion over the whole picture, decreases.
-
-    Blocks are judged by estimates, which err by less than the gain at this multiplier, about 2 %.
-    """
+    """The Lagrangian, with the decoder's distortion over the whole picture, decreases."""
     lmbda = 60.0
     with Image.open(SAMPLE) as image:
         picture = image.convert("RGB").crop((256, 256, 640, 576))

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from vqcodec.config.quantizers import LARGEST
 from vqcodec.entropy import scalar_network
 from vqcodec.entropy.rans import TileEncoder
-from vqcodec.entropy.scalar_context import ADAPTIVE, CONTEXT, EMPTY, MODEL, ScalarContext, mirrored
+from vqcodec.entropy.scalar_context import ADAPTIVE, CONTEXT, EMPTY, MODEL, ScalarContext, mirrored, pass_bits
 from vqcodec.entropy.scalar_known import KnownValues
 from vqcodec.entropy.scalar_order import PARITIES
 from vqcodec.entropy.tile_segments import decode_tile, encode_tile
@@ -89,13 +89,14 @@ def test_cut_streams_hold_their_first_values(model: ScalarContext) -> None:
     assert known == 6 * 256
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 3])
 def test_parts_of_a_pass_do_not_change_the_stream(
     model: ScalarContext, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planes, at = planes_of(values((33, 20))), model.at(20)
     expected = encode_tile(at, planes, LAYERS)
     monkeypatch.setattr(scalar_network, "CHUNK", 7)
+    monkeypatch.setattr(scalar_network, "LEAST", 2)
     monkeypatch.setattr(threads, "_count", count)
     assert encode_tile(at, planes, LAYERS) == expected
     found = decode_tile(at, expected, [(33, 20)] * D, LAYERS)
@@ -106,7 +107,7 @@ def test_parts_of_a_pass_do_not_change_the_stream(
     ("n", "count", "parts"),
     [(0, 2, 0), (1, 2, 1), (2047, 2, 1), (2048, 2, 2), (8193, 1, 2), (20_000, 2, 4), (20_000, 3, 3), (5000, 8, 4)],
 )
-def test_threads_have_as_many_parts(n: int, count: int, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_parts(n: int, count: int, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_count", count)
     assert scalar_network.parts_of(n) == parts
 
@@ -125,6 +126,22 @@ def test_values_of_the_model_are_coded_in_context(model: ScalarContext) -> None:
     assert CONTEXT in coder.modes
     found = decode_tile(model.at(30), coder.segments(), [(17, 21)] * D, LAYERS)
     assert all((a == b).all() for a, b in zip(found, planes_of(given), strict=True))
+
+
+def test_bits_of_passes_are_those_of_the_stream(model: ScalarContext) -> None:
+    shape = (40, 48)
+    given = typical(model, shape, 20)
+    coder = _Modes()
+    model.at(20).code_tiles([coder], [planes_of(given)], LAYERS)
+    known, compared = KnownValues(model.layers, shape), 0
+    for k, (layer, segment) in enumerate(zip(model.layers, coder.segments(), strict=True)):
+        bands = layer.split(given[model.planes(k)])
+        _, predicted = model.at(20).select(k, known, lambda part, *_, bands=bands: part.of(bands[part.band]))
+        bits = sum(pass_bits(model.tables, found, found.part.of(bands[found.part.band])) for found in predicted)
+        if coder.modes[k] == CONTEXT:
+            assert 8 * len(segment) == pytest.approx(bits, rel=0.01, abs=64)
+            compared += bits > 1000
+    assert compared
 
 
 def test_float_network_predicts_the_same(model: ScalarContext, stepped_folder: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vqcodec.config.quantizers import UniformConfig
 from vqcodec.entropy.scalar_order import DETAILS, PARITIES, Band, LayerBands, inputs, layers_of, own_inputs
 from vqcodec.train.stepped.context import join, split
 from vqcodec.transforms.lifting import lift
@@ -65,6 +66,13 @@ def test_neighbours_in_the_band_itself(number: int, count: int) -> None:
     assert len(own_inputs("h", number)) == count
     for name in (*DETAILS, "low"):
         assert inputs(0, name, number)[:count] == own_inputs(name, number)
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_layers_are_those_of_the_configuration(levels: int) -> None:
+    layers = layers_of(levels)
+    assert tuple(layer.width for layer in layers) == UniformConfig(levels).widths
+    assert [layer.colours for layer in layers] == [(0, 1, 2), *[(0,), (1, 2)] * levels]
 
 
 def test_a_band_is_where_the_wavelet_puts_it() -> None:

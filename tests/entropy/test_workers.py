@@ -83,3 +83,65 @@ def test_parts_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_count", 2)
     both = threading.Barrier(2, timeout=20)
     share_out(lambda _: both.wait() and None, 4)
+
+
+def test_the_calling_thread_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_count", 2)
+    both, seen = threading.Barrier(2, timeout=20), set[int]()
+
+    def work(_: int) -> None:
+        both.wait()
+        seen.add(threading.get_ident())
+
+    share_out(work, 2)
+    assert len(seen) == 2
+    assert threading.get_ident() in seen
+
+
+@pytest.mark.parametrize("fails_here", [True, False])
+def test_after_an_error_no_part_begins(fails_here: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that fails leaves the others their parts at hand, which end before the error is raised."""
+    monkeypatch.setattr(threads, "_count", 2)
+    here, both, failed = threading.get_ident(), threading.Barrier(2, timeout=20), threading.Event()
+    ended: list[int] = []
+
+    def work(i: int) -> None:
+        both.wait()
+        if (threading.get_ident() == here) == fails_here:
+            failed.set()
+            raise ZeroDivisionError
+        assert failed.wait(20)
+        ended.append(i)
+
+    with pytest.raises(ZeroDivisionError):
+        share_out(work, 2)
+    assert len(ended) == 1
+    seen: list[int] = []
+
+    def first_fails(i: int) -> None:
+        seen.append(i)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(threads, "_count", 1)
+    with pytest.raises(ZeroDivisionError):
+        share_out(first_fails, 20)
+    assert seen == [0]
+
+
+def test_a_call_does_not_wait_for_busy_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another call holds the only further thread; the calling thread computes all parts."""
+    monkeypatch.setattr(threads, "_count", 2)
+    release, both = threading.Event(), threading.Barrier(3, timeout=20)
+
+    def held(_: int) -> None:
+        both.wait()
+        assert release.wait(20)
+
+    other = threading.Thread(target=lambda: share_out(held, 2))
+    other.start()
+    both.wait()
+    seen: list[int] = []
+    share_out(seen.append, 4)
+    release.set()
+    other.join()
+    assert sorted(seen) == [0, 1, 2, 3]

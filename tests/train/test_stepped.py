@@ -52,6 +52,13 @@ def test_every_prefix_decodes_better_than_the_one_before(stepped: str, photo: Im
     assert found == sorted(found)
 
 
+def test_the_first_layer_has_colour(stepped: str) -> None:
+    picture = Image.new("RGB", (64, 64), (220, 40, 90))
+    for model in (stepped, "photo"):
+        first = vqcodec.decode(vqcodec.encode(picture, model, quality=60, effort=5), keep=1)
+        assert np.abs(np.asarray(first, int) - (220, 40, 90)).max() < 8
+
+
 def test_budgets_and_least_quality(stepped: str, photo: Image.Image) -> None:
     for budget in (600, 1200):
         data = vqcodec.encode(photo, stepped, max_bytes=budget, effort=5)

@@ -94,10 +94,16 @@ def descend(
     step: int | None = None,
     relative: Sequence[np.ndarray] | None = None,
 ) -> Descent:
-    """A step from the latent `values` [D, h, w]; other arguments as in `refine`, `fraction` up to SELECTED_STEP.
+    """A step from the latent `values` [D, h, w].
 
-    Models with a quantization step have its number, `step`, and the `relative` curvature [h, w] of each group, or None
-    for 1 everywhere.
+    Args:
+        model: as in `refine`, as are the next.
+        picture: the original.
+        values: the latent before the step.
+        planes: int32 [h, w] of each plane.
+        fraction: f, 0..SELECTED_STEP.
+        step: number of the quantization step, for models that have one.
+        relative: relative curvature r [h, w] of each group; None: 1.
     """
     quantizer = model.config.tokenizer.quantizer
     assert isinstance(quantizer, ProductVQConfig | UniformConfig)
@@ -141,7 +147,7 @@ def descend(
 
 
 def _weight(relative: Sequence[np.ndarray] | None, group: int, window: Window) -> np.ndarray:
-    """Relative curvature r [h, w] of a group in the inner part of a window."""
+    """Relative curvature r [h, w] of a group in the inner part of a window; 1 if None."""
     return np.ones((1, 1), np.float32) if relative is None else relative[group][window.inner.slices]
 
 

@@ -329,7 +329,7 @@ def _residuals(found: Prediction, values: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def pass_bits(tables: ResidualTables, found: Prediction, values: np.ndarray) -> float:
-    """Bits of the values int32 [rows, columns] of a pass in a context layer; an estimate for escapes."""
+    """Bits of the values int32 [rows, columns] of a pass in mode CONTEXT; those of escapes are estimated."""
     return _bits(tables, found, *_residuals(found, values))
 
 

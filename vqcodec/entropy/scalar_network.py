@@ -49,8 +49,10 @@ SHAPE_UNIT, MOST_SHAPE, MOST_SLOPE = 128, 1023, 8191
 """Location from the shape: its unit is M/SHAPE_UNIT, its largest value, and the largest M that it counts for."""
 ROWS = 128
 """Power of two, at least the number of inputs and slopes of any pass."""
-CHUNK, LEAST = 8192, 1024
-"""Most positions computed together, as many as the cache holds, and fewest that are worth a thread."""
+CHUNK = 8192
+"""Most positions computed together: their arrays fit into the cache."""
+LEAST = 1024
+"""Fewest positions of a further part: smaller parts take longer to hand over than to compute."""
 
 
 def log_value(values: np.ndarray) -> np.ndarray:
@@ -324,7 +326,7 @@ class BandContext:
 
 
 def parts_of(n: int) -> int:
-    """Number of parts that `n` positions are computed in: if these are long enough, as many in each thread."""
+    """Number of parts for `n` positions: at most CHUNK each; a multiple of the threads while they have LEAST each."""
     least, threads = -(-n // CHUNK), thread_count()
     return max(least, min(-(-least // threads) * threads, n // LEAST))
 

@@ -2,7 +2,8 @@
 
 The planes of a layer are the positions of its bands (backbones/wavelet.py, transforms/lifting.py):
 
-    first layer       the low band at the latent's stride, in place: band `low` and LOW_LEVELS levels of `h`, `v`, `d`
+    first layer       the low band of all colours at the latent's stride, in place: band `low` and LOW_LEVELS levels of
+                      `h`, `v`, `d`
     further layers    one level of `h`, `v`, `d`, each of P x P planes, of luma, then of chroma
 
 Colours are coded one after the other, levels from the coarsest to the finest. A level of a colour has 12 passes: for

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import lru_cache
 from typing import TypeVar
@@ -32,27 +32,35 @@ def for_each(work: Callable[[T], None], items: Iterable[T], workers: int) -> Non
 
 
 def share_out(work: Callable[[int], None], count: int) -> None:
-    """Call `work` on 0..count - 1, in as many threads as are in use; raise the first error.
+    """Call `work` on 0..count - 1, in as many threads as are in use; raise an error of one of them.
 
-    The calling thread is one of them: to hand over small parts takes about as long as to compute them.
+    The calling thread is among them, because handing a small part to another thread takes about as long as computing
+    it. After an error no further part begins, and no thread is at work when the call returns or raises.
     """
     waiting = deque(range(count))
 
     def take() -> None:
-        while waiting:
+        while True:
             try:
                 i = waiting.popleft()
-            except IndexError:  # another thread took the last one
+            except IndexError:
                 return
-            work(i)
+            try:
+                work(i)
+            except BaseException:
+                waiting.clear()
+                raise
 
     others = min(thread_count(), count) - 1
-    futures = [_pool(thread_count(), os.getpid()).submit(take) for _ in range(others)]
+    futures = [_pool(thread_count() - 1, os.getpid()).submit(take) for _ in range(others)]
     try:
         take()
     finally:
-        for future in futures:
-            future.result()
+        # A thread that has not begun is busy with parts of another call.
+        begun = [future for future in futures if not future.cancel()]
+        wait(begun)
+    for future in begun:
+        future.result()
 
 
 @lru_cache(maxsize=1)
