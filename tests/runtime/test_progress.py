@@ -42,7 +42,7 @@ def small_photo(width: int, height: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("small_px", [0, 2**20])
-@pytest.mark.parametrize(("model", "layers", "passes"), [("product-vq", 12, INDEX_PASSES), ("photo", 8, SCALAR_PASSES)])
+@pytest.mark.parametrize(("model", "layers", "passes"), [("product-vq", 12, INDEX_PASSES), ("photo", 7, SCALAR_PASSES)])
 @pytest.mark.parametrize("effort", [5, 6, 7])
 def test_an_encoder_reports_all_that_it_announces(
     effort: int, model: str, layers: int, passes: dict[int, int], small_px: int, monkeypatch: pytest.MonkeyPatch
