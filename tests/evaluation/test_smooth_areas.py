@@ -48,7 +48,7 @@ def test_cut_patches_and_small_pictures() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "levels"), [("product-vq", {0.0: 16.0}), ("photo", {0.0: 24.0, 0.05: 16.0, 0.27: 4.0})]
+    ("model", "levels"), [("product-vq", {0.0: 16.0}), ("photo", {0.0: 22.0, 0.05: 16.0, 0.27: 4.0})]
 )
 def test_the_sample_with_gradients_at_every_quality(model: str, levels: dict[float, float]) -> None:
     """Better files have no larger errors of patches, within a tolerance.

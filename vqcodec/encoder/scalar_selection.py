@@ -4,6 +4,8 @@ In units of the quantization step, a value q for the coefficient x costs
 
     (x - q)^2 + weight * tolerance * BALANCE * bits(q)
 
+The tolerance (tolerance.py) is 1 in the low band: its errors are part of the coarse scales of structural similarity, at
+which fine texture averages out and hides nothing.
 Candidates are the nearest integer to x, the next one towards 0, and the next one towards the network's prediction.
 Bits are those of the residual tables at the location and scale that the values before it give; the selection is greedy:
 the effect of a value on the bits of later ones is not counted. Only encoders select, so floating-point rounding here
@@ -37,12 +39,11 @@ def select_values(
 ) -> np.ndarray:
     """Coefficients float32 [D, h, w] in units of the step -> values int32 [D, h, w], 0 beyond `layers`.
 
-    `tolerance` float32 [h, w] multiplies the weight of bits, see tolerance.py. With a `coder` the values are encoded in
-    the same pass.
+    `tolerance` float32 [h, w] multiplies the weight of bits in all layers but the low band. With a `coder` the values
+    are encoded in the same pass.
     """
     values = np.zeros(coefficients.shape, np.int32)
     known = KnownValues(model.model.layers, (coefficients.shape[1], coefficients.shape[2]))
-    error_per_bit = tolerance * np.float32(weight * BALANCE)
     for k in layers:
         layer, own = model.model.layers[k], model.model.planes(k)
         predicted = None
@@ -50,7 +51,8 @@ def select_values(
             known.begin_layer(layer)
         else:
             bands = layer.split(coefficients[own])
-            weights = layer.split(np.broadcast_to(error_per_bit, (layer.width, *error_per_bit.shape)))
+            error_per_bit = (1 if layer.low else tolerance) * np.float32(weight * BALANCE)
+            weights = layer.split(np.broadcast_to(error_per_bit, (layer.width, *tolerance.shape)))
 
             def visit(
                 part: Pass,
