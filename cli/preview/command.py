@@ -231,9 +231,10 @@ def _report(target: Path, shown: list[Shown], n_bytes: int, chosen: bool) -> Non
 
 
 def _has_more_steps(shown: list[Shown]) -> bool:
-    """True if the default number of steps leaves out layers of a single file, which is complete."""
-    info = shown[0].info
-    return len(shown) == 1 and not _is_cut(info, shown[0].n_bytes) and default_steps(info) < len(info.layers)
+    """True if the default number of steps leaves out layers of a single file, which is complete; empty ones aside."""
+    info, n_bytes = shown[0].info, shown[0].n_bytes
+    most = len(plain_steps(info, n_bytes, len(info.layers)))
+    return len(shown) == 1 and not _is_cut(info, n_bytes) and len(shown[0].steps) < most
 
 
 def _is_cut(info: Info, n_bytes: int) -> bool:

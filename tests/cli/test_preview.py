@@ -285,6 +285,14 @@ def test_large_pictures_have_fewer_steps(file: Path, invoke, tiny_vqc: bytes, mo
         assert "3 steps (--steps 4: one for each layer)" in invoke("preview", file, "-o", file.with_suffix(suffix))[2]
 
 
+def test_empty_layers_are_no_further_steps(tmp_path: Path, invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vqcodec.cli.preview.steps.DECODED_PIXELS", 64 * 64 * 3)
+    monkeypatch.setattr("vqcodec.cli.preview.steps.FEWEST_STEPS", 2)
+    flat = tmp_path / "flat.vqc"
+    flat.write_bytes(vqcodec.encode(Image.new("RGB", (64, 64), (90, 120, 60)), "photo", effort=1))
+    assert "flat.html: 1 step, " in invoke("preview", flat, "-o", flat.with_suffix(".html"))[2]
+
+
 def test_a_cut_file_has_no_hint_at_its_layers(
     file: Path, invoke, tiny_vqc: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
